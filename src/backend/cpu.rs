@@ -1,0 +1,116 @@
+//! The CPU device: the same programs, each dispatch a function over slices.
+
+use super::{Counters, Plan};
+use crate::arena::Arena;
+use crate::program::{Program, Step};
+use crate::tensor::Tensor;
+
+/// The most tensors a kernel reads or writes.
+const MAX_BINDINGS: usize = 8;
+
+/// Which form of the kernels runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cpu {
+    /// The accelerated form where a kernel has one: training.
+    Accelerated,
+    /// The references alone: the specification.
+    Reference,
+}
+
+pub struct Session {
+    cpu: Cpu,
+    memory: Vec<Vec<u32>>,
+    programs: Vec<Program>,
+    pub counters: Counters,
+}
+
+impl Session {
+    pub fn new(cpu: Cpu) -> Session {
+        Session { cpu, memory: Vec::new(), programs: Vec::new(), counters: Counters::default() }
+    }
+
+    pub fn load(&mut self, arena: &Arena, program: &Program) -> usize {
+        for (index, buffer) in arena.buffers().iter().enumerate() {
+            match self.memory.get(index) {
+                None => self.memory.push(vec![0; buffer.words]),
+                Some(m) => assert!(m.len() == buffer.words, "{} grew after the first program was loaded", buffer.name),
+            }
+        }
+        self.programs.push(program.clone());
+        self.programs.len() - 1
+    }
+
+    pub fn run(&mut self, plan: &Plan, progress: &mut dyn FnMut(usize) -> bool) -> usize {
+        let mut done = 0;
+        for &(program, times) in plan {
+            for _ in 0..times {
+                for step in &self.programs[program.0].steps {
+                    run_step(self.cpu, &mut self.memory, step);
+                    self.counters.dispatches += 1;
+                }
+                done += 1;
+                if !progress(done) {
+                    return done;
+                }
+            }
+        }
+        done
+    }
+
+    pub fn write(&mut self, tensor: Tensor, words: &[u32]) {
+        self.memory[tensor.buffer][tensor.offset..][..words.len()].copy_from_slice(words);
+    }
+
+    pub fn read(&mut self, tensors: &[Tensor]) -> Vec<Vec<u32>> {
+        self.counters.synchronisations += 1;
+        tensors.iter().map(|t| self.memory[t.buffer][t.offset..][..t.len()].to_vec()).collect()
+    }
+}
+
+fn run_step(cpu: Cpu, memory: &mut [Vec<u32>], step: &Step) {
+    let mut reads: [&[f32]; MAX_BINDINGS] = [&[]; MAX_BINDINGS];
+    let mut writes: [&mut [f32]; MAX_BINDINGS] = Default::default();
+    // A buffer is either only read by a step or only written (wgpu holds programs to the same rule), so each can be
+    // lent out whole: shared slices of one, disjoint mutable slices of the other.
+    for (index, buffer) in memory.iter_mut().enumerate() {
+        let written = step.writes.iter().any(|t| t.buffer == index);
+        if written {
+            assert!(
+                step.reads.iter().all(|t| t.buffer != index),
+                "{} reads and writes the same buffer",
+                step.kernel.name
+            );
+            lend_mutably(bytemuck::cast_slice_mut(buffer), index, step, &mut writes);
+        } else {
+            let words: &[f32] = bytemuck::cast_slice(buffer);
+            for (slot, tensor) in reads.iter_mut().zip(&step.reads) {
+                if tensor.buffer == index {
+                    *slot = &words[tensor.offset..][..tensor.len()];
+                }
+            }
+        }
+    }
+    let function = match cpu {
+        Cpu::Accelerated => step.kernel.accelerated.unwrap_or(step.kernel.reference),
+        Cpu::Reference => step.kernel.reference,
+    };
+    function(&step.params, &reads[..step.reads.len()], &mut writes[..step.writes.len()]);
+}
+
+/// Splits one buffer into the disjoint views a step writes, in order of their offsets.
+fn lend_mutably<'a>(mut rest: &'a mut [f32], buffer: usize, step: &Step, writes: &mut [&'a mut [f32]]) {
+    let mut consumed = 0;
+    loop {
+        let next = (0..step.writes.len())
+            .filter(|&i| step.writes[i].buffer == buffer && writes[i].is_empty())
+            .min_by_key(|&i| step.writes[i].offset);
+        let Some(index) = next else { return };
+        let tensor = step.writes[index];
+        assert!(tensor.offset >= consumed, "{} writes overlapping views", step.kernel.name);
+        let (_, tail) = rest.split_at_mut(tensor.offset - consumed);
+        let (view, tail) = tail.split_at_mut(tensor.len());
+        writes[index] = view;
+        rest = tail;
+        consumed = tensor.offset + tensor.len();
+    }
+}

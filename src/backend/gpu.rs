@@ -1,0 +1,409 @@
+//! The GPU device through wgpu: one pipeline a kernel, one bind group a step, many replays a submission.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::{Counters, Plan};
+use crate::arena::Arena;
+use crate::error::{Error, Result};
+use crate::kernel::{Kernel, Shader};
+use crate::program::{Program, Step};
+use crate::tensor::Tensor;
+
+/// The largest uniform offset alignment an adapter may ask for, so every step's params fit one slot.
+const PARAMS_SLOT: usize = 256;
+/// A submission is sized to take about this long: long enough to hide the submit, short enough that a window system
+/// does not kill it (about 2 s on Windows) and that progress and Ctrl-C feel immediate.
+const SUBMISSION: Duration = Duration::from_millis(80);
+
+/// How a device is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checks {
+    /// Bounds and loop checks as wgpu inserts them: the tests' other half.
+    On,
+    /// Trusted shaders: the kernels guard their own stores, and the tests run them both ways.
+    Off,
+}
+
+/// An opened adapter with its pipelines.
+pub struct Gpu {
+    pub info: wgpu::AdapterInfo,
+    pub limits: wgpu::Limits,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    checks: Checks,
+    /// The adapter runs on a CPU and wants the kernels' software forms.
+    software: bool,
+    pipelines: Mutex<HashMap<&'static str, Arc<Pipeline>>>,
+    lost: Arc<Mutex<Option<String>>>,
+}
+
+struct Pipeline {
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+impl Gpu {
+    /// Opens the adapter with WebGPU's default limits, raised only where size matters: how large a buffer may be.
+    pub async fn open(adapter: &wgpu::Adapter, checks: Checks) -> Result<Gpu> {
+        let available = adapter.limits();
+        let limits = wgpu::Limits {
+            max_storage_buffer_binding_size: available.max_storage_buffer_binding_size,
+            max_buffer_size: available.max_buffer_size,
+            ..wgpu::Limits::default()
+        };
+        let info = adapter.get_info();
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("elbo"),
+                required_limits: limits.clone(),
+                memory_hints: wgpu::MemoryHints::Performance,
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| Error::Adapter(format!("{} cannot be opened: {e}", info.name)))?;
+        let lost: Arc<Mutex<Option<String>>> = Arc::default();
+        let slot = lost.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            // Dropping the device at exit also "loses" it; that is no error.
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                slot.lock().unwrap().get_or_insert(format!("the device was lost: {message}"));
+            }
+        });
+        let slot = lost.clone();
+        device.on_uncaptured_error(Arc::new(move |error| {
+            slot.lock().unwrap().get_or_insert(format!("the device reported an error: {error}"));
+        }));
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        Ok(Gpu { info, limits, device, queue, checks, software, pipelines: Mutex::default(), lost })
+    }
+
+    /// The first thing that went wrong on the device, if anything did.
+    fn health(&self) -> Result<()> {
+        match &*self.lost.lock().unwrap() {
+            None => Ok(()),
+            Some(what) => Err(Error::Device(format!(
+                "{what}\nWhat was saved last is whole: continue with --resume, perhaps with a smaller --batch-size or another --device."
+            ))),
+        }
+    }
+
+    fn pipeline(&self, kernel: &'static Kernel) -> Arc<Pipeline> {
+        let mut pipelines = self.pipelines.lock().unwrap();
+        pipelines
+            .entry(kernel.name)
+            .or_insert_with(|| Arc::new(self.build_pipeline(kernel, kernel.shader_for(self.software))))
+            .clone()
+    }
+
+    fn build_pipeline(&self, kernel: &Kernel, shader: &Shader) -> Pipeline {
+        let source = shader.source;
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(source.file),
+            source: wgpu::ShaderSource::Wgsl(source.full_text().into()),
+        };
+        let module = match self.checks {
+            Checks::On => self.device.create_shader_module(descriptor),
+            // SAFETY: without wgpu's checks an out-of-bounds index or an endless loop would be undefined behaviour.
+            // The shaders are the crate's own, embedded at build time; every kernel guards its stores and loads by
+            // its params, and the tests run each over sizes that do not divide its tiles with the checks on and
+            // off, with guard bands behind every output. The checks cost 35 % and more.
+            Checks::Off => unsafe {
+                self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+            },
+        };
+        let storage = |names: &'static [&'static str], read_only: bool| {
+            names.iter().map(move |name| wgpu::BindGroupLayoutEntry {
+                binding: source.binding(name),
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: wgpu::BufferBindingType::Storage { read_only },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+        };
+        let params = wgpu::BindGroupLayoutEntry {
+            binding: 0,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Uniform,
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        };
+        let entries: Vec<_> = std::iter::once(params)
+            .chain(storage(kernel.reads, true))
+            .chain(storage(kernel.writes, false))
+            .collect();
+        let layout = self
+            .device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
+        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel.name),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(shader.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        Pipeline { pipeline, layout }
+    }
+
+    /// wgpu panics in `poll` when the device is gone; the program must end with a message instead.
+    fn poll(&self, poll: wgpu::PollType) -> Result<()> {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.device.poll(poll)));
+        self.health()?;
+        match outcome {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(e)) => Err(Error::Device(format!("waiting for the device failed: {e}"))),
+            Err(_) => Err(Error::Device("waiting for the device failed: the device was lost".into())),
+        }
+    }
+}
+
+struct LoadedStep {
+    pipeline: Arc<Pipeline>,
+    bind_group: wgpu::BindGroup,
+    grid: [u32; 3],
+}
+
+/// Buffers and loaded programs of one arena.
+pub struct Session {
+    gpu: Arc<Gpu>,
+    buffers: Vec<wgpu::Buffer>,
+    programs: Vec<Vec<LoadedStep>>,
+    /// Seconds a replay of each program takes, as measured so far.
+    seconds: Vec<Option<f64>>,
+    pub counters: Counters,
+}
+
+impl Session {
+    pub fn new(gpu: Arc<Gpu>) -> Session {
+        Session { gpu, buffers: Vec::new(), programs: Vec::new(), seconds: Vec::new(), counters: Counters::default() }
+    }
+
+    pub fn load(&mut self, arena: &Arena, program: &Program) -> Result<usize> {
+        let device = &self.gpu.device;
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let outcome = self.load_steps(arena, program);
+        let invalid = pollster::block_on(validation.pop());
+        let out_of_memory = pollster::block_on(memory.pop());
+        let steps = outcome?;
+        if let Some(e) = out_of_memory {
+            return Err(Error::Device(format!(
+                "{} has no room for {:.0} MiB: {e}\nTry a smaller --batch-size or --device cpu.",
+                self.gpu.info.name,
+                arena.bytes() as f64 / (1 << 20) as f64
+            )));
+        }
+        if let Some(e) = invalid {
+            panic!("{} does not validate: {e}", program.name);
+        }
+        self.gpu.health()?;
+        self.programs.push(steps);
+        self.seconds.push(None);
+        Ok(self.programs.len() - 1)
+    }
+
+    fn load_steps(&mut self, arena: &Arena, program: &Program) -> Result<Vec<LoadedStep>> {
+        for (index, buffer) in arena.buffers().iter().enumerate() {
+            let size = (buffer.words.max(1) * 4) as u64;
+            if let Some(existing) = self.buffers.get(index) {
+                assert!(existing.size() == size, "{} grew after the first program was loaded", buffer.name);
+                continue;
+            }
+            let limit = self.gpu.limits.max_storage_buffer_binding_size.min(self.gpu.limits.max_buffer_size);
+            if size > limit {
+                return Err(Error::Device(format!(
+                    "{} needs {} MiB in one buffer and {} binds at most {} MiB. Use --device cpu, a smaller data set (--train-limit) or a smaller --batch-size.",
+                    buffer.name,
+                    size >> 20,
+                    self.gpu.info.name,
+                    limit >> 20
+                )));
+            }
+            self.buffers.push(self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(&buffer.name),
+                size,
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            }));
+        }
+        let mut params = vec![0u8; program.steps.len().max(1) * PARAMS_SLOT];
+        for (slot, step) in params.chunks_mut(PARAMS_SLOT).zip(&program.steps) {
+            let bytes: &[u8] = bytemuck::cast_slice(&step.params);
+            slot[..bytes.len()].copy_from_slice(bytes);
+        }
+        let uniforms = self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("params"),
+            size: params.len() as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.gpu.queue.write_buffer(&uniforms, 0, &params);
+        Ok(program.steps.iter().enumerate().map(|(i, step)| self.load_step(step, &uniforms, i * PARAMS_SLOT)).collect())
+    }
+
+    fn load_step(&self, step: &Step, uniforms: &wgpu::Buffer, offset: usize) -> LoadedStep {
+        let kernel = step.kernel;
+        let shader = kernel.shader_for(self.gpu.software);
+        let pipeline = self.gpu.pipeline(kernel);
+        let bind = |buffer, offset: usize, size: usize| {
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer,
+                offset: offset as u64,
+                size: std::num::NonZeroU64::new(size as u64),
+            })
+        };
+        let names = kernel.reads.iter().chain(kernel.writes);
+        let tensors = step.reads.iter().chain(&step.writes);
+        let params = wgpu::BindGroupEntry { binding: 0, resource: bind(uniforms, offset, PARAMS_SLOT) };
+        let entries: Vec<_> = std::iter::once(params)
+            .chain(names.zip(tensors).map(|(name, t)| wgpu::BindGroupEntry {
+                binding: shader.source.binding(name),
+                resource: bind(&self.buffers[t.buffer], t.offset * 4, t.len() * 4),
+            }))
+            .collect();
+        let bind_group = self.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(kernel.name),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        LoadedStep { pipeline, bind_group, grid: (shader.grid)(&step.params) }
+    }
+
+    /// Records and submits replays. At most two submissions are under way: the device never runs dry, and the host
+    /// hears about progress without reading anything back.
+    pub async fn run(&mut self, plan: &Plan, progress: &mut dyn FnMut(usize) -> bool) -> Result<usize> {
+        let mut under_way: VecDeque<(wgpu::SubmissionIndex, usize, usize)> = VecDeque::new();
+        let mut handed = 0;
+        let mut go_on = true;
+        let mut last_end = Instant::now();
+        'plan: for &(program, times) in plan {
+            let mut left = times;
+            while left > 0 {
+                let replays = self.replays_a_submission(program.0).min(left);
+                let index = self.submit(program.0, replays);
+                under_way.push_back((index, program.0, replays));
+                left -= replays;
+                handed += replays;
+                // A program not yet measured is waited for, so that its next submission can be sized.
+                while under_way.len() > 2 || (self.seconds[program.0].is_none() && !under_way.is_empty()) {
+                    self.finish_oldest(&mut under_way, &mut last_end)?;
+                }
+                go_on = progress(handed);
+                if !go_on {
+                    break 'plan;
+                }
+            }
+        }
+        if !go_on {
+            while !under_way.is_empty() {
+                self.finish_oldest(&mut under_way, &mut last_end)?;
+            }
+        }
+        self.gpu.health()?;
+        Ok(handed)
+    }
+
+    fn finish_oldest(
+        &mut self,
+        under_way: &mut VecDeque<(wgpu::SubmissionIndex, usize, usize)>,
+        last_end: &mut Instant,
+    ) -> Result<()> {
+        let Some((index, program, replays)) = under_way.pop_front() else { return Ok(()) };
+        self.gpu.poll(wgpu::PollType::Wait { submission_index: Some(index), timeout: None })?;
+        let seconds = last_end.elapsed().as_secs_f64() / replays as f64;
+        *last_end = Instant::now();
+        // The first submission pays for driver compilation; later ones correct it.
+        self.seconds[program] = Some(self.seconds[program].map_or(seconds, |old| old.min(seconds)));
+        Ok(())
+    }
+
+    fn replays_a_submission(&self, program: usize) -> usize {
+        match self.seconds[program] {
+            None => 1,
+            Some(seconds) => ((SUBMISSION.as_secs_f64() / seconds.max(1e-7)) as usize).clamp(1, 1024),
+        }
+    }
+
+    fn submit(&mut self, program: usize, replays: usize) -> wgpu::SubmissionIndex {
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for _ in 0..replays {
+                for step in &self.programs[program] {
+                    pass.set_pipeline(&step.pipeline.pipeline);
+                    pass.set_bind_group(0, &step.bind_group, &[]);
+                    let [x, y, z] = step.grid;
+                    pass.dispatch_workgroups(x, y, z);
+                }
+            }
+        }
+        self.counters.dispatches += (self.programs[program].len() * replays) as u64;
+        self.counters.submits += 1;
+        self.gpu.queue.submit([encoder.finish()])
+    }
+
+    pub fn write(&mut self, tensor: Tensor, words: &[u32]) {
+        self.gpu.queue.write_buffer(
+            &self.buffers[tensor.buffer],
+            tensor.offset as u64 * 4,
+            bytemuck::cast_slice(words),
+        );
+    }
+
+    pub async fn read(&mut self, tensors: &[Tensor]) -> Result<Vec<Vec<u32>>> {
+        self.counters.synchronisations += 1;
+        let size: usize = tensors.iter().map(|t| t.len() * 4).sum();
+        let staging = self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("staging"),
+            size: size.max(4) as u64,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut offset = 0;
+        for t in tensors {
+            let bytes = t.len() as u64 * 4;
+            encoder.copy_buffer_to_buffer(&self.buffers[t.buffer], t.offset as u64 * 4, &staging, offset, bytes);
+            offset += bytes;
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+        let (sender, receiver) = futures_channel::oneshot::channel();
+        staging.slice(..).map_async(wgpu::MapMode::Read, move |outcome| {
+            let _ = sender.send(outcome);
+        });
+        self.gpu.poll(wgpu::PollType::wait_indefinitely())?;
+        match receiver.await {
+            Ok(Ok(())) => {}
+            _ => return Err(Error::Device(format!("reading {size} bytes back from {} failed", self.gpu.info.name))),
+        }
+        let view = staging
+            .slice(..)
+            .get_mapped_range()
+            .map_err(|e| Error::Device(format!("reading back from {} failed: {e}", self.gpu.info.name)))?;
+        let mut words: &[u8] = &view;
+        Ok(tensors
+            .iter()
+            .map(|t| {
+                let (head, tail) = words.split_at(t.len() * 4);
+                words = tail;
+                bytemuck::pod_collect_to_vec(head)
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,126 @@
+//! Where programs run. A [`Device`] is opened once; a [`Backend`] is the memory and the loaded programs of one arena on it.
+//!
+//! Opening, running and reading are async, because a browser can only wait that way; the blocking forms beside them
+//! are `pollster::block_on` of the same functions.
+
+pub mod choose;
+pub mod cpu;
+pub mod gpu;
+
+use std::sync::Arc;
+
+use crate::arena::Arena;
+use crate::error::Result;
+use crate::program::Program;
+use crate::tensor::Tensor;
+
+/// An opened device.
+#[derive(Clone)]
+pub enum Device {
+    Gpu(Arc<gpu::Gpu>),
+    Cpu(cpu::Cpu),
+}
+
+/// A program loaded on a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded(usize);
+
+/// Runs `times` replays of a program.
+pub type Plan = [(Loaded, usize)];
+
+/// What the host did, for reports: the fewer, the better.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    pub dispatches: u64,
+    pub submits: u64,
+    /// Times the host waited for the device to finish everything and read memory back.
+    pub synchronisations: u64,
+}
+
+/// Memory and programs of one arena on one device.
+pub enum Backend {
+    Gpu(gpu::Session),
+    Cpu(cpu::Session),
+}
+
+impl Device {
+    pub fn backend(&self) -> Backend {
+        match self {
+            Device::Gpu(gpu) => Backend::Gpu(gpu::Session::new(gpu.clone())),
+            Device::Cpu(cpu) => Backend::Cpu(cpu::Session::new(*cpu)),
+        }
+    }
+
+    /// One line for the user: name, kind, backend, driver.
+    pub fn description(&self) -> String {
+        match self {
+            Device::Gpu(gpu) => choose::describe(&gpu.info),
+            Device::Cpu(_) => format!("CPU ({} threads)", rayon::current_num_threads()),
+        }
+    }
+}
+
+impl Backend {
+    /// Makes the program ready to run: memory for the arena's buffers, one pipeline a kernel, all params written.
+    /// Programs of one arena share its buffers. Errors: a buffer larger than the device binds, out of memory.
+    pub fn load(&mut self, arena: &Arena, program: &Program) -> Result<Loaded> {
+        match self {
+            Backend::Gpu(session) => session.load(arena, program).map(Loaded),
+            Backend::Cpu(session) => Ok(Loaded(session.load(arena, program))),
+        }
+    }
+
+    /// Runs the plan in order. `progress` hears how many replays have been handed to the device since the start and
+    /// returns false to stop after the current submission. Returns the replays run. Nothing is read back.
+    pub async fn run_async(&mut self, plan: &Plan, progress: &mut dyn FnMut(usize) -> bool) -> Result<usize> {
+        match self {
+            Backend::Gpu(session) => session.run(plan, progress).await,
+            Backend::Cpu(session) => Ok(session.run(plan, progress)),
+        }
+    }
+
+    pub fn run(&mut self, plan: &Plan) -> Result<()> {
+        pollster::block_on(self.run_async(plan, &mut |_| true)).map(|_| ())
+    }
+
+    pub fn run_with(&mut self, plan: &Plan, progress: &mut dyn FnMut(usize) -> bool) -> Result<usize> {
+        pollster::block_on(self.run_async(plan, progress))
+    }
+
+    /// Overwrites a tensor with f32 values. Panics when the lengths differ.
+    pub fn write(&mut self, tensor: Tensor, values: &[f32]) {
+        self.write_words(tensor, bytemuck::cast_slice(values));
+    }
+
+    pub fn write_words(&mut self, tensor: Tensor, words: &[u32]) {
+        assert!(tensor.len() == words.len(), "writing {} words to {tensor:?}", words.len());
+        match self {
+            Backend::Gpu(session) => session.write(tensor, words),
+            Backend::Cpu(session) => session.write(tensor, words),
+        }
+    }
+
+    /// Waits for the device and reads the tensors, all in one synchronisation.
+    pub async fn read_words_async(&mut self, tensors: &[Tensor]) -> Result<Vec<Vec<u32>>> {
+        match self {
+            Backend::Gpu(session) => session.read(tensors).await,
+            Backend::Cpu(session) => Ok(session.read(tensors)),
+        }
+    }
+
+    pub fn read(&mut self, tensors: &[Tensor]) -> Result<Vec<Vec<f32>>> {
+        let words = pollster::block_on(self.read_words_async(tensors))?;
+        Ok(words.into_iter().map(|w| bytemuck::allocation::cast_vec(w)).collect())
+    }
+
+    pub fn read_one(&mut self, tensor: Tensor) -> Result<Vec<f32>> {
+        Ok(self.read(&[tensor])?.remove(0))
+    }
+
+    pub fn counters(&self) -> Counters {
+        match self {
+            Backend::Gpu(session) => session.counters,
+            Backend::Cpu(session) => session.counters,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A case: one kernel's params and inputs. Tests hold every form of the kernel against the reference on it.
+
+use rand::RngExt;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::close::{Tolerance, compare};
+use crate::arena::Arena;
+use crate::backend::{Backend, Device, cpu};
+use crate::error::Result;
+use crate::kernel::Kernel;
+use crate::program::Recorder;
+
+/// Words of poison behind every output: an out-of-bounds store in WGSL is silent, these make it heard.
+const GUARD: usize = 67;
+/// A NaN with a pattern no computation produces.
+pub const POISON: u32 = 0x7fc0_dead;
+
+pub struct Case {
+    /// The shape, and what is special about it.
+    pub label: String,
+    pub params: Vec<u32>,
+    pub reads: Vec<Vec<f32>>,
+    pub writes: Vec<Output>,
+}
+
+/// A tensor the kernel writes.
+pub struct Output {
+    /// What it holds before: poison where the kernel assigns, numbers where it adds or updates.
+    pub before: Vec<f32>,
+    pub tolerance: Tolerance,
+}
+
+impl Case {
+    pub fn new(label: impl Into<String>, params: impl bytemuck::Pod) -> Case {
+        let params = bytemuck::pod_collect_to_vec(&[params]);
+        Case { label: label.into(), params, reads: Vec::new(), writes: Vec::new() }
+    }
+
+    pub fn read(mut self, values: Vec<f32>) -> Case {
+        self.reads.push(values);
+        self
+    }
+
+    pub fn read_words(self, words: Vec<u32>) -> Case {
+        self.read(bytemuck::allocation::cast_vec(words))
+    }
+
+    /// An output of `len` elements that the kernel assigns.
+    pub fn assign(self, len: usize, tolerance: Tolerance) -> Case {
+        self.update(vec![f32::from_bits(POISON); len], tolerance)
+    }
+
+    /// An output that the kernel adds to or updates in place.
+    pub fn update(mut self, before: Vec<f32>, tolerance: Tolerance) -> Case {
+        self.writes.push(Output { before, tolerance });
+        self
+    }
+}
+
+/// `len` numbers in [low, high), the same for the same seed.
+pub fn uniform(seed: u64, len: usize, low: f32, high: f32) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..len).map(|_| low + (high - low) * rng.random::<f32>()).collect()
+}
+
+/// Runs the case and returns each output with its guard band.
+pub fn run(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Vec<Vec<f32>>> {
+    let mut arena = Arena::new();
+    let mut tensors = |name: &str, len: usize| arena.tensor(name, &[len]);
+    let reads: Vec<_> = case.reads.iter().zip(kernel.reads).map(|(v, name)| tensors(name, v.len())).collect();
+    let writes: Vec<_> = case.writes.iter().zip(kernel.writes).map(|(o, n)| tensors(n, o.before.len() + GUARD)).collect();
+    assert!(case.params.len() == kernel.params.len(), "{} {}: params do not fit", kernel.name, case.label);
+    let mut recorder = Recorder::new(&mut arena);
+    recorder.dispatch_words(kernel, case.params.clone(), &reads, &writes);
+    let program = recorder.finish(kernel.name);
+    let mut backend: Backend = device.backend();
+    let loaded = backend.load(&arena, &program)?;
+    for (tensor, values) in reads.iter().zip(&case.reads) {
+        backend.write(*tensor, values);
+    }
+    for (tensor, output) in writes.iter().zip(&case.writes) {
+        let mut before = output.before.clone();
+        before.resize(tensor.len(), f32::from_bits(POISON));
+        backend.write(*tensor, &before);
+    }
+    backend.run(&[(loaded, 1)])?;
+    backend.read(&writes)
+}
+
+/// Runs the case on `device` and on the reference and compares. `Err` says which output differs and where.
+pub fn check(device: &Device, kernel: &'static Kernel, case: &Case) -> std::result::Result<(), String> {
+    let where_ = |what: String| format!("{} [{}]: {what}", kernel.name, case.label);
+    let got = run(device, kernel, case).map_err(|e| where_(e.to_string()))?;
+    let want = run(&Device::Cpu(cpu::Cpu::Reference), kernel, case).map_err(|e| where_(e.to_string()))?;
+    for (((got, want), output), name) in got.iter().zip(&want).zip(&case.writes).zip(kernel.writes) {
+        let len = output.before.len();
+        if got[len..].iter().any(|v| v.to_bits() != POISON) {
+            return Err(where_(format!("{name} is written past its end")));
+        }
+        if let Some(i) = want[..len].iter().position(|v| v.to_bits() == POISON) {
+            return Err(where_(format!("the reference leaves {name}[{i}] unwritten")));
+        }
+        compare(&got[..len], &want[..len], output.tolerance).map_err(|m| where_(format!("{name}: {m}")))?;
+    }
+    Ok(())
+}

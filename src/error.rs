@@ -1,0 +1,44 @@
+//! Errors of the world: files, network, adapters, memory. Each says what happened, where, and what to do next.
+//!
+//! Errors of the program (a wrong shape, a backward before its forward) are panics at record time, not values.
+
+use std::path::{Path, PathBuf};
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file whose content is not what it should be: data set, checkpoint, settings.
+    #[error("{}: {problem}", path.display())]
+    File { path: PathBuf, problem: String },
+    /// The operating system refused: missing file, full disk, no permission.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    /// A download that did not arrive whole.
+    #[error("{0}")]
+    Network(String),
+    /// Arguments or settings that do not fit together.
+    #[error("{0}")]
+    Usage(String),
+    /// No adapter of that name, or one that lacks a needed limit.
+    #[error("{0}")]
+    Adapter(String),
+    /// The device was lost or ran out of memory.
+    #[error("{0}")]
+    Device(String),
+    /// A loss that is NaN or infinite.
+    #[error("{0}")]
+    Diverged(String),
+}
+
+impl Error {
+    pub fn file(path: impl AsRef<Path>, problem: impl Into<String>) -> Error {
+        Error::File { path: path.as_ref().to_path_buf(), problem: problem.into() }
+    }
+
+    /// For `map_err`: `fs::read(p).map_err(Error::io("read", p))`.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.as_ref().to_path_buf();
+        move |source| Error::Io { action, path, source }
+    }
+}

@@ -1,0 +1,115 @@
+//! A kernel is one WGSL entry point **and** its CPU reference under one name, `stem.entry`.
+
+use crate::check::case::Case;
+
+/// A `.wgsl` file, embedded.
+pub struct Source {
+    /// Path below `shaders/`, e.g. `matmul.wgsl`.
+    pub file: &'static str,
+    pub text: &'static str,
+    /// Files of `shaders/common/`, appended so that line numbers in messages stay those of `file`.
+    pub common: &'static [&'static str],
+    /// Tensors of the file in binding order: the first is `@binding(1)`. Binding 0 is the params uniform.
+    pub bindings: &'static [&'static str],
+}
+
+impl Source {
+    pub fn full_text(&self) -> String {
+        let mut text = self.text.to_string();
+        for common in self.common {
+            text.push_str(common);
+        }
+        text
+    }
+
+    /// The `@binding` number of a tensor.
+    pub fn binding(&self, tensor: &str) -> u32 {
+        let index = self.bindings.iter().position(|b| *b == tensor);
+        index.unwrap_or_else(|| panic!("{} binds no tensor {tensor}", self.file)) as u32 + 1
+    }
+}
+
+/// One entry point and how it is dispatched.
+pub struct Shader {
+    pub source: &'static Source,
+    pub entry: &'static str,
+    pub workgroup: [u32; 3],
+    /// Workgroups to launch, from the params' words.
+    pub grid: fn(&[u32]) -> [u32; 3],
+}
+
+/// The whole dispatch on the CPU: params, the tensors read, the tensors written, in the kernel's order.
+pub type Reference = fn(params: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]);
+
+/// One operation on the device, in the forms that are checked against each other.
+pub struct Kernel {
+    /// `stem.entry`, e.g. `matmul.backward_w`: debug label, test name, bench id, error prefix.
+    pub name: &'static str,
+    /// What is computed, in one line.
+    pub formula: &'static str,
+    /// Fields of the params uniform, each one 32-bit word.
+    pub params: &'static [&'static str],
+    pub reads: &'static [&'static str],
+    pub writes: &'static [&'static str],
+    /// The portable form: WebGPU's default limits.
+    pub shader: Shader,
+    /// The form for adapters that run on a CPU (lavapipe, WARP), where the portable one is much slower.
+    pub software: Option<Shader>,
+    /// The specification: obvious loops, sums in f64.
+    pub reference: Reference,
+    /// The CPU device's form, where the reference is too slow to train with.
+    pub accelerated: Option<Reference>,
+    /// Floating-point operations and bytes moved at least, from the params' words.
+    pub cost: fn(&[u32]) -> Cost,
+    /// Inputs on which all forms must agree; benches time them too.
+    pub cases: fn() -> Vec<Case>,
+}
+
+/// The least work a dispatch does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    pub flops: u64,
+    pub bytes: u64,
+}
+
+impl Kernel {
+    /// The part of the name before the dot: the stem of its files.
+    pub fn stem(&self) -> &'static str {
+        self.name.split('.').next().expect("split yields at least one part")
+    }
+
+    /// The shader that suits the adapter.
+    pub fn shader_for(&self, software_adapter: bool) -> &Shader {
+        match &self.software {
+            Some(shader) if software_adapter => shader,
+            _ => &self.shader,
+        }
+    }
+}
+
+/// Reads a kernel's params struct back from its words.
+pub fn params<P: bytemuck::Pod>(words: &[u32]) -> P {
+    *bytemuck::from_bytes(bytemuck::cast_slice(words))
+}
+
+/// Workgroups that cover `n` invocations along x, spilling into y past the 65535 WebGPU allows in one dimension.
+/// Shaders recover the index as `id.x + id.y * groups.x * workgroup`.
+pub fn grid_1d(n: usize, workgroup: usize) -> [u32; 3] {
+    let groups = n.div_ceil(workgroup).max(1);
+    let y = groups.div_ceil(65535);
+    [groups.div_ceil(y) as u32, y as u32, 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grid_covers_every_element_within_the_limit() {
+        for n in [1, 64, 65, 65535 * 64, 65535 * 64 + 1, 1 << 30] {
+            let [x, y, z] = grid_1d(n, 64);
+            assert!(x <= 65535 && y <= 65535 && z == 1, "{n}: {x} {y}");
+            assert!(x as usize * y as usize * 64 >= n, "{n}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Sets every element, `shaders/fill.wgsl`. It has no backward: its output depends on nothing.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::check::case::Case;
+use crate::check::close::Tolerance;
+use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::program::Recorder;
+use crate::tensor::Tensor;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    n: u32,
+    value: f32,
+}
+
+const SOURCE: Source = Source {
+    file: "fill.wgsl",
+    text: include_str!("../../shaders/fill.wgsl"),
+    common: &[super::INDEX],
+    bindings: &["y"],
+};
+
+pub static FORWARD: Kernel = Kernel {
+    name: "fill.forward",
+    formula: "y = value",
+    params: &["N", "value"],
+    reads: &[],
+    writes: &["y"],
+    shader: Shader {
+        source: &SOURCE,
+        entry: "forward",
+        workgroup: [64, 1, 1],
+        grid: |p| grid_1d((p[0] as usize).div_ceil(4), 64),
+    },
+    software: None,
+    reference: |p, _, writes| {
+        let p: Params = params(p);
+        writes[0][..p.n as usize].fill(p.value);
+    },
+    accelerated: None,
+    cost: |p| Cost { flops: 0, bytes: 4 * p[0] as u64 },
+    cases: || {
+        let case = |n: usize| Case::new(format!("{n}"), Params { n: n as u32, value: 0.25 }).assign(n, Tolerance::Exact);
+        [1, 4, 65, 257, 1023].map(case).into()
+    },
+};
+
+/// Every element of `y` becomes `value`.
+pub fn forward(r: &mut Recorder, y: Tensor, value: f32) {
+    r.dispatch(&FORWARD, Params { n: y.len() as u32, value }, &[], &[y]);
+}

@@ -1,0 +1,173 @@
+//! KL(N(mean, e^logvar) || N(0,1)) by latent dimension, with free bits, `shaders/gaussian_kl.wgsl`.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::clock;
+use crate::check::case::{Case, uniform};
+use crate::check::close::Tolerance;
+use crate::check::gradient::{GradientCase, weighted};
+use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::program::Recorder;
+use crate::tensor::Tensor;
+
+// ---- Params
+
+/// `scale` multiplies the gradient beside the KL weight of the step; `free` is in nats a dimension.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    b: u32,
+    z: u32,
+    scale: f32,
+    free: f32,
+}
+
+// ---- Kernels
+
+const FIELDS: &[&str] = &["B", "Z", "scale", "free"];
+
+const SOURCE: Source = Source {
+    file: "gaussian_kl.wgsl",
+    text: include_str!("../../shaders/gaussian_kl.wgsl"),
+    common: &[super::INDEX, super::CLOCK],
+    bindings: &["mean", "logvar", "kl", "clock", "loss_kl", "dmean", "dlogvar"],
+};
+
+pub static LOSS: Kernel = Kernel {
+    name: "gaussian_kl.loss",
+    formula: "kl[j] = max(sum_b -(1 + logvar - mean^2 - e^logvar)/2, B * free)",
+    params: FIELDS,
+    reads: &["mean", "logvar"],
+    writes: &["loss_kl"],
+    shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[1], 1, 1] },
+    software: None,
+    reference: |p, reads, writes| {
+        let p: Params = params(p);
+        let [b, z] = [p.b as usize, p.z as usize];
+        for j in 0..z {
+            let sum: f64 = (0..b).map(|r| divergence(reads[0][r * z + j] as f64, reads[1][r * z + j] as f64)).sum();
+            writes[0][j] = sum.max(b as f64 * p.free as f64) as f32;
+        }
+    },
+    accelerated: None,
+    cost: |p| Cost { flops: 6 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
+    cases: loss_cases,
+};
+
+pub static BACKWARD: Kernel = Kernel {
+    name: "gaussian_kl.backward",
+    formula: "dmean = w * mean, dlogvar = w * (e^logvar - 1)/2, w = scale * kl_weight, 0 on free bits",
+    params: FIELDS,
+    reads: &["mean", "logvar", "kl", "clock"],
+    writes: &["dmean", "dlogvar"],
+    shader: Shader {
+        source: &SOURCE,
+        entry: "backward",
+        workgroup: [64, 1, 1],
+        grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
+    },
+    software: None,
+    reference: |p, reads, writes| {
+        let weight = clock::Row::read(reads[3]).kl_weight;
+        let p: Params = params(p);
+        let [b, z] = [p.b as usize, p.z as usize];
+        for i in 0..b * z {
+            let rests = p.free > 0.0 && reads[2][i % z] <= b as f32 * p.free;
+            let w = if rests { 0.0 } else { p.scale as f64 * weight as f64 };
+            writes[0][i] = (w * reads[0][i] as f64) as f32;
+            writes[1][i] = (0.5 * w * (reads[1][i] as f64).exp_m1()) as f32;
+        }
+    },
+    accelerated: None,
+    cost: |p| Cost { flops: 5 * p[0] as u64 * p[1] as u64, bytes: 16 * p[0] as u64 * p[1] as u64 },
+    cases: backward_cases,
+};
+
+/// KL(N(mean, e^logvar) || N(0,1)) in nats (Kingma & Welling 2013, appendix B).
+pub fn divergence(mean: f64, logvar: f64) -> f64 {
+    0.5 * (mean * mean + logvar.exp_m1() - logvar)
+}
+
+// ---- Record
+
+fn sizes(mean: Tensor, logvar: Tensor, scale: f32, free: f32) -> Params {
+    assert!(mean.shape() == logvar.shape(), "gaussian_kl: mean {mean:?}, logvar {logvar:?}");
+    let [b, z] = mean.matrix();
+    Params { b: b as u32, z: z as u32, scale, free }
+}
+
+/// KL of each latent dimension in nats, summed over the batch: (B,Z) and (B,Z) to (Z).
+pub fn loss(r: &mut Recorder, mean: Tensor, logvar: Tensor, free: f32) -> Tensor {
+    let params = sizes(mean, logvar, 1.0, free);
+    let kl = r.tensor("kl", &[params.z as usize]);
+    r.dispatch(&LOSS, params, &[mean, logvar], &[kl]);
+    kl
+}
+
+/// (dmean, dlogvar) of scale * kl_weight * KL, both (B,Z) and assigned; the KL weight is the clock's for this step.
+pub fn backward(
+    r: &mut Recorder,
+    [mean, logvar, kl]: [Tensor; 3],
+    clock: Tensor,
+    scale: f32,
+    free: f32,
+) -> (Tensor, Tensor) {
+    let params = sizes(mean, logvar, scale, free);
+    assert!(kl.shape() == [params.z as usize], "gaussian_kl.backward: mean {mean:?}, kl {kl:?}");
+    let (dmean, dlogvar) = (r.tensor("dmean", mean.shape()), r.tensor("dlogvar", mean.shape()));
+    r.dispatch(&BACKWARD, params, &[mean, logvar, kl, clock], &[dmean, dlogvar]);
+    (dmean, dlogvar)
+}
+
+// ---- Cases
+
+/// (B, Z, free): the presets' latents, odd sizes, free bits that bind on some dimensions.
+const SIZES: [(usize, usize, f32); 5] = [(1, 1, 0.0), (128, 20, 0.0), (65, 3, 0.6), (17, 65, 0.9), (257, 2, 0.0)];
+
+fn params_of((b, z, free): (usize, usize, f32)) -> Params {
+    Params { b: b as u32, z: z as u32, scale: 0.7, free }
+}
+
+fn loss_cases() -> Vec<Case> {
+    let case = |(b, z, free): (usize, usize, f32)| {
+        Case::new(format!("{b}x{z} free {free}"), params_of((b, z, free)))
+            .read(uniform(1, b * z, -1.0, 1.0))
+            .read(uniform(2, b * z, -2.0, 2.0))
+            .assign(z, Tolerance::Dot(4 * b))
+    };
+    SIZES.map(case).into()
+}
+
+fn backward_cases() -> Vec<Case> {
+    let case = |(b, z, free): (usize, usize, f32)| {
+        let tolerance = Tolerance::Because(2e-6, "exp - 1 near 0 and exp of an argument of size 2");
+        Case::new(format!("{b}x{z} free {free}"), params_of((b, z, free)))
+            .read(uniform(3, b * z, -1.0, 1.0))
+            .read(uniform(4, b * z, -2.0, 2.0))
+            .read(uniform(5, z, 0.0, 2.0 * b as f32 * free.max(0.1)))
+            .read_words(clock::Clock::example().words())
+            .assign(b * z, tolerance)
+            .assign(b * z, tolerance)
+    };
+    SIZES.map(case).into()
+}
+
+// ---- Gradients
+
+pub fn gradients() -> Vec<GradientCase> {
+    let case = |free: f32| GradientCase {
+        label: format!("gaussian_kl free {free}"),
+        inputs: vec![(vec![6, 3], uniform(1, 18, -1.0, 1.0)), (vec![6, 3], uniform(2, 18, -1.0, 1.0))],
+        output: vec![1],
+        record: Box::new(move |r, inputs, dy| {
+            let [mean, logvar, clock] = [inputs[0], inputs[1], inputs[2]];
+            let kl = loss(r, mean, logvar, free);
+            let y = super::reduce::whole(r, kl.reshape(&[1, 3]));
+            let (dmean, dlogvar) = backward(r, [mean, logvar, kl], clock, 1.0, free);
+            (y, vec![weighted(r, dy, dmean), weighted(r, dy, dlogvar)])
+        }),
+        state: vec![("clock", clock::Clock::unit().words())],
+    };
+    // 0.33 binds on some of the three dimensions and not on others.
+    vec![case(0.0), case(0.33)]
+}

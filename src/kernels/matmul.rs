@@ -1,0 +1,339 @@
+//! The products of a linear layer, `shaders/matmul.wgsl` and, for adapters that run on a CPU, `shaders/software/matmul.wgsl`.
+
+use bytemuck::{Pod, Zeroable};
+use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
+use rayon::prelude::*;
+
+use super::activation::Activation;
+use crate::check::case::{Case, uniform};
+use crate::check::close::Tolerance;
+use crate::check::gradient::GradientCase;
+use crate::kernel::{Cost, Kernel, Shader, Source, params};
+use crate::program::Recorder;
+use crate::tensor::Tensor;
+
+// ---- Params
+
+/// B rows of the batch, I inputs, O outputs; `accumulate` only means something to `backward_x`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    b: u32,
+    i: u32,
+    o: u32,
+    activation: u32,
+    accumulate: u32,
+}
+
+impl Params {
+    fn sizes(self) -> [usize; 3] {
+        [self.b as usize, self.i as usize, self.o as usize]
+    }
+}
+
+// ---- Kernels
+
+const FIELDS: &[&str] = &["B", "I", "O", "activation", "accumulate"];
+const BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw", "db"];
+
+const SOURCE: Source = Source {
+    file: "matmul.wgsl",
+    text: include_str!("../../shaders/matmul.wgsl"),
+    common: &[super::ACTIVATION],
+    bindings: BINDINGS,
+};
+
+const SOFTWARE: Source = Source {
+    file: "software/matmul.wgsl",
+    text: include_str!("../../shaders/software/matmul.wgsl"),
+    common: &[super::ACTIVATION],
+    bindings: BINDINGS,
+};
+
+pub static FORWARD: Kernel = Kernel {
+    name: "matmul.forward",
+    formula: "y = act(x W^T + b)",
+    params: FIELDS,
+    reads: &["x", "w", "b"],
+    writes: &["y"],
+    shader: Shader { source: &SOURCE, entry: "forward", workgroup: [16, 16, 1], grid: |p| tiles(p[0], p[2]) },
+    software: None,
+    reference: forward_reference,
+    accelerated: Some(forward_accelerated),
+    cost,
+    cases: forward_cases,
+};
+
+pub static BACKWARD_X: Kernel = Kernel {
+    name: "matmul.backward_x",
+    formula: "dx (+)= dy W",
+    params: FIELDS,
+    reads: &["w", "dy"],
+    writes: &["dx"],
+    shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [16, 16, 1], grid: |p| tiles(p[0], p[1]) },
+    software: None,
+    reference: backward_x_reference,
+    accelerated: Some(backward_x_accelerated),
+    cost,
+    cases: backward_x_cases,
+};
+
+pub static BACKWARD_W: Kernel = Kernel {
+    name: "matmul.backward_w",
+    formula: "dW += dy^T x, db += sum over rows of dy",
+    params: FIELDS,
+    reads: &["x", "dy"],
+    writes: &["dw", "db"],
+    shader: Shader { source: &SOURCE, entry: "backward_w", workgroup: [16, 16, 1], grid: |p| tiles(p[2], p[1]) },
+    software: None,
+    reference: backward_w_reference,
+    accelerated: Some(backward_w_accelerated),
+    cost,
+    cases: backward_w_cases,
+};
+
+/// A workgroup owns 64x64 of the result.
+fn tiles(rows: u32, columns: u32) -> [u32; 3] {
+    [columns.div_ceil(64), rows.div_ceil(64), 1]
+}
+
+fn cost(p: &[u32]) -> Cost {
+    let [b, i, o] = params::<Params>(p).sizes().map(|v| v as u64);
+    Cost { flops: 2 * b * i * o, bytes: 4 * (b * i + o * i + b * o) }
+}
+
+// ---- Record
+
+/// y = act(x W^T + b): x (B,I), w (O,I), b (O) to (B,O). The activation must be one whose backward reads the output.
+pub fn forward(r: &mut Recorder, x: Tensor, w: Tensor, b: Tensor, activation: Activation) -> Tensor {
+    let ([rows, inputs], [outputs, w_inputs]) = (x.matrix(), w.matrix());
+    assert!(inputs == w_inputs, "matmul.forward: x {x:?} does not fit w {w:?}");
+    assert!(b.shape() == [outputs], "matmul.forward: b {b:?} does not fit w {w:?}");
+    assert!(activation.saves_output(), "{activation:?} cannot be an epilogue: its backward needs x W^T + b");
+    let y = r.tensor("y", &[rows, outputs]);
+    r.dispatch(&FORWARD, sizes(rows, inputs, outputs, activation, false), &[x, w, b], &[y]);
+    y
+}
+
+/// dx = dy W: dy (B,O), w (O,I) to (B,I).
+pub fn backward_x(r: &mut Recorder, dy: Tensor, w: Tensor) -> Tensor {
+    let ([rows, outputs], [w_outputs, inputs]) = (dy.matrix(), w.matrix());
+    assert!(outputs == w_outputs, "matmul.backward_x: dy {dy:?} does not fit w {w:?}");
+    let dx = r.tensor("dx", &[rows, inputs]);
+    r.dispatch(&BACKWARD_X, sizes(rows, inputs, outputs, Activation::Identity, false), &[w, dy], &[dx]);
+    dx
+}
+
+/// dx += dy W, where x feeds a second layer whose gradient `dx` already holds.
+pub fn backward_x_into(r: &mut Recorder, dy: Tensor, w: Tensor, dx: Tensor) {
+    let ([rows, outputs], [w_outputs, inputs]) = (dy.matrix(), w.matrix());
+    assert!(outputs == w_outputs, "matmul.backward_x: dy {dy:?} does not fit w {w:?}");
+    assert!(dx.shape() == [rows, inputs], "matmul.backward_x: dx {dx:?} does not fit dy {dy:?} and w {w:?}");
+    r.dispatch(&BACKWARD_X, sizes(rows, inputs, outputs, Activation::Identity, true), &[w, dy], &[dx]);
+}
+
+/// dw += dy^T x, db += column sums of dy: dy (B,O), x (B,I) to (O,I) and (O).
+pub fn backward_w(r: &mut Recorder, dy: Tensor, x: Tensor, dw: Tensor, db: Tensor) {
+    let ([rows, outputs], [x_rows, inputs]) = (dy.matrix(), x.matrix());
+    assert!(rows == x_rows, "matmul.backward_w: dy {dy:?} does not fit x {x:?}");
+    assert!(dw.shape() == [outputs, inputs], "matmul.backward_w: dw {dw:?} does not fit dy {dy:?} and x {x:?}");
+    assert!(db.shape() == [outputs], "matmul.backward_w: db {db:?} does not fit dy {dy:?}");
+    r.dispatch(&BACKWARD_W, sizes(rows, inputs, outputs, Activation::Identity, false), &[x, dy], &[dw, db]);
+}
+
+fn sizes(b: usize, i: usize, o: usize, activation: Activation, accumulate: bool) -> Params {
+    Params { b: b as u32, i: i as u32, o: o as u32, activation: activation as u32, accumulate: accumulate as u32 }
+}
+
+// ---- References
+
+fn forward_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let [rows, inputs, outputs] = p.sizes();
+    let (x, w, b) = (reads[0], reads[1], reads[2]);
+    let activation = Activation::from_number(p.activation);
+    for m in 0..rows {
+        for n in 0..outputs {
+            let sum: f64 = (0..inputs).map(|k| x[m * inputs + k] as f64 * w[n * inputs + k] as f64).sum();
+            writes[0][m * outputs + n] = activation.value(sum + b[n] as f64) as f32;
+        }
+    }
+}
+
+fn backward_x_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let [rows, inputs, outputs] = p.sizes();
+    let (w, dy) = (reads[0], reads[1]);
+    for m in 0..rows {
+        for n in 0..inputs {
+            let sum: f64 = (0..outputs).map(|k| dy[m * outputs + k] as f64 * w[k * inputs + n] as f64).sum();
+            let dx = &mut writes[0][m * inputs + n];
+            *dx = if p.accumulate != 0 { (*dx as f64 + sum) as f32 } else { sum as f32 };
+        }
+    }
+}
+
+fn backward_w_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let [rows, inputs, outputs] = params::<Params>(p).sizes();
+    let (x, dy) = (reads[0], reads[1]);
+    for m in 0..outputs {
+        for n in 0..inputs {
+            let sum: f64 = (0..rows).map(|k| dy[k * outputs + m] as f64 * x[k * inputs + n] as f64).sum();
+            writes[0][m * inputs + n] += sum as f32;
+        }
+        let sum: f64 = (0..rows).map(|k| dy[k * outputs + m] as f64).sum();
+        writes[1][m] += sum as f32;
+    }
+}
+
+// ---- Accelerated: a GEMM library on each thread's share of the result's rows
+
+/// Rows of the result a thread takes: an equal share, the whole where the product is too small to be worth waking threads.
+fn share(rows: usize, work: usize) -> usize {
+    if work < 1 << 18 { rows } else { rows.div_ceil(rayon::current_num_threads()).next_multiple_of(8) }
+}
+
+fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let [rows, inputs, outputs] = p.sizes();
+    let activation = Activation::from_number(p.activation);
+    let w = matrix(reads[1], outputs, inputs);
+    let b = &reads[2][..outputs];
+    let share = share(rows, rows * inputs * outputs);
+    let y = writes[0][..rows * outputs].par_chunks_mut(share * outputs);
+    y.zip(reads[0][..rows * inputs].par_chunks(share * inputs)).for_each(|(y, x)| {
+        let x = matrix(x, x.len() / inputs, inputs);
+        general_mat_mul(1.0, &x, &w.t(), 0.0, &mut matrix_mut(y, x.nrows(), outputs));
+        for row in y.chunks_mut(outputs) {
+            for (y, b) in row.iter_mut().zip(b) {
+                *y = match activation {
+                    Activation::Identity => *y + b,
+                    Activation::Relu => (*y + b).max(0.0),
+                    other => other.value((*y + b) as f64) as f32,
+                };
+            }
+        }
+    });
+}
+
+fn backward_x_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let [rows, inputs, outputs] = p.sizes();
+    let w = matrix(reads[0], outputs, inputs);
+    let beta = if p.accumulate != 0 { 1.0 } else { 0.0 };
+    let share = share(rows, rows * inputs * outputs);
+    let dx = writes[0][..rows * inputs].par_chunks_mut(share * inputs);
+    dx.zip(reads[1][..rows * outputs].par_chunks(share * outputs)).for_each(|(dx, dy)| {
+        let dy = matrix(dy, dy.len() / outputs, outputs);
+        general_mat_mul(1.0, &dy, &w, beta, &mut matrix_mut(dx, dy.nrows(), inputs));
+    });
+}
+
+fn backward_w_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let [rows, inputs, outputs] = params::<Params>(p).sizes();
+    let (x, dy) = (matrix(reads[0], rows, inputs), matrix(reads[1], rows, outputs));
+    let share = share(outputs, rows * inputs * outputs);
+    let [dw, db] = writes else { unreachable!("backward_w writes dw and db") };
+    dw[..outputs * inputs].par_chunks_mut(share * inputs).enumerate().for_each(|(i, dw)| {
+        let first = i * share;
+        let columns = dw.len() / inputs;
+        let dy = dy.slice(ndarray::s![.., first..first + columns]);
+        general_mat_mul(1.0, &dy.t(), &x, 1.0, &mut matrix_mut(dw, columns, inputs));
+    });
+    for row in reads[1][..rows * outputs].chunks(outputs) {
+        for (db, dy) in db.iter_mut().zip(row) {
+            *db += dy;
+        }
+    }
+}
+
+fn matrix(values: &[f32], rows: usize, columns: usize) -> ArrayView2<'_, f32> {
+    ArrayView2::from_shape((rows, columns), &values[..rows * columns]).expect("the slice has that many elements")
+}
+
+fn matrix_mut(values: &mut [f32], rows: usize, columns: usize) -> ArrayViewMut2<'_, f32> {
+    ArrayViewMut2::from_shape((rows, columns), &mut values[..rows * columns]).expect("the slice has that many elements")
+}
+
+// ---- Cases
+
+/// (B, I, O): tiles exactly filled, one more, one less, a single element, long and short sums, the presets' layers.
+const SIZES: [[usize; 3]; 9] = [
+    [1, 1, 1],
+    [1, 65, 17],
+    [17, 1, 65],
+    [64, 64, 64],
+    [65, 257, 17],
+    [63, 15, 129],
+    [128, 20, 400],
+    [96, 784, 33],
+    [257, 33, 2],
+];
+
+/// Inputs of magnitude sqrt(3)/2 on average: sums of k products stay near sqrt(k)/3.
+fn forward_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for ([b, i, o], act) in SIZES.into_iter().zip([0, 1, 2, 3, 4, 5, 6, 0, 1]) {
+        let act = Activation::from_number(act);
+        let case = Case::new(format!("{b}x{i}x{o} {act:?}"), sizes(b, i, o, act, false))
+            .read(uniform(1, b * i, -1.0, 1.0))
+            .read(uniform(2, o * i, -1.0, 1.0))
+            .read(uniform(3, o, -1.0, 1.0));
+        let tolerance = match act {
+            Activation::Identity | Activation::Relu | Activation::LeakyRelu => Tolerance::Dot(i),
+            _ => Tolerance::Because(1e-5, "a dot product through an exponential"),
+        };
+        cases.push(case.assign(b * o, tolerance));
+    }
+    cases
+}
+
+fn backward_x_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for ([b, i, o], accumulate) in SIZES.into_iter().zip([false, true].into_iter().cycle()) {
+        let label = format!("{b}x{i}x{o}{}", if accumulate { " added" } else { "" });
+        let case = Case::new(label, sizes(b, i, o, Activation::Identity, accumulate))
+            .read(uniform(4, o * i, -1.0, 1.0))
+            .read(uniform(5, b * o, -1.0, 1.0));
+        cases.push(if accumulate {
+            case.update(uniform(6, b * i, -1.0, 1.0), Tolerance::Dot(o))
+        } else {
+            case.assign(b * i, Tolerance::Dot(o))
+        });
+    }
+    cases
+}
+
+fn backward_w_cases() -> Vec<Case> {
+    let case = |[b, i, o]: [usize; 3]| {
+        Case::new(format!("{b}x{i}x{o}"), sizes(b, i, o, Activation::Identity, false))
+            .read(uniform(7, b * i, -1.0, 1.0))
+            .read(uniform(8, b * o, -1.0, 1.0))
+            .update(uniform(9, o * i, -1.0, 1.0), Tolerance::Dot(b))
+            .update(uniform(10, o, -1.0, 1.0), Tolerance::Dot(b))
+    };
+    SIZES.map(case).into()
+}
+
+// ---- Gradients
+
+pub fn gradients() -> Vec<GradientCase> {
+    vec![GradientCase {
+        label: "matmul".into(),
+        inputs: vec![
+            (vec![3, 5], uniform(1, 15, -1.0, 1.0)),
+            (vec![4, 5], uniform(2, 20, -1.0, 1.0)),
+            (vec![4], uniform(3, 4, -1.0, 1.0)),
+        ],
+        output: vec![3, 4],
+        record: Box::new(|r, inputs, dy| {
+            let [x, w, b] = [inputs[0], inputs[1], inputs[2]];
+            let y = forward(r, x, w, b, Activation::Identity);
+            let dx = backward_x(r, dy, w);
+            let (dw, db) = (r.tensor("dw", &[4, 5]), r.tensor("db", &[4]));
+            backward_w(r, dy, x, dw, db);
+            (y, vec![dx, dw, db])
+        }),
+        state: vec![],
+    }]
+}

@@ -1,0 +1,89 @@
+//! The kernels, a file an operation: Params, Kernels, Record, References, Accelerated, Cases, Gradients.
+//! The WGSL of `kernels/<stem>.rs` is `shaders/<stem>.wgsl`.
+
+pub mod activation;
+pub mod adam;
+pub mod bce;
+pub mod clip;
+pub mod clock;
+pub mod fill;
+pub mod gather;
+pub mod gaussian_kl;
+pub mod joint;
+pub mod math;
+pub mod matmul;
+pub mod mse;
+pub mod random;
+pub mod reduce;
+pub mod reparameterise;
+pub mod sgd;
+pub mod shuffle;
+
+use crate::check::gradient::GradientCase;
+use crate::kernel::Kernel;
+
+const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
+const CLOCK: &str = include_str!("../../shaders/common/clock.wgsl");
+const INDEX: &str = include_str!("../../shaders/common/index.wgsl");
+const PHILOX: &str = include_str!("../../shaders/common/philox.wgsl");
+
+/// Elements a thread of the CPU device takes at a time: small enough to share a batch out, large enough to be worth it.
+const CHUNK: usize = 8192;
+
+/// Every kernel. Tests, benches and lists are made from it.
+pub static ALL: &[&Kernel] = &[
+    &matmul::FORWARD,
+    &matmul::BACKWARD_X,
+    &matmul::BACKWARD_W,
+    &activation::FORWARD,
+    &activation::BACKWARD,
+    &reduce::ROWS,
+    &reduce::COLUMNS,
+    &reduce::WHOLE,
+    &reduce::BACKWARD_ROWS,
+    &reduce::BACKWARD_COLUMNS,
+    &reduce::BACKWARD_WHOLE,
+    &joint::ADD,
+    &joint::SCALE,
+    &joint::MULTIPLY,
+    &joint::BACKWARD_MULTIPLY,
+    &joint::CONCAT,
+    &joint::SPLIT,
+    &fill::FORWARD,
+    &reparameterise::FORWARD,
+    &reparameterise::BACKWARD,
+    &gaussian_kl::LOSS,
+    &gaussian_kl::BACKWARD,
+    &bce::LOSS,
+    &bce::BACKWARD,
+    &mse::LOSS,
+    &mse::BACKWARD,
+    &gather::FORWARD,
+    &shuffle::FORWARD,
+    &random::INTEGERS,
+    &random::UNIFORM,
+    &random::NORMAL,
+    &adam::FORWARD,
+    &sgd::FORWARD,
+    &clip::NORM,
+    &clip::FORWARD,
+    &clock::TALLY,
+    &clock::TICK,
+];
+
+/// Every operation with a backward, for the finite-difference check.
+pub fn gradients() -> Vec<GradientCase> {
+    [
+        matmul::gradients(),
+        activation::gradients(),
+        reduce::gradients(),
+        joint::gradients(),
+        reparameterise::gradients(),
+        gaussian_kl::gradients(),
+        bce::gradients(),
+        mse::gradients(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

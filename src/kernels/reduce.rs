@@ -1,0 +1,256 @@
+//! Sums over rows, columns or everything, and their backward, `shaders/reduce.wgsl`.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::check::case::{Case, uniform};
+use crate::check::close::Tolerance;
+use crate::check::gradient::GradientCase;
+use crate::kernel::{Cost, Kernel, Reference, Shader, Source, grid_1d, params};
+use crate::program::Recorder;
+use crate::tensor::Tensor;
+
+// ---- Params
+
+/// x is (B,F).
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    b: u32,
+    f: u32,
+}
+
+impl Params {
+    fn sizes(self) -> [usize; 2] {
+        [self.b as usize, self.f as usize]
+    }
+}
+
+// ---- Kernels
+
+const SOURCE: Source = Source {
+    file: "reduce.wgsl",
+    text: include_str!("../../shaders/reduce.wgsl"),
+    common: &[super::INDEX],
+    bindings: &["x", "dy", "y", "dx"],
+};
+
+pub static ROWS: Kernel = reduction("reduce.rows", "rows", "y[r] = sum_f x[r,f]", |p| [p[0], 1, 1], rows_reference, rows_cases);
+pub static COLUMNS: Kernel = reduction(
+    "reduce.columns",
+    "columns",
+    "y[f] = sum_r x[r,f]",
+    |p| [p[1].div_ceil(64), 1, 1],
+    columns_reference,
+    columns_cases,
+);
+pub static WHOLE: Kernel =
+    reduction("reduce.whole", "whole", "y = sum of x", |_| [1, 1, 1], whole_reference, whole_cases);
+pub static BACKWARD_ROWS: Kernel =
+    broadcast("reduce.backward_rows", "backward_rows", "dx[r,f] = dy[r]", backward_rows_reference, || {
+        broadcast_cases(|b, _| b)
+    });
+pub static BACKWARD_COLUMNS: Kernel =
+    broadcast("reduce.backward_columns", "backward_columns", "dx[r,f] = dy[f]", backward_columns_reference, || {
+        broadcast_cases(|_, f| f)
+    });
+pub static BACKWARD_WHOLE: Kernel =
+    broadcast("reduce.backward_whole", "backward_whole", "dx[r,f] = dy", backward_whole_reference, || {
+        broadcast_cases(|_, _| 1)
+    });
+
+const fn reduction(
+    name: &'static str,
+    entry: &'static str,
+    formula: &'static str,
+    grid: fn(&[u32]) -> [u32; 3],
+    reference: Reference,
+    cases: fn() -> Vec<Case>,
+) -> Kernel {
+    Kernel {
+        name,
+        formula,
+        params: &["B", "F"],
+        reads: &["x"],
+        writes: &["y"],
+        shader: Shader { source: &SOURCE, entry, workgroup: [64, 1, 1], grid },
+        software: None,
+        reference,
+        accelerated: None,
+        cost,
+        cases,
+    }
+}
+
+const fn broadcast(
+    name: &'static str,
+    entry: &'static str,
+    formula: &'static str,
+    reference: Reference,
+    cases: fn() -> Vec<Case>,
+) -> Kernel {
+    Kernel {
+        name,
+        formula,
+        params: &["B", "F"],
+        reads: &["dy"],
+        writes: &["dx"],
+        shader: Shader {
+            source: &SOURCE,
+            entry,
+            workgroup: [64, 1, 1],
+            grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
+        },
+        software: None,
+        reference,
+        accelerated: None,
+        cost,
+        cases,
+    }
+}
+
+fn cost(p: &[u32]) -> Cost {
+    let elements = p[0] as u64 * p[1] as u64;
+    Cost { flops: elements, bytes: 4 * elements }
+}
+
+// ---- Record
+
+fn sizes(x: Tensor) -> Params {
+    let [b, f] = x.matrix();
+    Params { b: b as u32, f: f as u32 }
+}
+
+/// y[r] = sum_f x[r,f]: (B,F) to (B).
+pub fn rows(r: &mut Recorder, x: Tensor) -> Tensor {
+    let y = r.tensor("rows", &[x.matrix()[0]]);
+    r.dispatch(&ROWS, sizes(x), &[x], &[y]);
+    y
+}
+
+/// y[f] = sum_r x[r,f]: (B,F) to (F).
+pub fn columns(r: &mut Recorder, x: Tensor) -> Tensor {
+    let y = r.tensor("columns", &[x.matrix()[1]]);
+    r.dispatch(&COLUMNS, sizes(x), &[x], &[y]);
+    y
+}
+
+/// y = sum of x: (B,F) to (1).
+pub fn whole(r: &mut Recorder, x: Tensor) -> Tensor {
+    let y = r.tensor("sum", &[1]);
+    r.dispatch(&WHOLE, sizes(x), &[x], &[y]);
+    y
+}
+
+/// dx[r,f] = dy[r], for x of shape (B,F).
+pub fn backward_rows(r: &mut Recorder, dy: Tensor, [b, f]: [usize; 2]) -> Tensor {
+    backward(r, &BACKWARD_ROWS, dy, b, [b, f])
+}
+
+/// dx[r,f] = dy[f], for x of shape (B,F).
+pub fn backward_columns(r: &mut Recorder, dy: Tensor, [b, f]: [usize; 2]) -> Tensor {
+    backward(r, &BACKWARD_COLUMNS, dy, f, [b, f])
+}
+
+/// dx[r,f] = dy, for x of shape (B,F).
+pub fn backward_whole(r: &mut Recorder, dy: Tensor, shape: [usize; 2]) -> Tensor {
+    backward(r, &BACKWARD_WHOLE, dy, 1, shape)
+}
+
+fn backward(r: &mut Recorder, kernel: &'static Kernel, dy: Tensor, len: usize, shape: [usize; 2]) -> Tensor {
+    assert!(dy.shape() == [len], "{}: dy {dy:?} does not fit x {shape:?}", kernel.name);
+    let dx = r.tensor("dx", &shape);
+    r.dispatch(kernel, sizes(dx), &[dy], &[dx]);
+    dx
+}
+
+// ---- References
+
+fn rows_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let [b, f] = params::<Params>(p).sizes();
+    for r in 0..b {
+        writes[0][r] = reads[0][r * f..][..f].iter().map(|&v| v as f64).sum::<f64>() as f32;
+    }
+}
+
+fn columns_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let [b, f] = params::<Params>(p).sizes();
+    for c in 0..f {
+        writes[0][c] = (0..b).map(|r| reads[0][r * f + c] as f64).sum::<f64>() as f32;
+    }
+}
+
+fn whole_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let [b, f] = params::<Params>(p).sizes();
+    writes[0][0] = reads[0][..b * f].iter().map(|&v| v as f64).sum::<f64>() as f32;
+}
+
+fn backward_rows_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let [b, f] = params::<Params>(p).sizes();
+    for i in 0..b * f {
+        writes[0][i] = reads[0][i / f];
+    }
+}
+
+fn backward_columns_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let [b, f] = params::<Params>(p).sizes();
+    for i in 0..b * f {
+        writes[0][i] = reads[0][i % f];
+    }
+}
+
+fn backward_whole_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let [b, f] = params::<Params>(p).sizes();
+    for i in 0..b * f {
+        writes[0][i] = reads[0][0];
+    }
+}
+
+// ---- Cases
+
+const SIZES: [[usize; 2]; 5] = [[1, 1], [17, 65], [65, 257], [128, 20], [257, 1]];
+
+fn rows_cases() -> Vec<Case> {
+    SIZES.map(|[b, f]| reduction_case(b, f, b, f)).into()
+}
+
+fn columns_cases() -> Vec<Case> {
+    SIZES.map(|[b, f]| reduction_case(b, f, f, b)).into()
+}
+
+fn whole_cases() -> Vec<Case> {
+    SIZES.map(|[b, f]| reduction_case(b, f, 1, b * f)).into()
+}
+
+fn reduction_case(b: usize, f: usize, outputs: usize, terms: usize) -> Case {
+    Case::new(format!("{b}x{f}"), Params { b: b as u32, f: f as u32 })
+        .read(uniform(1, b * f, -1.0, 1.0))
+        .assign(outputs, Tolerance::Dot(terms))
+}
+
+fn broadcast_cases(length: fn(usize, usize) -> usize) -> Vec<Case> {
+    let case = |[b, f]: [usize; 2]| {
+        Case::new(format!("{b}x{f}"), Params { b: b as u32, f: f as u32 })
+            .read(uniform(2, length(b, f), -1.0, 1.0))
+            .assign(b * f, Tolerance::Exact)
+    };
+    SIZES.map(case).into()
+}
+
+// ---- Gradients
+
+pub fn gradients() -> Vec<GradientCase> {
+    type Forward = fn(&mut Recorder, Tensor) -> Tensor;
+    type Backward = fn(&mut Recorder, Tensor, [usize; 2]) -> Tensor;
+    let case = |label: &str, output: usize, forward: Forward, backward: Backward| GradientCase {
+        label: label.into(),
+        inputs: vec![(vec![5, 7], uniform(1, 35, -1.0, 1.0))],
+        output: vec![output],
+        record: Box::new(move |r, inputs, dy| (forward(r, inputs[0]), vec![backward(r, dy, [5, 7])])),
+        state: vec![],
+    };
+    vec![
+        case("reduce.rows", 5, rows, backward_rows),
+        case("reduce.columns", 7, columns, backward_columns),
+        case("reduce.whole", 1, whole, backward_whole),
+    ]
+}

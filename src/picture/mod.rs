@@ -1,0 +1,135 @@
+//! Pictures out: grids of images, charts of losses, scatters of latents, and the latent points they start from.
+//!
+//! - `grid` arranges (N,C,H,W) values as one picture; `reconstructions` puts originals above their reconstructions.
+//! - `curves` draws losses over epochs or steps, `scatter` draws 2-D encodings coloured by label; `chart` is what
+//!   both share.
+//! - `latent` has the points to decode: interpolations, traversals, the manifold of a 2-D latent.
+//!
+//! Everything ends as a [`Picture`], and [`Picture::save_png`] is the only way to a file.
+
+mod chart;
+mod curves;
+mod grid;
+pub mod latent;
+mod scatter;
+
+pub use curves::{Series, curves};
+pub use grid::{grid, reconstructions};
+pub use scatter::scatter;
+
+use crate::error::{Error, Result};
+use image::ImageEncoder;
+use std::fs;
+use std::path::Path;
+
+/// A finished picture in memory, 8 bits a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    pub width: u32,
+    pub height: u32,
+    /// 1 (grey) or 3 (red, green, blue).
+    pub channels: u8,
+    /// Rows from the top, pixels from the left, channels interleaved: `height * width * channels` bytes.
+    pub pixels: Vec<u8>,
+}
+
+impl Picture {
+    /// Writes the picture as a PNG file.
+    ///
+    /// The bytes go to a temporary file in the same folder which is then renamed, so `path` holds the old picture or
+    /// the new one, never half of one, even when somebody views it while a run overwrites it each epoch.
+    ///
+    /// # Errors
+    /// `Error::Io` where the folder is missing, full or not writable; `Error::File` where `path` names no file.
+    ///
+    /// # Panics
+    /// If `pixels` does not hold `height * width * channels` bytes, or `channels` is neither 1 nor 3.
+    pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let Some(name) = path.file_name() else {
+            return Err(Error::file(path, "this is a folder; give the name of a .png file in it"));
+        };
+        let png = self.encode_png();
+        // The process id keeps two runs that save to one place from writing into each other's temporary file.
+        let temporary = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+        let written = fs::write(&temporary, png).and_then(|()| fs::rename(&temporary, path));
+        written.map_err(|error| {
+            // A failure to clean up says nothing new: the first error is the one to report.
+            let _ = fs::remove_file(&temporary);
+            Error::io("write the picture", path)(error)
+        })
+    }
+
+    fn encode_png(&self) -> Vec<u8> {
+        let color = match self.channels {
+            1 => image::ExtendedColorType::L8,
+            3 => image::ExtendedColorType::Rgb8,
+            channels => panic!("a picture has 1 or 3 channels, this one has {channels}"),
+        };
+        let expected = self.height as usize * self.width as usize * self.channels as usize;
+        assert_eq!(
+            self.pixels.len(),
+            expected,
+            "a picture of {}x{} pixels, {} channels",
+            self.width,
+            self.height,
+            self.channels
+        );
+        let mut png = Vec::new();
+        image::codecs::png::PngEncoder::new(&mut png)
+            .write_image(&self.pixels, self.width, self.height, color)
+            .expect("encoding a checked picture into memory has nothing to fail on");
+        png
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two_by_one() -> Picture {
+        Picture { width: 2, height: 1, channels: 3, pixels: vec![255, 0, 0, 0, 0, 255] }
+    }
+
+    #[test]
+    fn a_saved_picture_reads_back_and_leaves_no_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        fs::write(&path, "an older file").unwrap();
+        two_by_one().save_png(&path).unwrap();
+        let read = image::load_from_memory(&fs::read(&path).unwrap()).unwrap().into_rgb8();
+        assert_eq!((read.width(), read.height(), read.into_raw()), (2, 1, two_by_one().pixels));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_grey_picture_stays_grey() {
+        let grey = Picture { width: 1, height: 2, channels: 1, pixels: vec![7, 200] };
+        let read = image::load_from_memory(&grey.encode_png()).unwrap();
+        assert_eq!(read, image::DynamicImage::ImageLuma8(image::GrayImage::from_raw(1, 2, vec![7, 200]).unwrap()));
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nowhere").join("a.png");
+        let error = two_by_one().save_png(&path).unwrap_err().to_string();
+        assert!(error.starts_with("cannot write the picture ") && error.contains("nowhere"), "{error}");
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_replaced_leaves_no_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        fs::create_dir(&path).unwrap();
+        assert!(two_by_one().save_png(&path).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(two_by_one().save_png(folder.path().join("..")).unwrap_err().to_string().contains("a folder"));
+    }
+
+    #[test]
+    #[should_panic(expected = "a picture of 3x1 pixels, 3 channels")]
+    fn pixels_of_another_size_are_a_program_error() {
+        Picture { width: 3, ..two_by_one() }.encode_png();
+    }
+}

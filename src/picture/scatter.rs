@@ -1,0 +1,91 @@
+//! Encodings in a 2-D latent space, coloured by label.
+
+use super::Picture;
+use super::chart::{self, Axis, SCALE};
+use plotters::prelude::*;
+use std::collections::BTreeSet;
+
+/// Size without the legend, chosen so that title and axis labels leave a square.
+const WIDTH: u32 = 740;
+const HEIGHT: u32 = 740;
+
+/// A dot for each encoding (z1, z2), in the colour of its label: do the classes part, does the cloud fill N(0, I)?
+///
+/// Both axes have the same scale. There are ten colours, for labels 0 to 9; higher labels start over. Points with a
+/// NaN or infinite coordinate are left out.
+///
+/// # Panics
+/// If there are not as many labels as points.
+pub fn scatter(points: &[[f32; 2]], labels: &[u8], title: &str) -> Picture {
+    assert_eq!(points.len(), labels.len(), "a scatter needs one label a point");
+    let placed = || points.iter().zip(labels).filter(|(point, _)| point.iter().all(|z| z.is_finite()));
+    let range = chart::range(placed().flat_map(|(point, _)| point.map(f64::from)), 0.03);
+    let x = Axis { label: "z1", range: range.clone(), whole: false };
+    let y = Axis { label: "z2", range, whole: false };
+    let classes: BTreeSet<u8> = placed().map(|(_, label)| *label).collect();
+    let names: Vec<String> = classes.iter().map(u8::to_string).collect();
+    let color = |label: u8| chart::color(usize::from(label));
+    // Large clouds need small, transparent dots to show where they are dense.
+    let (radius, opacity) = if points.len() > 2000 { (2 * SCALE, 0.55) } else { (4 * SCALE, 0.8) };
+
+    chart::render(WIDTH + chart::legend_width(&names), HEIGHT, |canvas| {
+        let (left, beside) = canvas.split_horizontally(WIDTH as i32 * SCALE);
+        let mut chart = chart::axes(&left, title, &x, &y)?;
+        chart.draw_series(placed().map(|(point, label)| {
+            let at = (f64::from(point[0]), f64::from(point[1]));
+            Circle::new(at, radius, color(*label).mix(opacity).filled())
+        }))?;
+        if placed().next().is_none() {
+            chart::note(&chart, "nothing to draw: no finite points")?;
+        }
+        chart::legend(&beside, classes.iter().map(|label| color(*label)).zip(names.iter().cloned()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pixels (x, y) left of the legend that are neither white, grey nor black.
+    fn colored(picture: &Picture) -> Vec<(usize, usize)> {
+        let is_colored = |pixel: &[u8]| pixel.iter().max().unwrap() - pixel.iter().min().unwrap() > 60;
+        let at = picture.pixels.chunks(3).enumerate().filter(|(_, pixel)| is_colored(pixel));
+        let width = picture.width as usize;
+        at.map(|(at, _)| (at % width, at / width)).filter(|(x, _)| *x < WIDTH as usize).collect()
+    }
+
+    fn extent(values: impl Iterator<Item = usize> + Clone) -> usize {
+        values.clone().max().unwrap() - values.min().unwrap()
+    }
+
+    #[test]
+    fn both_axes_have_the_same_scale() {
+        let picture = scatter(&[[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]], &[3; 4], "cross");
+        let dots = colored(&picture);
+        let (across, down) = (extent(dots.iter().map(|dot| dot.0)), extent(dots.iter().map(|dot| dot.1)));
+        assert!(across > 500 && across.abs_diff(down) <= 1, "{across} across, {down} down");
+    }
+
+    #[test]
+    fn z1_grows_to_the_right_and_z2_upwards() {
+        let upper_right = colored(&scatter(&[[0.9, 0.9], [-1.0, f32::NAN], [-1.0, f32::INFINITY]], &[0; 3], ""));
+        let middle = colored(&scatter(&[[0.9, 0.9]], &[0], ""));
+        assert_eq!(upper_right, middle, "points without a place do not stretch the axes");
+        // Label 7 is grey and label 0 blue: of the two dots only the blue one counts as coloured.
+        let dots = colored(&scatter(&[[-1.0, -1.0], [1.0, 1.0]], &[7, 0], ""));
+        assert!(!dots.is_empty() && dots.iter().all(|(x, y)| *x > 600 && *y < 150), "{dots:?}");
+    }
+
+    #[test]
+    fn nothing_and_many_classes_can_be_drawn() {
+        assert!(colored(&scatter(&[], &[], "empty")).is_empty());
+        let labels: Vec<u8> = (0..=255).collect();
+        scatter(&vec![[0.0, 0.0]; 256], &labels, "many");
+    }
+
+    #[test]
+    #[should_panic(expected = "one label a point")]
+    fn a_missing_label_is_a_program_error() {
+        scatter(&[[0.0, 0.0]], &[], "");
+    }
+}

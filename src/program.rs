@@ -1,0 +1,89 @@
+//! A training step is recorded once as a list of dispatches and replayed thousands of times.
+
+use crate::arena::Arena;
+use crate::kernel::Kernel;
+use crate::tensor::Tensor;
+
+/// One dispatch: kernel, params, tensors.
+#[derive(Clone)]
+pub struct Step {
+    pub kernel: &'static Kernel,
+    /// The params uniform, word by word.
+    pub params: Vec<u32>,
+    pub reads: Vec<Tensor>,
+    pub writes: Vec<Tensor>,
+    /// The layer it belongs to, for messages.
+    pub scope: String,
+}
+
+/// A list of dispatches that a backend runs any number of times.
+#[derive(Clone)]
+pub struct Program {
+    pub name: String,
+    pub steps: Vec<Step>,
+}
+
+/// Writes down dispatches; nothing runs while it records. Shape mistakes panic here, naming the kernel and both shapes.
+pub struct Recorder<'a> {
+    arena: &'a mut Arena,
+    steps: Vec<Step>,
+    scope: String,
+    sites: u32,
+}
+
+impl<'a> Recorder<'a> {
+    pub fn new(arena: &'a mut Arena) -> Recorder<'a> {
+        Recorder { arena, steps: Vec::new(), scope: String::new(), sites: 0 }
+    }
+
+    /// Names what follows, e.g. `fc1`: tensors and messages carry it.
+    pub fn scope(&mut self, name: impl Into<String>) {
+        self.scope = name.into();
+    }
+
+    /// A new activation or gradient of an activation, named after the scope.
+    pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        let name = if self.scope.is_empty() { name.to_string() } else { format!("{}.{name}", self.scope) };
+        self.arena.tensor(name, shape)
+    }
+
+    /// A number no other random draw of this program has: the `site` of its Philox counter.
+    pub fn random_site(&mut self) -> u32 {
+        self.sites += 1;
+        self.sites
+    }
+
+    pub fn dispatch(
+        &mut self,
+        kernel: &'static Kernel,
+        params: impl bytemuck::Pod,
+        reads: &[Tensor],
+        writes: &[Tensor],
+    ) {
+        self.dispatch_words(kernel, bytemuck::pod_collect_to_vec(&[params]), reads, writes);
+    }
+
+    /// [`dispatch`](Recorder::dispatch) with the params as words.
+    pub fn dispatch_words(
+        &mut self,
+        kernel: &'static Kernel,
+        params: Vec<u32>,
+        reads: &[Tensor],
+        writes: &[Tensor],
+    ) {
+        assert!(params.len() == kernel.params.len(), "{}: params {:?}, got {params:?}", kernel.name, kernel.params);
+        assert!(reads.len() == kernel.reads.len(), "{} reads {:?}, got {reads:?}", kernel.name, kernel.reads);
+        assert!(writes.len() == kernel.writes.len(), "{} writes {:?}, got {writes:?}", kernel.name, kernel.writes);
+        self.steps.push(Step {
+            kernel,
+            params,
+            reads: reads.to_vec(),
+            writes: writes.to_vec(),
+            scope: self.scope.clone(),
+        });
+    }
+
+    pub fn finish(self, name: &str) -> Program {
+        Program { name: name.into(), steps: self.steps }
+    }
+}

@@ -1,0 +1,154 @@
+//! The presets: named starting points, each a complete [`Settings`].
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::kernels::activation::Activation;
+use crate::train::schedule::{KlSchedule, LrSchedule};
+use crate::train::settings::{Head, Monitor, Optimizer, Output, Reduction, Settings, nearest};
+
+pub struct Preset {
+    pub name: &'static str,
+    /// One line for lists and help.
+    pub about: &'static str,
+    values: fn() -> Settings,
+}
+
+pub const DEFAULT: &str = "mnist-mlp";
+
+pub static PRESETS: [Preset; 3] = [
+    Preset {
+        name: "mnist-mlp",
+        about: "784-400-20, two heads, batch 128, Adam 1e-3, 10 epochs: the VAE of pytorch/examples",
+        values: mnist_mlp,
+    },
+    Preset {
+        name: "mnist-fused",
+        about: "784-400-2x20, mean and logvar from one layer, 100 epochs",
+        values: mnist_fused,
+    },
+    Preset {
+        name: "mnist-2d",
+        about: "784-256-2, batch 64, Adam betas 0.9 and 0.99, L2 1e-5, early stopping: latents one can draw on a plane",
+        values: mnist_2d,
+    },
+];
+
+impl Preset {
+    /// The preset's settings; the run goes to `runs/<name>`.
+    pub fn settings(&self) -> Settings {
+        Settings { preset: self.name.into(), out: Path::new("runs").join(self.name), ..(self.values)() }
+    }
+}
+
+/// The preset of that name, or a usage error with the nearest name and the list.
+pub fn find(name: &str) -> Result<&'static Preset> {
+    PRESETS.iter().find(|preset| preset.name == name).ok_or_else(|| {
+        let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+        let hint = nearest(name, names.iter().copied()).map_or(".".into(), |n| format!("; did you mean `{n}`?"));
+        Error::Usage(format!("no preset is called `{name}`{hint} The presets are {}.", names.join(", ")))
+    })
+}
+
+fn mnist_mlp() -> Settings {
+    Settings {
+        preset: String::new(),
+
+        dataset: "auto".into(),
+        data: None,
+        train_limit: None,
+        test_limit: None,
+
+        hidden: vec![400],
+        latent: 20,
+        head: Head::Split,
+        activation: Activation::Relu,
+        output: Output::Bernoulli,
+        sigma: 1.0,
+
+        epochs: 10,
+        batch_size: 128,
+        seed: 1,
+        device: "auto".into(),
+
+        reduction: Reduction::Sum,
+        kl_weight: 1.0,
+        free_bits: 0.0,
+        kl_schedule: KlSchedule::Constant,
+
+        optimizer: Optimizer::Adam,
+        lr: 1e-3,
+        betas: [0.9, 0.999],
+        eps: 1e-8,
+        momentum: 0.0,
+        weight_decay: 0.0,
+        clip_norm: None,
+        lr_schedule: LrSchedule::Constant,
+        warmup_epochs: 0.0,
+
+        patience: None,
+        monitor: Monitor::TestLoss,
+        min_delta: 0.0,
+
+        out: Default::default(),
+        samples: 64,
+    }
+}
+
+fn mnist_fused() -> Settings {
+    Settings { head: Head::Fused, epochs: 100, ..mnist_mlp() }
+}
+
+fn mnist_2d() -> Settings {
+    Settings {
+        hidden: vec![256],
+        latent: 2,
+        batch_size: 64,
+        betas: [0.9, 0.99],
+        weight_decay: 1e-5,
+        patience: Some(5),
+        ..mnist_mlp()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::overrides::Overrides;
+
+    #[test]
+    fn every_preset_is_valid_and_goes_to_its_own_folder() {
+        for preset in &PRESETS {
+            let asked = Overrides { preset: Some(preset.name.into()), ..Overrides::default() };
+            let settings = Settings::resolve(None, asked).unwrap();
+            assert_eq!(settings, preset.settings());
+            assert_eq!(settings.preset, preset.name);
+            assert_eq!(settings.out, Path::new("runs").join(preset.name));
+        }
+        assert!(find(DEFAULT).is_ok());
+    }
+
+    #[test]
+    fn the_published_recipes_stand() {
+        let s = find("mnist-mlp").unwrap().settings();
+        assert_eq!((s.hidden, s.latent, s.head, s.batch_size, s.epochs), (vec![400], 20, Head::Split, 128, 10));
+        assert_eq!((s.optimizer, s.lr, s.betas, s.eps), (Optimizer::Adam, 1e-3, [0.9, 0.999], 1e-8));
+        assert_eq!((s.reduction, s.kl_weight, s.weight_decay, s.patience), (Reduction::Sum, 1.0, 0.0, None));
+
+        let s = find("mnist-fused").unwrap().settings();
+        assert_eq!((s.hidden, s.latent, s.head, s.batch_size, s.epochs), (vec![400], 20, Head::Fused, 128, 100));
+
+        let s = find("mnist-2d").unwrap().settings();
+        assert_eq!((s.hidden, s.latent, s.head, s.batch_size, s.epochs), (vec![256], 2, Head::Split, 64, 10));
+        assert_eq!((s.optimizer, s.lr, s.betas, s.weight_decay), (Optimizer::Adam, 1e-3, [0.9, 0.99], 1e-5));
+        assert_eq!((s.patience, s.monitor, s.min_delta), (Some(5), Monitor::TestLoss, 0.0));
+    }
+
+    #[test]
+    fn a_mistyped_name_gets_the_nearest_and_the_list() {
+        let message = find("mnist-fusd").err().unwrap().to_string();
+        assert!(message.contains("did you mean `mnist-fused`?") && message.contains("mnist-2d"), "{message}");
+        let message = find("zzz").err().unwrap().to_string();
+        assert!(!message.contains("did you mean") && message.contains("mnist-mlp, mnist-fused"), "{message}");
+    }
+}

@@ -1,0 +1,433 @@
+//! The folder of a run: where each file lies, `run.toml`, and writes that leave either the old file or the new one.
+//!
+//! ```text
+//! run.toml             what ran: every setting, device, versions
+//! metrics.csv          one row an epoch
+//! model.safetensors    the parameters after the last epoch
+//! best.safetensors     those of the best epoch
+//! state.safetensors    what --resume needs: parameters, optimiser's moments, progress
+//! curves.png           samples/epoch_001.png   reconstructions/epoch_001.png
+//! ```
+//!
+//! Nothing here deletes a file that someone may want: a folder in use is refused, not emptied.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::train::early_stopping::EarlyStopping;
+use crate::train::overrides::{describe, read_text};
+use crate::train::settings::Settings;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFolder {
+    root: PathBuf,
+}
+
+impl RunFolder {
+    /// A folder for a new run: made if missing. One that holds a run or anything else is an [`Error::Usage`].
+    pub fn create(root: impl Into<PathBuf>) -> Result<RunFolder> {
+        let folder = RunFolder { root: root.into() };
+        let root = &folder.root;
+        if root.exists() && !root.is_dir() {
+            return Err(Error::Usage(format!(
+                "{} is a file, so no run can go there: choose another --out",
+                root.display()
+            )));
+        }
+        fs::create_dir_all(root).map_err(Error::io("create the folder", root))?;
+        if folder.run_toml().exists() {
+            let root = root.display();
+            return Err(Error::Usage(format!(
+                "{root} already holds a run: go on with it by --resume {root}, or choose another --out"
+            )));
+        }
+        // A run killed in its first moment leaves this name and nothing else.
+        let unfinished = temporary(&folder.run_toml());
+        for entry in fs::read_dir(root).map_err(Error::io("list", root))? {
+            let entry = entry.map_err(Error::io("list", root))?;
+            if entry.path() != unfinished {
+                return Err(Error::Usage(format!(
+                    "{} holds other files ({}), so a run there could mix with them: choose another --out",
+                    root.display(),
+                    entry.file_name().display()
+                )));
+            }
+        }
+        Ok(folder)
+    }
+
+    /// The folder of a run that exists.
+    pub fn open(root: impl Into<PathBuf>) -> Result<RunFolder> {
+        let folder = RunFolder { root: root.into() };
+        if folder.run_toml().is_file() {
+            return Ok(folder);
+        }
+        let root = folder.root.display();
+        Err(Error::Usage(format!("{root} holds no run: there is no {}", folder.run_toml().display())))
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn run_toml(&self) -> PathBuf {
+        self.root.join("run.toml")
+    }
+
+    pub fn metrics(&self) -> PathBuf {
+        self.root.join("metrics.csv")
+    }
+
+    /// The parameters after the last epoch.
+    pub fn model(&self) -> PathBuf {
+        self.root.join("model.safetensors")
+    }
+
+    pub fn best(&self) -> PathBuf {
+        self.root.join("best.safetensors")
+    }
+
+    /// What a resumed run starts from. Missing until the first epoch has ended.
+    pub fn state(&self) -> PathBuf {
+        self.root.join("state.safetensors")
+    }
+
+    pub fn curves(&self) -> PathBuf {
+        self.root.join("curves.png")
+    }
+
+    pub fn samples(&self, epoch: usize) -> PathBuf {
+        self.root.join("samples").join(format!("epoch_{epoch:03}.png"))
+    }
+
+    pub fn reconstructions(&self, epoch: usize) -> PathBuf {
+        self.root.join("reconstructions").join(format!("epoch_{epoch:03}.png"))
+    }
+}
+
+/// Replaces a file as a whole: writes beside it, flushes to the disk, renames. Makes the file's folder if missing.
+/// On any error, a full disk among them, the file that was there stays as it was.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(Error::io("create the folder", parent))?;
+    }
+    let temporary = temporary(path);
+    let written = File::create(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&temporary, path)).map_err(|e| {
+        // Best effort: the error that matters is the first one.
+        let _ = fs::remove_file(&temporary);
+        Error::io("write", path)(e)
+    })
+}
+
+/// The name beside `path` under which it is written. Always the same, so that a killed run leaves at most one.
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_else(|| panic!("{} names no file", path.display())));
+    name.push(".tmp");
+    path.with_file_name(name)
+}
+
+/// `run.toml`: what ran, so that it can be understood, repeated and resumed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Start of the run, UTC, as in 2026-01-31T09:30:00Z.
+    pub started: String,
+    /// The data set that was really used, where `settings.dataset` may say `auto`.
+    pub dataset: String,
+    pub device: String,
+    pub driver: String,
+    pub backend: String,
+    /// Versions of this program and of the GPU library.
+    pub elbo: String,
+    pub wgpu: String,
+    /// Revision of the source, with `-dirty` if it had changes; absent where it cannot be known.
+    pub git: Option<String>,
+    pub settings: Settings,
+}
+
+impl RunRecord {
+    pub fn write(&self, folder: &RunFolder) -> Result<()> {
+        let text = toml::to_string(self).map_err(|e| Error::file(folder.run_toml(), e.to_string()))?;
+        write_atomic(&folder.run_toml(), text.as_bytes())
+    }
+
+    /// Reads the record of a run. One that was edited to something invalid is an [`Error::File`].
+    pub fn read(folder: &RunFolder) -> Result<RunRecord> {
+        let path = folder.run_toml();
+        let text = read_text(&path)?;
+        let record: RunRecord = toml::from_str(&text).map_err(|e| Error::file(&path, describe(&e, &text)))?;
+        record.settings.validate().map_err(|e| Error::file(&path, e.to_string()))?;
+        Ok(record)
+    }
+}
+
+/// How far a run has come. It travels as text inside `state.safetensors`, so that one rename publishes both the
+/// tensors and the place they belong to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs completed.
+    pub epoch: usize,
+    /// Steps completed, over all epochs.
+    pub step: u64,
+    pub early_stopping: EarlyStopping,
+}
+
+impl Progress {
+    pub fn to_text(&self) -> String {
+        toml::to_string(self).expect("counts and floats always have a TOML form")
+    }
+
+    /// Reads what [`Progress::to_text`] wrote; `path` is the file that it came from, for the error.
+    pub fn from_text(text: &str, path: &Path) -> Result<Progress> {
+        toml::from_str(text).map_err(|e| Error::file(path, format!("its progress cannot be read: {}", e.message())))
+    }
+}
+
+/// The revision of the source that this program was built from, if that is a git checkout and git is there to ask.
+/// Starts a process: ask once.
+pub fn git_revision() -> Option<String> {
+    revision_of(Path::new(env!("CARGO_MANIFEST_DIR")))
+}
+
+/// The commit of the checkout whose top is `source`, with `-dirty` if tracked files differ from it.
+fn revision_of(source: &Path) -> Option<String> {
+    // Without this a copy of the source inside some other repository would get that one's revision.
+    if !source.join(".git").exists() {
+        return None;
+    }
+    let describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"];
+    let output = Command::new("git").arg("-C").arg(source).args(describe).output().ok()?;
+    let revision = String::from_utf8(output.stdout).ok()?.trim().to_string();
+    (output.status.success() && !revision.is_empty()).then_some(revision)
+}
+
+/// The present time in UTC, as in 2026-01-31T09:30:00Z.
+pub fn now_utc() -> String {
+    utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()))
+}
+
+/// ISO 8601 form of seconds since 1970-01-01T00:00:00Z, by the Gregorian calendar.
+fn utc(seconds: u64) -> String {
+    let leap = |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    let (mut day, time) = (seconds / 86_400, seconds % 86_400);
+    let mut year = 1970;
+    while day >= 365 + leap(year) as u64 {
+        day -= 365 + leap(year) as u64;
+        year += 1;
+    }
+    let mut month = 1;
+    for length in [31, 28 + leap(year) as u64, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if day < length {
+            break;
+        }
+        day -= length;
+        month += 1;
+    }
+    format!("{year:04}-{month:02}-{:02}T{:02}:{:02}:{:02}Z", day + 1, time / 3600, time / 60 % 60, time % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::presets;
+
+    fn settings() -> Settings {
+        presets::find("mnist-2d").unwrap().settings()
+    }
+
+    fn record() -> RunRecord {
+        RunRecord {
+            started: "2026-01-31T09:30:00Z".into(),
+            dataset: "digits".into(),
+            device: "CPU, 2 threads".into(),
+            driver: "none".into(),
+            backend: "cpu".into(),
+            elbo: "0.1.0".into(),
+            wgpu: "30.0.1".into(),
+            git: None,
+            settings: settings(),
+        }
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn usage(result: Result<RunFolder>) -> String {
+        match result {
+            Err(Error::Usage(message)) => message,
+            other => panic!("expected a usage error, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_new_and_an_empty_folder_are_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("runs/deep");
+        RunFolder::create(&root).unwrap();
+        assert!(root.is_dir());
+        RunFolder::create(&root).unwrap();
+        fs::write(root.join(".run.toml.tmp"), "").unwrap();
+        RunFolder::create(&root).unwrap();
+    }
+
+    #[test]
+    fn a_folder_in_use_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("run");
+        record().write(&RunFolder::create(&root).unwrap()).unwrap();
+        let message = usage(RunFolder::create(&root));
+        assert!(message.contains(&format!("--resume {}", root.display())) && message.contains("--out"), "{message}");
+
+        let other = folder.path().join("other");
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("thesis.tex"), "years").unwrap();
+        let message = usage(RunFolder::create(&other));
+        assert!(message.contains("thesis.tex") && message.contains("--out"), "{message}");
+        assert_eq!(fs::read(other.join("thesis.tex")).unwrap(), b"years");
+
+        let message = usage(RunFolder::create(other.join("thesis.tex")));
+        assert!(message.contains("is a file"), "{message}");
+        assert_eq!(names(folder.path()), ["other", "run"]);
+    }
+
+    #[test]
+    fn a_folder_under_a_file_cannot_be_made() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        assert!(matches!(RunFolder::create(folder.path().join("file/run")), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn only_a_run_can_be_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(usage(RunFolder::open(folder.path())).contains("holds no run"));
+        assert!(usage(RunFolder::open(folder.path().join("missing"))).contains("holds no run"));
+        record().write(&RunFolder::create(folder.path()).unwrap()).unwrap();
+        assert_eq!(RunFolder::open(folder.path()).unwrap().root(), folder.path());
+    }
+
+    #[test]
+    fn members_have_their_names() {
+        let folder = RunFolder { root: "r".into() };
+        assert_eq!(folder.run_toml(), Path::new("r/run.toml"));
+        assert_eq!(folder.metrics(), Path::new("r/metrics.csv"));
+        assert_eq!(folder.model(), Path::new("r/model.safetensors"));
+        assert_eq!(folder.best(), Path::new("r/best.safetensors"));
+        assert_eq!(folder.state(), Path::new("r/state.safetensors"));
+        assert_eq!(folder.curves(), Path::new("r/curves.png"));
+        assert_eq!(folder.samples(1), Path::new("r/samples/epoch_001.png"));
+        assert_eq!(folder.reconstructions(1234), Path::new("r/reconstructions/epoch_1234.png"));
+    }
+
+    #[test]
+    fn a_write_replaces_the_whole_file_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("samples/a.bin");
+        write_atomic(&path, &[1; 100]).unwrap();
+        write_atomic(&path, &[2; 3]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), [2; 3]);
+        assert_eq!(names(path.parent().unwrap()), ["a.bin"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_leaves_the_earlier_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        write_atomic(&path, b"good").unwrap();
+        // Every write to this device fails as on a full disk.
+        std::os::unix::fs::symlink("/dev/full", temporary(&path)).unwrap();
+        match write_atomic(&path, b"new") {
+            Err(Error::Io { source, .. }) => assert_eq!(source.kind(), std::io::ErrorKind::StorageFull),
+            other => panic!("expected an I/O error, got {other:?}"),
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"good");
+        assert_eq!(names(folder.path()), ["model.safetensors"]);
+    }
+
+    #[test]
+    fn a_failed_rename_removes_the_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("taken");
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(write_atomic(&path, b"x"), Err(Error::Io { action: "write", .. })));
+        assert_eq!(names(folder.path()), ["taken"]);
+    }
+
+    #[test]
+    fn the_record_reads_back() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(root.path()).unwrap();
+        let with_git = RunRecord { git: Some("0123abc-dirty".into()), ..record() };
+        for record in [record(), with_git] {
+            record.write(&folder).unwrap();
+            assert_eq!(RunRecord::read(&folder).unwrap(), record);
+        }
+        let text = fs::read_to_string(folder.run_toml()).unwrap();
+        assert!(text.contains("\n[settings]\n") && text.contains("dataset = \"digits\""), "{text}");
+    }
+
+    #[test]
+    fn a_spoilt_record_is_an_error_that_names_it() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(root.path()).unwrap();
+        record().write(&folder).unwrap();
+        let good = fs::read_to_string(folder.run_toml()).unwrap();
+        for (from, to, part) in [
+            ("latent = 2", "latent = 0", "latent is 0"),
+            ("latent = 2", "latnet = 2", "did you mean `latent`?"),
+            ("latent = 2\n", "", "missing field `latent`"),
+        ] {
+            fs::write(folder.run_toml(), good.replace(from, to)).unwrap();
+            let message = RunRecord::read(&folder).unwrap_err().to_string();
+            assert!(message.contains("run.toml: ") && message.contains(part), "{message}");
+        }
+        fs::write(folder.run_toml(), &good[..good.len() / 2]).unwrap();
+        assert!(matches!(RunRecord::read(&folder), Err(Error::File { .. })));
+    }
+
+    #[test]
+    fn progress_reads_back_exactly() {
+        let mut early_stopping = EarlyStopping::new(&settings());
+        early_stopping.update(1, 155.0 / 7.0);
+        early_stopping.update(2, f64::NAN);
+        let progress = Progress { epoch: 2, step: 1876, early_stopping };
+        assert_eq!(Progress::from_text(&progress.to_text(), Path::new("s")).unwrap(), progress);
+        let message = Progress::from_text("epoch = 2", Path::new("s")).unwrap_err().to_string();
+        assert!(message.starts_with("s: ") && message.contains("missing field `step`"), "{message}");
+    }
+
+    #[test]
+    fn dates_follow_the_calendar() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(utc(951_868_800), "2000-03-01T00:00:00Z");
+        assert_eq!(utc(1_735_689_599), "2024-12-31T23:59:59Z");
+        assert_eq!(utc(1_735_689_600), "2025-01-01T00:00:00Z");
+        assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
+    }
+
+    #[test]
+    fn only_the_top_of_a_checkout_has_a_revision() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(revision_of(folder.path()), None);
+        fs::create_dir(folder.path().join(".git")).unwrap();
+        assert_eq!(revision_of(folder.path()), None);
+    }
+}

@@ -1,0 +1,374 @@
+//! The settings of a training run: every number and choice, with nothing left open.
+//!
+//! Three layers make one: the preset's values, over them the settings file's, over them the command line's. The last
+//! two are [`Overrides`], the same keys with each one optional. `run.toml` keeps the result.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::kernels::activation::Activation;
+use crate::train::overrides::Overrides;
+use crate::train::presets;
+use crate::train::schedule::{KlSchedule, LrSchedule};
+
+/// What each key means, and in which unit, stands with its namesake in [`Overrides`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub preset: String,
+
+    pub dataset: String,
+    pub data: Option<PathBuf>,
+    pub train_limit: Option<usize>,
+    pub test_limit: Option<usize>,
+
+    pub hidden: Vec<usize>,
+    pub latent: usize,
+    pub head: Head,
+    pub activation: Activation,
+    pub output: Output,
+    pub sigma: f64,
+
+    pub epochs: usize,
+    pub batch_size: usize,
+    pub seed: u64,
+    pub device: String,
+
+    pub reduction: Reduction,
+    pub kl_weight: f64,
+    pub free_bits: f64,
+    pub kl_schedule: KlSchedule,
+
+    pub optimizer: Optimizer,
+    pub lr: f64,
+    pub betas: [f64; 2],
+    pub eps: f64,
+    pub momentum: f64,
+    pub weight_decay: f64,
+    pub clip_norm: Option<f64>,
+    pub lr_schedule: LrSchedule,
+    pub warmup_epochs: f64,
+
+    pub patience: Option<usize>,
+    pub monitor: Monitor,
+    pub min_delta: f64,
+
+    pub out: PathBuf,
+    pub samples: usize,
+}
+
+/// How the encoder ends: two linear layers (mean, logvar), or one of twice the width whose output is split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Head {
+    Split,
+    Fused,
+}
+
+/// p(x|z): binary cross-entropy from logits, or a Gaussian of fixed sigma.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Output {
+    Bernoulli,
+    Gaussian,
+}
+
+/// Whether the optimised loss is the batch's sum or its mean. Reported losses are means over pictures either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Reduction {
+    Sum,
+    Mean,
+}
+
+/// `adam` adds weight decay to the gradient (L2), `adamw` shrinks the weights directly (decoupled).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Optimizer {
+    Adam,
+    #[serde(rename = "adamw")]
+    #[value(name = "adamw")]
+    AdamW,
+    Sgd,
+}
+
+/// The column of the metrics that early stopping and `best.safetensors` follow; lower is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Monitor {
+    TrainLoss,
+    TrainRecon,
+    TrainKl,
+    TestLoss,
+    TestRecon,
+    TestKl,
+}
+
+/// Largest layer, batch or grid that is taken for meant: beyond it lies a typing error, not a model.
+const LARGEST_SIZE: usize = 1 << 20;
+const MOST_EPOCHS: usize = 1 << 20;
+
+/// The keys that `--resume` may change: none of them changes what the epochs already trained would have been.
+const RESUME_MAY_CHANGE: [&str; 7] = ["data", "device", "epochs", "patience", "monitor", "min_delta", "samples"];
+
+impl Settings {
+    /// Preset (named by the command line, else by the file, else the default one), then file, then command line.
+    pub fn resolve(file: Option<Overrides>, cli: Overrides) -> Result<Settings> {
+        let file = file.unwrap_or_default();
+        let name = cli.preset.as_deref().or(file.preset.as_deref()).unwrap_or(presets::DEFAULT);
+        let settings = presets::find(name)?.settings().with(&file)?.with(&cli)?;
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// The settings of a run that goes on: those of its record, and from the command line only what may still change.
+    pub fn resume(saved: Settings, cli: &Overrides) -> Result<Settings> {
+        let before = saved.to_table()?;
+        let settings = saved.with(cli)?;
+        let after = settings.to_table()?;
+        for key in cli.to_table()?.keys().filter(|key| !RESUME_MAY_CHANGE.contains(&key.as_str())) {
+            if before.get(key) != after.get(key) {
+                let shown = |value: Option<&toml::Value>| value.map_or("off".into(), |v| v.to_string());
+                return Err(Error::Usage(format!(
+                    "{key} cannot change when a run is resumed: it was {} and would be {}. What can: {}. \
+                     Or start a new run with another --out.",
+                    shown(before.get(key)),
+                    shown(after.get(key)),
+                    RESUME_MAY_CHANGE.join(", ")
+                )));
+            }
+        }
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// The text of a table that [`Settings::from_toml`] reads back to an equal value. A setting that is off has no line.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::Usage(format!("these settings cannot be written down: {e}")))
+    }
+
+    pub fn from_toml(text: &str) -> Result<Settings> {
+        let settings: Settings =
+            toml::from_str(text).map_err(|e| Error::Usage(format!("not the settings of a run: {}", e.message())))?;
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// These settings with the given ones over them, not yet validated. Both go through one table by key, so that the
+    /// two structs' fields need no third list here.
+    fn with(self, overrides: &Overrides) -> Result<Settings> {
+        let mut table = self.to_table()?;
+        table.extend(overrides.to_table()?);
+        let mut settings: Settings = table.try_into().map_err(|e: toml::de::Error| Error::Usage(e.to_string()))?;
+        // 0 is how a file or the command line turns off what a preset turned on: TOML has no null.
+        settings.train_limit = settings.train_limit.filter(|&n| n != 0);
+        settings.test_limit = settings.test_limit.filter(|&n| n != 0);
+        settings.patience = settings.patience.filter(|&n| n != 0);
+        settings.clip_norm = settings.clip_norm.filter(|&norm| norm != 0.0);
+        Ok(settings)
+    }
+
+    fn to_table(&self) -> Result<toml::Table> {
+        toml::Table::try_from(self).map_err(|e| Error::Usage(format!("a setting is out of range: {e}")))
+    }
+
+    /// Each value alone within its range. What depends on the data (a batch larger than it) is checked where it is known.
+    pub(super) fn validate(&self) -> Result<()> {
+        let size = 1..=LARGEST_SIZE;
+        let size_rule = format!("must be 1 to {LARGEST_SIZE}");
+        require(size.contains(&self.batch_size), "batch_size", self.batch_size, &size_rule)?;
+        require(size.contains(&self.latent), "latent", self.latent, &size_rule)?;
+        require(!self.hidden.is_empty(), "hidden", "empty", "must name at least one layer's size")?;
+        for &width in &self.hidden {
+            require(size.contains(&width), "hidden", width, &size_rule)?;
+        }
+        let epochs_rule = format!("must be 1 to {MOST_EPOCHS}");
+        require((1..=MOST_EPOCHS).contains(&self.epochs), "epochs", self.epochs, &epochs_rule)?;
+        require(self.samples <= LARGEST_SIZE, "samples", self.samples, &format!("must be 0 to {LARGEST_SIZE}"))?;
+
+        for (key, value) in [("lr", self.lr), ("sigma", self.sigma), ("eps", self.eps)] {
+            require(value > 0.0 && value.is_finite(), key, value, "must be a positive number")?;
+        }
+        for (key, value) in [
+            ("kl_weight", self.kl_weight),
+            ("free_bits", self.free_bits),
+            ("weight_decay", self.weight_decay),
+            ("min_delta", self.min_delta),
+            ("warmup_epochs", self.warmup_epochs),
+            ("clip_norm", self.clip_norm.unwrap_or(0.0)),
+        ] {
+            require(value >= 0.0 && value.is_finite(), key, value, "must be 0 or a positive number")?;
+        }
+        for (key, value) in [("betas", self.betas[0]), ("betas", self.betas[1]), ("momentum", self.momentum)] {
+            require((0.0..1.0).contains(&value), key, value, "must be at least 0 and below 1")?;
+        }
+        for (key, value) in [("dataset", self.dataset.as_str()), ("device", self.device.as_str())] {
+            require(!value.is_empty(), key, "empty", "must name one, or be `auto`")?;
+        }
+        require(!self.out.as_os_str().is_empty(), "out", "empty", "must name a folder")
+    }
+}
+
+fn require(holds: bool, key: &str, value: impl std::fmt::Display, rule: &str) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::Usage(format!("{key} is {value}, but {rule}"))) }
+}
+
+/// The known name most like a mistyped one, if any is like it at all (Jaro-Winkler similarity of 0.7 or more).
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let similarity = |k: &str| strsim::jaro_winkler(&name.to_lowercase(), k);
+    let best = known.into_iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
+    (similarity(best) >= 0.7).then_some(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mlp() -> Settings {
+        Settings::resolve(None, Overrides::default()).unwrap()
+    }
+
+    fn rejects(change: impl FnOnce(&mut Overrides)) -> String {
+        let mut cli = Overrides::default();
+        change(&mut cli);
+        match Settings::resolve(None, cli) {
+            Err(Error::Usage(message)) => message,
+            other => panic!("expected a usage error, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file_and_the_file_over_the_preset() {
+        let file = Overrides {
+            preset: Some("mnist-2d".into()),
+            lr: Some(0.5),
+            epochs: Some(3),
+            hidden: Some(vec![10, 20]),
+            ..Overrides::default()
+        };
+        let cli = Overrides { epochs: Some(7), ..Overrides::default() };
+        let settings = Settings::resolve(Some(file.clone()), cli).unwrap();
+        assert_eq!((settings.epochs, settings.lr, settings.batch_size), (7, 0.5, 64));
+        assert_eq!((settings.preset.as_str(), settings.hidden), ("mnist-2d", vec![10, 20]));
+        assert_eq!(settings.out, PathBuf::from("runs/mnist-2d"));
+
+        let cli = Overrides { preset: Some("mnist-fused".into()), ..Overrides::default() };
+        let settings = Settings::resolve(Some(file), cli).unwrap();
+        assert_eq!((settings.preset.as_str(), settings.head), ("mnist-fused", Head::Fused));
+    }
+
+    #[test]
+    fn every_setting_can_be_overridden() {
+        // A key that only one of the two structs has would make this fail: the table of the one must fill the other.
+        let full = Settings {
+            data: Some("d".into()),
+            train_limit: Some(1),
+            test_limit: Some(2),
+            patience: Some(3),
+            clip_norm: Some(4.0),
+            ..mlp()
+        };
+        let overrides: Overrides = full.to_table().unwrap().try_into().unwrap();
+        assert_eq!(overrides.to_table().unwrap(), full.to_table().unwrap());
+        assert_eq!(mlp().with(&overrides).unwrap(), full);
+    }
+
+    #[test]
+    fn zero_turns_off_what_a_preset_turned_on() {
+        let cli = Overrides {
+            preset: Some("mnist-2d".into()),
+            patience: Some(0),
+            clip_norm: Some(0.0),
+            train_limit: Some(0),
+            test_limit: Some(0),
+            ..Overrides::default()
+        };
+        let settings = Settings::resolve(None, cli).unwrap();
+        assert_eq!((settings.patience, settings.clip_norm), (None, None));
+        assert_eq!((settings.train_limit, settings.test_limit), (None, None));
+    }
+
+    #[test]
+    fn the_text_form_reads_back_to_an_equal_value() {
+        let settings = Settings {
+            lr: 0.1 + 0.2,
+            eps: 1e-8,
+            seed: i64::MAX as u64,
+            data: Some("a \"b\"\\c".into()),
+            kl_schedule: "cyclical:3:0.25".parse().unwrap(),
+            clip_norm: Some(1.0 / 3.0),
+            optimizer: Optimizer::AdamW,
+            activation: Activation::LeakyRelu,
+            ..mlp()
+        };
+        let text = settings.to_toml().unwrap();
+        assert_eq!(Settings::from_toml(&text).unwrap(), settings);
+        assert!(text.contains("optimizer = \"adamw\"") && text.contains("activation = \"leaky_relu\""), "{text}");
+        assert!(Settings::from_toml(&text.replace("epochs = 10", "epochs = 0")).is_err());
+        assert!(Settings::from_toml("lr = 1").is_err());
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_name() {
+        assert_eq!(rejects(|o| o.batch_size = Some(0)), "batch_size is 0, but must be 1 to 1048576");
+        assert!(rejects(|o| o.batch_size = Some(usize::MAX)).contains("out of range"));
+        assert!(rejects(|o| o.epochs = Some(0)).starts_with("epochs is 0"));
+        assert!(rejects(|o| o.epochs = Some(MOST_EPOCHS + 1)).starts_with("epochs is"));
+        assert!(rejects(|o| o.latent = Some(0)).starts_with("latent is 0"));
+        assert!(rejects(|o| o.hidden = Some(vec![400, 0])).starts_with("hidden is 0"));
+        assert!(rejects(|o| o.hidden = Some(vec![])).starts_with("hidden is empty"));
+        assert!(rejects(|o| o.samples = Some(LARGEST_SIZE + 1)).starts_with("samples is"));
+        for bad in [0.0, -1e-3, f64::NAN, f64::INFINITY] {
+            assert!(rejects(|o| o.lr = Some(bad)).starts_with("lr is"));
+            assert!(rejects(|o| o.sigma = Some(bad)).starts_with("sigma is"));
+            assert!(rejects(|o| o.eps = Some(bad)).starts_with("eps is"));
+        }
+        for bad in [-1e-3, f64::NAN, f64::INFINITY] {
+            assert!(rejects(|o| o.kl_weight = Some(bad)).starts_with("kl_weight is"));
+            assert!(rejects(|o| o.free_bits = Some(bad)).starts_with("free_bits is"));
+            assert!(rejects(|o| o.weight_decay = Some(bad)).starts_with("weight_decay is"));
+            assert!(rejects(|o| o.min_delta = Some(bad)).starts_with("min_delta is"));
+            assert!(rejects(|o| o.warmup_epochs = Some(bad)).starts_with("warmup_epochs is"));
+            assert!(rejects(|o| o.clip_norm = Some(bad)).starts_with("clip_norm is"));
+        }
+        for bad in [-0.1, 1.0, f64::NAN] {
+            assert!(rejects(|o| o.betas = Some([bad, 0.9])).starts_with("betas is"));
+            assert!(rejects(|o| o.betas = Some([0.9, bad])).starts_with("betas is"));
+            assert!(rejects(|o| o.momentum = Some(bad)).starts_with("momentum is"));
+        }
+        assert!(rejects(|o| o.dataset = Some(String::new())).starts_with("dataset is empty"));
+        assert!(rejects(|o| o.device = Some(String::new())).starts_with("device is empty"));
+        assert!(rejects(|o| o.out = Some(PathBuf::new())).starts_with("out is empty"));
+        assert!(rejects(|o| o.preset = Some("mnist2d".into())).contains("did you mean `mnist-2d`?"));
+    }
+
+    #[test]
+    fn a_resumed_run_changes_only_what_leaves_its_past_true() {
+        let longer = Overrides { epochs: Some(20), device: Some("cpu".into()), ..Overrides::default() };
+        let settings = Settings::resume(mlp(), &longer).unwrap();
+        assert_eq!((settings.epochs, settings.device.as_str()), (20, "cpu"));
+
+        let same = Overrides { lr: Some(1e-3), clip_norm: Some(0.0), ..Overrides::default() };
+        assert_eq!(Settings::resume(mlp(), &same).unwrap(), mlp());
+
+        let other = Overrides { latent: Some(3), ..Overrides::default() };
+        let message = Settings::resume(mlp(), &other).unwrap_err().to_string();
+        assert!(message.contains("latent cannot change") && message.contains("it was 20 and would be 3."), "{message}");
+        assert!(Settings::resume(mlp(), &Overrides { epochs: Some(0), ..Overrides::default() }).is_err());
+    }
+
+    #[test]
+    fn nearest_finds_the_like_and_not_the_unlike() {
+        assert_eq!(nearest("bachsize", ["epochs", "batch_size"]), Some("batch_size"));
+        assert_eq!(nearest("ReLU", ["gelu", "relu"]), Some("relu"));
+        assert_eq!(nearest("zzz", ["epochs", "batch_size"]), None);
+    }
+}
