@@ -21,9 +21,9 @@ fn integers(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     for (var j = 0u; j < min(4u, params.N - 4u * i); j++) { bits[4u * i + j] = words[j]; }
 }
 
-// uniform: strictly inside (0, 1).
+// unit: strictly inside (0, 1).
 @compute @workgroup_size(64)
-fn uniform(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn unit(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups);
     if 4u * i >= params.N { return; }
     let words = block(i);

@@ -42,8 +42,8 @@ pub fn compare(got: &[f32], want: &[f32], tolerance: Tolerance) -> Result<(), Mi
     for (index, (&got, &want)) in got.iter().zip(want).enumerate() {
         let bound = tolerance.bound(got.abs().max(want.abs()));
         let difference = (got - want).abs();
-        // NaN <= bound is false, so a NaN on either side fails; identical bits (a poisoned word left alone) pass.
-        if got.to_bits() == want.to_bits() || difference <= bound {
+        // A NaN or infinite difference fails whatever the bound; identical bits (a poisoned word left alone) pass.
+        if got.to_bits() == want.to_bits() || (difference.is_finite() && difference <= bound) {
             continue;
         }
         count += 1;

@@ -61,7 +61,7 @@ pub static ALL: &[&Kernel] = &[
     &gather::FORWARD,
     &shuffle::FORWARD,
     &random::INTEGERS,
-    &random::UNIFORM,
+    &random::UNIT,
     &random::NORMAL,
     &adam::FORWARD,
     &sgd::FORWARD,

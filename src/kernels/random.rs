@@ -38,9 +38,9 @@ pub static INTEGERS: Kernel = kernel(
     || cases(Tolerance::Exact),
 );
 
-pub static UNIFORM: Kernel = kernel(
-    "random.uniform",
-    "uniform",
+pub static UNIT: Kernel = kernel(
+    "random.unit",
+    "unit",
     "y ~ U(0, 1)",
     &["y"],
     |p, reads, writes| draw(p, reads, writes, |words| words.map(|w| to_uniform(w) as f32)),
@@ -92,8 +92,8 @@ pub fn normal(r: &mut Recorder, clock: Tensor, shape: &[usize]) -> Tensor {
 }
 
 /// Uniform numbers strictly inside (0, 1), new at each step.
-pub fn uniform(r: &mut Recorder, clock: Tensor, shape: &[usize]) -> Tensor {
-    record(r, &UNIFORM, clock, shape)
+pub fn unit(r: &mut Recorder, clock: Tensor, shape: &[usize]) -> Tensor {
+    record(r, &UNIT, clock, shape)
 }
 
 fn record(r: &mut Recorder, kernel: &'static Kernel, clock: Tensor, shape: &[usize]) -> Tensor {

@@ -1,0 +1,188 @@
+//! NumPy's `.npy`, version 1.0, for matrices of little-endian f32 in C order.
+//!
+//! Layout: the bytes `\x93NUMPY`, version 1 and 0, the header's length as little-endian u16, a Python dict as text
+//! (`{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, padded by spaces to a multiple of 64 bytes and a
+//! newline), then the numbers. Source: NumPy manual, `numpy.lib.format`.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use byteorder::{LittleEndian, ReadBytesExt, WriteBytesExt};
+
+use crate::error::{Error, Result};
+
+const MAGIC: &[u8; 8] = b"\x93NUMPY\x01\x00";
+
+/// A matrix, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Matrix {
+    pub rows: usize,
+    pub columns: usize,
+    /// rows * columns numbers.
+    pub values: Vec<f32>,
+}
+
+/// Writes `matrix` to `path`, which `numpy.load` reads.
+///
+/// # Errors
+/// Those of the file system.
+pub fn write(path: &Path, matrix: &Matrix) -> Result<()> {
+    let Matrix { rows, columns, values } = matrix;
+    assert_eq!(values.len(), rows * columns, "npy: {} values for shape ({rows}, {columns})", values.len());
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    let unpadded = MAGIC.len() + 2 + header.len() + 1;
+    header.push_str(&" ".repeat(unpadded.next_multiple_of(64) - unpadded));
+    header.push('\n');
+
+    let file = File::create(path).map_err(Error::io("create", path))?;
+    let mut file = BufWriter::new(file);
+    let mut write = || {
+        file.write_all(MAGIC)?;
+        file.write_u16::<LittleEndian>(header.len() as u16)?;
+        file.write_all(header.as_bytes())?;
+        values.iter().try_for_each(|&value| file.write_f32::<LittleEndian>(value))?;
+        file.flush()
+    };
+    write().map_err(Error::io("write", path))
+}
+
+/// Reads a matrix that NumPy or [`write`] wrote.
+///
+/// # Errors
+/// A file that is not version 1.0, not `<f4`, not C order, not 2-D, or not as long as its shape says.
+pub fn read(path: &Path) -> Result<Matrix> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file_bytes = file.metadata().map_err(Error::io("read", path))?.len();
+    let mut file = BufReader::new(file);
+    let mut magic = [0; MAGIC.len()];
+    if file.read_exact(&mut magic).is_err() || magic[..6] != MAGIC[..6] {
+        return Err(Error::file(path, "expected a NumPy .npy file, found something else"));
+    }
+    if magic != *MAGIC {
+        let [major, minor] = [magic[6], magic[7]];
+        return Err(Error::file(path, format!("expected .npy version 1.0, found {major}.{minor}")));
+    }
+    let header_bytes = file.read_u16::<LittleEndian>().map_err(|_| Error::file(path, "truncated header"))?;
+    let mut header = vec![0; header_bytes as usize];
+    file.read_exact(&mut header).map_err(|_| Error::file(path, "truncated header"))?;
+    let header = String::from_utf8_lossy(&header);
+
+    for (key, expected) in [("'descr'", "'<f4'"), ("'fortran_order'", "False")] {
+        if !value_of(&header, key).is_some_and(|value| value.starts_with(expected)) {
+            return Err(Error::file(path, format!("expected {key}: {expected}, found the header {}", header.trim())));
+        }
+    }
+    let (rows, columns) = value_of(&header, "'shape'").and_then(shape).ok_or_else(|| {
+        Error::file(path, format!("expected a 2-D shape (rows, columns), found the header {}", header.trim()))
+    })?;
+    let found = file_bytes.saturating_sub((MAGIC.len() + 2) as u64 + header_bytes as u64);
+    let needed = rows.checked_mul(columns).and_then(|n| n.checked_mul(4));
+    if needed != Some(found) {
+        return Err(Error::file(
+            path,
+            format!("shape ({rows}, {columns}) of f32 does not fit the {found} bytes after the header"),
+        ));
+    }
+    // The file is as long as this allocation.
+    let mut values = vec![0.0; (found / 4) as usize];
+    file.read_f32_into::<LittleEndian>(&mut values).map_err(Error::io("read", path))?;
+    Ok(Matrix { rows: rows as usize, columns: columns as usize, values })
+}
+
+/// The text after `key:` in the dict.
+fn value_of<'a>(header: &'a str, key: &str) -> Option<&'a str> {
+    let (_, rest) = header.split_once(key)?;
+    rest.trim_start().strip_prefix(':').map(str::trim_start)
+}
+
+/// `(rows, columns)` at the start of `text`.
+fn shape(text: &str) -> Option<(u64, u64)> {
+    let (inside, _) = text.strip_prefix('(')?.split_once(')')?;
+    let (rows, columns) = inside.split_once(',')?;
+    Some((rows.trim().parse().ok()?, columns.trim().trim_end_matches(',').parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A file of the given header and numbers.
+    fn file(header: &str, values: &[f32]) -> Vec<u8> {
+        let mut file = MAGIC.to_vec();
+        file.extend((header.len() as u16).to_le_bytes());
+        file.extend(header.as_bytes());
+        values.iter().for_each(|value| file.extend(value.to_le_bytes()));
+        file
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<Matrix> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.npy");
+        std::fs::write(&path, bytes).unwrap();
+        read(&path)
+    }
+
+    #[track_caller]
+    fn refused(bytes: &[u8], word: &str) {
+        let message = read_bytes(bytes).unwrap_err().to_string();
+        assert!(message.contains("m.npy") && message.contains(word), "{message}");
+    }
+
+    #[test]
+    fn the_bytes_are_those_numpy_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.npy");
+        write(&path, &Matrix { rows: 1, columns: 2, values: vec![1.0, -2.5] }).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        // numpy.save(path, numpy.array([[1, -2.5]], "<f4")): 128 bytes of header.
+        let mut header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }".to_string();
+        header.push_str(&" ".repeat(117 - header.len()));
+        header.push('\n');
+        assert_eq!(bytes, file(&header, &[1.0, -2.5]));
+        assert_eq!(bytes[..10], *b"\x93NUMPY\x01\x00\x76\x00");
+        assert_eq!(bytes.len(), 128 + 8);
+    }
+
+    #[test]
+    fn wrong_files_are_refused() {
+        refused(b"", "expected a NumPy .npy file");
+        refused(b"PK\x03\x04 zip archive", "expected a NumPy .npy file");
+        refused(b"\x93NUMPY\x02\x00\x00\x00\x00\x00", "version 1.0, found 2.0");
+        refused(&file("{'descr': '<f4'", &[])[..12], "truncated header");
+        let good = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1), }";
+        assert_eq!(read_bytes(&file(good, &[1.0, 2.0])).unwrap().values, [1.0, 2.0]);
+        refused(&file(good, &[1.0]), "shape (2, 1) of f32 does not fit the 4 bytes");
+        refused(&file(good, &[1.0, 2.0, 3.0]), "does not fit the 12 bytes");
+        refused(&file(&good.replace("<f4", "<f8"), &[1.0, 2.0]), "'descr': '<f4'");
+        refused(&file(&good.replace("<f4", ">f4"), &[1.0, 2.0]), "'descr': '<f4'");
+        refused(&file(&good.replace("False", "True"), &[1.0, 2.0]), "'fortran_order': False");
+        refused(&file(&good.replace("(2, 1)", "(2,)"), &[1.0, 2.0]), "2-D shape");
+        refused(&file(&good.replace("(2, 1)", "(2, 1, 1)"), &[1.0, 2.0]), "2-D shape");
+        refused(&file(&good.replace("(2, 1)", "(4611686018427387904, 4)"), &[]), "does not fit");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(rows in 0..8usize, columns in 0..8usize, first in any::<f32>()) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("m.npy");
+            let values: Vec<f32> = (0..rows * columns).map(|i| first * i as f32 - 0.5).collect();
+            let matrix = Matrix { rows, columns, values };
+            write(&path, &matrix).unwrap();
+            let read = read(&path).unwrap();
+            prop_assert_eq!((read.rows, read.columns), (rows, columns));
+            let bits = |m: &Matrix| m.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            prop_assert_eq!(bits(&read), bits(&matrix));
+        }
+
+        #[test]
+        fn any_header_gives_a_value_or_an_error(header in "\\PC{0,60}", keyed in "[(), 0-9']{0,20}") {
+            let _ = read_bytes(&file(&header, &[1.0]));
+            let shaped = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {keyed}, }}");
+            let _ = read_bytes(&file(&shaped, &[1.0]));
+        }
+    }
+}

@@ -1,0 +1,519 @@
+//! The sets that come as IDX files: one table, and how a set's four files are found, fetched, read and checked.
+
+use std::path::{Path, PathBuf};
+
+use super::download::{self, Client, Wanted};
+use super::idx::{Idx, Kind};
+use super::{Dataset, Split};
+use crate::error::{Error, Result};
+
+/// Every data set there is. All but `Digits`, which is drawn, have a row in [`SETS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetName {
+    Mnist,
+    FashionMnist,
+    Kmnist,
+    EmnistBalanced,
+    EmnistByclass,
+    EmnistBymerge,
+    EmnistDigits,
+    EmnistLetters,
+    EmnistMnist,
+    Digits,
+}
+
+impl SetName {
+    pub const ALL: [SetName; 10] = [
+        SetName::Mnist,
+        SetName::FashionMnist,
+        SetName::Kmnist,
+        SetName::EmnistBalanced,
+        SetName::EmnistByclass,
+        SetName::EmnistBymerge,
+        SetName::EmnistDigits,
+        SetName::EmnistLetters,
+        SetName::EmnistMnist,
+        SetName::Digits,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        Set::of(self).map_or("digits", |set| set.name)
+    }
+}
+
+/// One row of [`SETS`].
+#[derive(Debug, Clone, Copy)]
+pub struct Set {
+    pub id: SetName,
+    /// The argument of `--dataset`, the folder below `data/`, the name in outputs.
+    pub name: &'static str,
+    /// Start of the four file names; see [`Set::file_name`].
+    prefix: &'static str,
+    /// What the test files' names have where the training files' have `train`.
+    test: &'static str,
+    /// Every label is below this.
+    classes: usize,
+    /// EMNIST stores the pictures column by column.
+    transposed: bool,
+    /// Base addresses the files are published at: for download where `published` is known, else to tell the user.
+    pub(super) sources: &'static [&'static str],
+    /// Size and checksum of the four files, in the order of [`FILES`]. Only files that can be checked are downloaded.
+    pub(super) published: Option<[Published; 4]>,
+}
+
+/// An uncompressed file as its authors published it, so that a copy is known however it was compressed.
+#[derive(Debug, Clone, Copy)]
+pub struct Published {
+    pub bytes: u64,
+    /// Lower-case hexadecimal.
+    pub sha256: &'static str,
+}
+
+/// The four files of a set: whether for training, and what they hold.
+const FILES: [(bool, Kind); 4] =
+    [(true, Kind::Images), (true, Kind::Labels), (false, Kind::Images), (false, Kind::Labels)];
+
+const MNIST: Set = Set {
+    id: SetName::Mnist,
+    name: "mnist",
+    prefix: "",
+    test: "t10k",
+    classes: 10,
+    transposed: false,
+    sources: &["https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"],
+    published: Some([
+        Published { bytes: 47_040_016, sha256: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db" },
+        Published { bytes: 60_008, sha256: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5" },
+        Published { bytes: 7_840_016, sha256: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7" },
+        Published { bytes: 10_008, sha256: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2" },
+    ]),
+};
+
+const fn emnist(id: SetName, name: &'static str, prefix: &'static str, classes: usize) -> Set {
+    let sources = &["https://www.nist.gov/itl/products-and-services/emnist-dataset"];
+    Set { id, name, prefix, test: "test", classes, transposed: true, sources, published: None }
+}
+
+/// The one list of sets in files; everything about a set is derived from its row.
+pub const SETS: [Set; 9] = [
+    MNIST,
+    Set {
+        id: SetName::FashionMnist,
+        name: "fashion-mnist",
+        sources: &["http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"],
+        published: None,
+        ..MNIST
+    },
+    Set {
+        id: SetName::Kmnist,
+        name: "kmnist",
+        sources: &["http://codh.rois.ac.jp/kmnist/dataset/kmnist/"],
+        published: None,
+        ..MNIST
+    },
+    emnist(SetName::EmnistBalanced, "emnist-balanced", "emnist-balanced-", 47),
+    emnist(SetName::EmnistByclass, "emnist-byclass", "emnist-byclass-", 62),
+    emnist(SetName::EmnistBymerge, "emnist-bymerge", "emnist-bymerge-", 47),
+    emnist(SetName::EmnistDigits, "emnist-digits", "emnist-digits-", 10),
+    // The 26 letters have the labels 1 to 26.
+    emnist(SetName::EmnistLetters, "emnist-letters", "emnist-letters-", 27),
+    emnist(SetName::EmnistMnist, "emnist-mnist", "emnist-mnist-", 10),
+];
+
+/// Where a set's files may be.
+#[derive(Debug)]
+pub struct Places {
+    /// The first of these with any of the files is the one read.
+    folders: Vec<PathBuf>,
+    /// Where files go that are downloaded because no folder has any.
+    download: PathBuf,
+}
+
+impl Places {
+    /// `data_dir` is the user's argument, `variable` the value of `ELBO_DATA`.
+    ///
+    /// The subfolder comes first: file names of several sets are equal, and a folder of all sets may itself hold one.
+    pub fn new(set: &Set, data_dir: Option<&Path>, variable: Option<&Path>) -> Places {
+        let both = |folder: &Path| vec![folder.join(set.name), folder.to_path_buf()];
+        match (data_dir, variable) {
+            (Some(folder), _) => Places { folders: both(folder), download: folder.to_path_buf() },
+            (None, Some(folder)) => Places { folders: both(folder), download: folder.join(set.name) },
+            (None, None) => {
+                let folder = Path::new("data").join(set.name);
+                Places { folders: vec![folder.clone()], download: folder }
+            }
+        }
+    }
+}
+
+impl Set {
+    /// The row of `name`; none for the built-in digits.
+    pub fn of(name: SetName) -> Option<&'static Set> {
+        SETS.iter().find(|set| set.id == name)
+    }
+
+    /// `train-images-idx3-ubyte` and the like, without `.gz`.
+    fn file_name(&self, (train, kind): (bool, Kind)) -> String {
+        let split = if train { "train" } else { self.test };
+        let content = match kind {
+            Kind::Images => "images-idx3-ubyte",
+            Kind::Labels => "labels-idx1-ubyte",
+        };
+        format!("{}{split}-{content}", self.prefix)
+    }
+
+    /// The path of each of the set's files that `folder` has, plain or compressed.
+    fn files_in(&self, folder: &Path) -> [Option<PathBuf>; 4] {
+        FILES.map(|file| {
+            let name = self.file_name(file);
+            [folder.join(&name), folder.join(name + ".gz")].into_iter().find(|path| path.exists())
+        })
+    }
+
+    /// The folder to read, and what it has.
+    fn locate<'a>(&self, places: &'a Places) -> (&'a Path, [Option<PathBuf>; 4]) {
+        let any = |files: &[Option<PathBuf>; 4]| files.iter().any(Option::is_some);
+        let mut found = places.folders.iter().map(|folder| (folder.as_path(), self.files_in(folder)));
+        found.find(|(_, files)| any(files)).unwrap_or((&places.download, [const { None }; 4]))
+    }
+
+    pub(super) fn any_file_in(&self, places: &Places) -> bool {
+        self.locate(places).1.iter().any(Option::is_some)
+    }
+
+    /// Downloads what is missing of the set, where it can be.
+    ///
+    /// # Errors
+    /// Which files are missing where, what was tried to get them, and what else the user can do.
+    pub(super) fn make_available(&self, places: &Places, client: &Client, notices: &mut dyn FnMut(&str)) -> Result<()> {
+        let (folder, files) = self.locate(places);
+        let missing: Vec<usize> = (0..4).filter(|&i| files[i].is_none()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = missing.iter().map(|&i| self.file_name(FILES[i])).collect();
+        let lacks = format!("the data set {} lacks {} (or .gz)", self.name, names.join(", "));
+        let Some(published) = self.published else {
+            let sources = self.sources.join(", ");
+            return Err(Error::file(
+                folder,
+                format!(
+                    "{lacks}. It is not downloaded automatically: get the files from {sources} and put them there, \
+                     or give their folder by --data DIR, or use another set, such as --dataset digits"
+                ),
+            ));
+        };
+        notices(&format!("downloading {} to {} from {}", self.name, folder.display(), self.sources.join(" or ")));
+        let wanted: Vec<Wanted> =
+            missing.iter().zip(&names).map(|(&i, name)| Wanted::new(format!("{name}.gz"), published[i])).collect();
+        download::fetch(self.sources, &wanted, folder, client).map_err(|reason| {
+            Error::Network(format!(
+                "{}: {lacks}, and the download failed:\n{reason}\n\
+                 Give a folder that has the files by --data DIR, or use the built-in set: --dataset digits",
+                folder.display()
+            ))
+        })
+    }
+
+    /// Reads the set, and downloads it first where needed and possible.
+    pub(super) fn open(&self, places: &Places, client: &Client, notices: &mut dyn FnMut(&str)) -> Result<Dataset> {
+        self.make_available(places, client, notices)?;
+        let (folder, files) = self.locate(places);
+        let [Some(train_images), Some(train_labels), Some(test_images), Some(test_labels)] = files else {
+            return Err(Error::file(folder, format!("files of the data set {} have just vanished", self.name)));
+        };
+        let mut unknown = Vec::new();
+        let train = self.read_split(0, &train_images, &train_labels, &mut unknown)?;
+        let test = self.read_split(2, &test_images, &test_labels, &mut unknown)?;
+        if train.shape != test.shape {
+            return Err(Error::file(
+                &test_images,
+                format!(
+                    "has pictures of {:?} (C, H, W), but {} of {:?}",
+                    test.shape,
+                    train_images.display(),
+                    train.shape
+                ),
+            ));
+        }
+        if !unknown.is_empty() {
+            notices(&format!(
+                "note: not the published files of {}, so results do not compare with others': {}",
+                self.name,
+                unknown.join(", ")
+            ));
+        }
+        Ok(Dataset { name: self.name.to_string(), classes: self.classes, train, test })
+    }
+
+    /// Reads the images, file number `first` of [`FILES`], and the labels, the file after it. Paths whose content is
+    /// not the published one go into `unknown`.
+    fn read_split(&self, first: usize, images: &Path, labels: &Path, unknown: &mut Vec<String>) -> Result<Split> {
+        let mut read = |file: usize, path: &Path| {
+            let content = Idx::read(path, FILES[file].1)?;
+            if !self.recognise(file, path, &content)? {
+                unknown.push(path.display().to_string());
+            }
+            Ok(content)
+        };
+        let pictures = read(first, images)?;
+        let names = read(first + 1, labels)?;
+        let &[count, height, width] = pictures.sizes.as_slice() else {
+            panic!("an IDX file of images has three sizes, not {:?}", pictures.sizes);
+        };
+        if names.body.len() != count {
+            return Err(Error::file(
+                labels,
+                format!("has {} labels, but {} has {count} pictures", names.body.len(), images.display()),
+            ));
+        }
+        if let Some(at) = names.body.iter().position(|&label| label as usize >= self.classes) {
+            let label = names.body[at];
+            return Err(Error::file(
+                labels,
+                format!("label {label} of picture {at}: expected labels below {} in {}", self.classes, self.name),
+            ));
+        }
+        let (pixels, shape) = if self.transposed {
+            (transposed(&pictures.body, height, width), [1, width, height])
+        } else {
+            (pictures.body, [1, height, width])
+        };
+        Ok(Split { pixels, count, shape, labels: Some(names.body) })
+    }
+
+    /// Whether `content` is what was published as this set's file number `file`; true where nothing is known.
+    ///
+    /// # Errors
+    /// It is another published file: the sets share file names, so a file in the wrong folder would go unnoticed.
+    fn recognise(&self, file: usize, path: &Path, content: &Idx) -> Result<bool> {
+        let of_same_size: Vec<(&Set, (bool, Kind), &Published)> = std::iter::once(self)
+            .chain(&SETS)
+            .flat_map(|set| FILES.into_iter().zip(set.published.iter().flatten()).map(move |(f, p)| (set, f, p)))
+            .filter(|(_, _, published)| published.bytes == content.file_bytes())
+            .collect();
+        if of_same_size.is_empty() {
+            return Ok(self.published.is_none());
+        }
+        let sha256 = content.sha256();
+        match of_same_size.iter().find(|(_, _, published)| published.sha256 == sha256) {
+            None => Ok(self.published.is_none()),
+            Some((set, role, _)) if set.id == self.id && *role == FILES[file] => Ok(true),
+            Some((set, role, _)) => {
+                let [expected, found] = [self.file_name(FILES[file]), set.file_name(*role)];
+                Err(Error::file(path, format!("expected {expected} of {}, found {found} of {}", self.name, set.name)))
+            }
+        }
+    }
+}
+
+/// Swaps rows and columns of each picture: (N, H, W) to (N, W, H).
+fn transposed(pixels: &[u8], height: usize, width: usize) -> Vec<u8> {
+    let mut turned = Vec::with_capacity(pixels.len());
+    for picture in pixels.chunks_exact(height * width) {
+        for column in 0..width {
+            turned.extend((0..height).map(|row| picture[row * width + column]));
+        }
+    }
+    turned
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::super::idx::tests::{gzip, idx};
+    use super::*;
+
+    /// A small set in MNIST's format, of 5 training and 3 test pictures of 2 by 3, with a folder of its own.
+    pub struct Fixture {
+        pub set: Set,
+        pub files: [Vec<u8>; 4],
+        folder: tempfile::TempDir,
+    }
+
+    /// A client for tests in which nothing listens at the set's sources.
+    pub fn offline() -> Client {
+        Client { connecting: Duration::from_secs(2), stall: Duration::from_secs(1), proxy: None }
+    }
+
+    impl Fixture {
+        pub fn new() -> Fixture {
+            let files = [
+                idx(&[5, 2, 3], &(0..30).collect::<Vec<u8>>()),
+                idx(&[5], &[0, 1, 2, 3, 9]),
+                idx(&[3, 2, 3], &(100..118).collect::<Vec<u8>>()),
+                idx(&[3], &[4, 5, 6]),
+            ];
+            let published = [0, 1, 2, 3].map(|i| {
+                let kind = FILES[i].1;
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("file");
+                fs::write(&path, &files[i]).unwrap();
+                let sha256 = Idx::read(&path, kind).unwrap().sha256();
+                Published { bytes: files[i].len() as u64, sha256: sha256.leak() }
+            });
+            // Port 9 of the loopback address refuses connections.
+            let set = Set { sources: &["http://127.0.0.1:9/"], published: Some(published), ..MNIST };
+            Fixture { set, files, folder: tempfile::tempdir().unwrap() }
+        }
+
+        pub fn folder(&self) -> &Path {
+            self.folder.path()
+        }
+
+        pub fn places(&self) -> Places {
+            Places::new(&self.set, Some(self.folder()), None)
+        }
+
+        pub fn name(&self, file: usize) -> String {
+            self.set.file_name(FILES[file])
+        }
+
+        pub fn write_all(&self) {
+            (0..4).for_each(|file| fs::write(self.folder().join(self.name(file)), &self.files[file]).unwrap());
+        }
+
+        fn open(&self) -> Result<Dataset> {
+            self.set.open(&self.places(), &offline(), &mut |notice| panic!("{notice}"))
+        }
+    }
+
+    #[track_caller]
+    fn refused(result: Result<Dataset>, words: &[&str]) {
+        let message = result.unwrap_err().to_string();
+        for word in words {
+            assert!(message.contains(word), "no {word:?} in: {message}");
+        }
+    }
+
+    #[test]
+    fn plain_and_compressed_files_are_read() {
+        let fixture = Fixture::new();
+        fixture.write_all();
+        let plain = fixture.open().unwrap();
+        assert_eq!((plain.name.as_str(), plain.classes), ("mnist", 10));
+        assert_eq!(plain.train.pixels, (0..30).collect::<Vec<u8>>());
+        assert_eq!((plain.train.count, plain.train.shape), (5, [1, 2, 3]));
+        assert_eq!(plain.test.labels, Some(vec![4, 5, 6]));
+        // Compressed under the plain name, and in the subfolder, which comes first.
+        fs::create_dir(fixture.folder().join("mnist")).unwrap();
+        for file in 0..4 {
+            let name = fixture.name(file);
+            fs::write(fixture.folder().join("mnist").join(&name), gzip(&fixture.files[file])).unwrap();
+            fs::write(fixture.folder().join(&name), b"not read").unwrap();
+        }
+        assert_eq!(fixture.open().unwrap(), plain);
+    }
+
+    #[test]
+    fn files_that_do_not_belong_together_are_refused() {
+        let fixture = Fixture::new();
+        let write = |file: usize, content: Vec<u8>| {
+            fixture.write_all();
+            fs::write(fixture.folder().join(fixture.name(file)), content).unwrap();
+        };
+        write(1, idx(&[4], &[0, 1, 2, 3]));
+        refused(fixture.open(), &["train-labels-idx1-ubyte", "4 labels", "train-images-idx3-ubyte has 5 pictures"]);
+        write(3, idx(&[3], &[4, 10, 6]));
+        refused(fixture.open(), &["t10k-labels-idx1-ubyte", "label 10 of picture 1", "below 10"]);
+        write(2, idx(&[3, 3, 3], &[0; 27]));
+        refused(fixture.open(), &["t10k-images-idx3-ubyte", "[1, 3, 3]", "[1, 2, 3]"]);
+        write(1, fixture.files[0].clone());
+        refused(
+            fixture.open(),
+            &["train-labels-idx1-ubyte", "expected an IDX file of labels", "found a file of images"],
+        );
+    }
+
+    #[test]
+    fn other_content_than_the_published_is_noted() {
+        let fixture = Fixture::new();
+        fixture.write_all();
+        let mut notice = String::new();
+        for labels in [idx(&[3], &[4, 5, 7]), idx(&[3], &[4, 5, 6])] {
+            fs::write(fixture.folder().join(fixture.name(3)), labels).unwrap();
+            fixture.set.open(&fixture.places(), &offline(), &mut |text| notice += text).unwrap();
+        }
+        assert_eq!(notice.matches("not the published files").count(), 1, "{notice}");
+        assert!(notice.contains("t10k-labels") && !notice.contains("train-"), "{notice}");
+    }
+
+    #[test]
+    fn emnist_pictures_are_turned_upright() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in [
+            ("emnist-letters-train-images-idx3-ubyte", idx(&[2, 2, 3], &[1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16])),
+            ("emnist-letters-train-labels-idx1-ubyte", idx(&[2], &[1, 26])),
+            ("emnist-letters-test-images-idx3-ubyte.gz", gzip(&idx(&[1, 2, 3], &[1, 2, 3, 4, 5, 6]))),
+            ("emnist-letters-test-labels-idx1-ubyte.gz", gzip(&idx(&[1], &[7]))),
+        ] {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        let set = Set::of(SetName::EmnistLetters).unwrap();
+        let places = Places::new(set, Some(folder.path()), None);
+        let data = set.open(&places, &offline(), &mut |notice| panic!("{notice}")).unwrap();
+        assert_eq!(data.train.pixels, [1, 4, 2, 5, 3, 6, 11, 14, 12, 15, 13, 16]);
+        assert_eq!(data.train.shape, [1, 3, 2]);
+        assert_eq!(data.train.labels, Some(vec![1, 26]));
+    }
+
+    #[test]
+    fn a_set_without_checksums_is_not_downloaded_but_explained() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("t10k-labels-idx1-ubyte.gz"), b"").unwrap();
+        let set = Set::of(SetName::FashionMnist).unwrap();
+        let places = Places::new(set, Some(folder.path()), None);
+        let message = set.open(&places, &offline(), &mut |_| ()).unwrap_err().to_string();
+        for word in ["fashion-mnist lacks", "train-images-idx3-ubyte,", "get the files from http", "--data DIR"] {
+            assert!(message.contains(word), "no {word:?} in: {message}");
+        }
+        assert!(!message.contains("t10k-labels"), "{message}");
+    }
+
+    #[test]
+    fn a_named_set_never_falls_back() {
+        let fixture = Fixture::new();
+        let message = fixture.set.open(&fixture.places(), &offline(), &mut |_| ()).unwrap_err().to_string();
+        for word in ["mnist lacks train-images", "127.0.0.1:9", "--data DIR", "--dataset digits"] {
+            assert!(message.contains(word), "no {word:?} in: {message}");
+        }
+        assert_eq!(fs::read_dir(fixture.folder()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_published_file_in_the_place_of_another_is_named() {
+        let fixture = Fixture::new();
+        for (name, file) in [(1, 3), (3, 1)] {
+            fixture.write_all();
+            fs::write(fixture.folder().join(fixture.name(name)), &fixture.files[file]).unwrap();
+            let expected = format!("expected {} of mnist, found {} of mnist", fixture.name(name), fixture.name(file));
+            refused(fixture.open(), &[&expected]);
+        }
+    }
+
+    #[test]
+    fn places_prefer_the_argument_then_the_variable() {
+        let set = Set::of(SetName::Kmnist).unwrap();
+        let [a, b] = [Path::new("a"), Path::new("b")];
+        let places = Places::new(set, Some(a), Some(b));
+        assert_eq!(places.folders, [a.join("kmnist"), a.to_path_buf()]);
+        assert_eq!(places.download, a);
+        let places = Places::new(set, None, Some(b));
+        assert_eq!(places.folders, [b.join("kmnist"), b.to_path_buf()]);
+        assert_eq!(places.download, b.join("kmnist"));
+        let places = Places::new(set, None, None);
+        assert_eq!((places.folders, places.download), (vec!["data/kmnist".into()], "data/kmnist".into()));
+    }
+
+    #[test]
+    fn every_name_but_digits_has_one_row() {
+        for name in SetName::ALL {
+            let rows = SETS.iter().filter(|set| set.id == name).count();
+            assert_eq!(rows, (name != SetName::Digits) as usize, "{name:?}");
+        }
+        let names: std::collections::HashSet<&str> = SetName::ALL.iter().map(|name| name.as_str()).collect();
+        assert_eq!(names.len(), SetName::ALL.len());
+    }
+}
