@@ -3,8 +3,13 @@
 pub mod arena;
 pub mod backend;
 pub mod check;
+pub mod data;
 pub mod error;
 pub mod kernel;
 pub mod kernels;
+pub mod layers;
+pub mod models;
+pub mod picture;
 pub mod program;
 pub mod tensor;
+pub mod train;

@@ -133,6 +133,12 @@ fn to_normals(words: [u32; 4]) -> [f32; 4] {
     [a, b, c, d]
 }
 
+/// Standard normal numbers on the host, from the same generator at step 0: for latent points to draw.
+pub fn host_normal(seed: u64, site: u32, n: usize) -> Vec<f32> {
+    let blocks = (0..n.div_ceil(4) as u32).map(|i| philox([i, site, 0, 0], [seed as u32, (seed >> 32) as u32]));
+    blocks.flat_map(to_normals).take(n).collect()
+}
+
 fn draw(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]], convert: impl Fn([u32; 4]) -> [f32; 4]) {
     let p: Params = params(p);
     let clock = |i: usize| reads[0][i].to_bits();

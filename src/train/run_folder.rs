@@ -178,8 +178,8 @@ impl RunRecord {
 pub struct Progress {
     /// Epochs completed.
     pub epoch: usize,
-    /// Steps completed, over all epochs.
-    pub step: u64,
+    /// Batches completed of the epoch under way: 0 unless the run was interrupted inside an epoch.
+    pub batch: usize,
     pub early_stopping: EarlyStopping,
 }
 
@@ -406,10 +406,10 @@ mod tests {
         let mut early_stopping = EarlyStopping::new(&settings());
         early_stopping.update(1, 155.0 / 7.0);
         early_stopping.update(2, f64::NAN);
-        let progress = Progress { epoch: 2, step: 1876, early_stopping };
+        let progress = Progress { epoch: 2, batch: 17, early_stopping };
         assert_eq!(Progress::from_text(&progress.to_text(), Path::new("s")).unwrap(), progress);
         let message = Progress::from_text("epoch = 2", Path::new("s")).unwrap_err().to_string();
-        assert!(message.starts_with("s: ") && message.contains("missing field `step`"), "{message}");
+        assert!(message.starts_with("s: ") && message.contains("missing field `batch`"), "{message}");
     }
 
     #[test]

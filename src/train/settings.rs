@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
+pub use crate::models::mlp_vae::{Head, Output};
 use crate::train::overrides::Overrides;
 use crate::train::presets;
 use crate::train::schedule::{KlSchedule, LrSchedule};
@@ -58,24 +59,6 @@ pub struct Settings {
 
     pub out: PathBuf,
     pub samples: usize,
-}
-
-/// How the encoder ends: two linear layers (mean, logvar), or one of twice the width whose output is split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub enum Head {
-    Split,
-    Fused,
-}
-
-/// p(x|z): binary cross-entropy from logits, or a Gaussian of fixed sigma.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub enum Output {
-    Bernoulli,
-    Gaussian,
 }
 
 /// Whether the optimised loss is the batch's sum or its mean. Reported losses are means over pictures either way.

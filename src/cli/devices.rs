@@ -1,0 +1,66 @@
+//! `elbo devices`
+
+use elbo::backend::choose;
+use elbo::error::Result;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Print JSON for a program to read
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub fn run(self) -> Result<()> {
+        let adapters = pollster::block_on(choose::adapters());
+        let auto = choose::auto(&adapters);
+        if self.json {
+            let mut list: Vec<_> = adapters.iter().enumerate().map(|(i, a)| json(a, auto == Some(i))).collect();
+            list.push(serde_json::json!({
+                "name": "cpu", "backend": "cpu", "threads": rayon::current_num_threads(), "auto": auto.is_none(),
+            }));
+            super::print(&serde_json::to_string_pretty(&list).expect("plain data"));
+            return Ok(());
+        }
+        for (i, adapter) in adapters.iter().enumerate() {
+            let (info, limits) = (adapter.get_info(), adapter.limits());
+            let mark = if auto == Some(i) { "  <- auto" } else { "" };
+            super::print(&format!("{}{mark}", choose::describe(&info)));
+            super::print(&format!(
+                "    largest buffer {} MiB, largest binding {} MiB, workgroup {} invocations and {} KiB, {} storage buffers, subgroups {} to {}",
+                limits.max_buffer_size >> 20,
+                limits.max_storage_buffer_binding_size >> 20,
+                limits.max_compute_invocations_per_workgroup,
+                limits.max_compute_workgroup_storage_size >> 10,
+                limits.max_storage_buffers_per_shader_stage,
+                info.subgroup_min_size,
+                info.subgroup_max_size,
+            ));
+        }
+        let mark = if auto.is_none() { "  <- auto" } else { "" };
+        super::print(&format!("cpu ({} threads){mark}", rayon::current_num_threads()));
+        if adapters.is_empty() {
+            super::print("No Vulkan, Metal or DX12 adapter was found.");
+        }
+        Ok(())
+    }
+}
+
+fn json(adapter: &wgpu::Adapter, auto: bool) -> serde_json::Value {
+    let (info, limits) = (adapter.get_info(), adapter.limits());
+    serde_json::json!({
+        "name": info.name,
+        "kind": format!("{:?}", info.device_type),
+        "backend": format!("{:?}", info.backend),
+        "driver": info.driver,
+        "driver_info": info.driver_info,
+        "max_buffer_size": limits.max_buffer_size,
+        "max_storage_buffer_binding_size": limits.max_storage_buffer_binding_size,
+        "max_compute_invocations_per_workgroup": limits.max_compute_invocations_per_workgroup,
+        "max_compute_workgroup_storage_size": limits.max_compute_workgroup_storage_size,
+        "max_storage_buffers_per_shader_stage": limits.max_storage_buffers_per_shader_stage,
+        "subgroup_min_size": info.subgroup_min_size,
+        "subgroup_max_size": info.subgroup_max_size,
+        "auto": auto,
+    })
+}

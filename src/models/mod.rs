@@ -1,0 +1,3 @@
+//! Models: a file each, the ELBO in its header, forward above, backward below.
+
+pub mod mlp_vae;

@@ -1,0 +1,218 @@
+//! Checkpoints: safetensors files that PyTorch loads under the names and shapes of its `state_dict`, and the reverse.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use super::run_folder::write_atomic;
+use crate::arena::Arena;
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::kernels::activation::Activation;
+use crate::models::mlp_vae::{Config, Head, Output};
+
+/// Larger files are not checkpoints of these models; nothing of that size is read into memory.
+const LARGEST_FILE: u64 = 8 << 30;
+
+/// Named f32 tensors with text beside them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checkpoint {
+    /// Name to shape and values.
+    pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What a model file says of itself beside its parameters, under the metadata key [`MODEL`].
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ModelCard {
+    pub config: Config,
+    /// (C,H,W) of a picture.
+    pub shape: [usize; 3],
+    /// The data set it was trained on.
+    pub dataset: String,
+    pub epoch: usize,
+}
+
+/// Metadata key of a [`ModelCard`], as JSON.
+pub const MODEL: &str = "elbo.model";
+
+impl Checkpoint {
+    /// Errors: no such file, not safetensors, truncated, a tensor that is not f32, one that holds NaN or infinity.
+    pub fn read(path: &Path) -> Result<Checkpoint> {
+        let size = fs::metadata(path).map_err(Error::io("read", path))?.len();
+        if size > LARGEST_FILE {
+            return Err(Error::file(path, format!("{size} bytes are too many for a checkpoint")));
+        }
+        let bytes = fs::read(path).map_err(Error::io("read", path))?;
+        let damaged = |e| Error::file(path, format!("not a whole safetensors file: {e}"));
+        let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+        let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut tensors = BTreeMap::new();
+        for (name, view) in file.tensors() {
+            if view.dtype() != Dtype::F32 {
+                return Err(Error::file(path, format!("{name} is {:?}; save it as float32", view.dtype())));
+            }
+            let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+            if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+                return Err(Error::file(path, format!("{name}[{i}] is {}: this model cannot be used", values[i])));
+            }
+            tensors.insert(name, (view.shape().to_vec(), values));
+        }
+        Ok(Checkpoint { tensors, metadata })
+    }
+
+    /// Replaces the file as a whole. The bytes depend on the content alone.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let views = self.tensors.iter().map(|(name, (shape, values))| {
+            let bytes: &[u8] = bytemuck::cast_slice(values);
+            let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("values fill their shape");
+            (name.as_str(), view)
+        });
+        // safetensors keeps metadata in a hash map, whose order changes from run to run: one entry keeps bytes stable.
+        assert!(self.metadata.len() <= 1, "a checkpoint has one metadata entry");
+        let metadata: HashMap<String, String> = self.metadata.clone().into_iter().collect();
+        let bytes = safetensors::serialize(views, Some(metadata)).expect("names and shapes are valid");
+        write_atomic(path, &bytes)
+    }
+
+    /// The parameters of an arena, by name, from the flat buffer's values.
+    pub fn of_parameters(arena: &Arena, flat: &[f32]) -> Checkpoint {
+        let tensors = arena.parameters().iter().map(|p| {
+            let values = flat[p.value.offset..][..p.value.len()].to_vec();
+            (p.name.clone(), (p.value.shape().to_vec(), values))
+        });
+        Checkpoint { tensors: tensors.collect(), metadata: BTreeMap::new() }
+    }
+
+    /// The tensor of this name, which must have this shape.
+    pub fn tensor(&self, name: &str, shape: &[usize], path: &Path) -> Result<&[f32]> {
+        let Some((found, values)) = self.tensors.get(name) else {
+            return Err(Error::file(path, format!("has no tensor {name} {shape:?}; it holds {}", self.names())));
+        };
+        if found != shape {
+            return Err(Error::file(path, format!("{name} has shape {found:?}, the model needs {shape:?}")));
+        }
+        Ok(values)
+    }
+
+    /// Writes every parameter of the arena. All names must be there, with their shapes, and no others.
+    pub fn load_parameters(&self, arena: &Arena, backend: &mut Backend, path: &Path) -> Result<()> {
+        for name in self.tensors.keys() {
+            if !arena.parameters().iter().any(|p| p.name == *name) {
+                return Err(Error::file(path, format!("holds {name}, which the model does not have")));
+            }
+        }
+        for p in arena.parameters() {
+            backend.write(p.value, self.tensor(&p.name, p.value.shape(), path)?);
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<_> = self.tensors.keys().map(String::as_str).collect();
+        if names.is_empty() { "nothing".into() } else { names.join(", ") }
+    }
+
+    /// What the model is: from the card where this program wrote the file, else from the names and shapes of a PyTorch
+    /// `state_dict` (then with relu and a Bernoulli output, as in pytorch/examples).
+    pub fn card(&self, path: &Path) -> Result<ModelCard> {
+        if let Some(text) = self.metadata.get(MODEL) {
+            let card: ModelCard =
+                serde_json::from_str(text).map_err(|e| Error::file(path, format!("its model card is damaged: {e}")))?;
+            let Config { input, ref hidden, latent, .. } = card.config;
+            let sound = card.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) == Some(input);
+            if !sound || input == 0 || latent == 0 || hidden.is_empty() || hidden.contains(&0) {
+                return Err(Error::file(path, format!("its model card does not fit together: {text}")));
+            }
+            return Ok(card);
+        }
+        let rows_of = |name: &str| match self.tensors.get(name) {
+            Some((shape, _)) if shape.len() == 2 && shape.iter().all(|&d| d > 0) => Some([shape[0], shape[1]]),
+            _ => None,
+        };
+        let unknown = || {
+            Error::file(path, format!("is not a VAE this program knows (fc1, fc21, fc22, ...); it holds {}", self.names()))
+        };
+        let hidden: Vec<[usize; 2]> = match rows_of("fc1.weight") {
+            Some(first) => vec![first],
+            None => (0..).map_while(|i| rows_of(&format!("encoder.{}.weight", 2 * i))).collect(),
+        };
+        let [_, input] = *hidden.first().ok_or_else(unknown)?;
+        let (head, latent) = match (rows_of("fc21.weight"), rows_of("fc2.weight")) {
+            (Some([latent, _]), _) => (Head::Split, latent),
+            (_, Some([both, _])) if both > 1 => (Head::Fused, both / 2),
+            _ => return Err(unknown()),
+        };
+        let side = input.isqrt();
+        Ok(ModelCard {
+            config: Config {
+                input,
+                hidden: hidden.iter().map(|[rows, _]| *rows).collect(),
+                latent,
+                head,
+                activation: Activation::Relu,
+                output: Output::Bernoulli,
+                sigma: 1.0,
+            },
+            shape: if side * side == input { [1, side, side] } else { [1, 1, input] },
+            dataset: "unknown".into(),
+            epoch: 0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Checkpoint {
+        let mut checkpoint = Checkpoint::default();
+        checkpoint.tensors.insert("fc1.weight".into(), (vec![2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        checkpoint.metadata.insert(MODEL.into(), "text".into());
+        checkpoint
+    }
+
+    fn problem(path: &Path) -> String {
+        Checkpoint::read(path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn round_trip_and_stable_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        example().write(&path).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!(Checkpoint::read(&path).unwrap(), example());
+        example().write(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn damaged_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        assert!(problem(&path).contains("cannot read"));
+        example().write(&path).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        for length in 0..bytes.len() {
+            fs::write(&path, &bytes[..length]).unwrap();
+            assert!(problem(&path).contains("not a whole safetensors file"), "{length} bytes");
+        }
+        let mut bad = example();
+        bad.tensors.get_mut("fc1.weight").unwrap().1[4] = f32::NAN;
+        bad.write(&path).unwrap();
+        assert!(problem(&path).contains("fc1.weight[4] is NaN"));
+    }
+
+    #[test]
+    fn a_wrong_shape_names_both() {
+        let path = Path::new("a.safetensors");
+        let message = example().tensor("fc1.weight", &[3, 2], path).unwrap_err().to_string();
+        assert!(message.contains("[2, 3]") && message.contains("[3, 2]"), "{message}");
+        let message = example().tensor("fc9.weight", &[1], path).unwrap_err().to_string();
+        assert!(message.contains("fc9.weight") && message.contains("fc1.weight"), "{message}");
+    }
+}

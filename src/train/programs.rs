@@ -1,0 +1,241 @@
+//! Everything a training run does on the device, recorded once: the order of an epoch, a training step, an evaluation
+//! step, the pictures an epoch leaves.
+
+use super::optimizer::OptimizerState;
+use super::settings::{Reduction, Settings};
+use crate::arena::Arena;
+use crate::backend::{Backend, Loaded};
+use crate::data::{Dataset, Split};
+use crate::error::Result;
+use crate::kernels::clock::{self, Clock};
+use crate::kernels::{fill, gather, random, shuffle};
+use crate::models::mlp_vae::{Config, MlpVae, Objective};
+use crate::program::{Program, Recorder};
+use crate::tensor::Tensor;
+
+/// A data set on the device, and how an epoch walks through it.
+pub struct Resident {
+    pub count: usize,
+    pub batch_size: usize,
+    /// Packed bytes.
+    data: Tensor,
+    /// (N): this epoch's order.
+    pub order: Tensor,
+    pub clock: Tensor,
+    /// (batches, 4): recon, kl, kl_weight, rows of each batch.
+    pub losses: Tensor,
+    dims: usize,
+}
+
+impl Resident {
+    fn new(arena: &mut Arena, name: &str, split: &Split, batch_size: usize) -> Resident {
+        let count = split.count;
+        let batches = count.div_ceil(batch_size);
+        let words = (count * split.dims()).div_ceil(4);
+        Resident {
+            count,
+            batch_size,
+            data: arena.tensor(format!("{name}.data"), &[words]),
+            order: arena.tensor(format!("{name}.order"), &[count]),
+            clock: Clock::tensor(arena, &format!("{name}.clock"), batches),
+            losses: arena.tensor(format!("{name}.losses"), &[batches, 4]),
+            dims: split.dims(),
+        }
+    }
+
+    pub fn batches(&self) -> usize {
+        self.count.div_ceil(self.batch_size)
+    }
+
+    /// Batches of the full size, and the rows of the shorter one that follows them (0 if none).
+    fn shape(&self) -> (usize, usize) {
+        (self.count / self.batch_size, self.count % self.batch_size)
+    }
+
+    fn gather(&self, r: &mut Recorder, rows: usize) -> Tensor {
+        r.scope("batch");
+        gather::forward(r, [self.data, self.order, self.clock], [rows, self.dims], self.batch_size)
+    }
+}
+
+/// One step over a data set in its two sizes: full batches, and the shorter last one, which is never dropped.
+struct Walk {
+    full: Option<Loaded>,
+    full_batches: usize,
+    short: Option<Loaded>,
+}
+
+impl Walk {
+    /// Replays for the batches from `first` on.
+    fn plan(&self, first: usize) -> Vec<(Loaded, usize)> {
+        let full = self.full.map(|p| (p, self.full_batches.saturating_sub(first)));
+        let short = self.short.map(|p| (p, usize::from(first <= self.full_batches)));
+        full.into_iter().chain(short).filter(|(_, times)| *times > 0).collect()
+    }
+}
+
+/// The device side of a run.
+pub struct Programs {
+    pub arena: Arena,
+    pub model: MlpVae,
+    pub optimizer: OptimizerState,
+    pub train: Resident,
+    pub test: Resident,
+    /// (S,Z) latent points and (S,D) their pictures, the same points at each epoch.
+    pub samples: Tensor,
+    pub sample_pictures: Tensor,
+    /// (R,D): the first test pictures and their reconstructions.
+    pub originals: Tensor,
+    pub reconstructions: Tensor,
+    /// The training step, for whoever wants to look at it dispatch by dispatch.
+    pub step: Program,
+    pub short_step: Option<Program>,
+    shuffle: Loaded,
+    test_order: Loaded,
+    training: Walk,
+    testing: Walk,
+    pictures: Loaded,
+}
+
+/// Test pictures that an epoch's reconstruction picture shows.
+pub const RECONSTRUCTIONS: usize = 32;
+
+impl Programs {
+    /// Declares, records and loads everything, and uploads the data.
+    pub fn new(backend: &mut Backend, settings: &Settings, config: &Config, data: &Dataset) -> Result<Programs> {
+        let arena = &mut Arena::new();
+        let model = MlpVae::new(arena, config);
+        let optimizer = OptimizerState::new(arena, settings.optimizer);
+        let train = Resident::new(arena, "train", &data.train, settings.batch_size);
+        let test = Resident::new(arena, "test", &data.test, settings.batch_size.min(data.test.count));
+
+        let record = |arena: &mut Arena, rows| record_step(arena, &model, &optimizer, settings, &train, rows);
+        let (full_batches, rest) = train.shape();
+        let step = record(arena, if full_batches > 0 { settings.batch_size } else { rest });
+        let short_step = (full_batches > 0 && rest > 0).then(|| record(arena, rest));
+
+        let evaluate = |arena: &mut Arena, rows| record_evaluation(arena, &model, &test, rows);
+        let (test_batches, test_rest) = test.shape();
+        let full_test = (test_batches > 0).then(|| evaluate(arena, test.batch_size));
+        let short_test = (test_rest > 0).then(|| evaluate(arena, test_rest));
+
+        let mut r = Recorder::new(arena);
+        shuffle::forward(&mut r, train.clock, train.order, true);
+        let shuffled = r.finish("shuffle");
+        let mut r = Recorder::new(arena);
+        shuffle::forward(&mut r, test.clock, test.order, false);
+        let in_order = r.finish("test order");
+
+        let samples = arena.tensor("samples", &[settings.samples.max(1), config.latent]);
+        let mut r = Recorder::new(arena);
+        r.scope("samples");
+        let sample_pictures = model.generate(&mut r, samples);
+        r.scope("reconstructions");
+        let originals = r.tensor("x", &[RECONSTRUCTIONS.min(test.count), train.dims]);
+        let q = model.encode(&mut r, originals);
+        let reconstructions = model.generate(&mut r, q.mean);
+        let pictures = r.finish("pictures");
+
+        let mut load = |program: &Program| backend.load(arena, program);
+        let training = if full_batches > 0 {
+            let short = short_step.as_ref().map(&mut load).transpose()?;
+            Walk { full: Some(load(&step)?), full_batches, short }
+        } else {
+            Walk { full: None, full_batches, short: Some(load(&step)?) }
+        };
+        let testing = Walk {
+            full: full_test.as_ref().map(&mut load).transpose()?,
+            full_batches: test_batches,
+            short: short_test.as_ref().map(&mut load).transpose()?,
+        };
+        let shuffle = load(&shuffled)?;
+        let test_order = load(&in_order)?;
+        let pictures = load(&pictures)?;
+
+        backend.write_words(train.data, &gather::pack(&data.train.pixels));
+        backend.write_words(test.data, &gather::pack(&data.test.pixels));
+        let shown: Vec<f32> = data.test.pixels[..originals.len()].iter().map(|&p| p as f32 / 255.0).collect();
+        backend.write(originals, &shown);
+        Ok(Programs {
+            arena: arena.clone(),
+            model,
+            optimizer,
+            train,
+            test,
+            samples,
+            sample_pictures,
+            originals,
+            reconstructions,
+            step,
+            short_step,
+            shuffle,
+            test_order,
+            training,
+            testing,
+            pictures,
+        })
+    }
+
+    /// The training part of an epoch, from batch `first` on: order, full batches, the short one.
+    pub fn training(&self, first: usize) -> Vec<(Loaded, usize)> {
+        let mut plan = vec![(self.shuffle, 1)];
+        plan.extend(self.training.plan(first));
+        plan
+    }
+
+    /// Evaluation of the whole test set, and the epoch's pictures.
+    pub fn evaluation(&self) -> Vec<(Loaded, usize)> {
+        let mut plan = vec![(self.test_order, 1)];
+        plan.extend(self.testing.plan(0));
+        plan.push((self.pictures, 1));
+        plan
+    }
+
+    /// Dispatches of one training step.
+    pub fn dispatches_a_step(&self) -> usize {
+        self.step.steps.len()
+    }
+}
+
+/// A training step: batch, model forward and backward, optimiser, losses, clock.
+fn record_step(
+    arena: &mut Arena,
+    model: &MlpVae,
+    optimizer: &OptimizerState,
+    settings: &Settings,
+    data: &Resident,
+    rows: usize,
+) -> Program {
+    let gradients = arena.flat_gradients();
+    let objective = Objective {
+        scale: match settings.reduction {
+            Reduction::Sum => 1.0,
+            Reduction::Mean => 1.0 / rows as f32,
+        },
+        free_bits: settings.free_bits as f32,
+    };
+    let mut r = Recorder::new(arena);
+    fill::forward(&mut r, gradients, 0.0);
+    let x = data.gather(&mut r, rows);
+    r.scope("latent");
+    let noise = random::normal(&mut r, data.clock, &[rows, model.config.latent]);
+    let terms = model.step(&mut r, x, noise, data.clock, objective);
+    optimizer.step(&mut r, settings, data.clock);
+    r.scope("clock");
+    clock::tally(&mut r, terms.recon, terms.kl, data.clock, data.losses);
+    clock::tick(&mut r, data.clock);
+    r.finish(&format!("train step of {rows}"))
+}
+
+/// An evaluation step: batch, model forward with a sampled z, losses, clock.
+fn record_evaluation(arena: &mut Arena, model: &MlpVae, data: &Resident, rows: usize) -> Program {
+    let mut r = Recorder::new(arena);
+    let x = data.gather(&mut r, rows);
+    r.scope("latent");
+    let noise = random::normal(&mut r, data.clock, &[rows, model.config.latent]);
+    let terms = model.evaluate(&mut r, x, noise);
+    r.scope("clock");
+    clock::tally(&mut r, terms.recon, terms.kl, data.clock, data.losses);
+    clock::tick(&mut r, data.clock);
+    r.finish(&format!("evaluation step of {rows}"))
+}

@@ -1,0 +1,403 @@
+//! The training loop. The host writes one clock an epoch, hands the device its replays, and reads once at the end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::checkpoint::{Checkpoint, MODEL, ModelCard};
+use super::diverged::first_offender;
+use super::early_stopping::EarlyStopping;
+use super::metrics::{EpochMetrics, MetricsLog};
+use super::programs::Programs;
+use super::run_folder::{Progress, RunFolder};
+use super::schedule;
+use super::settings::Settings;
+use crate::backend::{Backend, Counters, Device};
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::kernels::clock::{Clock, Row};
+use crate::kernels::random;
+use crate::models::mlp_vae::Config;
+use crate::picture;
+
+/// The site of the samples' latent points; programs number theirs from 1.
+const SAMPLE_SITE: u32 = 0;
+/// Metadata key of the progress in a state file.
+const PROGRESS: &str = "elbo.progress";
+
+/// What the trainer tells whoever watches.
+pub enum Event<'a> {
+    /// Batches handed to the device so far in this epoch (from 1), and how many it has.
+    Batches { epoch: usize, done: usize, total: usize },
+    /// The epoch is over, evaluated and saved.
+    Epoch { metrics: &'a EpochMetrics, is_best: bool },
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Finished,
+    /// Early stopping's patience ran out.
+    Stopped,
+    /// The caller asked to stop; everything is saved.
+    Interrupted,
+}
+
+/// A run under way.
+pub struct Trainer {
+    settings: Settings,
+    data_name: String,
+    shape: [usize; 3],
+    folder: RunFolder,
+    backend: Backend,
+    programs: Programs,
+    log: MetricsLog,
+    progress: Progress,
+    /// Everything training changes, as it was when the epoch under way began or was resumed: what a replay starts from.
+    snapshot: Snapshot,
+}
+
+struct Snapshot {
+    parameters: Vec<f32>,
+    moments: Vec<Vec<f32>>,
+    losses: Vec<f32>,
+    batch: usize,
+}
+
+/// The model a data set and settings describe.
+pub fn config(settings: &Settings, input: usize) -> Config {
+    Config {
+        input,
+        hidden: settings.hidden.clone(),
+        latent: settings.latent,
+        head: settings.head,
+        activation: settings.activation,
+        output: settings.output,
+        sigma: settings.sigma,
+    }
+}
+
+impl Trainer {
+    /// Records, loads and initialises a run, or restores it from the folder's state.
+    /// Errors: data of no use for the settings, no room on the device, a state that does not fit.
+    pub fn new(settings: Settings, data: &Dataset, device: &Device, folder: RunFolder, resume: bool) -> Result<Trainer> {
+        if settings.batch_size > data.train.count {
+            return Err(Error::Usage(format!(
+                "--batch-size {} is larger than the {} training pictures of {}",
+                settings.batch_size, data.train.count, data.name
+            )));
+        }
+        let mut backend = device.backend();
+        let config = config(&settings, data.train.dims());
+        let programs = Programs::new(&mut backend, &settings, &config, data)?;
+        let latent = random::host_normal(settings.seed, SAMPLE_SITE, programs.samples.len());
+        backend.write(programs.samples, &latent);
+        let state = if resume && folder.state().exists() { Some(Checkpoint::read(&folder.state())?) } else { None };
+        let progress = match &state {
+            Some(state) => {
+                let path = folder.state();
+                let text = state.metadata.get(PROGRESS).ok_or_else(|| Error::file(&path, "holds no progress"))?;
+                let progress = Progress::from_text(text, &path)?;
+                Progress { early_stopping: progress.early_stopping.resume(&settings), ..progress }
+            }
+            None => Progress { epoch: 0, batch: 0, early_stopping: EarlyStopping::new(&settings) },
+        };
+        let log = MetricsLog::open(folder.metrics(), progress.epoch)?;
+        let snapshot = match &state {
+            Some(state) => Snapshot::read(state, &programs, &folder, progress.batch)?,
+            None => Snapshot::initial(&programs, settings.seed),
+        };
+        let (data_name, shape) = (data.name.clone(), data.train.shape);
+        let mut trainer = Trainer { settings, data_name, shape, folder, backend, programs, log, progress, snapshot };
+        trainer.restore();
+        Ok(trainer)
+    }
+
+    pub fn dispatches_a_step(&self) -> usize {
+        self.programs.dispatches_a_step()
+    }
+
+    /// Epochs already trained.
+    pub fn epochs_done(&self) -> usize {
+        self.progress.epoch
+    }
+
+    pub fn parameters(&self) -> usize {
+        self.programs.arena.parameters().iter().map(|p| p.value.len()).sum()
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.backend.counters()
+    }
+
+    /// Trains until the epochs are done, patience runs out or `stop` is set. A batch's replay is never cut in two.
+    pub fn train(&mut self, stop: &AtomicBool, watch: &mut dyn FnMut(Event)) -> Result<Ending> {
+        while self.progress.epoch < self.settings.epochs {
+            let started = Instant::now();
+            self.write_clocks();
+            let first = self.progress.batch;
+            let (epoch, total) = (self.progress.epoch + 1, self.programs.train.batches());
+            let plan = self.programs.training(first);
+            let replays: usize = plan.iter().map(|(_, times)| times).sum();
+            let handed = self.backend.run_with(&plan, &mut |replays| {
+                // The first replay is the shuffle.
+                watch(Event::Batches { epoch, done: first + replays - 1, total });
+                !stop.load(Ordering::Relaxed)
+            })?;
+            if handed < replays {
+                self.save_interrupted(first + handed - 1)?;
+                return Ok(Ending::Interrupted);
+            }
+            self.backend.run(&self.programs.evaluation())?;
+            let (metrics, is_best, out_of_patience) = self.finish_epoch(started)?;
+            watch(Event::Epoch { metrics: &metrics, is_best });
+            if out_of_patience {
+                return Ok(Ending::Stopped);
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Ok(Ending::Interrupted);
+            }
+        }
+        Ok(Ending::Finished)
+    }
+
+    // ---- An epoch
+
+    fn write_clocks(&mut self) {
+        let Trainer { settings, programs, progress, backend, .. } = self;
+        let (train, test) = (&programs.train, &programs.test);
+        let steps = train.batches();
+        let first_step = progress.epoch as u64 * steps as u64;
+        let row = |[lr, kl_weight, bias_correction1, bias_correction2_sqrt]: [f32; 4]| Row {
+            lr,
+            kl_weight,
+            bias_correction1,
+            bias_correction2_sqrt,
+        };
+        let rows = schedule::rows(settings, first_step, steps, settings.epochs as u64 * steps as u64);
+        let clock = Clock {
+            seed: settings.seed,
+            step: (first_step + progress.batch as u64) as u32,
+            batch: progress.batch as u32,
+            epoch: progress.epoch as u32,
+            rows: rows.into_iter().map(row).collect(),
+        };
+        backend.write_words(train.clock, &clock.words());
+        // The test set is judged with the full KL weight and noise of its own.
+        let clock = Clock {
+            seed: settings.seed ^ (1 << 63),
+            step: (progress.epoch * test.batches()) as u32,
+            batch: 0,
+            epoch: 0,
+            rows: vec![row([0.0, settings.kl_weight as f32, 1.0, 1.0]); test.batches()],
+        };
+        backend.write_words(test.clock, &clock.words());
+    }
+
+    /// The epoch's one synchronisation: losses, state and pictures come back, are judged and saved.
+    fn finish_epoch(&mut self, started: Instant) -> Result<(EpochMetrics, bool, bool)> {
+        let p = &self.programs;
+        let pictures = [p.test.losses, p.sample_pictures, p.originals, p.reconstructions];
+        let (snapshot, rest) = self.read_state(&pictures)?;
+        let [test_losses, samples, originals, reconstructions] =
+            rest.try_into().unwrap_or_else(|_| unreachable!("four tensors were read"));
+        self.refuse_divergence(&snapshot.losses, &snapshot.parameters)?;
+        let train = Means::of(&snapshot.losses);
+        let test = Means::of(&test_losses);
+        let epoch = self.progress.epoch + 1;
+        let metrics = EpochMetrics {
+            epoch,
+            train_loss: train.loss,
+            train_recon: train.recon,
+            train_kl: train.kl,
+            test_loss: test.loss,
+            test_recon: test.recon,
+            test_kl: test.kl,
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        self.log.push(metrics)?;
+        let verdict = self.progress.early_stopping.update(epoch, metrics.get(self.settings.monitor));
+        self.progress = Progress { epoch, batch: 0, early_stopping: self.progress.early_stopping.clone() };
+        self.snapshot = Snapshot { batch: 0, ..snapshot };
+        let model = self.model();
+        model.write(&self.folder.model())?;
+        if verdict.is_best {
+            model.write(&self.folder.best())?;
+        }
+        self.save_pictures(epoch, &samples, &originals, &reconstructions)?;
+        self.save_state()?;
+        Ok((metrics, verdict.is_best, verdict.stop))
+    }
+
+    fn save_pictures(&self, epoch: usize, samples: &[f32], originals: &[f32], reconstructions: &[f32]) -> Result<()> {
+        let [c, h, w] = self.shape;
+        let count = |values: &[f32]| values.len() / (c * h * w);
+        if self.settings.samples > 0 {
+            let columns = count(samples).isqrt().max(1);
+            picture::grid(samples, [count(samples), c, h, w], columns, 2)?.save_png(self.folder.samples(epoch))?;
+        }
+        let shape = [count(originals), c, h, w];
+        picture::reconstructions(originals, reconstructions, shape, 16, 2)?
+            .save_png(self.folder.reconstructions(epoch))?;
+        let series = |name: &str, value: fn(&EpochMetrics) -> f64| {
+            (name.to_string(), self.log.rows().iter().map(|m| (m.epoch as f64, value(m))).collect::<Vec<_>>())
+        };
+        let title = format!("{} on {}", self.settings.preset, self.data_name);
+        let curves = [series("train", |m| m.train_loss), series("test", |m| m.test_loss)];
+        picture::curves(&curves, &title, "epoch", "-ELBO (nats)").save_png(self.folder.curves())
+    }
+
+    // ---- State
+
+    /// Reads parameters, moments and losses, and `more`, in one synchronisation.
+    fn read_state(&mut self, more: &[crate::tensor::Tensor]) -> Result<(Snapshot, Vec<Vec<f32>>)> {
+        let p = &self.programs;
+        let mut tensors = vec![p.arena.flat_parameters(), p.train.losses];
+        tensors.extend(p.optimizer.moments.iter().map(|(_, t)| *t));
+        tensors.extend(more);
+        let mut values = self.backend.read(&tensors)?;
+        let more = values.split_off(2 + p.optimizer.moments.len());
+        let moments = values.split_off(2);
+        let [parameters, losses] = values.try_into().unwrap_or_else(|_| unreachable!("two tensors are left"));
+        Ok((Snapshot { parameters, moments, losses, batch: 0 }, more))
+    }
+
+    /// Puts the snapshot back on the device.
+    fn restore(&mut self) {
+        let p = &self.programs;
+        self.backend.write(p.arena.flat_parameters(), &self.snapshot.parameters);
+        self.backend.write(p.train.losses, &self.snapshot.losses);
+        for ((_, tensor), values) in p.optimizer.moments.iter().zip(&self.snapshot.moments) {
+            self.backend.write(*tensor, values);
+        }
+    }
+
+    fn model(&self) -> Checkpoint {
+        let mut model = Checkpoint::of_parameters(&self.programs.arena, &self.snapshot.parameters);
+        let card = ModelCard {
+            config: self.programs.model.config.clone(),
+            shape: self.shape,
+            dataset: self.data_name.clone(),
+            epoch: self.progress.epoch,
+        };
+        model.metadata.insert(MODEL.into(), serde_json::to_string(&card).expect("a card is plain data"));
+        model
+    }
+
+    /// What resume needs, in one file: one rename publishes all of it.
+    fn save_state(&self) -> Result<()> {
+        let flat = |values: &[f32]| (vec![values.len()], values.to_vec());
+        let mut state = Checkpoint::default();
+        state.tensors.insert("parameters".into(), flat(&self.snapshot.parameters));
+        state.tensors.insert("losses".into(), flat(&self.snapshot.losses));
+        for ((name, _), values) in self.programs.optimizer.moments.iter().zip(&self.snapshot.moments) {
+            state.tensors.insert((*name).into(), flat(values));
+        }
+        state.metadata.insert(PROGRESS.into(), self.progress.to_text());
+        state.write(&self.folder.state())
+    }
+
+    fn save_interrupted(&mut self, batch: usize) -> Result<()> {
+        let (snapshot, _) = self.read_state(&[])?;
+        self.refuse_divergence(&snapshot.losses[..4 * batch], &snapshot.parameters)?;
+        self.snapshot = Snapshot { batch, ..snapshot };
+        self.progress.batch = batch;
+        self.model().write(&self.folder.model())?;
+        self.save_state()
+    }
+
+    // ---- Divergence
+
+    /// An error that names the step and the first offending tensor, if a loss or a parameter is not finite.
+    fn refuse_divergence(&mut self, losses: &[f32], parameters: &[f32]) -> Result<()> {
+        let batches = self.programs.train.batches();
+        let bad = losses.chunks(4).position(|row| row.iter().any(|v| !v.is_finite()));
+        let batch = match bad {
+            Some(batch) => batch,
+            None if parameters.iter().all(|v| v.is_finite()) => return Ok(()),
+            None => losses.len() / 4 - 1,
+        };
+        let step = self.progress.epoch * batches + batch + 1;
+        // The step before may have left infinite parameters behind a finite loss, so the search starts there.
+        let from = batch.saturating_sub(1).max(self.snapshot.batch);
+        self.progress.batch = self.snapshot.batch;
+        self.restore();
+        self.write_clocks();
+        let mut left = 1 + from - self.snapshot.batch;
+        let mut plan = self.programs.training(self.snapshot.batch);
+        for (_, times) in &mut plan {
+            *times = left.min(*times);
+            left -= *times;
+        }
+        self.backend.run(&plan)?;
+        let mut offender = None;
+        for b in from..=batch {
+            let is_short = b + 1 == batches && self.programs.short_step.is_some();
+            let program = if is_short { self.programs.short_step.as_ref() } else { Some(&self.programs.step) };
+            let program = program.expect("checked above");
+            offender = first_offender(&mut self.backend, &self.programs.arena, program)?;
+            if offender.is_some() {
+                break;
+            }
+        }
+        let offender = offender.unwrap_or_else(|| "not found in a replay of the step".into());
+        let saved = match self.progress.epoch {
+            0 => "Nothing was saved yet.".to_string(),
+            epoch => format!("The checkpoints of epoch {epoch} are as they were."),
+        };
+        Err(Error::Diverged(format!(
+            "the loss of step {step} (epoch {}, batch {}) is not finite. First offending tensor: {offender}.\n\
+             {saved} A smaller --lr or --clip-norm may help.",
+            self.progress.epoch + 1,
+            batch + 1
+        )))
+    }
+}
+
+impl Snapshot {
+    fn initial(programs: &Programs, seed: u64) -> Snapshot {
+        let mut parameters = vec![0.0; programs.arena.flat_parameters().len()];
+        for (tensor, values) in programs.model.initial(seed) {
+            parameters[tensor.offset..][..values.len()].copy_from_slice(&values);
+        }
+        let moments = programs.optimizer.moments.iter().map(|(_, t)| vec![0.0; t.len()]).collect();
+        Snapshot { parameters, moments, losses: vec![0.0; programs.train.losses.len()], batch: 0 }
+    }
+
+    fn read(state: &Checkpoint, programs: &Programs, folder: &RunFolder, batch: usize) -> Result<Snapshot> {
+        let path = folder.state();
+        let tensor = |name: &str, len: usize| state.tensor(name, &[len], &path).map(<[f32]>::to_vec);
+        let moments = programs.optimizer.moments.iter().map(|(name, t)| tensor(name, t.len()));
+        if batch >= programs.train.batches() {
+            return Err(Error::file(&path, format!("stands at batch {batch} of {}", programs.train.batches())));
+        }
+        Ok(Snapshot {
+            moments: moments.collect::<Result<_>>()?,
+            parameters: tensor("parameters", programs.arena.flat_parameters().len())?,
+            losses: tensor("losses", programs.train.losses.len())?,
+            batch,
+        })
+    }
+}
+
+/// Means over pictures of a table of losses, in nats.
+pub struct Means {
+    /// recon + kl_weight * kl, with the weight each batch had.
+    pub loss: f64,
+    pub recon: f64,
+    pub kl: f64,
+}
+
+impl Means {
+    /// `losses` is (batches, 4): recon, kl, kl_weight, rows.
+    pub fn of(losses: &[f32]) -> Means {
+        let mut sums = [0f64; 4];
+        for row in losses.chunks(4) {
+            let [recon, kl, weight, rows] = [row[0], row[1], row[2], row[3]].map(f64::from);
+            for (sum, value) in sums.iter_mut().zip([recon + weight * kl, recon, kl, rows]) {
+                *sum += value;
+            }
+        }
+        let [loss, recon, kl, rows] = sums;
+        Means { loss: loss / rows, recon: recon / rows, kl: kl / rows }
+    }
+}
