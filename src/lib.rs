@@ -5,6 +5,7 @@ pub mod backend;
 pub mod check;
 pub mod data;
 pub mod error;
+pub mod files;
 pub mod kernel;
 pub mod kernels;
 pub mod layers;

@@ -64,13 +64,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// [`dispatch`](Recorder::dispatch) with the params as words.
-    pub fn dispatch_words(
-        &mut self,
-        kernel: &'static Kernel,
-        params: Vec<u32>,
-        reads: &[Tensor],
-        writes: &[Tensor],
-    ) {
+    pub fn dispatch_words(&mut self, kernel: &'static Kernel, params: Vec<u32>, reads: &[Tensor], writes: &[Tensor]) {
         assert!(params.len() == kernel.params.len(), "{}: params {:?}, got {params:?}", kernel.name, kernel.params);
         assert!(reads.len() == kernel.reads.len(), "{} reads {:?}, got {reads:?}", kernel.name, kernel.reads);
         assert!(writes.len() == kernel.writes.len(), "{} writes {:?}, got {writes:?}", kernel.name, kernel.writes);

@@ -15,11 +15,17 @@ fn check_all(device: &Device) {
 }
 
 #[test]
-fn accelerated() { check_all(&Device::Cpu(Cpu::Accelerated)); }
+fn accelerated() {
+    check_all(&Device::Cpu(Cpu::Accelerated));
+}
 #[test]
-fn gpu_checked() { check_all(&pollster::block_on(choose::open_async("gpu", Checks::On)).unwrap()); }
+fn gpu_checked() {
+    check_all(&pollster::block_on(choose::open_async("gpu", Checks::On)).unwrap());
+}
 #[test]
-fn gpu_unchecked() { check_all(&pollster::block_on(choose::open_async("gpu", Checks::Off)).unwrap()); }
+fn gpu_unchecked() {
+    check_all(&pollster::block_on(choose::open_async("gpu", Checks::Off)).unwrap());
+}
 #[test]
 fn gradients() {
     let failures: Vec<_> = kernels::gradients().iter().filter_map(|c| gradient::check(c).err()).collect();

@@ -135,10 +135,8 @@ impl Gpu {
             },
             count: None,
         };
-        let entries: Vec<_> = std::iter::once(params)
-            .chain(storage(kernel.reads, true))
-            .chain(storage(kernel.writes, false))
-            .collect();
+        let entries: Vec<_> =
+            std::iter::once(params).chain(storage(kernel.reads, true)).chain(storage(kernel.writes, false)).collect();
         let layout = self
             .device
             .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });

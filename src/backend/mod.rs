@@ -110,7 +110,7 @@ impl Backend {
 
     pub fn read(&mut self, tensors: &[Tensor]) -> Result<Vec<Vec<f32>>> {
         let words = pollster::block_on(self.read_words_async(tensors))?;
-        Ok(words.into_iter().map(|w| bytemuck::allocation::cast_vec(w)).collect())
+        Ok(words.into_iter().map(bytemuck::allocation::cast_vec).collect())
     }
 
     pub fn read_one(&mut self, tensor: Tensor) -> Result<Vec<f32>> {

@@ -69,7 +69,8 @@ pub fn run(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Vec<
     let mut arena = Arena::new();
     let mut tensors = |name: &str, len: usize| arena.tensor(name, &[len]);
     let reads: Vec<_> = case.reads.iter().zip(kernel.reads).map(|(v, name)| tensors(name, v.len())).collect();
-    let writes: Vec<_> = case.writes.iter().zip(kernel.writes).map(|(o, n)| tensors(n, o.before.len() + GUARD)).collect();
+    let writes: Vec<_> =
+        case.writes.iter().zip(kernel.writes).map(|(o, n)| tensors(n, o.before.len() + GUARD)).collect();
     assert!(case.params.len() == kernel.params.len(), "{} {}: params do not fit", kernel.name, case.label);
     let mut recorder = Recorder::new(&mut arena);
     recorder.dispatch_words(kernel, case.params.clone(), &reads, &writes);

@@ -61,7 +61,10 @@ pub fn compare(got: &[f32], want: &[f32], tolerance: Tolerance) -> Result<(), Mi
 impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let Mismatch { index, got, want, bound, count } = self;
-        write!(f, "{count} elements differ, worst at {index}: got {got:e}, want {want:e}, accepted difference {bound:e}")
+        write!(
+            f,
+            "{count} elements differ, worst at {index}: got {got:e}, want {want:e}, accepted difference {bound:e}"
+        )
     }
 }
 

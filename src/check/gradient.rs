@@ -14,11 +14,14 @@ pub struct GradientCase {
     pub inputs: Vec<(Vec<usize>, Vec<f32>)>,
     /// Shape of the output y.
     pub output: Vec<usize>,
-    /// Records y = f(inputs) and, from dy, a gradient for each input.
-    pub record: Box<dyn Fn(&mut Recorder, &[Tensor], Tensor) -> (Tensor, Vec<Tensor>)>,
+    /// Records y = f(inputs) and, from dy, a gradient for each input. `inputs` is followed by `state`.
+    pub record: Record,
     /// Fixed device state the operation reads, e.g. the clock: written before each run.
     pub state: Vec<(&'static str, Vec<u32>)>,
 }
+
+/// (recorder, inputs, dy) to (y, a gradient for each input).
+pub type Record = Box<dyn Fn(&mut Recorder, &[Tensor], Tensor) -> (Tensor, Vec<Tensor>)>;
 
 /// Central differences with this step: the rounding of f32 outputs (6e-8 / STEP) and the truncation (STEP^2 / 6)
 /// are both below 1e-4 for outputs of size 1.
@@ -65,9 +68,11 @@ pub fn check(case: &GradientCase) -> Result<(), String> {
             let numeric = ((objective(STEP)? - objective(-STEP)?) / width) as f32;
             let got = analytic[index][element];
             let bound = TOLERANCE.bound(numeric.abs().max(got.abs()));
-            // NaN <= bound is false.
-            if !((got - numeric).abs() <= bound) {
-                return Err(format!("{}: d input {index}[{element}] is {got}, finite difference {numeric}", case.label));
+            if (got - numeric).is_nan() || (got - numeric).abs() > bound {
+                return Err(format!(
+                    "{}: d input {index}[{element}] is {got}, finite difference {numeric}",
+                    case.label
+                ));
             }
         }
         backend.write(inputs[index], values);

@@ -76,13 +76,15 @@ impl Args {
         let root = folder.root().display();
         match ending {
             Ending::Finished => {}
-            Ending::Stopped => eprintln!("stopped early: {} epochs without a better loss", settings.patience.unwrap_or(0)),
-            Ending::Interrupted => eprintln!("interrupted, everything is saved: go on with `elbo train --resume {root}`"),
+            Ending::Stopped => {
+                eprintln!("stopped early: {} epochs without a better loss", settings.patience.unwrap_or(0))
+            }
+            Ending::Interrupted => {
+                eprintln!("interrupted, everything is saved: go on with `elbo train --resume {root}`")
+            }
         }
         if ending != Ending::Interrupted {
-            eprintln!(
-                "pictures: {root}/samples, {root}/reconstructions, {root}/curves.png\nnext: elbo sample {root}"
-            );
+            eprintln!("pictures: {root}/samples, {root}/reconstructions, {root}/curves.png\nnext: elbo sample {root}");
         }
         Ok(())
     }
@@ -161,7 +163,8 @@ fn stop_on_interrupt() -> Arc<AtomicBool> {
 
 /// The wanted folder, or with -2, -3, ... the first that holds nothing: a second `elbo train` never meets the first.
 fn free_folder(wanted: &Path) -> PathBuf {
-    let taken = |path: &Path| path.exists() && std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+    let taken =
+        |path: &Path| path.exists() && std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
     let name = wanted.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut path = wanted.to_path_buf();
     for i in 2.. {

@@ -5,12 +5,13 @@
 //! newline), then the numbers. Source: NumPy manual, `numpy.lib.format`.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
-use byteorder::{LittleEndian, ReadBytesExt, WriteBytesExt};
+use byteorder::{LittleEndian, ReadBytesExt};
 
 use crate::error::{Error, Result};
+use crate::files::write_atomic;
 
 const MAGIC: &[u8; 8] = b"\x93NUMPY\x01\x00";
 
@@ -35,16 +36,12 @@ pub fn write(path: &Path, matrix: &Matrix) -> Result<()> {
     header.push_str(&" ".repeat(unpadded.next_multiple_of(64) - unpadded));
     header.push('\n');
 
-    let file = File::create(path).map_err(Error::io("create", path))?;
-    let mut file = BufWriter::new(file);
-    let mut write = || {
-        file.write_all(MAGIC)?;
-        file.write_u16::<LittleEndian>(header.len() as u16)?;
-        file.write_all(header.as_bytes())?;
-        values.iter().try_for_each(|&value| file.write_f32::<LittleEndian>(value))?;
-        file.flush()
-    };
-    write().map_err(Error::io("write", path))
+    let mut bytes = Vec::with_capacity(unpadded + 64 + 4 * values.len());
+    bytes.extend(MAGIC);
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    write_atomic(path, &bytes)
 }
 
 /// Reads a matrix that NumPy or [`write`] wrote.

@@ -62,8 +62,20 @@ impl Activation {
         match self {
             Activation::Identity => x,
             Activation::Relu => x.max(0.0),
-            Activation::LeakyRelu => if x > 0.0 { x } else { 0.01 * x },
-            Activation::Elu => if x > 0.0 { x } else { x.exp_m1() },
+            Activation::LeakyRelu => {
+                if x > 0.0 {
+                    x
+                } else {
+                    0.01 * x
+                }
+            }
+            Activation::Elu => {
+                if x > 0.0 {
+                    x
+                } else {
+                    x.exp_m1()
+                }
+            }
             Activation::Sigmoid => sigmoid(x),
             Activation::Tanh => x.tanh(),
             Activation::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
@@ -190,7 +202,13 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     chunks.for_each(|((dx, saved), dy)| {
         for ((dx, &saved), &dy) in dx.iter_mut().zip(saved).zip(dy) {
             *dx = match act {
-                Activation::Relu => if saved > 0.0 { dy } else { 0.0 },
+                Activation::Relu => {
+                    if saved > 0.0 {
+                        dy
+                    } else {
+                        0.0
+                    }
+                }
                 _ => (dy as f64 * act.slope(saved as f64)) as f32,
             };
         }

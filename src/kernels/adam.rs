@@ -88,8 +88,7 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let row = Row::read(reads[1]);
     let p: Params = params(p);
     let n = p.n as usize;
-    let (shrink, l2) =
-        if p.decoupled != 0 { (1.0 - row.lr * p.weight_decay, 0.0) } else { (1.0, p.weight_decay) };
+    let (shrink, l2) = if p.decoupled != 0 { (1.0 - row.lr * p.weight_decay, 0.0) } else { (1.0, p.weight_decay) };
     let (rate, root) = (row.lr / row.bias_correction1, 1.0 / row.bias_correction2_sqrt);
     let [values, means, squares] = writes else { unreachable!("adam writes p, m and v") };
     let chunk = super::CHUNK;

@@ -42,7 +42,8 @@ pub static FORWARD: Kernel = Kernel {
     accelerated: None,
     cost: |p| Cost { flops: 0, bytes: 4 * p[0] as u64 },
     cases: || {
-        let case = |n: usize| Case::new(format!("{n}"), Params { n: n as u32, value: 0.25 }).assign(n, Tolerance::Exact);
+        let case =
+            |n: usize| Case::new(format!("{n}"), Params { n: n as u32, value: 0.25 }).assign(n, Tolerance::Exact);
         [1, 4, 65, 257, 1023].map(case).into()
     },
 };

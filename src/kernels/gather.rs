@@ -69,12 +69,7 @@ pub fn pack(pixels: &[u8]) -> Vec<u32> {
 }
 
 /// The next `rows` pictures of `d` pixels in [0,1]: (rows, d). `stride` is the size of a full batch.
-pub fn forward(
-    r: &mut Recorder,
-    [data, order, clock]: [Tensor; 3],
-    [rows, d]: [usize; 2],
-    stride: usize,
-) -> Tensor {
+pub fn forward(r: &mut Recorder, [data, order, clock]: [Tensor; 3], [rows, d]: [usize; 2], stride: usize) -> Tensor {
     let bytes = data.len() * 4;
     assert!(bytes / d >= rows, "gather.forward: data of {bytes} bytes has no {rows} pictures of {d}");
     let x = r.tensor("x", &[rows, d]);

@@ -34,7 +34,8 @@ const SOURCE: Source = Source {
     bindings: &["x", "dy", "y", "dx"],
 };
 
-pub static ROWS: Kernel = reduction("reduce.rows", "rows", "y[r] = sum_f x[r,f]", |p| [p[0], 1, 1], rows_reference, rows_cases);
+pub static ROWS: Kernel =
+    reduction("reduce.rows", "rows", "y[r] = sum_f x[r,f]", |p| [p[0], 1, 1], rows_reference, rows_cases);
 pub static COLUMNS: Kernel = reduction(
     "reduce.columns",
     "columns",

@@ -31,12 +31,7 @@ pub static FORWARD: Kernel = Kernel {
     params: &["N", "half_bits", "shuffled"],
     reads: &["clock"],
     writes: &["order"],
-    shader: Shader {
-        source: &SOURCE,
-        entry: "forward",
-        workgroup: [64, 1, 1],
-        grid: |p| grid_1d(p[0] as usize, 64),
-    },
+    shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| grid_1d(p[0] as usize, 64) },
     software: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);

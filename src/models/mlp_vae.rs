@@ -69,6 +69,7 @@ pub struct MlpVae {
     decoder: Sequential,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a model has one")]
 enum Heads {
     /// fc21 and fc22 of pytorch/examples.
     Split { mean: Linear, logvar: Linear },

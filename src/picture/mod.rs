@@ -18,8 +18,8 @@ pub use grid::{grid, reconstructions};
 pub use scatter::scatter;
 
 use crate::error::{Error, Result};
+use crate::files::write_atomic;
 use image::ImageEncoder;
-use std::fs;
 use std::path::Path;
 
 /// A finished picture in memory, 8 bits a channel.
@@ -34,30 +34,19 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Writes the picture as a PNG file.
-    ///
-    /// The bytes go to a temporary file in the same folder which is then renamed, so `path` holds the old picture or
-    /// the new one, never half of one, even when somebody views it while a run overwrites it each epoch.
+    /// Writes the picture as a PNG file, in place of an older one, and makes its folder if missing.
     ///
     /// # Errors
-    /// `Error::Io` where the folder is missing, full or not writable; `Error::File` where `path` names no file.
+    /// `Error::Io` where the folder is full or not writable; `Error::File` where `path` names no file.
     ///
     /// # Panics
     /// If `pixels` does not hold `height * width * channels` bytes, or `channels` is neither 1 nor 3.
     pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let Some(name) = path.file_name() else {
+        if path.file_name().is_none() || path.is_dir() {
             return Err(Error::file(path, "this is a folder; give the name of a .png file in it"));
-        };
-        let png = self.encode_png();
-        // The process id keeps two runs that save to one place from writing into each other's temporary file.
-        let temporary = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
-        let written = fs::write(&temporary, png).and_then(|()| fs::rename(&temporary, path));
-        written.map_err(|error| {
-            // A failure to clean up says nothing new: the first error is the one to report.
-            let _ = fs::remove_file(&temporary);
-            Error::io("write the picture", path)(error)
-        })
+        }
+        write_atomic(path, &self.encode_png())
     }
 
     fn encode_png(&self) -> Vec<u8> {
@@ -86,6 +75,7 @@ impl Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn two_by_one() -> Picture {
         Picture { width: 2, height: 1, channels: 3, pixels: vec![255, 0, 0, 0, 0, 255] }
@@ -110,21 +100,12 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_folder_is_named() {
+    fn a_folder_is_not_a_picture() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("nowhere").join("a.png");
-        let error = two_by_one().save_png(&path).unwrap_err().to_string();
-        assert!(error.starts_with("cannot write the picture ") && error.contains("nowhere"), "{error}");
-    }
-
-    #[test]
-    fn a_target_that_cannot_be_replaced_leaves_no_temporary_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.png");
-        fs::create_dir(&path).unwrap();
-        assert!(two_by_one().save_png(&path).is_err());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(two_by_one().save_png(folder.path().join("..")).unwrap_err().to_string().contains("a folder"));
+        for path in [folder.path().to_path_buf(), folder.path().join("..")] {
+            assert!(two_by_one().save_png(path).unwrap_err().to_string().contains("a folder"));
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::run_folder::write_atomic;
 use crate::arena::Arena;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::files::write_atomic;
 use crate::kernels::activation::Activation;
 use crate::models::mlp_vae::{Config, Head, Output};
 
@@ -134,7 +134,10 @@ impl Checkpoint {
             _ => None,
         };
         let unknown = || {
-            Error::file(path, format!("is not a VAE this program knows (fc1, fc21, fc22, ...); it holds {}", self.names()))
+            Error::file(
+                path,
+                format!("is not a VAE this program knows (fc1, fc21, fc22, ...); it holds {}", self.names()),
+            )
         };
         let hidden: Vec<[usize; 2]> = match rows_of("fc1.weight") {
             Some(first) => vec![first],

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::train::run_folder::write_atomic;
+use crate::files::write_atomic;
 use crate::train::settings::Monitor;
 
 /// An epoch's numbers. Losses are in nats, summed over dimensions and averaged over pictures; `loss` is

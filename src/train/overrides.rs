@@ -243,7 +243,8 @@ mod tests {
             let named = help.split("[default: ").nth(1).unwrap_or_else(|| panic!("{key}: {help}"));
             let named = named.trim_end_matches(']');
             let shown = value.to_string().replace(['"', '[', ']', ' '], "");
-            let equal = named == shown || matches!((named.parse::<f64>(), shown.parse()), (Ok(a), Ok(b)) if a == b);
+            let equal =
+                named == shown || matches!((named.parse::<f64>(), shown.parse::<f64>()), (Ok(a), Ok(b)) if a == b);
             assert!(equal, "{key}: the help says {named}, the default is {shown}");
         }
         for arg in command.get_arguments().filter(|a| a.get_long().is_some_and(|l| l != "help")) {

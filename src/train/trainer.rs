@@ -79,7 +79,13 @@ pub fn config(settings: &Settings, input: usize) -> Config {
 impl Trainer {
     /// Records, loads and initialises a run, or restores it from the folder's state.
     /// Errors: data of no use for the settings, no room on the device, a state that does not fit.
-    pub fn new(settings: Settings, data: &Dataset, device: &Device, folder: RunFolder, resume: bool) -> Result<Trainer> {
+    pub fn new(
+        settings: Settings,
+        data: &Dataset,
+        device: &Device,
+        folder: RunFolder,
+        resume: bool,
+    ) -> Result<Trainer> {
         if settings.batch_size > data.train.count {
             return Err(Error::Usage(format!(
                 "--batch-size {} is larger than the {} training pictures of {}",
