@@ -1,4 +1,18 @@
-//! Variational autoencoders trained by hand-written WGSL compute kernels.
+//! Variational autoencoders trained by hand-written WGSL compute kernels, on any GPU and without one.
+//!
+//! A training step is recorded once as a list of kernel dispatches and replayed thousands of times, on a GPU through
+//! wgpu or on the CPU. There is no autograd: models write their backward down.
+//!
+//! In reading order:
+//!
+//! 1. [`tensor`], [`arena`]: names for device memory, and its plan.
+//! 2. [`kernel`], [`kernels`]: a WGSL entry point and its CPU reference under one name; all of them.
+//! 3. [`program`]: recording dispatches.
+//! 4. [`layers`], [`models`]: forward lines and the mirrored backward lines.
+//! 5. [`backend`]: where programs run.
+//! 6. [`train`]: the loop, and everything around it. [`inference`]: using a trained model.
+//! 7. [`check`]: what makes the claims above testable.
+//! 8. [`data`], [`picture`], [`files`], [`error`]: the world.
 
 pub mod arena;
 pub mod backend;

@@ -6,10 +6,11 @@ use rand_chacha::ChaCha8Rng;
 
 use super::close::{Tolerance, compare};
 use crate::arena::Arena;
-use crate::backend::{Backend, Device, cpu};
+use crate::backend::{Backend, Device, Loaded, cpu};
 use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::program::Recorder;
+use crate::tensor::Tensor;
 
 /// Words of poison behind every output: an out-of-bounds store in WGSL is silent, these make it heard.
 const GUARD: usize = 67;
@@ -64,19 +65,27 @@ pub fn uniform(seed: u64, len: usize, low: f32, high: f32) -> Vec<f32> {
     (0..len).map(|_| low + (high - low) * rng.random::<f32>()).collect()
 }
 
-/// Runs the case and returns each output with its guard band.
-pub fn run(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Vec<Vec<f32>>> {
-    let mut arena = Arena::new();
-    let mut tensors = |name: &str, len: usize| arena.tensor(name, &[len]);
-    let reads: Vec<_> = case.reads.iter().zip(kernel.reads).map(|(v, name)| tensors(name, v.len())).collect();
-    let writes: Vec<_> =
-        case.writes.iter().zip(kernel.writes).map(|(o, n)| tensors(n, o.before.len() + GUARD)).collect();
+/// A case on a device, ready to run: what a test compares and a bench times.
+pub struct Prepared {
+    pub backend: Backend,
+    pub program: Loaded,
+    /// The outputs, each with its guard band.
+    pub writes: Vec<Tensor>,
+}
+
+/// Loads the case's dispatch and writes its inputs.
+pub fn prepare(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Prepared> {
     assert!(case.params.len() == kernel.params.len(), "{} {}: params do not fit", kernel.name, case.label);
+    let mut arena = Arena::new();
+    let mut tensor = |name: &str, len: usize| arena.tensor(name, &[len]);
+    let reads: Vec<_> = case.reads.iter().zip(kernel.reads).map(|(v, name)| tensor(name, v.len())).collect();
+    let writes: Vec<_> =
+        case.writes.iter().zip(kernel.writes).map(|(o, name)| tensor(name, o.before.len() + GUARD)).collect();
     let mut recorder = Recorder::new(&mut arena);
     recorder.dispatch_words(kernel, case.params.clone(), &reads, &writes);
     let program = recorder.finish(kernel.name);
-    let mut backend: Backend = device.backend();
-    let loaded = backend.load(&arena, &program)?;
+    let mut backend = device.backend();
+    let program = backend.load(&arena, &program)?;
     for (tensor, values) in reads.iter().zip(&case.reads) {
         backend.write(*tensor, values);
     }
@@ -85,7 +94,13 @@ pub fn run(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Vec<
         before.resize(tensor.len(), f32::from_bits(POISON));
         backend.write(*tensor, &before);
     }
-    backend.run(&[(loaded, 1)])?;
+    Ok(Prepared { backend, program, writes })
+}
+
+/// Runs the case once and returns each output with its guard band.
+pub fn run(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Vec<Vec<f32>>> {
+    let Prepared { mut backend, program, writes } = prepare(device, kernel, case)?;
+    backend.run(&[(program, 1)])?;
     backend.read(&writes)
 }
 

@@ -1,7 +1,8 @@
 //! The products of a linear layer, `shaders/matmul.wgsl` and, for adapters that run on a CPU, `shaders/software/matmul.wgsl`.
 
 use bytemuck::{Pod, Zeroable};
-use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::activation::Activation;
@@ -202,8 +203,9 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let share = share(rows, rows * inputs * outputs);
     let y = writes[0][..rows * outputs].par_chunks_mut(share * outputs);
     y.zip(reads[0][..rows * inputs].par_chunks(share * inputs)).for_each(|(y, x)| {
-        let x = matrix(x, x.len() / inputs, inputs);
-        general_mat_mul(1.0, &x, &w.t(), 0.0, &mut matrix_mut(y, x.nrows(), outputs));
+        let rows = x.len() / inputs;
+        let product = MatMut::from_row_major_slice_mut(&mut *y, rows, outputs);
+        matmul(product, Accum::Replace, matrix(x, rows, inputs), w.transpose(), 1.0, Par::Seq);
         for row in y.chunks_mut(outputs) {
             for (y, b) in row.iter_mut().zip(b) {
                 *y = match activation {
@@ -220,12 +222,13 @@ fn backward_x_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]
     let p: Params = params(p);
     let [rows, inputs, outputs] = p.sizes();
     let w = matrix(reads[0], outputs, inputs);
-    let beta = if p.accumulate != 0 { 1.0 } else { 0.0 };
+    let accumulate = if p.accumulate != 0 { Accum::Add } else { Accum::Replace };
     let share = share(rows, rows * inputs * outputs);
     let dx = writes[0][..rows * inputs].par_chunks_mut(share * inputs);
     dx.zip(reads[1][..rows * outputs].par_chunks(share * outputs)).for_each(|(dx, dy)| {
-        let dy = matrix(dy, dy.len() / outputs, outputs);
-        general_mat_mul(1.0, &dy, &w, beta, &mut matrix_mut(dx, dy.nrows(), inputs));
+        let rows = dy.len() / outputs;
+        let dx = MatMut::from_row_major_slice_mut(dx, rows, inputs);
+        matmul(dx, accumulate, matrix(dy, rows, outputs), w, 1.0, Par::Seq);
     });
 }
 
@@ -235,10 +238,10 @@ fn backward_w_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]
     let share = share(outputs, rows * inputs * outputs);
     let [dw, db] = writes else { unreachable!("backward_w writes dw and db") };
     dw[..outputs * inputs].par_chunks_mut(share * inputs).enumerate().for_each(|(i, dw)| {
-        let first = i * share;
         let columns = dw.len() / inputs;
-        let dy = dy.slice(ndarray::s![.., first..first + columns]);
-        general_mat_mul(1.0, &dy.t(), &x, 1.0, &mut matrix_mut(dw, columns, inputs));
+        let dy = dy.subcols(i * share, columns);
+        let dw = MatMut::from_row_major_slice_mut(dw, columns, inputs);
+        matmul(dw, Accum::Add, dy.transpose(), x, 1.0, Par::Seq);
     });
     for row in reads[1][..rows * outputs].chunks(outputs) {
         for (db, dy) in db.iter_mut().zip(row) {
@@ -247,12 +250,8 @@ fn backward_w_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]
     }
 }
 
-fn matrix(values: &[f32], rows: usize, columns: usize) -> ArrayView2<'_, f32> {
-    ArrayView2::from_shape((rows, columns), &values[..rows * columns]).expect("the slice has that many elements")
-}
-
-fn matrix_mut(values: &mut [f32], rows: usize, columns: usize) -> ArrayViewMut2<'_, f32> {
-    ArrayViewMut2::from_shape((rows, columns), &mut values[..rows * columns]).expect("the slice has that many elements")
+fn matrix(values: &[f32], rows: usize, columns: usize) -> MatRef<'_, f32> {
+    MatRef::from_row_major_slice(&values[..rows * columns], rows, columns)
 }
 
 // ---- Cases
