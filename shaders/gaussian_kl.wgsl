@@ -29,7 +29,9 @@ fn loss(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if index < width { shares[index] += shares[index + width]; }
         workgroupBarrier();
     }
-    if index == 0u { loss_kl[group.x] = max(shares[0], f32(params.B) * params.free); }
+    // Not `max`, which would turn a NaN into a KL of 0 and hide a diverged encoder.
+    let floor = f32(params.B) * params.free;
+    if index == 0u { loss_kl[group.x] = select(shares[0], floor, shares[0] < floor); }
 }
 
 // backward of the KL times scale * kl_weight: dmean = w * mean; dlogvar = w * (e^logvar - 1) / 2; 0 where kl[j] rests

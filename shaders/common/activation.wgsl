@@ -26,7 +26,8 @@ fn erf(x: f32) -> f32 {
 
 fn activate(kind: u32, x: f32) -> f32 {
     switch kind {
-        case 1u: { return max(x, 0.0); }
+        // Not max(x, 0.0), which turns NaN into 0 and would hide where a run went wrong.
+        case 1u: { return select(x, 0.0, x <= 0.0); }
         case 2u: { return select(0.01 * x, x, x > 0.0); }
         case 3u: { return select(exp(min(x, 0.0)) - 1.0, x, x > 0.0); }
         case 4u: { return sigmoid(x); }

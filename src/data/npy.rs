@@ -44,7 +44,7 @@ pub fn write(path: &Path, matrix: &Matrix) -> Result<()> {
     write_atomic(path, &bytes)
 }
 
-/// Reads a matrix that NumPy or [`write`] wrote.
+/// Reads a matrix that NumPy or [`write()`] wrote.
 ///
 /// # Errors
 /// A file that is not version 1.0, not `<f4`, not C order, not 2-D, or not as long as its shape says.

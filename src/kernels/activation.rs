@@ -61,7 +61,14 @@ impl Activation {
     pub fn value(self, x: f64) -> f64 {
         match self {
             Activation::Identity => x,
-            Activation::Relu => x.max(0.0),
+            // Not max, which turns NaN into 0 and would hide where a run went wrong.
+            Activation::Relu => {
+                if x <= 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
             Activation::LeakyRelu => {
                 if x > 0.0 {
                     x
@@ -200,17 +207,12 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     let (saved, dy, dx) = (&reads[0][..n], &reads[1][..n], &mut writes[0][..n]);
     let chunks = dx.par_chunks_mut(super::CHUNK).zip(saved.par_chunks(super::CHUNK)).zip(dy.par_chunks(super::CHUNK));
     chunks.for_each(|((dx, saved), dy)| {
-        for ((dx, &saved), &dy) in dx.iter_mut().zip(saved).zip(dy) {
-            *dx = match act {
-                Activation::Relu => {
-                    if saved > 0.0 {
-                        dy
-                    } else {
-                        0.0
-                    }
-                }
-                _ => (dy as f64 * act.slope(saved as f64)) as f32,
-            };
+        let elements = dx.iter_mut().zip(saved).zip(dy);
+        match act {
+            Activation::Relu => super::math::vectorised(|| {
+                elements.for_each(|((dx, &saved), &dy)| *dx = if saved > 0.0 { dy } else { 0.0 });
+            }),
+            _ => elements.for_each(|((dx, &saved), &dy)| *dx = (dy as f64 * act.slope(saved as f64)) as f32),
         }
     });
 }

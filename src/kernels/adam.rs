@@ -4,6 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::clock::{Clock, Row};
+use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
@@ -95,12 +96,14 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let values = values[..n].par_chunks_mut(chunk).zip(means[..n].par_chunks_mut(chunk));
     let values = values.zip(squares[..n].par_chunks_mut(chunk)).zip(reads[0][..n].par_chunks(chunk));
     values.for_each(|(((values, means), squares), gradients)| {
-        for (((value, m), v), g) in values.iter_mut().zip(means).zip(squares).zip(gradients) {
-            let g = g + l2 * *value;
-            *m += (1.0 - p.beta1) * (g - *m);
-            *v = p.beta2 * *v + (1.0 - p.beta2) * g * g;
-            *value = *value * shrink - rate * *m / (v.sqrt() * root + p.eps);
-        }
+        math::vectorised(|| {
+            for (((value, m), v), g) in values.iter_mut().zip(means).zip(squares).zip(gradients) {
+                let g = g + l2 * *value;
+                *m += (1.0 - p.beta1) * (g - *m);
+                *v = p.beta2 * *v + (1.0 - p.beta2) * g * g;
+                *value = *value * shrink - rate * *m / (v.sqrt() * root + p.eps);
+            }
+        })
     });
 }
 

@@ -90,7 +90,7 @@ fn sizes(logits: Tensor, x: Tensor, scale: f32) -> Params {
     Params { b: b as u32, d: d as u32, scale }
 }
 
-/// Cross-entropy of each row in nats: logits (B,D), x (B,D) in [0,1], to (B).
+/// Cross-entropy of each row in nats: logits (B,D), x (B,D) in `[0,1]`, to (B).
 pub fn loss(r: &mut Recorder, logits: Tensor, x: Tensor) -> Tensor {
     let params = sizes(logits, x, 1.0);
     let rows = r.tensor("recon", &[params.b as usize]);
@@ -112,18 +112,24 @@ fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, d] = [p[0] as usize, p[1] as usize];
     let rows = writes[0][..b].par_iter_mut().with_min_len(16);
     rows.zip(reads[0].par_chunks(d)).zip(reads[1].par_chunks(d)).for_each(|((row, logits), x)| {
-        // Eight running sums, so that the loop vectorises; a sum of a few hundred terms of size 1 keeps f32 accurate.
-        let mut sums = [0f32; 8];
-        let term = |l: f32, x: f32| l.max(0.0) - l * x + math::log1p_unit(math::exp_negative(-l.abs()));
-        let (logits, x) = (logits.chunks_exact(8), x.chunks_exact(8));
-        let tail: f32 = logits.remainder().iter().zip(x.remainder()).map(|(&l, &x)| term(l, x)).sum();
-        for (logits, x) in logits.zip(x) {
-            for j in 0..8 {
-                sums[j] += term(logits[j], x[j]);
-            }
-        }
-        *row = sums.iter().sum::<f32>() + tail;
+        *row = math::vectorised(|| row_loss(logits, x));
     });
+}
+
+/// Sixteen running sums, so that the loop vectorises; a sum of a few hundred terms of size 1 keeps f32 accurate.
+#[inline(always)]
+fn row_loss(logits: &[f32], x: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let term = |l: f32, x: f32| l.max(0.0) - l * x + math::log1p_unit(math::exp_negative(-l.abs()));
+    let (logits, x) = (logits.chunks_exact(LANES), x.chunks_exact(LANES));
+    let tail: f32 = logits.remainder().iter().zip(x.remainder()).map(|(&l, &x)| term(l, x)).sum();
+    let mut sums = [0f32; LANES];
+    for (logits, x) in logits.zip(x) {
+        for j in 0..LANES {
+            sums[j] += term(logits[j], x[j]);
+        }
+    }
+    sums.iter().sum::<f32>() + tail
 }
 
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
@@ -131,9 +137,11 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     let n = p.b as usize * p.d as usize;
     let chunks = writes[0][..n].par_chunks_mut(super::CHUNK);
     chunks.zip(reads[0].par_chunks(super::CHUNK)).zip(reads[1].par_chunks(super::CHUNK)).for_each(|((dl, l), x)| {
-        for ((dl, &l), &x) in dl.iter_mut().zip(l).zip(x) {
-            *dl = p.scale * (math::sigmoid(l) - x);
-        }
+        math::vectorised(|| {
+            for ((dl, &l), &x) in dl.iter_mut().zip(l).zip(x) {
+                *dl = p.scale * (math::sigmoid(l) - x);
+            }
+        })
     });
 }
 

@@ -68,7 +68,7 @@ pub fn pack(pixels: &[u8]) -> Vec<u32> {
     bytemuck::pod_collect_to_vec(&bytes)
 }
 
-/// The next `rows` pictures of `d` pixels in [0,1]: (rows, d). `stride` is the size of a full batch.
+/// The next `rows` pictures of `d` pixels in `[0,1]`: (rows, d). `stride` is the size of a full batch.
 pub fn forward(r: &mut Recorder, [data, order, clock]: [Tensor; 3], [rows, d]: [usize; 2], stride: usize) -> Tensor {
     let bytes = data.len() * 4;
     assert!(bytes / d >= rows, "gather.forward: data of {bytes} bytes has no {rows} pictures of {d}");
@@ -85,9 +85,7 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let order = &reads[1][batch * stride..][..b];
     writes[0][..b * d].par_chunks_mut(d).with_min_len(32).zip(order.par_iter()).for_each(|(x, n)| {
         let picture = &data[n.to_bits() as usize * d..][..d];
-        for (x, &byte) in x.iter_mut().zip(picture) {
-            *x = byte as f32 / 255.0;
-        }
+        super::math::vectorised(|| x.iter_mut().zip(picture).for_each(|(x, &byte)| *x = byte as f32 / 255.0));
     });
 }
 

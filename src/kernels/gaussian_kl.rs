@@ -35,7 +35,7 @@ const SOURCE: Source = Source {
 
 pub static LOSS: Kernel = Kernel {
     name: "gaussian_kl.loss",
-    formula: "kl[j] = max(sum_b -(1 + logvar - mean^2 - e^logvar)/2, B * free)",
+    formula: "kl[j] = max(sum_b -(1 + logvar - mean^2 - e^logvar)/2, B * free), NaN where the sum is",
     params: FIELDS,
     reads: &["mean", "logvar"],
     writes: &["loss_kl"],
@@ -46,7 +46,9 @@ pub static LOSS: Kernel = Kernel {
         let [b, z] = [p.b as usize, p.z as usize];
         for j in 0..z {
             let sum: f64 = (0..b).map(|r| divergence(reads[0][r * z + j] as f64, reads[1][r * z + j] as f64)).sum();
-            writes[0][j] = sum.max(b as f64 * p.free as f64) as f32;
+            // Not `max`, which would turn a NaN into a KL of 0 and hide a diverged encoder.
+            let floor = b as f64 * p.free as f64;
+            writes[0][j] = (if sum < floor { floor } else { sum }) as f32;
         }
     },
     accelerated: None,

@@ -209,7 +209,7 @@ pub fn concat(r: &mut Recorder, a: Tensor, b: Tensor) -> Tensor {
     y
 }
 
-/// The first `i` columns and the rest of (B,I+O). Its backward is [`concat`].
+/// The first `i` columns and the rest of (B,I+O). Its backward is [`concat()`].
 pub fn split(r: &mut Recorder, joined: Tensor, i: usize) -> (Tensor, Tensor) {
     let [rows, width] = joined.matrix();
     assert!(i > 0 && i < width, "joint.split: {i} columns of {joined:?}");

@@ -210,7 +210,8 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
             for (y, b) in row.iter_mut().zip(b) {
                 *y = match activation {
                     Activation::Identity => *y + b,
-                    Activation::Relu => (*y + b).max(0.0),
+                    Activation::Relu if *y + b <= 0.0 => 0.0,
+                    Activation::Relu => *y + b,
                     other => other.value((*y + b) as f64) as f32,
                 };
             }

@@ -121,14 +121,14 @@ fn sizes(x: Tensor) -> Params {
     Params { b: b as u32, f: f as u32 }
 }
 
-/// y[r] = sum_f x[r,f]: (B,F) to (B).
+/// `y[r] = sum_f x[r,f]`: (B,F) to (B).
 pub fn rows(r: &mut Recorder, x: Tensor) -> Tensor {
     let y = r.tensor("rows", &[x.matrix()[0]]);
     r.dispatch(&ROWS, sizes(x), &[x], &[y]);
     y
 }
 
-/// y[f] = sum_r x[r,f]: (B,F) to (F).
+/// `y[f] = sum_r x[r,f]`: (B,F) to (F).
 pub fn columns(r: &mut Recorder, x: Tensor) -> Tensor {
     let y = r.tensor("columns", &[x.matrix()[1]]);
     r.dispatch(&COLUMNS, sizes(x), &[x], &[y]);
@@ -142,17 +142,17 @@ pub fn whole(r: &mut Recorder, x: Tensor) -> Tensor {
     y
 }
 
-/// dx[r,f] = dy[r], for x of shape (B,F).
+/// `dx[r,f] = dy[r]`, for x of shape (B,F).
 pub fn backward_rows(r: &mut Recorder, dy: Tensor, [b, f]: [usize; 2]) -> Tensor {
     backward(r, &BACKWARD_ROWS, dy, b, [b, f])
 }
 
-/// dx[r,f] = dy[f], for x of shape (B,F).
+/// `dx[r,f] = dy[f]`, for x of shape (B,F).
 pub fn backward_columns(r: &mut Recorder, dy: Tensor, [b, f]: [usize; 2]) -> Tensor {
     backward(r, &BACKWARD_COLUMNS, dy, f, [b, f])
 }
 
-/// dx[r,f] = dy, for x of shape (B,F).
+/// `dx[r,f] = dy`, for x of shape (B,F).
 pub fn backward_whole(r: &mut Recorder, dy: Tensor, shape: [usize; 2]) -> Tensor {
     backward(r, &BACKWARD_WHOLE, dy, 1, shape)
 }

@@ -16,7 +16,7 @@ const MAX_PIXELS: usize = 1 << 26;
 
 /// N images in rows of `columns`, first image top left, with 2-pixel gaps; each pixel becomes `upscale` x `upscale`.
 ///
-/// `values` is flat, of shape (N,C,H,W) with C = 1 or 3, and lies in [0,1]. The picture is
+/// `values` is flat, of shape (N,C,H,W) with C = 1 or 3, and lies in `[0,1]`. The picture is
 /// `upscale * (2 + columns * (W + 2))` pixels wide, for as many columns as are filled.
 ///
 /// # Errors
@@ -126,7 +126,7 @@ fn picture_size(rows: usize, columns: usize, h: usize, w: usize, upscale: usize)
         })
 }
 
-/// [0,1] to 0..=255, to the nearest shade.
+/// `[0,1]` to 0..=255, to the nearest shade.
 fn shade(value: f32) -> u8 {
     (value.clamp(0.0, 1.0) * 255.0).round() as u8
 }

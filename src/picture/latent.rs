@@ -118,7 +118,7 @@ pub fn traverse_points(base: &[f32], values: &[f32]) -> Vec<Vec<f32>> {
 ///
 /// Algorithm AS 241, routine PPND16: M. J. Wichura 1988, "The Percentage Points of the Normal Distribution", Applied
 /// Statistics 37(3), 477-484. Three ratios of polynomials of degree 7, relative error about 1e-16.
-/// 0 and 1 give the infinities; NaN and what lies outside [0,1] give NaN.
+/// 0 and 1 give the infinities; NaN and what lies outside `[0,1]` give NaN.
 pub fn inverse_normal_cdf(p: f64) -> f64 {
     if p.is_nan() || !(0.0..=1.0).contains(&p) {
         return f64::NAN;

@@ -15,6 +15,7 @@ use crate::train::settings::{Head, Monitor, Optimizer, Output, Reduction, neares
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Serialize, Deserialize)]
 #[command(allow_negative_numbers = true)]
 #[serde(deny_unknown_fields)]
+#[allow(rustdoc::broken_intra_doc_links, reason = "brackets in the help are optional parts, not links")]
 pub struct Overrides {
     /// The preset to start from: mnist-mlp, mnist-fused or mnist-2d [default: mnist-mlp]
     #[arg(value_name = "PRESET")]

@@ -292,8 +292,7 @@ impl Trainer {
     /// What resume needs, in one file: one rename publishes all of it.
     fn save_state(&self) -> Result<()> {
         let flat = |values: &[f32]| (vec![values.len()], values.to_vec());
-        let mut state = Checkpoint::default();
-        state.tensors.insert("parameters".into(), flat(&self.snapshot.parameters));
+        let mut state = Checkpoint::of_parameters(&self.programs.arena, &self.snapshot.parameters);
         state.tensors.insert("losses".into(), flat(&self.snapshot.losses));
         for ((name, _), values) in self.programs.optimizer.moments.iter().zip(&self.snapshot.moments) {
             state.tensors.insert((*name).into(), flat(values));
@@ -317,10 +316,10 @@ impl Trainer {
     fn refuse_divergence(&mut self, losses: &[f32], parameters: &[f32]) -> Result<()> {
         let batches = self.programs.train.batches();
         let bad = losses.chunks(4).position(|row| row.iter().any(|v| !v.is_finite()));
-        let batch = match bad {
-            Some(batch) => batch,
+        let (what, batch) = match bad {
+            Some(batch) => ("the loss of", batch),
             None if parameters.iter().all(|v| v.is_finite()) => return Ok(()),
-            None => losses.len() / 4 - 1,
+            None => ("a parameter after", losses.len() / 4 - 1),
         };
         let step = self.progress.epoch * batches + batch + 1;
         // The step before may have left infinite parameters behind a finite loss, so the search starts there.
@@ -351,7 +350,7 @@ impl Trainer {
             epoch => format!("The checkpoints of epoch {epoch} are as they were."),
         };
         Err(Error::Diverged(format!(
-            "the loss of step {step} (epoch {}, batch {}) is not finite. First offending tensor: {offender}.\n\
+            "{what} step {step} (epoch {}, batch {}) is not finite. First offending tensor: {offender}.\n\
              {saved} A smaller --lr or --clip-norm may help.",
             self.progress.epoch + 1,
             batch + 1
@@ -376,9 +375,15 @@ impl Snapshot {
         if batch >= programs.train.batches() {
             return Err(Error::file(&path, format!("stands at batch {batch} of {}", programs.train.batches())));
         }
+        // By name and shape: the flat lengths of two models can be equal, because parameters are padded.
+        let mut parameters = vec![0.0; programs.arena.flat_parameters().len()];
+        for p in programs.arena.parameters() {
+            let values = state.tensor(&p.name, p.value.shape(), &path)?;
+            parameters[p.value.offset..][..values.len()].copy_from_slice(values);
+        }
         Ok(Snapshot {
+            parameters,
             moments: moments.collect::<Result<_>>()?,
-            parameters: tensor("parameters", programs.arena.flat_parameters().len())?,
             losses: tensor("losses", programs.train.losses.len())?,
             batch,
         })

@@ -1,0 +1,514 @@
+//! The program as its user meets it: files, exit codes, messages. All on the CPU device, in folders of their own.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+// ---- Running the program
+
+/// A working folder with a small data set in MNIST's form: 20 training and 10 test pictures of 6 by 5.
+struct Desk {
+    folder: tempfile::TempDir,
+}
+
+const TRAIN_IMAGES: &str = "data/train-images-idx3-ubyte";
+const TRAIN_LABELS: &str = "data/train-labels-idx1-ubyte";
+const TEST_IMAGES: &str = "data/t10k-images-idx3-ubyte";
+const TEST_LABELS: &str = "data/t10k-labels-idx1-ubyte";
+
+/// The desk's data.
+const DATA: &str = "train --device cpu --dataset mnist --data data";
+/// A tiny model on them.
+const SMALL: &str = "train --device cpu --dataset mnist --data data --hidden 8 --latent 2 --batch-size 8 --samples 4";
+
+/// Nothing listens at port 1 of the loopback address, so every connection through it fails at once.
+const DEAD_PROXY: &str = "http://127.0.0.1:1";
+
+impl Desk {
+    fn new() -> Desk {
+        let desk = Desk { folder: tempfile::tempdir().unwrap() };
+        desk.put(TRAIN_IMAGES, &images(20));
+        desk.put(TRAIN_LABELS, &labels(20));
+        desk.put(TEST_IMAGES, &images(10));
+        desk.put(TEST_LABELS, &labels(10));
+        desk
+    }
+
+    /// A desk without data.
+    fn empty() -> Desk {
+        Desk { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn put(&self, name: &str, content: &[u8]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    fn text(&self, name: &str) -> String {
+        String::from_utf8(self.read(name)).unwrap()
+    }
+
+    /// `args` are parted at spaces. No network can be reached.
+    fn command(&self, args: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_elbo"));
+        command.current_dir(&self.folder).args(args.split_whitespace()).env_remove("ELBO_DATA").stdin(Stdio::null());
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+            command.env(name, DEAD_PROXY);
+        }
+        // Mesa's device-select layer writes a line like an error where there is no desktop session.
+        command.env_remove("NO_PROXY").env_remove("no_proxy").env("NODEVICE_SELECT", "1");
+        command
+    }
+
+    fn run(&self, args: &str) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs to success; stderr.
+    #[track_caller]
+    fn succeeds(&self, args: &str) -> String {
+        let output = self.run(args);
+        let stderr = text_of(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "elbo {args}\n{stderr}");
+        stderr
+    }
+
+    /// Runs to an error of exit code 2 whose message has all of `words`; stderr.
+    #[track_caller]
+    fn fails(&self, args: &str, words: &[&str]) -> String {
+        self.fails_with(2, args, words)
+    }
+
+    #[track_caller]
+    fn fails_with(&self, code: i32, args: &str, words: &[&str]) -> String {
+        let output = self.run(args);
+        let stderr = text_of(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "elbo {args}\n{stderr}");
+        assert_eq!(stderr.lines().filter(|line| line.starts_with("error: ")).count(), 1, "elbo {args}\n{stderr}");
+        assert!(!stderr.contains("panicked"), "elbo {args}\n{stderr}");
+        let message = &stderr[stderr.find("error: ").unwrap()..];
+        for word in words {
+            assert!(message.contains(word), "no {word:?} from elbo {args}\n{stderr}");
+        }
+        stderr
+    }
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn idx(sizes: &[u32], body: &[u8]) -> Vec<u8> {
+    let magic = 0x800 + sizes.len() as u32;
+    let header = std::iter::once(&magic).chain(sizes).flat_map(|n| n.to_be_bytes());
+    header.chain(body.iter().copied()).collect()
+}
+
+fn images(count: u32) -> Vec<u8> {
+    let body: Vec<u8> = (0..count * 30).map(|i| (i * 37 % 251) as u8).collect();
+    idx(&[count, 6, 5], &body)
+}
+
+fn labels(count: u32) -> Vec<u8> {
+    idx(&[count], &(0..count).map(|i| (i % 10) as u8).collect::<Vec<_>>())
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Every file below `folder`, by its path from there.
+fn files_below(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => names.push(path.strip_prefix(folder).unwrap().to_str().unwrap().replace('\\', "/")),
+            }
+        }
+    }
+    names.sort();
+    names
+}
+
+/// The epochs that `metrics.csv` has.
+fn epochs(desk: &Desk, run: &str) -> Vec<usize> {
+    let text = desk.text(&format!("{run}/metrics.csv"));
+    text.lines().skip(1).map(|line| line.split(',').next().unwrap().parse().unwrap()).collect()
+}
+
+// ---- A run and its folder
+
+#[test]
+fn a_run_leaves_its_folder() {
+    let desk = Desk::new();
+    let output = desk.run(&format!("{SMALL} --epochs 2 --out run"));
+    let [stdout, stderr] = [&output.stdout, &output.stderr].map(|bytes| text_of(bytes));
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.starts_with("device: CPU ("), "{stderr}");
+    assert!(stderr.contains("data: mnist, 20 training and 10 test pictures"), "{stderr}");
+    assert!(stderr.contains("not the published files of mnist"), "{stderr}");
+    assert_eq!(stdout.lines().count(), 3, "{stdout}");
+
+    let expected = [
+        "best.safetensors",
+        "curves.png",
+        "metrics.csv",
+        "model.safetensors",
+        "reconstructions/epoch_001.png",
+        "reconstructions/epoch_002.png",
+        "run.toml",
+        "samples/epoch_001.png",
+        "samples/epoch_002.png",
+        "state.safetensors",
+    ];
+    assert_eq!(files_below(&desk.path("run")), expected);
+    for name in expected.iter().filter(|name| name.ends_with(".png")) {
+        image::load_from_memory(&desk.read(&format!("run/{name}"))).unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+
+    let metrics = desk.text("run/metrics.csv");
+    let header = "epoch,train_loss,train_recon,train_kl,test_loss,test_recon,test_kl,seconds";
+    assert_eq!(metrics.lines().next(), Some(header));
+    for line in metrics.lines().skip(1) {
+        let row: Vec<f64> = line.split(',').map(|value| value.parse().unwrap()).collect();
+        assert_eq!(row.len(), 8);
+        assert!((row[1] - row[2] - row[3]).abs() < 1e-3 && (row[4] - row[5] - row[6]).abs() < 1e-3, "{line}");
+        assert!(row.iter().all(|value| *value > 0.0), "{line}");
+    }
+    assert_eq!(epochs(&desk, "run"), [1, 2]);
+
+    let record: toml::Table = desk.text("run/run.toml").parse().unwrap();
+    let settings = record["settings"].as_table().unwrap();
+    assert_eq!((record["dataset"].as_str(), record["backend"].as_str()), (Some("mnist"), Some("cpu")));
+    assert_eq!((settings["batch_size"].as_integer(), settings["seed"].as_integer()), (Some(8), Some(1)));
+}
+
+#[test]
+fn the_built_in_digits_stand_in_only_where_asked_or_announced() {
+    let desk = Desk::empty();
+    let tiny = "--device cpu --train-limit 40 --test-limit 10 --hidden 8 --latent 2 --epochs 1 --batch-size 16";
+    let stderr = desk.succeeds(&format!("train {tiny} --dataset digits --out named"));
+    assert!(!stderr.contains("NOT mnist"), "{stderr}");
+    let stderr = desk.succeeds(&format!("train {tiny} --out fallback"));
+    assert!(stderr.contains("NOT mnist") && stderr.contains("do not compare with mnist's"), "{stderr}");
+    assert!(stderr.contains("data: digits, 40 training and 10 test pictures"), "{stderr}");
+    let record: toml::Table = desk.text("fallback/run.toml").parse().unwrap();
+    assert_eq!(record["dataset"].as_str(), Some("digits"));
+    assert_eq!(record["settings"]["dataset"].as_str(), Some("auto"));
+    assert!(desk.read("fallback/model.safetensors") == desk.read("named/model.safetensors"));
+    // The model's own record names its data.
+    assert!(String::from_utf8_lossy(&desk.read("fallback/model.safetensors")).contains("digits"));
+}
+
+#[test]
+fn each_epoch_can_be_a_line_of_json() {
+    let desk = Desk::new();
+    let output = desk.run(&format!("{SMALL} --epochs 2 --out run --json"));
+    let lines: Vec<serde_json::Value> =
+        text_of(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!((lines[1]["epoch"].as_u64(), lines[1]["test_loss"].is_f64()), (Some(2), true));
+}
+
+#[test]
+fn a_resumed_run_ends_where_an_uninterrupted_one_does() {
+    let desk = Desk::new();
+    desk.succeeds(&format!("{SMALL} --epochs 4 --out whole"));
+    desk.succeeds(&format!("{SMALL} --epochs 2 --out parts"));
+    desk.succeeds("train --resume parts --epochs 4");
+    assert_eq!(epochs(&desk, "parts"), [1, 2, 3, 4]);
+    for file in ["model.safetensors", "best.safetensors", "state.safetensors", "samples/epoch_004.png"] {
+        assert!(desk.read(&format!("whole/{file}")) == desk.read(&format!("parts/{file}")), "{file} differs");
+    }
+    // Nothing is left to do, and nothing is done.
+    let before = desk.read("parts/metrics.csv");
+    desk.succeeds("train --resume parts");
+    assert!(desk.read("parts/metrics.csv") == before);
+
+    desk.fails("train --resume parts --latent 3", &["latent cannot change", "was 2 and would be 3", "--out"]);
+    desk.fails("train --resume nowhere", &["nowhere holds no run"]);
+    desk.fails("train --resume parts --config my.toml", &["cannot be used with"]);
+}
+
+#[test]
+fn a_state_that_is_damaged_is_refused_and_left_alone() {
+    let desk = Desk::new();
+    desk.succeeds(&format!("{SMALL} --epochs 1 --out run"));
+    let good = desk.read("run/state.safetensors");
+    let mut with_nan = good.clone();
+    let last = with_nan.len() - 4;
+    with_nan[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    for (bad, word) in [(&good[..good.len() / 2], "not a whole safetensors file"), (&with_nan[..], "is NaN")] {
+        desk.put("run/state.safetensors", bad);
+        let before: Vec<_> = files_below(&desk.path("run")).iter().map(|f| desk.read(&format!("run/{f}"))).collect();
+        desk.fails("train --resume run --epochs 2", &["state.safetensors", word]);
+        let after: Vec<_> = files_below(&desk.path("run")).iter().map(|f| desk.read(&format!("run/{f}"))).collect();
+        assert!(before == after, "a refused run changed its files");
+    }
+    // The data must be those of the run, too.
+    desk.put("run/state.safetensors", &good);
+    desk.put(TRAIN_IMAGES, &idx(&[20, 7, 5], &[9; 700]));
+    desk.put(TEST_IMAGES, &idx(&[10, 7, 5], &[9; 350]));
+    desk.fails("train --resume run --epochs 2", &["state.safetensors", "has shape"]);
+}
+
+// ---- Settings
+
+#[test]
+fn the_command_line_wins_over_the_file_and_the_file_over_the_preset() {
+    let desk = Desk::new();
+    desk.put(
+        "my.toml",
+        b"preset = \"mnist-2d\"\ndataset = \"mnist\"\ndata = \"data\"\ndevice = \"cpu\"\nhidden = [8, 4]\n\
+          epochs = 7\nbatch_size = 5\nlr = 0.01\nsamples = 0\nout = \"run\"\n",
+    );
+    desk.succeeds("train --config my.toml --epochs 1 --lr 0.02");
+    let record: toml::Table = desk.text("run/run.toml").parse().unwrap();
+    let settings = record["settings"].as_table().unwrap();
+    assert_eq!((settings["epochs"].as_integer(), settings["lr"].as_float()), (Some(1), Some(0.02)));
+    assert_eq!((settings["batch_size"].as_integer(), settings["latent"].as_integer()), (Some(5), Some(2)));
+    assert_eq!(settings["preset"].as_str(), Some("mnist-2d"));
+    assert!(!desk.path("run/samples").exists());
+}
+
+#[test]
+fn mistyped_settings_get_the_nearest_word() {
+    let desk = Desk::new();
+    let config = |text: &str| {
+        desk.put("my.toml", text.as_bytes());
+        "train --config my.toml"
+    };
+    desk.fails(config("epohcs = 3\n"), &["my.toml: line 1: unknown key `epohcs`", "did you mean `epochs`?"]);
+    desk.fails(config("lr = 1\nactivation = \"rleu\"\n"), &["line 2", "did you mean `relu`?"]);
+    desk.fails(config("lr = \n"), &["my.toml: line 1"]);
+    desk.fails(config("epochs = \"ten\"\n"), &["my.toml: line 1", "ten"]);
+    desk.fails(config("preset = \"mnist-3d\"\n"), &["did you mean `mnist-2d`?"]);
+    desk.fails("train --config nothing.toml", &["cannot open nothing.toml"]);
+    desk.fails("train mnist-mpl", &["did you mean `mnist-mlp`?", "mnist-fused"]);
+    desk.fails("train --epoch 3", &["--epochs"]);
+    desk.fails("train --activation rleu", &["rleu", "relu"]);
+    desk.fails("train --lr-schedule consine", &["did you mean `cosine`?"]);
+    desk.fails("trian", &["train"]);
+    desk.fails("train --dataset mnits", &["mnits", "fashion-mnist"]);
+}
+
+#[test]
+fn numbers_out_of_range_are_refused_before_anything_is_made() {
+    let desk = Desk::new();
+    for (flag, word) in [
+        ("--epochs 0", "epochs is 0"),
+        ("--batch-size 0", "batch_size is 0"),
+        ("--hidden 0", "hidden is 0"),
+        ("--lr -1", "lr is -1"),
+        ("--lr nan", "lr is NaN"),
+        ("--kl-weight inf", "kl_weight is inf"),
+        ("--epochs many", "many"),
+        ("--seed -1", "-1"),
+    ] {
+        desk.fails(&format!("{DATA} --out run {flag}"), &[word]);
+    }
+    desk.fails(&format!("{DATA} --out run --batch-size 21"), &["21", "20 training pictures"]);
+    assert!(!desk.path("run/run.toml").exists());
+}
+
+// ---- Folders and devices
+
+#[test]
+fn a_folder_in_use_is_not_touched() {
+    let desk = Desk::new();
+    let run = format!("{SMALL} --epochs 1 --out run");
+    desk.succeeds(&run);
+    let before = desk.read("run/state.safetensors");
+    desk.fails(&run, &["run already holds a run", "--resume run", "--out"]);
+    assert!(desk.read("run/state.safetensors") == before);
+
+    desk.put("thesis/chapter.tex", b"years");
+    desk.fails(&format!("{SMALL} --out thesis"), &["chapter.tex", "--out"]);
+    assert_eq!(files_below(&desk.path("thesis")), ["chapter.tex"]);
+
+    // Without --out each run gets a folder of its own.
+    for name in ["runs/mnist-mlp", "runs/mnist-mlp-2"] {
+        let stderr = desk.succeeds(&format!("{SMALL} --epochs 1"));
+        assert!(desk.path(name).join("run.toml").exists(), "{name}: {stderr}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let desk = Desk::new();
+    desk.put("file", b"");
+    desk.fails(&format!("{SMALL} --out file"), &["file is a file"]);
+    desk.fails(&format!("{SMALL} --out file/run"), &["cannot create the folder"]);
+    // No one, not even root, makes folders there.
+    if cfg!(target_os = "linux") {
+        desk.fails(&format!("{SMALL} --out /proc/run"), &["cannot create the folder /proc/run"]);
+    }
+}
+
+#[test]
+fn an_unknown_device_is_answered_with_the_list() {
+    let desk = Desk::new();
+    desk.fails(
+        "train --device vodoo2 --dataset mnist --data data",
+        &["no device matches 'vodoo2'", "cpu (always there)"],
+    );
+}
+
+#[test]
+fn devices_marks_one_as_auto() {
+    let output = Desk::empty().run("devices --json");
+    assert_eq!(output.status.code(), Some(0));
+    let list: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(list.iter().filter(|device| device["auto"] == true).count(), 1, "{list:?}");
+    assert!(list.iter().any(|device| device["name"] == "cpu"));
+    let lines = text_of(&Desk::empty().run("devices").stdout);
+    assert_eq!(lines.matches("<- auto").count(), 1, "{lines}");
+}
+
+// ---- Data
+
+#[test]
+fn damaged_data_is_named_and_nothing_is_trained() {
+    let desk = Desk::new();
+    let refused = |name: &str, content: &[u8], words: &[&str]| {
+        let good = desk.read(name);
+        desk.put(name, content);
+        let file = name.split('/').next_back().unwrap();
+        desk.fails(&format!("{SMALL} --out run"), &[&[file], words].concat());
+        // Neither does `auto` fall back where there are files.
+        desk.fails("train --device cpu --data data --out run", &[file]);
+        assert!(!desk.path("run/run.toml").exists());
+        desk.put(name, &good);
+    };
+    let whole = images(20);
+    refused(TRAIN_IMAGES, &whole[..whole.len() - 1], &["truncated"]);
+    refused(TRAIN_IMAGES, &[whole.clone(), vec![0]].concat(), &["oversized"]);
+    refused(TRAIN_IMAGES, &labels(20), &["expected an IDX file of images", "found a file of labels"]);
+    refused(TRAIN_IMAGES, &gzip(&whole)[..100], &["truncated"]);
+    refused(TRAIN_IMAGES, b"", &["only 0 bytes"]);
+    refused(TRAIN_IMAGES, b"<!DOCTYPE html><html>not found</html>", &["something else"]);
+    refused(TRAIN_IMAGES, &idx(&[u32::MAX, 28, 28], &[]), &["claims sizes"]);
+    refused(TRAIN_LABELS, &labels(19), &["19 labels", "20 pictures"]);
+    refused(TRAIN_LABELS, &idx(&[20], &[10; 20]), &["label 10"]);
+    refused(TEST_IMAGES, &idx(&[10, 5, 5], &[0; 250]), &["[1, 5, 5]"]);
+
+    fs::remove_file(desk.path(TEST_LABELS)).unwrap();
+    desk.fails(&format!("{SMALL} --out run"), &["mnist lacks t10k-labels-idx1-ubyte"]);
+}
+
+#[test]
+fn a_gzip_bomb_costs_nothing() {
+    let desk = Desk::new();
+    // 20 pictures as the header says, and then 256 MiB of zeros in a megabyte.
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(&images(20)).unwrap();
+    for _ in 0..64 {
+        encoder.write_all(&[0; 4 << 20]).unwrap();
+    }
+    desk.put(TRAIN_IMAGES, &encoder.finish().unwrap());
+    let started = std::time::Instant::now();
+    desk.fails(&format!("{SMALL} --out run"), &["train-images-idx3-ubyte", "oversized"]);
+    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+}
+
+#[test]
+fn compressed_data_trains_to_the_same_model() {
+    let desk = Desk::new();
+    desk.succeeds(&format!("{SMALL} --epochs 1 --out plain"));
+    for name in [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS] {
+        let content = gzip(&desk.read(name));
+        fs::remove_file(desk.path(name)).unwrap();
+        desk.put(&format!("{name}.gz"), &content);
+    }
+    desk.succeeds(&format!("{SMALL} --epochs 1 --out compressed"));
+    assert!(desk.read("plain/model.safetensors") == desk.read("compressed/model.safetensors"));
+}
+
+#[test]
+fn mnist_by_name_never_falls_back() {
+    let desk = Desk::empty();
+    let started = std::time::Instant::now();
+    let stderr = desk.fails(
+        "train --device cpu --dataset mnist --out run",
+        &["mnist lacks train-images-idx3-ubyte", "download failed", "--data DIR", "--dataset digits"],
+    );
+    assert!(started.elapsed().as_secs() < 10, "{:?}\n{stderr}", started.elapsed());
+    assert!(files_below(desk.folder.path()).is_empty());
+    desk.fails("train --device cpu --dataset kmnist --out run", &["kmnist lacks", "get the files from"]);
+}
+
+// ---- Ends of a run
+
+#[test]
+fn a_run_that_diverges_exits_with_1_and_keeps_its_checkpoint() {
+    let desk = Desk::new();
+    let stderr = desk.fails_with(1, &format!("{SMALL} --epochs 2 --out run --lr 1e30"), &["step 2 (epoch 1, batch 2)"]);
+    assert!(stderr.contains("First offending tensor: ") && stderr.contains("--lr"), "{stderr}");
+    assert_eq!(epochs(&desk, "run"), [] as [usize; 0]);
+}
+
+/// Starts a run without end and returns it after `epochs` lines of its table.
+fn endless(desk: &Desk, epochs: usize) -> std::process::Child {
+    let mut command = desk.command(&format!("{SMALL} --epochs 1000000 --out run --json"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for _ in 0..epochs {
+        lines.next().expect("the run goes on").unwrap();
+    }
+    child
+}
+
+/// Resumes the stopped run for two more epochs, and trains the same ones in one go: the ends are equal.
+fn goes_on_as_if_uninterrupted(desk: &Desk) {
+    let done = epochs(desk, "run").len();
+    let end = done + 2;
+    desk.succeeds(&format!("train --resume run --epochs {end}"));
+    assert_eq!(epochs(desk, "run"), (1..=end).collect::<Vec<_>>());
+    desk.succeeds(&format!("{SMALL} --epochs {end} --out whole"));
+    for file in ["model.safetensors", "best.safetensors", "state.safetensors"] {
+        assert!(desk.read(&format!("run/{file}")) == desk.read(&format!("whole/{file}")), "{file} differs");
+    }
+}
+
+#[test]
+fn a_killed_run_goes_on_from_its_last_epoch() {
+    let desk = Desk::new();
+    let mut child = endless(&desk, 3);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(epochs(&desk, "run").len() >= 3);
+    goes_on_as_if_uninterrupted(&desk);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_ends_well() {
+    let desk = Desk::new();
+    let child = endless(&desk, 1);
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    let output = child.wait_with_output().unwrap();
+    let stderr = text_of(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("everything is saved") && stderr.contains("elbo train --resume run"), "{stderr}");
+    goes_on_as_if_uninterrupted(&desk);
+}

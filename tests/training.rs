@@ -1,0 +1,476 @@
+//! Training as a whole, on the CPU device and on the best adapter: what a run computes, that it repeats itself bit by
+//! bit, goes on where it stopped, and stops when it should. Small models on a few of the built-in digits.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use elbo::backend::cpu::Cpu;
+use elbo::backend::gpu::Checks;
+use elbo::backend::{Device, choose};
+use elbo::data::{Dataset, digits};
+use elbo::error::{Error, Result};
+use elbo::kernels::activation::Activation;
+use elbo::train::checkpoint::Checkpoint;
+use elbo::train::metrics::{EpochMetrics, read_metrics};
+use elbo::train::presets::{self, PRESETS};
+use elbo::train::run_folder::RunFolder;
+use elbo::train::settings::{Head, Monitor, Optimizer, Output, Settings};
+use elbo::train::trainer::{Ending, Event, Trainer};
+
+// ---- Devices, data, settings
+
+fn cpu() -> Device {
+    Device::Cpu(Cpu::Accelerated)
+}
+
+/// The best adapter, opened once so that its pipelines are built once. Without one the tests that want it say so, and
+/// fail where `ELBO_REQUIRE_GPU` is set.
+fn gpu() -> Option<Device> {
+    static GPU: OnceLock<Option<Device>> = OnceLock::new();
+    let open = || match pollster::block_on(choose::open_async("gpu", Checks::Off)) {
+        Ok(device) => Some(device),
+        Err(error) if std::env::var_os("ELBO_REQUIRE_GPU").is_some() => panic!("{error}"),
+        Err(error) => {
+            eprintln!("training is tested on the CPU device alone: {error}");
+            None
+        }
+    };
+    GPU.get_or_init(open).clone()
+}
+
+fn devices() -> Vec<Device> {
+    std::iter::once(cpu()).chain(gpu()).collect()
+}
+
+fn data(train: usize, test: usize) -> Dataset {
+    Dataset { name: "digits".into(), classes: 10, train: digits::split(0, train), test: digits::split(1, test) }
+}
+
+/// 20 training pictures make batches of 7, 7 and 6; 10 test pictures of 7 and 3.
+fn small() -> Settings {
+    let preset = presets::find("mnist-mlp").unwrap().settings();
+    Settings { hidden: vec![16], latent: 3, batch_size: 7, epochs: 2, samples: 4, ..preset }
+}
+
+// ---- Runs
+
+/// A folder of its own for one run, removed at the end.
+struct Run {
+    folder: RunFolder,
+    _temporary: tempfile::TempDir,
+}
+
+impl Run {
+    fn new() -> Run {
+        let temporary = tempfile::tempdir().unwrap();
+        Run { folder: RunFolder::create(temporary.path().join("run")).unwrap(), _temporary: temporary }
+    }
+
+    fn trainer(&self, settings: &Settings, data: &Dataset, device: &Device) -> Trainer {
+        // A folder without a state is a new run.
+        Trainer::new(settings.clone(), data, device, self.folder.clone(), true).unwrap()
+    }
+
+    fn train(&self, settings: &Settings, data: &Dataset, device: &Device) -> Result<Ending> {
+        self.trainer(settings, data, device).train(&AtomicBool::new(false), &mut |_| ())
+    }
+
+    /// Trains until `batches` of the epoch under way have been handed to the device, then asks it to stop.
+    fn interrupt(&self, settings: &Settings, data: &Dataset, device: &Device, batches: usize) {
+        let stop = AtomicBool::new(false);
+        let ending = self.trainer(settings, data, device).train(&stop, &mut |event| {
+            if matches!(event, Event::Batches { done, .. } if done >= batches) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        });
+        assert_eq!(ending.unwrap(), Ending::Interrupted);
+    }
+
+    fn metrics(&self) -> Vec<EpochMetrics> {
+        let rows = read_metrics(&self.folder.metrics()).unwrap();
+        // The only column that differs between equal runs.
+        rows.into_iter().map(|row| EpochMetrics { seconds: 0.0, ..row }).collect()
+    }
+
+    /// Parameters, moments and losses, bit by bit, with the progress.
+    fn state(&self) -> (BTreeMap<String, Vec<u32>>, String) {
+        let state = Checkpoint::read(&self.folder.state()).unwrap();
+        let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
+        let tensors = state.tensors.into_iter().map(|(name, (_, values))| (name, bits(values))).collect();
+        (tensors, state.metadata.into_values().collect())
+    }
+
+    fn parameters(&self) -> Vec<f32> {
+        Checkpoint::read(&self.folder.model()).unwrap().tensors.into_values().flat_map(|(_, values)| values).collect()
+    }
+
+    /// (recon, kl, kl_weight, rows) of each batch of the last epoch.
+    fn losses(&self) -> Vec<[f32; 4]> {
+        let (_, losses) = Checkpoint::read(&self.folder.state()).unwrap().tensors.remove("losses").unwrap();
+        losses.chunks(4).map(|row| row.try_into().unwrap()).collect()
+    }
+}
+
+/// A run of these settings from the start to the end.
+fn trained(settings: &Settings, data: &Dataset, device: &Device) -> Run {
+    let run = Run::new();
+    run.train(settings, data, device).unwrap();
+    run
+}
+
+fn assert_same(a: &Run, b: &Run, what: &str) {
+    assert_eq!(a.metrics(), b.metrics(), "{what}");
+    assert!(a.state() == b.state(), "{what}: the states differ");
+    for file in [RunFolder::model, RunFolder::best] {
+        let [x, y] = [a, b].map(|run| fs::read(file(&run.folder)).unwrap());
+        assert!(x == y, "{what}: {} differs", file(&a.folder).file_name().unwrap().display());
+    }
+}
+
+#[track_caller]
+fn assert_near(a: f64, b: f64, relative: f64) {
+    assert!((a - b).abs() <= relative * a.abs().max(b.abs()), "{a} and {b} differ by more than {relative}");
+}
+
+// ---- Repeating and going on
+
+#[test]
+fn a_seed_decides_every_bit() {
+    let data = data(20, 10);
+    for device in devices() {
+        let what = device.description();
+        let first = trained(&small(), &data, &device);
+        assert_same(&first, &trained(&small(), &data, &device), &what);
+        let other = trained(&Settings { seed: 2, ..small() }, &data, &device);
+        assert_ne!(first.parameters(), other.parameters(), "{what}");
+    }
+}
+
+#[test]
+fn two_epochs_and_two_more_are_four() {
+    let data = data(20, 10);
+    let adam = small();
+    let sgd = Settings { optimizer: Optimizer::Sgd, lr: 1e-4, momentum: 0.9, clip_norm: Some(50.0), ..small() };
+    for device in devices() {
+        for settings in [&adam, &sgd] {
+            let four = Settings { epochs: 4, ..settings.clone() };
+            let run = trained(settings, &data, &device);
+            assert_eq!(run.train(&four, &data, &device).unwrap(), Ending::Finished);
+            assert_same(&run, &trained(&four, &data, &device), &device.description());
+            assert_eq!(run.metrics().iter().map(|m| m.epoch).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_epoch_goes_on_where_it_stopped() {
+    let data = data(20, 10);
+    for device in devices() {
+        let whole = trained(&small(), &data, &device);
+        // After the order alone, and after the first batch.
+        for batches in [0, 1] {
+            let run = Run::new();
+            run.interrupt(&small(), &data, &device, batches);
+            let (_, progress) = run.state();
+            assert!(
+                progress.contains("epoch = 0\n") && progress.contains(&format!("batch = {batches}\n")),
+                "{progress}"
+            );
+            assert_eq!(run.metrics(), []);
+            assert_eq!(run.train(&small(), &data, &device).unwrap(), Ending::Finished);
+            assert_same(&run, &whole, &device.description());
+        }
+    }
+}
+
+#[test]
+fn a_run_stopped_between_two_epochs_goes_on_too() {
+    let data = data(20, 10);
+    let whole = trained(&small(), &data, &cpu());
+    let run = Run::new();
+    let stop = AtomicBool::new(false);
+    let mut trainer = run.trainer(&small(), &data, &cpu());
+    let ending = trainer.train(&stop, &mut |event| {
+        if matches!(event, Event::Epoch { .. }) {
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
+    assert_eq!((ending.unwrap(), trainer.epochs_done()), (Ending::Interrupted, 1));
+    run.train(&small(), &data, &cpu()).unwrap();
+    assert_same(&run, &whole, "cpu");
+}
+
+#[test]
+fn an_epoch_whose_state_was_not_saved_is_trained_again() {
+    let data = data(20, 10);
+    let run = trained(&Settings { epochs: 1, ..small() }, &data, &cpu());
+    let state = fs::read(run.folder.state()).unwrap();
+    run.train(&small(), &data, &cpu()).unwrap();
+    // As if killed after the metrics and the models of epoch 2 were written, and before its state was.
+    fs::write(run.folder.state(), state).unwrap();
+    run.train(&small(), &data, &cpu()).unwrap();
+    assert_same(&run, &trained(&small(), &data, &cpu()), "cpu");
+}
+
+#[test]
+fn the_state_of_another_model_is_refused_and_stays() {
+    let data = data(20, 10);
+    let run = trained(&Settings { epochs: 1, ..small() }, &data, &cpu());
+    let state = fs::read(run.folder.state()).unwrap();
+    let refused = |settings: Settings| {
+        match Trainer::new(settings, &data, &cpu(), run.folder.clone(), true) {
+            Err(Error::File { path, problem }) => assert!(path == run.folder.state(), "{}: {problem}", path.display()),
+            Err(other) => panic!("expected a file error, got {other}"),
+            Ok(_) => panic!("the state was taken"),
+        }
+        assert!(fs::read(run.folder.state()).unwrap() == state);
+    };
+    refused(Settings { latent: 4, ..small() });
+    refused(Settings { optimizer: Optimizer::Sgd, ..small() });
+    refused(Settings { batch_size: 5, ..small() });
+}
+
+// ---- What is trained and measured
+
+#[test]
+fn both_devices_compute_the_same_run() {
+    let Some(gpu) = gpu() else { return };
+    let data = data(20, 10);
+    let deep = Settings {
+        hidden: vec![16, 12],
+        head: Head::Fused,
+        output: Output::Gaussian,
+        sigma: 0.5,
+        activation: Activation::Silu,
+        optimizer: Optimizer::AdamW,
+        weight_decay: 0.01,
+        ..small()
+    };
+    for settings in [small(), deep] {
+        let [on_cpu, on_gpu] = [cpu(), gpu.clone()].map(|device| trained(&settings, &data, &device));
+        // Six steps of Adam: rounding differs, the numbers of an epoch hardly.
+        for (a, b) in on_cpu.metrics().iter().zip(on_gpu.metrics()) {
+            assert_near(a.train_loss, b.train_loss, 1e-4);
+            assert_near(a.train_kl, b.train_kl, 1e-3);
+            assert_near(a.test_loss, b.test_loss, 1e-4);
+            assert_near(a.test_kl, b.test_kl, 1e-3);
+        }
+    }
+}
+
+#[test]
+fn every_picture_counts_once_whatever_the_batch() {
+    let data = data(20, 10);
+    // So small a step that the parameters stay: then the KL, which needs no noise, does not depend on the batch.
+    let still = Settings { lr: 1e-30, epochs: 1, ..small() };
+    for device in devices() {
+        let of = |batch_size| {
+            let run = trained(&Settings { batch_size, ..still.clone() }, &data, &device);
+            let rows = run.losses().iter().map(|row| row[3] as usize).collect::<Vec<_>>();
+            (run.metrics()[0], rows)
+        };
+        let (whole, rows) = of(20);
+        assert_eq!(rows, [20]);
+        for (batch, expected) in [(7, vec![7, 7, 6]), (19, vec![19, 1]), (4, vec![4; 5])] {
+            let (parts, rows) = of(batch);
+            assert_eq!(rows, expected);
+            assert_near(whole.train_kl, parts.train_kl, 1e-5);
+            assert_near(whole.test_kl, parts.test_kl, 1e-5);
+            // Each batch size has noise of its own.
+            assert_near(whole.train_recon, parts.train_recon, 0.01);
+            assert_near(whole.test_recon, parts.test_recon, 0.01);
+        }
+    }
+}
+
+#[test]
+fn the_shorter_last_batch_is_trained_on() {
+    let data = data(20, 10);
+    let settings = Settings { epochs: 1, optimizer: Optimizer::Sgd, lr: 1e-4, ..small() };
+    for device in devices() {
+        let mut moved = Vec::new();
+        let mut before = Vec::new();
+        // The state after each batch: on the CPU device a run can stop after any of them.
+        for batches in if matches!(device, Device::Cpu(_)) { 0..3 } else { 0..2 } {
+            let run = Run::new();
+            run.interrupt(&settings, &data, &device, batches);
+            moved.push(run.parameters() != before);
+            before = run.parameters();
+        }
+        moved.push(trained(&settings, &data, &device).parameters() != before);
+        assert!(moved.iter().all(|&m| m), "{}: {moved:?}", device.description());
+    }
+}
+
+#[test]
+fn a_loss_is_reconstruction_and_weighted_kl() {
+    let data = data(20, 10);
+    let settings = Settings { kl_weight: 0.5, kl_schedule: "linear:2".parse().unwrap(), ..small() };
+    for device in devices() {
+        let run = trained(&settings, &data, &device);
+        let losses = run.losses();
+        // Steps 3 to 5 of a ramp over 6.
+        let weights: Vec<f32> = losses.iter().map(|row| row[2]).collect();
+        assert_eq!(weights, [3.0, 4.0, 5.0].map(|s| (0.5 * s / 6.0) as f32));
+        let last = run.metrics()[1];
+        let sum: f64 = losses.iter().map(|&[recon, kl, weight, _]| (recon + weight * kl) as f64).sum();
+        assert_near(last.train_loss, sum / 20.0, 1e-6);
+        // The test set is judged with the whole weight.
+        assert_near(last.test_loss, last.test_recon + 0.5 * last.test_kl, 1e-6);
+    }
+}
+
+#[test]
+fn the_kl_weight_decides_between_picture_and_prior() {
+    let data = data(200, 20);
+    let with = |kl_weight| {
+        let settings =
+            Settings { hidden: vec![32], latent: 4, batch_size: 20, lr: 3e-3, epochs: 6, kl_weight, ..small() };
+        let run = trained(&settings, &data, &cpu());
+        run.metrics().iter().map(|m| m.train_kl).collect::<Vec<_>>()
+    };
+    let free = with(0.0);
+    assert!(free[5] > 10.0 * free[0], "{free:?}");
+    let bound = with(1000.0);
+    assert!(bound[5] < 0.01, "{bound:?}");
+    let usual = with(1.0);
+    assert!(usual[5] > 0.1 && usual[5] < 0.5 * free[5], "{usual:?}");
+}
+
+#[test]
+fn free_bits_are_free() {
+    let data = data(20, 10);
+    for device in devices() {
+        let of = |kl_weight, free_bits| {
+            trained(&Settings { kl_weight, free_bits, lr: 1e-2, ..small() }, &data, &device).parameters()
+        };
+        // All of the KL free is a KL without weight, to the bit.
+        assert!(of(1.0, 1e6) == of(0.0, 0.0), "{}", device.description());
+        assert!(of(1.0, 1e6) != of(1.0, 0.0), "{}", device.description());
+        assert!(of(1.0, 1e-30) == of(1.0, 0.0), "{}", device.description());
+    }
+}
+
+// ---- Schedules
+
+#[test]
+fn the_learning_rate_reaches_each_step() {
+    let data = data(20, 10);
+    let plain = Settings { optimizer: Optimizer::Sgd, lr: 1e-4, batch_size: 10, epochs: 1, ..small() };
+    for device in devices() {
+        let start = Run::new();
+        start.interrupt(&plain, &data, &device, 0);
+        let start = start.parameters();
+        let step =
+            |from: &[f32], to: &[f32]| -> Vec<f64> { to.iter().zip(from).map(|(b, a)| (b - a) as f64).collect() };
+        // Of two vectors along one line, how long the first is in units of the second.
+        let ratio = |a: &[f64], b: &[f64]| {
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            dot(a, b) / dot(b, b)
+        };
+        let two_steps = |settings: &Settings| {
+            let run = Run::new();
+            run.interrupt(settings, &data, &device, 1);
+            let middle = run.parameters();
+            run.train(settings, &data, &device).unwrap();
+            (step(&start, &middle), step(&middle, &run.parameters()))
+        };
+        let (first, second) = two_steps(&plain);
+        // Linear from 1 to 0 over the two steps: 1, 1/2.
+        let (a, b) = two_steps(&Settings { lr_schedule: "linear".parse().unwrap(), ..plain.clone() });
+        assert_eq!(a, first);
+        assert_near(ratio(&b, &second), 0.5, 1e-2);
+        // Warm-up over four steps: 1/4 first.
+        let (a, _) = two_steps(&Settings { warmup_epochs: 2.0, ..plain.clone() });
+        assert_near(ratio(&a, &first), 0.25, 1e-2);
+    }
+}
+
+// ---- Stopping
+
+#[test]
+fn patience_ends_a_run() {
+    let data = data(20, 10);
+    // No epoch is better by a million nats, so the first stays the reference.
+    let settings = Settings { epochs: 9, patience: Some(2), min_delta: 1e6, ..small() };
+    let run = Run::new();
+    assert_eq!(run.train(&settings, &data, &cpu()).unwrap(), Ending::Stopped);
+    assert_eq!(run.metrics().len(), 3);
+}
+
+#[test]
+fn the_best_epoch_is_kept_beside_the_last() {
+    let data = data(20, 10);
+    // Without a weight the KL grows, so that an early epoch stays the best by it.
+    let settings = Settings { kl_weight: 0.0, monitor: Monitor::TestKl, epochs: 4, lr: 1e-2, ..small() };
+    let run = trained(&settings, &data, &cpu());
+    let best = run.metrics().into_iter().min_by(|a, b| a.test_kl.total_cmp(&b.test_kl)).unwrap().epoch;
+    assert!(best < 4, "{:?}", run.metrics());
+    let epoch_of = |path: PathBuf| Checkpoint::read(&path).unwrap().card(&path).unwrap().epoch;
+    assert_eq!((epoch_of(run.folder.best()), epoch_of(run.folder.model())), (best, 4));
+    let shorter = trained(&Settings { epochs: best, ..settings }, &data, &cpu());
+    assert!(fs::read(run.folder.best()).unwrap() == fs::read(shorter.folder.model()).unwrap());
+}
+
+#[test]
+fn a_run_that_diverges_names_step_and_tensor_and_keeps_its_files() {
+    let data = data(20, 10);
+    for device in devices() {
+        let diverges = |run: &Run, settings: &Settings| match run.train(settings, &data, &device) {
+            Err(Error::Diverged(message)) => {
+                assert!(message.contains("First offending tensor: ") && !message.contains("not found"), "{message}");
+                message
+            }
+            other => panic!("expected divergence, got {other:?}"),
+        };
+        let run = Run::new();
+        let message = diverges(&run, &Settings { lr: 1e30, ..small() });
+        assert!(message.contains("step 2 (epoch 1, batch 2)") && message.contains("Nothing was saved"), "{message}");
+        // The first step leaves parameters of 1e30, with which the second one's encoder overflows.
+        assert!(message.contains("fc21.y") && message.contains("matmul.forward"), "{message}");
+        assert!(!run.folder.state().exists() && !run.folder.model().exists());
+
+        let run = trained(&Settings { epochs: 1, ..small() }, &data, &device);
+        let files = [run.folder.state(), run.folder.model(), run.folder.best(), run.folder.metrics()];
+        let before = files.clone().map(|path| fs::read(path).unwrap());
+        let message = diverges(&run, &Settings { lr: 1e30, ..small() });
+        assert!(message.contains("step 5 (epoch 2, batch 2)") && message.contains("of epoch 1 are"), "{message}");
+        assert!(files.map(|path| fs::read(path).unwrap()) == before);
+        // And so the run can still go on.
+        run.train(&small(), &data, &device).unwrap();
+        assert_same(&run, &trained(&small(), &data, &device), &device.description());
+    }
+}
+
+#[test]
+fn a_batch_larger_than_the_data_is_refused() {
+    let run = Run::new();
+    let settings = Settings { batch_size: 21, ..small() };
+    match Trainer::new(settings, &data(20, 10), &cpu(), run.folder.clone(), false) {
+        Err(Error::Usage(message)) => assert!(message.contains("21") && message.contains("20 training"), "{message}"),
+        other => panic!("expected a usage error, got {:?}", other.map(|_| ())),
+    }
+    // A test set smaller than the batch is one short batch.
+    trained(&Settings { batch_size: 20, epochs: 1, ..small() }, &data(20, 3), &cpu());
+}
+
+// ---- What it costs
+
+#[test]
+fn the_presets_stay_within_their_budget() {
+    let data = data(140, 20);
+    for device in devices() {
+        for preset in &PRESETS {
+            let settings = Settings { epochs: 2, ..preset.settings() };
+            let run = Run::new();
+            let mut trainer = run.trainer(&settings, &data, &device);
+            assert!(trainer.dispatches_a_step() <= 30, "{}: {}", preset.name, trainer.dispatches_a_step());
+            trainer.train(&AtomicBool::new(false), &mut |_| ()).unwrap();
+            let synchronisations = trainer.counters().synchronisations;
+            assert!(synchronisations <= 4, "{}: {synchronisations} in two epochs", preset.name);
+        }
+    }
+}
