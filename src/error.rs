@@ -42,3 +42,22 @@ impl Error {
         move |source| Error::Io { action, path, source }
     }
 }
+
+/// The known name most like a mistyped one, if any is like it at all (Jaro-Winkler similarity of 0.7 or more).
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let similarity = |k: &str| strsim::jaro_winkler(&name.to_lowercase(), k);
+    let best = known.into_iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
+    (similarity(best) >= 0.7).then_some(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_finds_the_like_and_not_the_unlike() {
+        assert_eq!(nearest("bachsize", ["epochs", "batch_size"]), Some("batch_size"));
+        assert_eq!(nearest("ReLU", ["gelu", "relu"]), Some("relu"));
+        assert_eq!(nearest("zzz", ["epochs", "batch_size"]), None);
+    }
+}

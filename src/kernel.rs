@@ -53,8 +53,9 @@ pub struct Kernel {
     pub writes: &'static [&'static str],
     /// The portable form: WebGPU's default limits.
     pub shader: Shader,
-    /// The form for adapters that run on a CPU (lavapipe, WARP), where the portable one is much slower.
-    pub software: Option<Shader>,
+    /// The form for adapters that run on a CPU (lavapipe, WARP), where the portable one is much slower. Which one may
+    /// depend on the params: on whether sizes are multiples of 4.
+    pub software: Option<fn(&[u32]) -> &'static Shader>,
     /// The specification: obvious loops, sums in f64.
     pub reference: Reference,
     /// The CPU device's form, where the reference is too slow to train with.
@@ -78,10 +79,10 @@ impl Kernel {
         self.name.split('.').next().expect("split yields at least one part")
     }
 
-    /// The shader that suits the adapter.
-    pub fn shader_for(&self, software_adapter: bool) -> &Shader {
-        match &self.software {
-            Some(shader) if software_adapter => shader,
+    /// The shader that suits the adapter and the params.
+    pub fn shader_for(&'static self, software_adapter: bool, params: &[u32]) -> &'static Shader {
+        match self.software {
+            Some(choose) if software_adapter => choose(params),
             _ => &self.shader,
         }
     }

@@ -35,7 +35,8 @@ pub struct Gpu {
     checks: Checks,
     /// The adapter runs on a CPU and wants the kernels' software forms.
     software: bool,
-    pipelines: Mutex<HashMap<&'static str, Arc<Pipeline>>>,
+    /// By kernel and shader file: a kernel may have more than one software form.
+    pipelines: Mutex<HashMap<[&'static str; 2], Arc<Pipeline>>>,
     lost: Arc<Mutex<Option<String>>>,
 }
 
@@ -89,11 +90,11 @@ impl Gpu {
         }
     }
 
-    fn pipeline(&self, kernel: &'static Kernel) -> Arc<Pipeline> {
+    fn pipeline(&self, kernel: &'static Kernel, shader: &'static Shader) -> Arc<Pipeline> {
         let mut pipelines = self.pipelines.lock().unwrap();
         pipelines
-            .entry(kernel.name)
-            .or_insert_with(|| Arc::new(self.build_pipeline(kernel, kernel.shader_for(self.software))))
+            .entry([kernel.name, shader.source.file])
+            .or_insert_with(|| Arc::new(self.build_pipeline(kernel, shader)))
             .clone()
     }
 
@@ -257,8 +258,8 @@ impl Session {
 
     fn load_step(&self, step: &Step, uniforms: &wgpu::Buffer, offset: usize) -> LoadedStep {
         let kernel = step.kernel;
-        let shader = kernel.shader_for(self.gpu.software);
-        let pipeline = self.gpu.pipeline(kernel);
+        let shader = kernel.shader_for(self.gpu.software, &step.params);
+        let pipeline = self.gpu.pipeline(kernel, shader);
         let bind = |buffer, offset: usize, size: usize| {
             wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                 buffer,

@@ -12,10 +12,12 @@ use crate::kernel::Kernel;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
-/// Words of poison behind every output: an out-of-bounds store in WGSL is silent, these make it heard.
+/// Words behind every output: an out-of-bounds store in WGSL is silent, these make it heard.
 const GUARD: usize = 67;
-/// A NaN with a pattern no computation produces.
+/// What an assigned output holds before: a NaN with a pattern no computation produces.
 pub const POISON: u32 = 0x7fc0_dead;
+/// What the guard band holds: a number, so that an update in place changes it too.
+const GUARD_WORD: u32 = 0xc0de_cafe;
 
 pub struct Case {
     /// The shape, and what is special about it.
@@ -91,7 +93,7 @@ pub fn prepare(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<
     }
     for (tensor, output) in writes.iter().zip(&case.writes) {
         let mut before = output.before.clone();
-        before.resize(tensor.len(), f32::from_bits(POISON));
+        before.resize(tensor.len(), f32::from_bits(GUARD_WORD));
         backend.write(*tensor, &before);
     }
     Ok(Prepared { backend, program, writes })
@@ -111,7 +113,7 @@ pub fn check(device: &Device, kernel: &'static Kernel, case: &Case) -> std::resu
     let want = run(&Device::Cpu(cpu::Cpu::Reference), kernel, case).map_err(|e| where_(e.to_string()))?;
     for (((got, want), output), name) in got.iter().zip(&want).zip(&case.writes).zip(kernel.writes) {
         let len = output.before.len();
-        if got[len..].iter().any(|v| v.to_bits() != POISON) {
+        if got[len..].iter().any(|v| v.to_bits() != GUARD_WORD) {
             return Err(where_(format!("{name} is written past its end")));
         }
         if let Some(i) = want[..len].iter().position(|v| v.to_bits() == POISON) {

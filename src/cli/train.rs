@@ -58,11 +58,11 @@ impl Args {
         let data = open_data(&dataset, settings.data.as_deref(), settings.train_limit, settings.test_limit)?;
         eprintln!("data: {}, {} training and {} test pictures", data.name, data.train.count, data.test.count);
         let resume = resumed.is_some();
-        let (folder, mut record) = match resumed {
-            Some((folder, record)) => (folder, record),
-            None => (RunFolder::create(&settings.out)?, new_record(&settings, &data, &device)),
+        let record = new_record(&settings, &data, &device);
+        let (folder, record) = match resumed {
+            Some((folder, first)) => (folder, RunRecord { started: first.started, ..record }),
+            None => (RunFolder::create(&settings.out)?, record),
         };
-        record.settings = settings.clone();
         let mut trainer = Trainer::new(settings.clone(), &data, &device, folder.clone(), resume)?;
         record.write(&folder)?;
         eprintln!(

@@ -12,7 +12,7 @@ pub mod sets;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest};
 use download::Client;
 use sets::{Places, Set, SetName};
 
@@ -73,7 +73,8 @@ impl FromStr for Choice {
         }
         SetName::ALL.iter().find(|set| set.as_str() == name).map(|&set| Choice::Named(set)).ok_or_else(|| {
             let names: Vec<&str> = SetName::ALL.iter().map(|set| set.as_str()).collect();
-            Error::Usage(format!("there is no data set \"{name}\": choose auto, {}", names.join(", ")))
+            let meant = nearest(name, names.iter().copied()).map_or(String::new(), |n| format!(" Did you mean {n}?"));
+            Error::Usage(format!("there is no data set \"{name}\".{meant} There are: auto, {}", names.join(", ")))
         })
     }
 }

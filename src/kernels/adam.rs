@@ -39,6 +39,19 @@ const SOURCE: Source = Source {
     bindings: &["grad", "clock", "p", "m", "v"],
 };
 
+/// Where N is a multiple of 64, as in the flat parameter buffer: an invocation takes that many elements.
+static SOFTWARE: Shader = Shader {
+    source: &Source {
+        file: "software/adam.wgsl",
+        text: include_str!("../../shaders/software/adam.wgsl"),
+        common: SOURCE.common,
+        bindings: SOURCE.bindings,
+    },
+    entry: "forward",
+    workgroup: [64, 1, 1],
+    grid: |p| grid_1d(p[0] as usize / 64, 64),
+};
+
 pub static FORWARD: Kernel = Kernel {
     name: "adam.forward",
     formula: "p -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps)",
@@ -46,7 +59,7 @@ pub static FORWARD: Kernel = Kernel {
     reads: &["grad", "clock"],
     writes: &["p", "m", "v"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| grid_1d(p[0] as usize, 64) },
-    software: None,
+    software: Some(|p| if p[0].is_multiple_of(64) { &SOFTWARE } else { &FORWARD.shader }),
     reference: |p, reads, writes| {
         let row = Row::read(reads[1]);
         let p: Params = params(p);
@@ -119,5 +132,5 @@ fn cases() -> Vec<Case> {
             .update(uniform(3, n, -0.1, 0.1), tolerance)
             .update(uniform(4, n, 0.0, 0.1), tolerance)
     };
-    [(1, 0.0, 0), (65, 0.0, 0), (1001, 0.1, 0), (257, 0.1, 1)].map(case).into()
+    [(1, 0.0, 0), (65, 0.0, 0), (1001, 0.1, 0), (257, 0.1, 1), (4160, 0.1, 0), (4160, 0.0, 1)].map(case).into()
 }

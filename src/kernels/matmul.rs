@@ -1,4 +1,5 @@
-//! The products of a linear layer, `shaders/matmul.wgsl` and, for adapters that run on a CPU, `shaders/software/matmul.wgsl`.
+//! The products of a linear layer, `shaders/matmul.wgsl` and, for adapters that run on a CPU,
+//! `shaders/software/matmul.wgsl` on the buffers of `matmul_vec4.wgsl` or `matmul_any.wgsl` beside it.
 
 use bytemuck::{Pod, Zeroable};
 use faer::linalg::matmul::matmul;
@@ -44,10 +45,19 @@ const SOURCE: Source = Source {
     bindings: BINDINGS,
 };
 
-const SOFTWARE: Source = Source {
-    file: "software/matmul.wgsl",
-    text: include_str!("../../shaders/software/matmul.wgsl"),
-    common: &[super::ACTIVATION],
+const SOFTWARE: &str = include_str!("../../shaders/software/matmul.wgsl");
+
+const SOFTWARE_VEC4: Source = Source {
+    file: "software/matmul_vec4.wgsl",
+    text: include_str!("../../shaders/software/matmul_vec4.wgsl"),
+    common: &[SOFTWARE, super::ACTIVATION],
+    bindings: BINDINGS,
+};
+
+const SOFTWARE_ANY: Source = Source {
+    file: "software/matmul_any.wgsl",
+    text: include_str!("../../shaders/software/matmul_any.wgsl"),
+    common: &[SOFTWARE, super::ACTIVATION],
     bindings: BINDINGS,
 };
 
@@ -58,7 +68,10 @@ pub static FORWARD: Kernel = Kernel {
     reads: &["x", "w", "b"],
     writes: &["y"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [16, 16, 1], grid: |p| tiles(p[0], p[2]) },
-    software: None,
+    software: Some(|p| {
+        static FORMS: SoftwareForms = software("forward", |p| software_tiles(p[0], p[2]));
+        FORMS.for_sizes(p)
+    }),
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost,
@@ -72,7 +85,10 @@ pub static BACKWARD_X: Kernel = Kernel {
     reads: &["w", "dy"],
     writes: &["dx"],
     shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [16, 16, 1], grid: |p| tiles(p[0], p[1]) },
-    software: None,
+    software: Some(|p| {
+        static FORMS: SoftwareForms = software("backward_x", |p| software_tiles(p[0], p[1]));
+        FORMS.for_sizes(p)
+    }),
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
     cost,
@@ -86,7 +102,10 @@ pub static BACKWARD_W: Kernel = Kernel {
     reads: &["x", "dy"],
     writes: &["dw", "db"],
     shader: Shader { source: &SOURCE, entry: "backward_w", workgroup: [16, 16, 1], grid: |p| tiles(p[2], p[1]) },
-    software: None,
+    software: Some(|p| {
+        static FORMS: SoftwareForms = software("backward_w", |p| software_tiles(p[2], p[1]));
+        FORMS.for_sizes(p)
+    }),
     reference: backward_w_reference,
     accelerated: Some(backward_w_accelerated),
     cost,
@@ -96,6 +115,33 @@ pub static BACKWARD_W: Kernel = Kernel {
 /// A workgroup owns 64x64 of the result.
 fn tiles(rows: u32, columns: u32) -> [u32; 3] {
     [columns.div_ceil(64), rows.div_ceil(64), 1]
+}
+
+/// The forms for adapters that run on a CPU.
+struct SoftwareForms {
+    /// Where B, I and O are multiples of 4.
+    vec4: Shader,
+    any: Shader,
+}
+
+impl SoftwareForms {
+    fn for_sizes(&'static self, p: &[u32]) -> &'static Shader {
+        let whole = p[..3].iter().all(|size| size.is_multiple_of(4));
+        if whole { &self.vec4 } else { &self.any }
+    }
+}
+
+const fn software(entry: &'static str, grid: fn(&[u32]) -> [u32; 3]) -> SoftwareForms {
+    let workgroup = [8, 1, 1];
+    SoftwareForms {
+        vec4: Shader { source: &SOFTWARE_VEC4, entry, workgroup, grid },
+        any: Shader { source: &SOFTWARE_ANY, entry, workgroup, grid },
+    }
+}
+
+/// An invocation owns 16x16 of the result, a workgroup 8 of these tiles.
+fn software_tiles(rows: u32, columns: u32) -> [u32; 3] {
+    [(rows.div_ceil(16) * columns.div_ceil(16)).div_ceil(8), 1, 1]
 }
 
 fn cost(p: &[u32]) -> Cost {
@@ -257,8 +303,9 @@ fn matrix(values: &[f32], rows: usize, columns: usize) -> MatRef<'_, f32> {
 
 // ---- Cases
 
-/// (B, I, O): tiles exactly filled, one more, one less, a single element, long and short sums, the presets' layers.
-const SIZES: [[usize; 3]; 9] = [
+/// (B, I, O): tiles exactly filled, one more, one less, a single element, long and short sums, the presets' layers,
+/// multiples of 4 that are none of 16.
+const SIZES: [[usize; 3]; 10] = [
     [1, 1, 1],
     [1, 65, 17],
     [17, 1, 65],
@@ -268,12 +315,13 @@ const SIZES: [[usize; 3]; 9] = [
     [128, 20, 400],
     [96, 784, 33],
     [257, 33, 2],
+    [36, 44, 52],
 ];
 
 /// Inputs of magnitude sqrt(3)/2 on average: sums of k products stay near sqrt(k)/3.
 fn forward_cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for ([b, i, o], act) in SIZES.into_iter().zip([0, 1, 2, 3, 4, 5, 6, 0, 1]) {
+    for ([b, i, o], act) in SIZES.into_iter().zip([0, 1, 2, 3, 4, 5, 6, 0, 1, 1]) {
         let act = Activation::from_number(act);
         let case = Case::new(format!("{b}x{i}x{o} {act:?}"), sizes(b, i, o, act, false))
             .read(uniform(1, b * i, -1.0, 1.0))

@@ -49,13 +49,15 @@ pub struct MetricsLog {
 
 impl MetricsLog {
     /// Goes on after epoch `last_epoch` (0 for a new run): keeps the rows up to it and drops later ones, which belong
-    /// to epochs that will be trained again. A missing file counts as empty.
+    /// to epochs that will be trained again. A missing file counts as empty and is not made before the first row.
     pub fn open(path: impl Into<PathBuf>, last_epoch: usize) -> Result<MetricsLog> {
         let path = path.into();
         let mut rows = read_metrics(&path)?;
         rows.retain(|row| row.epoch <= last_epoch);
         let log = MetricsLog { path, rows };
-        log.write()?;
+        if log.path.exists() {
+            log.write()?;
+        }
         Ok(log)
     }
 

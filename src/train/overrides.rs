@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest};
 use crate::kernels::activation::Activation;
 use crate::train::schedule::{KlSchedule, LrSchedule};
-use crate::train::settings::{Head, Monitor, Optimizer, Output, Reduction, nearest};
+use crate::train::settings::{Head, Monitor, Optimizer, Output, Reduction};
 
 /// The keys of [`Settings`](crate::train::settings::Settings), each optional. The help names the defaults of `mnist-mlp`; other presets differ.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Serialize, Deserialize)]

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use crate::error::nearest;
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
 use crate::train::schedule::{KlSchedule, LrSchedule};
-use crate::train::settings::{Head, Monitor, Optimizer, Output, Reduction, Settings, nearest};
+use crate::train::settings::{Head, Monitor, Optimizer, Output, Reduction, Settings};
 
 pub struct Preset {
     pub name: &'static str,

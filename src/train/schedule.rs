@@ -9,7 +9,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::train::settings::{Settings, nearest};
+use crate::error::nearest;
+use crate::train::settings::Settings;
 
 /// How the learning rate changes over the run, after a warm-up of W steps.
 ///

@@ -99,7 +99,8 @@ pub enum Monitor {
 const LARGEST_SIZE: usize = 1 << 20;
 const MOST_EPOCHS: usize = 1 << 20;
 
-/// The keys that `--resume` may change: none of them changes what the epochs already trained would have been.
+/// The keys that `--resume` may change. None changes what the epochs already trained would have been, but `epochs` under a
+/// schedule that spans the whole run (any lr_schedule but constant, a cyclical kl_schedule), which it stretches.
 const RESUME_MAY_CHANGE: [&str; 7] = ["data", "device", "epochs", "patience", "monitor", "min_delta", "samples"];
 
 impl Settings {
@@ -202,13 +203,6 @@ impl Settings {
 
 fn require(holds: bool, key: &str, value: impl std::fmt::Display, rule: &str) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::Usage(format!("{key} is {value}, but {rule}"))) }
-}
-
-/// The known name most like a mistyped one, if any is like it at all (Jaro-Winkler similarity of 0.7 or more).
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let similarity = |k: &str| strsim::jaro_winkler(&name.to_lowercase(), k);
-    let best = known.into_iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
-    (similarity(best) >= 0.7).then_some(best)
 }
 
 #[cfg(test)]
@@ -346,12 +340,5 @@ mod tests {
         let message = Settings::resume(mlp(), &other).unwrap_err().to_string();
         assert!(message.contains("latent cannot change") && message.contains("it was 20 and would be 3."), "{message}");
         assert!(Settings::resume(mlp(), &Overrides { epochs: Some(0), ..Overrides::default() }).is_err());
-    }
-
-    #[test]
-    fn nearest_finds_the_like_and_not_the_unlike() {
-        assert_eq!(nearest("bachsize", ["epochs", "batch_size"]), Some("batch_size"));
-        assert_eq!(nearest("ReLU", ["gelu", "relu"]), Some("relu"));
-        assert_eq!(nearest("zzz", ["epochs", "batch_size"]), None);
     }
 }

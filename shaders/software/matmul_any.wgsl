@@ -1,0 +1,89 @@
+// Buffers of software/matmul.wgsl for any B, I and O. What lies past the last row or column reads as zero and is not
+// stored. Four f32 loads cost more than one vec4 load: 17 to 19 GFLOP/s where matmul_vec4.wgsl reaches 28 to 31.
+
+struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;          // (B,I)
+@group(0) @binding(2) var<storage, read> w: array<f32>;          // (O,I)
+@group(0) @binding(3) var<storage, read> b: array<f32>;          // (O)
+@group(0) @binding(4) var<storage, read> dy: array<f32>;         // (B,O)
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;    // (B,O)
+@group(0) @binding(6) var<storage, read_write> dx: array<f32>;   // (B,I)
+@group(0) @binding(7) var<storage, read_write> dw: array<f32>;   // (O,I)
+@group(0) @binding(8) var<storage, read_write> db: array<f32>;   // (O)
+
+// Index of an element of a matrix of `rows` by `columns`; past the edge, of the nearest element, so that every load is
+// within its buffer.
+fn nearest(row: u32, column: u32, rows: u32, columns: u32) -> u32 {
+    return min(row, rows - 1u) * columns + min(column, columns - 1u);
+}
+
+fn load_x(row: u32, column: u32) -> mat4x4<f32> {
+    var block: mat4x4<f32>;
+    for (var r = 0u; r < 4u; r++) {
+        for (var c = 0u; c < 4u; c++) {
+            let value = x[nearest(row + r, column + c, params.B, params.I)];
+            block[r][c] = select(0.0, value, row + r < params.B && column + c < params.I);
+        }
+    }
+    return block;
+}
+
+fn load_w(row: u32, column: u32) -> mat4x4<f32> {
+    var block: mat4x4<f32>;
+    for (var r = 0u; r < 4u; r++) {
+        for (var c = 0u; c < 4u; c++) {
+            let value = w[nearest(row + r, column + c, params.O, params.I)];
+            block[r][c] = select(0.0, value, row + r < params.O && column + c < params.I);
+        }
+    }
+    return block;
+}
+
+fn load_dy(row: u32, column: u32) -> mat4x4<f32> {
+    var block: mat4x4<f32>;
+    for (var r = 0u; r < 4u; r++) {
+        for (var c = 0u; c < 4u; c++) {
+            let value = dy[nearest(row + r, column + c, params.B, params.O)];
+            block[r][c] = select(0.0, value, row + r < params.B && column + c < params.O);
+        }
+    }
+    return block;
+}
+
+fn store_y(row: u32, column: u32, sum: mat4x4<f32>) {
+    for (var r = 0u; r < 4u; r++) {
+        for (var c = 0u; c < 4u; c++) {
+            let n = column + c;
+            if row + r < params.B && n < params.O {
+                y[(row + r) * params.O + n] = activate(params.activation, sum[r][c] + b[n]);
+            }
+        }
+    }
+}
+
+fn store_dx(row: u32, column: u32, sum: mat4x4<f32>) {
+    for (var r = 0u; r < 4u; r++) {
+        for (var c = 0u; c < 4u; c++) {
+            let i = (row + r) * params.I + column + c;
+            if row + r < params.B && column + c < params.I {
+                if params.accumulate != 0u { dx[i] += sum[r][c]; } else { dx[i] = sum[r][c]; }
+            }
+        }
+    }
+}
+
+fn add_dw(row: u32, column: u32, sum: mat4x4<f32>) {
+    for (var r = 0u; r < 4u; r++) {
+        for (var c = 0u; c < 4u; c++) {
+            if row + r < params.O && column + c < params.I { dw[(row + r) * params.I + column + c] += sum[r][c]; }
+        }
+    }
+}
+
+fn add_db(column: u32, sum: vec4<f32>) {
+    for (var c = 0u; c < 4u; c++) {
+        if column + c < params.O { db[column + c] += sum[c]; }
+    }
+}
