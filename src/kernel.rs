@@ -30,6 +30,7 @@ impl Source {
 }
 
 /// One entry point and how it is dispatched.
+#[derive(Clone, Copy)]
 pub struct Shader {
     pub source: &'static Source,
     pub entry: &'static str,
@@ -42,6 +43,7 @@ pub struct Shader {
 pub type Reference = fn(params: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]);
 
 /// One operation on the device, in the forms that are checked against each other.
+#[derive(Clone, Copy)]
 pub struct Kernel {
     /// `stem.entry`, e.g. `matmul.backward_w`: debug label, test name, bench id, error prefix.
     pub name: &'static str,

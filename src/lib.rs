@@ -20,6 +20,7 @@ pub mod check;
 pub mod data;
 pub mod error;
 pub mod files;
+pub mod inference;
 pub mod kernel;
 pub mod kernels;
 pub mod layers;

@@ -1,15 +1,17 @@
 //! Training as a whole, on the CPU device and on the best adapter: what a run computes, that it repeats itself bit by
 //! bit, goes on where it stopped, and stops when it should. Small models on a few of the built-in digits.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
-use elbo::backend::gpu::Checks;
-use elbo::backend::{Device, choose};
+use elbo::backend::gpu::Options;
 use elbo::data::{Dataset, digits};
 use elbo::error::{Error, Result};
 use elbo::kernels::activation::Activation;
@@ -26,19 +28,10 @@ fn cpu() -> Device {
     Device::Cpu(Cpu::Accelerated)
 }
 
-/// The best adapter, opened once so that its pipelines are built once. Without one the tests that want it say so, and
-/// fail where `ELBO_REQUIRE_GPU` is set.
+/// The best adapter, opened once so that its pipelines are built once.
 fn gpu() -> Option<Device> {
     static GPU: OnceLock<Option<Device>> = OnceLock::new();
-    let open = || match pollster::block_on(choose::open_async("gpu", Checks::Off)) {
-        Ok(device) => Some(device),
-        Err(error) if std::env::var_os("ELBO_REQUIRE_GPU").is_some() => panic!("{error}"),
-        Err(error) => {
-            eprintln!("training is tested on the CPU device alone: {error}");
-            None
-        }
-    };
-    GPU.get_or_init(open).clone()
+    GPU.get_or_init(|| common::gpu(Options::default())).clone()
 }
 
 fn devices() -> Vec<Device> {

@@ -2,7 +2,7 @@
 
 use super::Device;
 use super::cpu::Cpu;
-use super::gpu::{Checks, Gpu};
+use super::gpu::{Gpu, Options};
 use crate::error::{Error, Result};
 
 /// All adapters wgpu sees, best first: discrete, integrated, virtual or unknown, software.
@@ -49,7 +49,7 @@ pub fn auto(adapters: &[wgpu::Adapter]) -> Option<usize> {
 /// `auto`: a real GPU if there is one, else the CPU device. `cpu`: the CPU device. `gpu`: the best adapter, a software
 /// one included. Anything else: the best adapter whose name contains it, upper and lower case alike.
 /// Errors name every adapter there is.
-pub async fn open_async(wanted: &str, checks: Checks) -> Result<Device> {
+pub async fn open_async(wanted: &str, options: Options) -> Result<Device> {
     if wanted == "cpu" {
         return Ok(Device::Cpu(Cpu::Accelerated));
     }
@@ -67,9 +67,9 @@ pub async fn open_async(wanted: &str, checks: Checks) -> Result<Device> {
         list.push("  cpu (always there)".into());
         return Err(Error::Adapter(format!("no device matches '{wanted}'. There are:\n{}", list.join("\n"))));
     };
-    Ok(Device::Gpu(std::sync::Arc::new(Gpu::open(&adapters[index], checks).await?)))
+    Ok(Device::Gpu(std::sync::Arc::new(Gpu::open(&adapters[index], options).await?)))
 }
 
 pub fn open(wanted: &str) -> Result<Device> {
-    pollster::block_on(open_async(wanted, Checks::Off))
+    pollster::block_on(open_async(wanted, Options::default()))
 }

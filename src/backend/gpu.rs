@@ -17,13 +17,30 @@ const PARAMS_SLOT: usize = 256;
 /// does not kill it (about 2 s on Windows) and that progress and Ctrl-C feel immediate.
 const SUBMISSION: Duration = Duration::from_millis(80);
 
-/// How a device is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a device is opened. The default is what users train with; tests open the others too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    pub checks: Checks,
+    pub form: Form,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checks {
     /// Bounds and loop checks as wgpu inserts them: the tests' other half.
     On,
     /// Trusted shaders: the kernels guard their own stores, and the tests run them both ways.
+    #[default]
     Off,
+}
+
+/// Which form of a kernel runs where it has two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// The software form on an adapter that runs on a CPU, the portable one on all others.
+    #[default]
+    Suited,
+    Portable,
+    Software,
 }
 
 /// An opened adapter with its pipelines.
@@ -33,7 +50,7 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     checks: Checks,
-    /// The adapter runs on a CPU and wants the kernels' software forms.
+    /// Kernels run in their software form.
     software: bool,
     /// By kernel and shader file: a kernel may have more than one software form.
     pipelines: Mutex<HashMap<[&'static str; 2], Arc<Pipeline>>>,
@@ -47,7 +64,7 @@ struct Pipeline {
 
 impl Gpu {
     /// Opens the adapter with WebGPU's default limits, raised only where size matters: how large a buffer may be.
-    pub async fn open(adapter: &wgpu::Adapter, checks: Checks) -> Result<Gpu> {
+    pub async fn open(adapter: &wgpu::Adapter, options: Options) -> Result<Gpu> {
         let available = adapter.limits();
         let limits = wgpu::Limits {
             max_storage_buffer_binding_size: available.max_storage_buffer_binding_size,
@@ -76,8 +93,12 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error| {
             slot.lock().unwrap().get_or_insert(format!("the device reported an error: {error}"));
         }));
-        let software = info.device_type == wgpu::DeviceType::Cpu;
-        Ok(Gpu { info, limits, device, queue, checks, software, pipelines: Mutex::default(), lost })
+        let software = match options.form {
+            Form::Suited => info.device_type == wgpu::DeviceType::Cpu,
+            Form::Portable => false,
+            Form::Software => true,
+        };
+        Ok(Gpu { info, limits, device, queue, checks: options.checks, software, pipelines: Mutex::default(), lost })
     }
 
     /// The first thing that went wrong on the device, if anything did.

@@ -1,7 +1,16 @@
 //! The command line, a file a command.
 
+mod decode;
 mod devices;
+mod encode;
+mod eval;
+mod interpolate;
+mod manifold;
+mod reconstruct;
+mod sample;
+mod shared;
 mod train;
+mod traverse;
 
 use clap::{Parser, Subcommand};
 use elbo::error::Result;
@@ -18,6 +27,22 @@ pub struct Cli {
 enum Command {
     /// Train a model; without arguments the MNIST VAE
     Train(Box<train::Args>),
+    /// Take the test loss of a model
+    Eval(eval::Args),
+    /// Draw pictures of latent points sampled from the prior
+    Sample(sample::Args),
+    /// Draw test pictures above their reconstructions
+    Reconstruct(reconstruct::Args),
+    /// Draw the way through latent space between two test pictures
+    Interpolate(interpolate::Args),
+    /// Vary one latent dimension after the other
+    Traverse(traverse::Args),
+    /// Draw the plane of a 2-D latent space
+    Manifold(manifold::Args),
+    /// Write the latent means of pictures to .npy and CSV
+    Encode(encode::Args),
+    /// Draw the pictures of latent points in a .npy file
+    Decode(decode::Args),
     /// List the adapters of this machine and say which one `--device auto` takes
     Devices(devices::Args),
 }
@@ -26,6 +51,14 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Train(args) => args.run(),
+            Command::Eval(args) => args.run(),
+            Command::Sample(args) => args.run(),
+            Command::Reconstruct(args) => args.run(),
+            Command::Interpolate(args) => args.run(),
+            Command::Traverse(args) => args.run(),
+            Command::Manifold(args) => args.run(),
+            Command::Encode(args) => args.run(),
+            Command::Decode(args) => args.run(),
             Command::Devices(args) => args.run(),
         }
     }

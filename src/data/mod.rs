@@ -9,6 +9,7 @@ pub mod idx;
 pub mod npy;
 pub mod sets;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -33,6 +34,12 @@ impl Split {
     /// Bytes a picture: C * H * W.
     pub fn dims(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// These pictures as the models take them: (rows, C * H * W) values in `[0,1]`.
+    pub fn values(&self, pictures: Range<usize>) -> Vec<f32> {
+        let bytes = &self.pixels[pictures.start * self.dims()..pictures.end * self.dims()];
+        bytes.iter().map(|&byte| byte as f32 / 255.0).collect()
     }
 
     /// The first `n` pictures, or all where there are fewer.
@@ -134,6 +141,13 @@ mod tests {
         let two = split.clone().truncated(2);
         assert_eq!(two, Split { pixels: (0..8).collect(), count: 2, shape: [1, 2, 2], labels: Some(vec![7, 8]) });
         assert_eq!(split.clone().truncated(9), split);
+    }
+
+    #[test]
+    fn values_are_those_of_the_pictures_asked_for() {
+        let split = Split { pixels: vec![0, 255, 51, 102, 1, 2], count: 3, shape: [1, 1, 2], labels: None };
+        assert_eq!(split.values(0..2), [0.0, 1.0, 0.2, 0.4]);
+        assert_eq!(split.values(1..3), [0.2, 0.4, 1.0 / 255.0, 2.0 / 255.0]);
     }
 
     #[test]

@@ -87,7 +87,7 @@ fn draw(
     }
     let columns = columns.min(cells.len());
     let rows = cells.len().div_ceil(columns);
-    let (width, height) = picture_size(rows, columns, h, w, upscale)?;
+    let (width, height) = grid_size([rows, columns], [h, w], upscale)?;
 
     let channels = if values.iter().any(|v| v.is_nan()) { 3 } else { c };
     let mut pixels = vec![GAP_SHADE; height * width * channels];
@@ -111,8 +111,11 @@ fn draw(
     Ok(Picture { width: width as u32, height: height as u32, channels: channels as u8, pixels })
 }
 
-/// Width and height in pixels, refused before anything of that size is allocated.
-fn picture_size(rows: usize, columns: usize, h: usize, w: usize, upscale: usize) -> Result<(usize, usize)> {
+/// Width and height in pixels of a grid of `rows` x `columns` images of `h` x `w` pixels. Ask before making the images.
+///
+/// # Errors
+/// `Error::Usage` where it would be larger than 2^26 pixels.
+pub fn grid_size([rows, columns]: [usize; 2], [h, w]: [usize; 2], upscale: usize) -> Result<(usize, usize)> {
     let side =
         |count: usize, image: usize| image.checked_add(GAP)?.checked_mul(count)?.checked_add(GAP)?.checked_mul(upscale);
     side(columns, w)

@@ -14,7 +14,7 @@ pub mod latent;
 mod scatter;
 
 pub use curves::{Series, curves};
-pub use grid::{grid, reconstructions};
+pub use grid::{grid, grid_size, reconstructions};
 pub use scatter::scatter;
 
 use crate::error::{Error, Result};

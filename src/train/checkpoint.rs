@@ -6,6 +6,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use super::settings::LARGEST_SIZE;
 use crate::arena::Arena;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -98,13 +99,19 @@ impl Checkpoint {
         Ok(values)
     }
 
-    /// Writes every parameter of the arena. All names must be there, with their shapes, and no others.
-    pub fn load_parameters(&self, arena: &Arena, backend: &mut Backend, path: &Path) -> Result<()> {
+    /// That every parameter of the arena is here, with its shape, and nothing else.
+    pub fn check_parameters(&self, arena: &Arena, path: &Path) -> Result<()> {
         for name in self.tensors.keys() {
             if !arena.parameters().iter().any(|p| p.name == *name) {
                 return Err(Error::file(path, format!("holds {name}, which the model does not have")));
             }
         }
+        arena.parameters().iter().try_for_each(|p| self.tensor(&p.name, p.value.shape(), path).map(|_| ()))
+    }
+
+    /// Writes every parameter of the arena. All names must be there, with their shapes, and no others.
+    pub fn load_parameters(&self, arena: &Arena, backend: &mut Backend, path: &Path) -> Result<()> {
+        self.check_parameters(arena, path)?;
         for p in arena.parameters() {
             backend.write(p.value, self.tensor(&p.name, p.value.shape(), path)?);
         }
@@ -122,9 +129,12 @@ impl Checkpoint {
         if let Some(text) = self.metadata.get(MODEL) {
             let card: ModelCard =
                 serde_json::from_str(text).map_err(|e| Error::file(path, format!("its model card is damaged: {e}")))?;
-            let Config { input, ref hidden, latent, .. } = card.config;
-            let sound = card.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) == Some(input);
-            if !sound || input == 0 || latent == 0 || hidden.is_empty() || hidden.contains(&0) {
+            let Config { input, ref hidden, latent, sigma, .. } = card.config;
+            let pixels = card.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+            let sized = hidden.iter().chain([&input, &latent]).all(|n| (1..=LARGEST_SIZE).contains(n));
+            let layered = (1..=self.tensors.len()).contains(&hidden.len());
+            let scaled = sigma > 0.0 && sigma.is_finite();
+            if pixels != Some(input) || !sized || !layered || !scaled {
                 return Err(Error::file(path, format!("its model card does not fit together: {text}")));
             }
             return Ok(card);
@@ -208,6 +218,32 @@ mod tests {
         bad.tensors.get_mut("fc1.weight").unwrap().1[4] = f32::NAN;
         bad.write(&path).unwrap();
         assert!(problem(&path).contains("fc1.weight[4] is NaN"));
+    }
+
+    #[test]
+    fn a_model_card_that_does_not_fit_together_is_refused() {
+        let card = r#"{"config":{"input":4,"hidden":[3],"latent":2,"head":"split","activation":"relu",
+            "output":"bernoulli","sigma":1.0},"shape":[1,2,2],"dataset":"digits","epoch":1}"#;
+        let read = |text: String| {
+            let mut checkpoint = example();
+            checkpoint.metadata.insert(MODEL.into(), text);
+            checkpoint.card(Path::new("a.safetensors")).map_err(|e| e.to_string())
+        };
+        assert_eq!(read(card.into()).unwrap().config.hidden, [3]);
+        for (good, bad) in [
+            ("[1,2,2]", "[1,2,3]"),
+            ("[1,2,2]", "[4294967296,4294967296,1]"),
+            ("[3]", "[]"),
+            ("[3]", "[0]"),
+            ("[3]", "[1152921504606846976]"),
+            ("[3]", "[3,3]"),
+            (r#""latent":2"#, r#""latent":0"#),
+            (r#""sigma":1.0"#, r#""sigma":0.0"#),
+        ] {
+            let message = read(card.replace(good, bad)).unwrap_err();
+            assert!(message.contains("does not fit together"), "{bad}: {message}");
+        }
+        assert!(read("{".into()).unwrap_err().contains("damaged"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Everything a training run does on the device, recorded once: the order of an epoch, a training step, an evaluation
-//! step, the pictures an epoch leaves.
+//! step, the pictures an epoch leaves. [`Evaluation`] also serves models that are trained already.
 
 use super::optimizer::OptimizerState;
 use super::settings::{Reduction, Settings};
@@ -7,7 +7,7 @@ use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
 use crate::data::{Dataset, Split};
 use crate::error::Result;
-use crate::kernels::clock::{self, Clock};
+use crate::kernels::clock::{self, Clock, Row};
 use crate::kernels::{fill, gather, random, shuffle};
 use crate::models::mlp_vae::{Config, MlpVae, Objective};
 use crate::program::{Program, Recorder};
@@ -74,13 +74,71 @@ impl Walk {
     }
 }
 
+/// A split on the device, and the programs that take a model's losses on all of it.
+pub struct Evaluation {
+    pub data: Resident,
+    order: Loaded,
+    walk: Walk,
+}
+
+/// The latent point that an evaluation decodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Latent {
+    /// A sample of q(z|x): the loss estimates -ELBO.
+    Sampled,
+    /// The mean of q(z|x). The loss is lower and bounds nothing.
+    Mean,
+}
+
+impl Evaluation {
+    /// Records and loads the programs, and uploads the split. A batch larger than the split is cut to it.
+    pub fn new(
+        arena: &mut Arena,
+        backend: &mut Backend,
+        model: &MlpVae,
+        split: &Split,
+        batch_size: usize,
+        latent: Latent,
+    ) -> Result<Evaluation> {
+        let data = Resident::new(arena, "test", split, batch_size.min(split.count));
+        let (full_batches, rest) = data.shape();
+        let full = record_evaluation(arena, model, &data, data.batch_size, latent);
+        let short = (rest > 0).then(|| record_evaluation(arena, model, &data, rest, latent));
+        let mut r = Recorder::new(arena);
+        shuffle::forward(&mut r, data.clock, data.order, false);
+        let in_order = r.finish("test order");
+
+        let full = Some(backend.load(arena, &full)?);
+        let short = short.map(|program| backend.load(arena, &program)).transpose()?;
+        let order = backend.load(arena, &in_order)?;
+        backend.write_words(data.data, &gather::pack(&split.pixels));
+        Ok(Evaluation { data, order, walk: Walk { full, full_batches, short } })
+    }
+
+    /// Starts at the first batch, with the noise of this seed from `step` on.
+    pub fn write_clock(&self, backend: &mut Backend, seed: u64, step: u32, kl_weight: f32) {
+        let row = Row { lr: 0.0, kl_weight, bias_correction1: 1.0, bias_correction2_sqrt: 1.0 };
+        // The upper bit gives the test set noise of its own, apart from the training noise of the same seed.
+        let seed = seed ^ (1 << 63);
+        let clock = Clock { seed, step, batch: 0, epoch: 0, rows: vec![row; self.data.batches()] };
+        backend.write_words(self.data.clock, &clock.words());
+    }
+
+    /// Replays for the whole split.
+    pub fn plan(&self) -> Vec<(Loaded, usize)> {
+        let mut plan = vec![(self.order, 1)];
+        plan.extend(self.walk.plan(0));
+        plan
+    }
+}
+
 /// The device side of a run.
 pub struct Programs {
     pub arena: Arena,
     pub model: MlpVae,
     pub optimizer: OptimizerState,
     pub train: Resident,
-    pub test: Resident,
+    pub test: Evaluation,
     /// (S,Z) latent points and (S,D) their pictures, the same points at each epoch.
     pub samples: Tensor,
     pub sample_pictures: Tensor,
@@ -91,9 +149,7 @@ pub struct Programs {
     pub step: Program,
     pub short_step: Option<Program>,
     shuffle: Loaded,
-    test_order: Loaded,
     training: Walk,
-    testing: Walk,
     pictures: Loaded,
 }
 
@@ -107,31 +163,23 @@ impl Programs {
         let model = MlpVae::new(arena, config);
         let optimizer = OptimizerState::new(arena, settings.optimizer);
         let train = Resident::new(arena, "train", &data.train, settings.batch_size);
-        let test = Resident::new(arena, "test", &data.test, settings.batch_size.min(data.test.count));
+        let test = Evaluation::new(arena, backend, &model, &data.test, settings.batch_size, Latent::Sampled)?;
 
         let record = |arena: &mut Arena, rows| record_step(arena, &model, &optimizer, settings, &train, rows);
         let (full_batches, rest) = train.shape();
         let step = record(arena, if full_batches > 0 { settings.batch_size } else { rest });
         let short_step = (full_batches > 0 && rest > 0).then(|| record(arena, rest));
 
-        let evaluate = |arena: &mut Arena, rows| record_evaluation(arena, &model, &test, rows);
-        let (test_batches, test_rest) = test.shape();
-        let full_test = (test_batches > 0).then(|| evaluate(arena, test.batch_size));
-        let short_test = (test_rest > 0).then(|| evaluate(arena, test_rest));
-
         let mut r = Recorder::new(arena);
         shuffle::forward(&mut r, train.clock, train.order, true);
         let shuffled = r.finish("shuffle");
-        let mut r = Recorder::new(arena);
-        shuffle::forward(&mut r, test.clock, test.order, false);
-        let in_order = r.finish("test order");
 
         let samples = arena.tensor("samples", &[settings.samples.max(1), config.latent]);
         let mut r = Recorder::new(arena);
         r.scope("samples");
         let sample_pictures = model.generate(&mut r, samples);
         r.scope("reconstructions");
-        let originals = r.tensor("x", &[RECONSTRUCTIONS.min(test.count), train.dims]);
+        let originals = r.tensor("x", &[RECONSTRUCTIONS.min(data.test.count), train.dims]);
         let q = model.encode(&mut r, originals);
         let reconstructions = model.generate(&mut r, q.mean);
         let pictures = r.finish("pictures");
@@ -143,19 +191,11 @@ impl Programs {
         } else {
             Walk { full: None, full_batches, short: Some(load(&step)?) }
         };
-        let testing = Walk {
-            full: full_test.as_ref().map(&mut load).transpose()?,
-            full_batches: test_batches,
-            short: short_test.as_ref().map(&mut load).transpose()?,
-        };
         let shuffle = load(&shuffled)?;
-        let test_order = load(&in_order)?;
         let pictures = load(&pictures)?;
 
         backend.write_words(train.data, &gather::pack(&data.train.pixels));
-        backend.write_words(test.data, &gather::pack(&data.test.pixels));
-        let shown: Vec<f32> = data.test.pixels[..originals.len()].iter().map(|&p| p as f32 / 255.0).collect();
-        backend.write(originals, &shown);
+        backend.write(originals, &data.test.values(0..originals.matrix()[0]));
         Ok(Programs {
             arena: arena.clone(),
             model,
@@ -169,9 +209,7 @@ impl Programs {
             step,
             short_step,
             shuffle,
-            test_order,
             training,
-            testing,
             pictures,
         })
     }
@@ -185,8 +223,7 @@ impl Programs {
 
     /// Evaluation of the whole test set, and the epoch's pictures.
     pub fn evaluation(&self) -> Vec<(Loaded, usize)> {
-        let mut plan = vec![(self.test_order, 1)];
-        plan.extend(self.testing.plan(0));
+        let mut plan = self.test.plan();
         plan.push((self.pictures, 1));
         plan
     }
@@ -227,12 +264,17 @@ fn record_step(
     r.finish(&format!("train step of {rows}"))
 }
 
-/// An evaluation step: batch, model forward with a sampled z, losses, clock.
-fn record_evaluation(arena: &mut Arena, model: &MlpVae, data: &Resident, rows: usize) -> Program {
+/// An evaluation step: batch, model forward, losses, clock.
+fn record_evaluation(arena: &mut Arena, model: &MlpVae, data: &Resident, rows: usize, latent: Latent) -> Program {
     let mut r = Recorder::new(arena);
     let x = data.gather(&mut r, rows);
     r.scope("latent");
-    let noise = random::normal(&mut r, data.clock, &[rows, model.config.latent]);
+    let shape = [rows, model.config.latent];
+    let noise = match latent {
+        Latent::Sampled => random::normal(&mut r, data.clock, &shape),
+        // z = mean + 0: nothing writes this tensor, and it starts as zeros.
+        Latent::Mean => r.tensor("noise", &shape),
+    };
     let terms = model.evaluate(&mut r, x, noise);
     r.scope("clock");
     clock::tally(&mut r, terms.recon, terms.kl, data.clock, data.losses);

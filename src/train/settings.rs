@@ -96,7 +96,7 @@ pub enum Monitor {
 }
 
 /// Largest layer, batch or grid that is taken for meant: beyond it lies a typing error, not a model.
-const LARGEST_SIZE: usize = 1 << 20;
+pub(super) const LARGEST_SIZE: usize = 1 << 20;
 const MOST_EPOCHS: usize = 1 << 20;
 
 /// The keys that `--resume` may change. None changes what the epochs already trained would have been, but `epochs` under a

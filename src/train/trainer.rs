@@ -188,21 +188,15 @@ impl Trainer {
             rows: rows.into_iter().map(row).collect(),
         };
         backend.write_words(train.clock, &clock.words());
-        // The test set is judged with the full KL weight and noise of its own.
-        let clock = Clock {
-            seed: settings.seed ^ (1 << 63),
-            step: (progress.epoch * test.batches()) as u32,
-            batch: 0,
-            epoch: 0,
-            rows: vec![row([0.0, settings.kl_weight as f32, 1.0, 1.0]); test.batches()],
-        };
-        backend.write_words(test.clock, &clock.words());
+        // The test set is judged with the full KL weight.
+        let step = (progress.epoch * test.data.batches()) as u32;
+        test.write_clock(backend, settings.seed, step, settings.kl_weight as f32);
     }
 
     /// The epoch's one synchronisation: losses, state and pictures come back, are judged and saved.
     fn finish_epoch(&mut self, started: Instant) -> Result<(EpochMetrics, bool, bool)> {
         let p = &self.programs;
-        let pictures = [p.test.losses, p.sample_pictures, p.originals, p.reconstructions];
+        let pictures = [p.test.data.losses, p.sample_pictures, p.originals, p.reconstructions];
         let (snapshot, rest) = self.read_state(&pictures)?;
         let [test_losses, samples, originals, reconstructions] =
             rest.try_into().unwrap_or_else(|_| unreachable!("four tensors were read"));

@@ -283,6 +283,45 @@ def activations():
     return tensors
 
 
+class ExamplesVAE(nn.Module):
+    """The VAE of pytorch/examples, basic MNIST example, with smaller layers: 784-16-4."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(784, 16)
+        self.fc21 = nn.Linear(16, 4)
+        self.fc22 = nn.Linear(16, 4)
+        self.fc3 = nn.Linear(4, 16)
+        self.fc4 = nn.Linear(16, 784)
+
+    def encode(self, x):
+        h1 = F.relu(self.fc1(x))
+        return self.fc21(h1), self.fc22(h1)
+
+    def decode(self, z):
+        h3 = F.relu(self.fc3(z))
+        return torch.sigmoid(self.fc4(h3))
+
+
+@torch.no_grad()
+def pytorch_vae():
+    """A state_dict as a user of pytorch/examples saves it, and what that model computes in float64."""
+    torch.manual_seed(8)
+    model = ExamplesVAE()
+    # Four times nn.Linear's initial weights, so that pictures, means and outputs differ clearly.
+    for parameter in model.parameters():
+        parameter *= 4
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    x = torch.randint(0, 256, (3, 784)).float() / 255
+    model = model.double()
+    mean, logvar = model.encode(x.double())
+    decoded = model.decode(mean)
+    recon = F.binary_cross_entropy(decoded, x.double(), reduction="none").sum(1)
+    kl = -0.5 * (1 + logvar - mean**2 - logvar.exp()).sum(1)
+    expected = {"mean": mean, "logvar": logvar, "decoded": decoded, "recon": recon, "kl": kl}
+    return state, {"x": x} | {name: value.float() for name, value in expected.items()}
+
+
 def save(name, tensors, metadata):
     path = FOLDER / f"{name}.safetensors"
     for key, tensor in tensors.items():
@@ -321,6 +360,11 @@ def main():
         print(f"{case.name}: {size} bytes; {rounding(tensors, run(case, torch.float64))}")
     size = save("activations", activations(), {"leaky_relu_slope": "0.01", "elu_alpha": "1.0"})
     print(f"activations: {size} bytes")
+    state, expected = pytorch_vae()
+    size = save("pytorch_vae", state, {"format": "pt"})
+    print(f"pytorch_vae: {size} bytes")
+    size = save("pytorch_vae_expected", expected, {"format": "pt"})
+    print(f"pytorch_vae_expected: {size} bytes")
 
 
 if __name__ == "__main__":

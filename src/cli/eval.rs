@@ -1,0 +1,81 @@
+//! `elbo eval`
+
+use elbo::error::Result;
+use elbo::inference::kl_by_dimension;
+use elbo::train::programs::Latent;
+
+use super::shared::{DataArgs, ModelArgs, require};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    data: DataArgs,
+    /// Take the first N test pictures only; 0 takes all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    test_limit: usize,
+    /// Pictures a step
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    batch_size: usize,
+    /// Seed of the noise that z is sampled with
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Decode the mean of q(z|x) instead of a sample; the lower loss this gives bounds nothing
+    #[arg(long)]
+    mean: bool,
+    /// Print the KL of each latent dimension too, the largest first
+    #[arg(long)]
+    dimensions: bool,
+    /// Print JSON for a program to read
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub fn run(self) -> Result<()> {
+        require(self.batch_size > 0, "--batch-size is 0, but must be at least 1")?;
+        let mut model = self.model.open()?;
+        let mut data = self.data.open(&self.model, &model.card)?;
+        if self.test_limit > 0 {
+            data.test = data.test.truncated(self.test_limit);
+        }
+        let latent = if self.mean { Latent::Mean } else { Latent::Sampled };
+        let means = model.evaluate(&data.test, latent, self.seed, self.batch_size)?;
+        let dimensions = if self.dimensions { sorted(&mut model, &data.test)? } else { Vec::new() };
+        let count = data.test.count;
+        if self.json {
+            let mut object = serde_json::json!({
+                "dataset": data.name, "pictures": count, "latent": if self.mean { "mean" } else { "sampled" },
+                "is_bound": !self.mean, "seed": self.seed, "batch_size": self.batch_size,
+                "test_loss": means.loss, "test_recon": means.recon, "test_kl": means.kl,
+            });
+            if self.dimensions {
+                let row = |(dimension, kl): &(usize, f64)| serde_json::json!({ "dimension": dimension, "kl": kl });
+                object["dimensions"] = dimensions.iter().map(row).collect();
+            }
+            super::print(&serde_json::to_string_pretty(&object).expect("plain data"));
+            return Ok(());
+        }
+        let how = if self.mean {
+            "z is the mean: not a bound on log p(x)".to_string()
+        } else {
+            format!("z sampled with seed {}: -ELBO", self.seed)
+        };
+        super::print(&format!("{count} test pictures of {}, nats a picture, {how}", data.name));
+        super::print(&format!("test_loss {:.4} recon {:.4} kl {:.4}", means.loss, means.recon, means.kl));
+        for (dimension, kl) in dimensions {
+            super::print(&format!("kl of dimension {dimension}: {kl:.4}"));
+        }
+        Ok(())
+    }
+}
+
+/// Each latent dimension with its KL, the largest first.
+fn sorted(model: &mut elbo::inference::Trained, split: &elbo::data::Split) -> Result<Vec<(usize, f64)>> {
+    let (mean, logvar) = model.encode_split(split)?;
+    let kl = kl_by_dimension(&mean, &logvar, model.card.config.latent);
+    let mut dimensions: Vec<(usize, f64)> = kl.into_iter().enumerate().collect();
+    dimensions.sort_by(|a, b| b.1.total_cmp(&a.1));
+    Ok(dimensions)
+}

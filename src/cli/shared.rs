@@ -1,0 +1,204 @@
+//! What the commands that use a trained model have in common: which model, which data, which file to write.
+
+use std::path::{Path, PathBuf};
+
+use elbo::backend::choose;
+use elbo::data::Dataset;
+use elbo::error::{Error, Result};
+use elbo::inference::{Trained, model_file};
+use elbo::picture::{self, Picture};
+use elbo::train::checkpoint::ModelCard;
+use elbo::train::run_folder::{RunFolder, RunRecord};
+
+// ---- The model
+
+#[derive(clap::Args)]
+pub struct ModelArgs {
+    /// A run folder, or a model file: one of this program's, or a PyTorch state_dict of the same VAE (.safetensors)
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Of a run folder, take the model of the best epoch instead of the last one's
+    #[arg(long)]
+    best: bool,
+    /// auto (a real GPU, else the CPU), cpu, gpu, or part of an adapter's name
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    device: String,
+}
+
+impl ModelArgs {
+    /// Opens the model, with a line about the device and one about the model on stderr.
+    pub fn open(&self) -> Result<Trained> {
+        let file = model_file(&self.model, self.best)?;
+        let device = choose::open(&self.device)?;
+        eprintln!("device: {}", device.description());
+        let model = Trained::open(&file, &device)?;
+        eprintln!("model: {}, {}", file.display(), describe(&model.card));
+        Ok(model)
+    }
+
+    /// Where `name` goes by default: into the run folder, `best_` before the best model's; beside a model file, after
+    /// that file's name.
+    fn default_output(&self, name: &str) -> PathBuf {
+        if self.model.is_dir() {
+            return self.model.join(if self.best { format!("best_{name}") } else { name.to_string() });
+        }
+        let stem = self.model.file_stem().unwrap_or_default().to_string_lossy();
+        self.model.with_file_name(format!("{stem}_{name}"))
+    }
+
+    pub fn output(&self, out: &Option<PathBuf>, name: &str) -> PathBuf {
+        out.clone().unwrap_or_else(|| self.default_output(name))
+    }
+
+    /// The record of the run, where the model is a run's.
+    fn record(&self) -> Result<Option<RunRecord>> {
+        RunFolder::open(&self.model).ok().map(|folder| RunRecord::read(&folder)).transpose()
+    }
+}
+
+/// As in `784-400-20, epoch 10 on mnist`.
+pub fn describe(card: &ModelCard) -> String {
+    let sizes = [&[card.config.input], &card.config.hidden[..], &[card.config.latent]].concat();
+    let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
+    let origin = match card.epoch {
+        0 => "of unknown training".to_string(),
+        epoch => format!("epoch {epoch} on {}", card.dataset),
+    };
+    format!("{}, {origin}", sizes.join("-"))
+}
+
+// ---- The data
+
+#[derive(clap::Args)]
+pub struct DataArgs {
+    /// The data set [default: the one the model was trained on, auto if that is not known]
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
+    /// The folder of the data set's files [default: that of the run, else $ELBO_DATA, else data/mnist]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl DataArgs {
+    /// Opens the data set, with a line about it on stderr. Its pictures have the model's shape.
+    pub fn open(&self, args: &ModelArgs, card: &ModelCard) -> Result<Dataset> {
+        let name = match &self.dataset {
+            Some(name) => name,
+            None if card.dataset == "unknown" => "auto",
+            None => &card.dataset,
+        };
+        let folder = match &self.data {
+            Some(folder) => Some(folder.clone()),
+            None => run_data(args, name)?,
+        };
+        let data = super::train::open_data(name, folder.as_deref(), None, None)?;
+        eprintln!("data: {}, {} training and {} test pictures", data.name, data.train.count, data.test.count);
+        if data.train.shape != card.shape {
+            let [c, h, w] = data.train.shape;
+            let [model_c, model_h, model_w] = card.shape;
+            return Err(Error::Usage(format!(
+                "the pictures of {} are {c}x{h}x{w} (channels, height, width), the model's {model_c}x{model_h}x{model_w}: \
+                 choose another --dataset",
+                data.name
+            )));
+        }
+        Ok(data)
+    }
+}
+
+/// The data folder of the run, if it was given one for this data set and it is still there.
+fn run_data(args: &ModelArgs, name: &str) -> Result<Option<PathBuf>> {
+    let record = args.record()?.filter(|record| record.dataset == name);
+    Ok(record.and_then(|record| record.settings.data).filter(|folder| folder.is_dir()))
+}
+
+// ---- Pictures out
+
+#[derive(clap::Args)]
+pub struct PictureArgs {
+    /// The PNG file to write [default: named after the command, in the run folder or beside the model file]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Draw each pixel as N x N
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    scale: usize,
+}
+
+impl PictureArgs {
+    /// Refuses a grid that is too large to draw or empty, before its pictures are made. `options` set its size.
+    pub fn check(&self, [rows, columns]: [usize; 2], options: &str, card: &ModelCard) -> Result<()> {
+        require(self.scale > 0, "--scale is 0, but must be at least 1")?;
+        require(rows > 0 && columns > 0, &format!("{options} must be at least 1"))?;
+        let [_, h, w] = card.shape;
+        picture::grid_size([rows, columns], [h, w], self.scale).map(|_| ())
+    }
+
+    /// Writes pictures (N,D) of the model's shape as a grid.
+    pub fn write(
+        &self,
+        args: &ModelArgs,
+        name: &str,
+        card: &ModelCard,
+        values: &[f32],
+        columns: usize,
+    ) -> Result<PathBuf> {
+        let grid = picture::grid(values, self.shape(card, values), columns, self.scale)?;
+        self.save(args, name, &grid)
+    }
+
+    /// Writes originals (N,D) over their reconstructions.
+    pub fn write_pairs(
+        &self,
+        args: &ModelArgs,
+        name: &str,
+        card: &ModelCard,
+        [originals, made]: [&[f32]; 2],
+        columns: usize,
+    ) -> Result<PathBuf> {
+        let shape = self.shape(card, originals);
+        let pairs = picture::reconstructions(originals, made, shape, columns, self.scale)?;
+        self.save(args, name, &pairs)
+    }
+
+    fn shape(&self, card: &ModelCard, values: &[f32]) -> [usize; 4] {
+        let [c, h, w] = card.shape;
+        [values.len() / card.config.input, c, h, w]
+    }
+
+    fn save(&self, args: &ModelArgs, name: &str, picture: &Picture) -> Result<PathBuf> {
+        let path = args.output(&self.out, name);
+        picture.save_png(&path)?;
+        Ok(path)
+    }
+}
+
+/// The line each command ends with: what was written where.
+pub fn wrote(path: &Path, what: &str) {
+    super::print(&format!("wrote {}: {what}", path.display()));
+}
+
+// ---- Arguments
+
+pub fn require(holds: bool, problem: &str) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::Usage(problem.into())) }
+}
+
+/// Refuses the index of a test picture that is not there.
+pub fn require_picture(option: &str, index: usize, data: &Dataset) -> Result<()> {
+    let count = data.test.count;
+    let problem = || format!("{option} is {index}, but the test pictures of {} are 0 to {}", data.name, count - 1);
+    if index < count { Ok(()) } else { Err(Error::Usage(problem())) }
+}
+
+/// A test picture in words, as in `7 (label 9)`.
+pub fn picture_name(index: usize, data: &Dataset) -> String {
+    match &data.test.labels {
+        Some(labels) => format!("{index} (label {})", labels[index]),
+        None => index.to_string(),
+    }
+}
+
+/// `count` values from `low` to `high`, both included.
+pub fn evenly(low: f32, high: f32, count: usize) -> Vec<f32> {
+    (0..count).map(|i| low + (high - low) * i as f32 / (count - 1).max(1) as f32).collect()
+}

@@ -1,0 +1,370 @@
+//! The commands that use a trained model, run as a user runs them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use elbo::data::npy;
+use elbo::train::checkpoint::Checkpoint;
+use elbo::train::metrics::read_metrics;
+
+// ---- Running
+
+fn elbo(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_elbo")).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// Runs on the CPU device, which must go well, and returns what was printed.
+#[track_caller]
+fn succeeds(args: &[&str]) -> String {
+    let output = elbo(&[args, &["--device", "cpu"]].concat());
+    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    text(&output.stdout).into()
+}
+
+/// A tiny run on the digits, trained once: a 784-16-2 model, epoch 1, batches of 32, 64 test pictures, seed 1.
+fn trained() -> &'static Path {
+    static RUN: OnceLock<PathBuf> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("model_commands");
+        let _ = fs::remove_dir_all(&folder);
+        let sizes = ["--train-limit", "256", "--test-limit", "64", "--hidden", "16", "--latent", "2"];
+        let run = ["train", "--dataset", "digits", "--epochs", "1", "--batch-size", "32", "--seed", "1"];
+        succeeds(&[&run[..], &sizes, &["--out", folder.to_str().unwrap()]].concat());
+        folder
+    })
+}
+
+/// A copy of the run folder, for one test to write into.
+struct Run(tempfile::TempDir);
+
+impl Run {
+    fn copy() -> Run {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["run.toml", "metrics.csv", "model.safetensors", "best.safetensors"] {
+            fs::copy(trained().join(name), folder.path().join(name)).unwrap();
+        }
+        Run(folder)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.file(name).to_str().unwrap().into()
+    }
+
+    fn root(&self) -> String {
+        self.path("")
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(self.0.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// Runs a command that must be refused: exit code 2, one line of error with `word` in it, nothing written.
+    #[track_caller]
+    fn refused(&self, args: &[&str], word: &str) {
+        let before = self.names();
+        let output = elbo(&[args, &["--device", "cpu"]].concat());
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        let lines: Vec<&str> = stderr.lines().skip_while(|line| !line.starts_with("error: ")).collect();
+        assert!(lines.len() == 1 && lines[0].contains(word), "{args:?}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        assert_eq!(text(&output.stdout), "", "{args:?}");
+        assert_eq!(self.names(), before, "{args:?}");
+    }
+
+    /// Writes the model changed, as `name`.
+    fn changed(&self, name: &str, change: impl FnOnce(&mut Checkpoint)) -> String {
+        let mut model = Checkpoint::read(&self.file("model.safetensors")).unwrap();
+        change(&mut model);
+        model.write(&self.file(name)).unwrap();
+        self.path(name)
+    }
+}
+
+/// A PyTorch state_dict with 4 latent dimensions.
+fn four_dimensions(run: &Run) -> String {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pytorch_vae.safetensors");
+    fs::copy(golden, run.file("pytorch.safetensors")).unwrap();
+    run.path("pytorch.safetensors")
+}
+
+/// Width and height of a grid of 28 x 28 pictures.
+fn grid(columns: u32, rows: u32, scale: u32) -> (u32, u32) {
+    (scale * (2 + 30 * columns), scale * (2 + 30 * rows))
+}
+
+#[track_caller]
+fn assert_picture(path: &Path, size: (u32, u32)) {
+    assert_eq!(image::image_dimensions(path).unwrap(), size, "{}", path.display());
+}
+
+// ---- eval
+
+fn losses(args: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&succeeds(&[args, &["--json"]].concat())).unwrap()
+}
+
+#[test]
+fn eval_gives_the_loss_of_the_run() {
+    let run = Run::copy();
+    let root = run.root();
+    let metrics = read_metrics(&run.file("metrics.csv")).unwrap();
+    let want = metrics.last().unwrap();
+    let number = |object: &serde_json::Value, key: &str| object[key].as_f64().unwrap();
+
+    // The same pictures, batches and noise as the run's first epoch: the same number.
+    let same = ["eval", &root, "--test-limit", "64", "--batch-size", "32", "--seed", "1"];
+    let got = losses(&same);
+    assert_eq!(got, losses(&same), "it is deterministic");
+    assert!((number(&got, "test_loss") - want.test_loss).abs() < 1e-6 * want.test_loss, "{got} {want:?}");
+    assert!((number(&got, "test_kl") - want.test_kl).abs() < 1e-6, "{got} {want:?}");
+    assert_eq!((got["dataset"].as_str(), got["pictures"].as_u64()), (Some("digits"), Some(64)));
+
+    // Other noise moves the loss, but little; the KL does not depend on it.
+    let other = losses(&["eval", &root, "--test-limit", "64", "--seed", "2"]);
+    let difference = (number(&other, "test_loss") - want.test_loss).abs();
+    assert!(difference > 1e-4 && difference < 1.0, "{other} {want:?}");
+    assert!((number(&other, "test_kl") - want.test_kl).abs() < 1e-5, "{other} {want:?}");
+
+    let mean = losses(&["eval", &root, "--test-limit", "64", "--mean", "--dimensions"]);
+    assert_eq!((mean["is_bound"].as_bool(), got["is_bound"].as_bool()), (Some(false), Some(true)));
+    let dimensions: Vec<f64> = mean["dimensions"].as_array().unwrap().iter().map(|d| number(d, "kl")).collect();
+    assert!(dimensions.len() == 2 && dimensions[0] >= dimensions[1], "{mean}");
+    assert!((dimensions.iter().sum::<f64>() - number(&mean, "test_kl")).abs() < 1e-5, "{mean}");
+}
+
+#[test]
+fn eval_prints_lines_and_takes_the_best_model_too() {
+    let run = Run::copy();
+    let printed = succeeds(&["eval", &run.root(), "--best", "--test-limit", "64", "--dimensions"]);
+    assert!(printed.starts_with("64 test pictures of digits, nats a picture, z sampled with seed 1: -ELBO\n"));
+    assert!(printed.contains("\ntest_loss ") && printed.contains("kl of dimension 1: "), "{printed}");
+    let printed = succeeds(&["eval", &run.path("best.safetensors"), "--test-limit", "64", "--mean"]);
+    assert!(printed.contains("not a bound"), "{printed}");
+}
+
+#[test]
+fn eval_takes_a_pytorch_state_dict() {
+    let run = Run::copy();
+    let pytorch = four_dimensions(&run);
+    let printed = succeeds(&["eval", &pytorch, "--dataset", "digits", "--test-limit", "50", "--dimensions"]);
+    assert!(printed.contains("50 test pictures of digits") && printed.contains("kl of dimension 3: "), "{printed}");
+}
+
+// ---- Pictures
+
+#[test]
+fn every_picture_has_its_size_and_its_place_in_the_run_folder() {
+    let run = Run::copy();
+    let root = run.root();
+    for (command, name, size) in [
+        ("sample", "samples.png", grid(8, 8, 2)),
+        ("reconstruct", "reconstructions.png", grid(16, 2, 2)),
+        ("interpolate", "interpolation.png", grid(10, 2, 2)),
+        ("traverse", "traversal.png", grid(9, 2, 2)),
+        ("manifold", "manifold.png", grid(15, 15, 2)),
+    ] {
+        let printed = succeeds(&[command, &root]);
+        let line = format!("wrote {}: ", run.file(name).display());
+        assert!(printed.starts_with(&line) && printed.contains("digits"), "{printed}");
+        assert_picture(&run.file(name), size);
+    }
+    succeeds(&["sample", &root, "--best"]);
+    assert_eq!(fs::read(run.file("samples.png")).unwrap(), fs::read(run.file("best_samples.png")).unwrap());
+}
+
+#[test]
+fn a_model_file_gets_its_pictures_beside_it() {
+    let run = Run::copy();
+    succeeds(&["sample", &run.path("model.safetensors"), "--rows", "2", "--columns", "3", "--scale", "1"]);
+    assert_picture(&run.file("model_samples.png"), grid(3, 2, 1));
+}
+
+#[test]
+fn options_shape_the_pictures() {
+    let run = Run::copy();
+    let root = run.root();
+    let out = run.path("out.png");
+    let drawn = |args: &[&str], size| {
+        let printed = succeeds(&[&[args[0], &root], &args[1..], &["--out", &out]].concat());
+        assert_picture(Path::new(&out), size);
+        (printed, fs::read(&out).unwrap())
+    };
+    let plain = drawn(&["sample"], grid(8, 8, 2)).1;
+    assert_eq!(drawn(&["sample", "--seed", "1", "--temperature", "1"], grid(8, 8, 2)).1, plain);
+    assert_ne!(drawn(&["sample", "--seed", "2"], grid(8, 8, 2)).1, plain);
+    // At temperature 0 every sample is the picture of z = 0.
+    let frozen = drawn(&["sample", "--temperature", "0"], grid(8, 8, 2)).1;
+    assert_eq!(drawn(&["sample", "--temperature", "0", "--seed", "2"], grid(8, 8, 2)).1, frozen);
+
+    drawn(&["reconstruct", "--count", "20", "--scale", "1"], grid(16, 4, 1));
+    let (printed, _) = drawn(&["interpolate", "--from", "3", "--to", "9", "--method", "linear"], grid(10, 1, 2));
+    assert!(printed.contains("test picture 3 (label") && printed.contains("to 9 (label"), "{printed}");
+    drawn(&["interpolate", "--steps", "2", "--method", "spherical"], grid(2, 1, 2));
+    let around = drawn(&["traverse", "--index", "5", "--low", "-1", "--steps", "4"], grid(4, 2, 2)).1;
+    assert_ne!(drawn(&["traverse", "--prior", "--low", "-1", "--steps", "4"], grid(4, 2, 2)).1, around);
+    drawn(&["manifold", "--size", "3", "--low", "0.2", "--high", "0.8"], grid(3, 3, 2));
+}
+
+// ---- Latents
+
+#[test]
+fn latents_go_out_and_come_back() {
+    let run = Run::copy();
+    let root = run.root();
+    let printed = succeeds(&["encode", &root, "--limit", "40"]);
+    assert_eq!(printed.lines().count(), 3, "{printed}");
+    let latents = npy::read(&run.file("latents.npy")).unwrap();
+    assert_eq!((latents.rows, latents.columns), (40, 2));
+
+    let mut table = csv::Reader::from_path(run.file("latents.csv")).unwrap();
+    let header = table.headers().unwrap().iter().collect::<Vec<_>>().join(",");
+    assert_eq!(header, "label,mean_0,mean_1,logvar_0,logvar_1");
+    let rows: Vec<Vec<f32>> =
+        table.records().map(|row| row.unwrap().iter().map(|cell| cell.parse().unwrap()).collect()).collect();
+    let means: Vec<f32> = rows.iter().flat_map(|row| row[1..3].to_vec()).collect();
+    assert_eq!(means, latents.values, "the same bits in both");
+    assert!(rows.iter().all(|row| (0.0..10.0).contains(&row[0])) && rows.iter().any(|row| row[0] != rows[0][0]));
+    assert_eq!(image::image_dimensions(run.file("latents.png")).unwrap().1, 740);
+
+    succeeds(&["decode", &root, &run.path("latents.npy")]);
+    assert_picture(&run.file("decoded.png"), grid(16, 3, 2));
+
+    succeeds(&["encode", &root, "--split", "train", "--limit", "3", "--out", &run.path("train.npy")]);
+    let train = npy::read(&run.file("train.npy")).unwrap();
+    assert!(train.rows == 3 && train.values[..2] != latents.values[..2], "the training pictures are others");
+    succeeds(&["decode", &root, &run.path("train.npy"), "--columns", "1", "--scale", "1"]);
+    assert_picture(&run.file("decoded.png"), grid(1, 3, 1));
+}
+
+#[test]
+fn a_model_of_more_dimensions_has_no_scatter() {
+    let run = Run::copy();
+    let pytorch = four_dimensions(&run);
+    succeeds(&["encode", &pytorch, "--dataset", "digits", "--limit", "5"]);
+    assert_eq!(npy::read(&run.file("pytorch_latents.npy")).unwrap().columns, 4);
+    assert!(run.file("pytorch_latents.csv").exists() && !run.file("pytorch_latents.png").exists());
+    run.refused(&["manifold", &pytorch], "4 latent dimensions, a manifold needs 2: take `elbo traverse`");
+    run.refused(&["decode", &run.root(), &run.path("pytorch_latents.npy")], "rows have 4 numbers, the model has 2");
+}
+
+// ---- What cannot be done
+
+#[test]
+fn unusable_models_are_refused() {
+    let run = Run::copy();
+    let truncated = run.path("truncated.safetensors");
+    let bytes = fs::read(run.file("model.safetensors")).unwrap();
+    fs::write(&truncated, &bytes[..bytes.len() / 2]).unwrap();
+    let nan = run.changed("nan.safetensors", |model| model.tensors.get_mut("fc3.bias").unwrap().1[2] = f32::NAN);
+    let cut = run.changed("cut.safetensors", |model| drop(model.tensors.remove("fc4.bias")));
+    let text = run.path("notes.txt");
+    fs::write(&text, "not a model").unwrap();
+    let nothing = run.path("nothing");
+    let empty = tempfile::tempdir().unwrap();
+    let empty = empty.path().to_str().unwrap();
+    let latents = run.path("latents.npy");
+    npy::write(&run.file("latents.npy"), &npy::Matrix { rows: 1, columns: 2, values: vec![0.0; 2] }).unwrap();
+
+    for command in ["eval", "sample", "reconstruct", "interpolate", "traverse", "manifold", "encode", "decode"] {
+        let refused = |model: &str, word: &str| {
+            let mut args = vec![command, model];
+            args.extend((command == "decode").then_some(latents.as_str()));
+            run.refused(&args, word);
+        };
+        refused(&nothing, "there is no ");
+        refused(empty, "holds no model.safetensors");
+        refused(&truncated, "truncated.safetensors: not a whole safetensors file");
+        refused(&nan, "nan.safetensors: fc3.bias[2] is NaN");
+        refused(&cut, "has no tensor fc4.bias [784]");
+        refused(&text, "not a whole safetensors file");
+    }
+}
+
+#[test]
+fn data_of_another_picture_size_is_refused_with_both_sizes() {
+    let run = Run::copy();
+    let small = run.changed("small.safetensors", |model| {
+        model.metadata.clear();
+        for (name, shape) in [("fc1.weight", vec![16, 16]), ("fc4.weight", vec![16, 16]), ("fc4.bias", vec![16])] {
+            let count = shape.iter().product();
+            model.tensors.insert(name.into(), (shape, vec![0.0; count]));
+        }
+    });
+    for command in ["eval", "reconstruct", "interpolate", "traverse", "encode"] {
+        run.refused(
+            &[command, &small, "--dataset", "digits"],
+            "digits are 1x28x28 (channels, height, width), the model's 1x4x4",
+        );
+    }
+    run.refused(&["eval", &small, "--dataset", "cifar"], "no data set");
+}
+
+#[test]
+fn arguments_out_of_range_are_refused() {
+    let run = Run::copy();
+    let root = run.root();
+    let refused = |args: &[&str], word: &str| run.refused(&[&[args[0], root.as_str()], &args[1..]].concat(), word);
+    refused(&["eval", "--batch-size", "0"], "--batch-size is 0");
+    refused(&["sample", "--rows", "0"], "--rows and --columns must be at least 1");
+    refused(&["sample", "--columns", "0"], "--rows and --columns must be at least 1");
+    refused(&["sample", "--scale", "0"], "--scale is 0");
+    refused(&["sample", "--rows", "10000", "--columns", "10000"], "ask for fewer images");
+    refused(&["sample", "--rows", "18446744073709551615", "--columns", "2"], "ask for fewer images");
+    refused(&["sample", "--temperature", "NaN"], "--temperature is NaN");
+    refused(&["sample", "--temperature", "-1"], "--temperature is -1");
+    refused(&["reconstruct", "--count", "0"], "--count must be at least 1");
+    refused(
+        &["reconstruct", "--count", "10001", "--scale", "1"],
+        "--count is 10001, but digits has 10000 test pictures",
+    );
+    refused(&["reconstruct", "--count", "18446744073709551615"], "ask for fewer images");
+    refused(&["interpolate", "--from", "10000"], "--from is 10000, but the test pictures of digits are 0 to 9999");
+    refused(&["interpolate", "--to", "10000"], "--to is 10000");
+    refused(&["interpolate", "--steps", "1"], "--steps is 1");
+    refused(&["traverse", "--index", "10000"], "--index is 10000");
+    refused(&["traverse", "--low", "3", "--high", "3"], "the lower first");
+    refused(&["traverse", "--high", "inf"], "the lower first");
+    refused(&["traverse", "--steps", "1"], "--steps is 1");
+    refused(&["manifold", "--size", "0"], "--size must be at least 1");
+    refused(&["manifold", "--low", "0"], "inside (0,1)");
+    refused(&["manifold", "--high", "1"], "inside (0,1)");
+    refused(&["manifold", "--low", "0.9", "--high", "0.1"], "the lower first");
+    refused(&["manifold", "--low", "NaN"], "inside (0,1)");
+    refused(&["encode", "--out", &run.path("z.csv")], "must end in .npy");
+
+    let latents = run.path("bad.npy");
+    refused(&["decode", &latents], "cannot open");
+    fs::write(&latents, "PK").unwrap();
+    refused(&["decode", &latents], "bad.npy: expected a NumPy .npy file");
+    let write = |rows, values| npy::write(Path::new(&latents), &npy::Matrix { rows, columns: 2, values }).unwrap();
+    write(0, vec![]);
+    refused(&["decode", &latents], "holds no rows");
+    write(2, vec![0.0, 0.0, 1.0, f32::NAN]);
+    refused(&["decode", &latents], "row 1, column 1 is NaN");
+    write(1, vec![0.0, 0.0]);
+    refused(&["decode", &latents, "--columns", "0"], "--columns is 0");
+}
+
+#[test]
+fn a_device_that_is_not_there_is_an_error_with_the_list() {
+    let run = Run::copy();
+    let output = elbo(&["sample", &run.root(), "--device", "nosuch"]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("no device matches 'nosuch'") && stderr.contains("cpu (always there)"), "{stderr}");
+    assert!(!stderr.contains("panicked") && !run.file("samples.png").exists(), "{stderr}");
+}

@@ -1,0 +1,441 @@
+//! The VAE as a whole: against trajectories that PyTorch recorded, and against formulas that need no training.
+//! What the golden files hold and how they were made: golden/README.md.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use elbo::arena::Arena;
+use elbo::backend::cpu::Cpu;
+use elbo::backend::{Backend, Device};
+use elbo::check::case::{self, Case, uniform};
+use elbo::check::close::{Tolerance, compare};
+use elbo::kernels::activation::{self, Activation};
+use elbo::kernels::clock::{self, Clock, Row};
+use elbo::kernels::random::host_normal;
+use elbo::kernels::{fill, gaussian_kl};
+use elbo::models::mlp_vae::{Config, Head, MlpVae, Objective, Output};
+use elbo::program::Recorder;
+use elbo::tensor::Tensor;
+use elbo::train::checkpoint::Checkpoint;
+use elbo::train::optimizer::OptimizerState;
+use elbo::train::settings::{Optimizer, Reduction, Settings};
+use elbo::train::{presets, schedule};
+
+// ---- Golden trajectories
+
+const TRAJECTORIES: [&str; 6] = [
+    "mlp_split_bce_adam",
+    "mlp_fused_bce_adam",
+    "mlp_split_adam_l2",
+    "mlp_split_adam_l2_strong",
+    "mlp_deep_gaussian_adamw",
+    "mlp_sgd_clip",
+];
+
+/// How far PyTorch's float32 is from float64: 1e-7 in the loss, 1.2e-6 in a gradient (relative to the largest of its
+/// tensor), 1.2e-7 in a parameter. The CPU device comes as near; the rest is room for WGSL's exp and division.
+const LOSS: Tolerance = Tolerance::Because(1e-6, "sums of 333 terms, each in its own order");
+const KL: Tolerance = Tolerance::Because(1e-5, "45 terms whose parts of size 1 cancel, e^logvar to 3 ulp among them");
+const GRADIENT: Tolerance = Tolerance::Because(1e-5, "eight times PyTorch's distance from float64");
+/// Adam's step is lr * g / |g| in size: ten steps of lr 1e-2 turn a gradient's 1e-5 into 1e-6 at the most.
+const PARAMETER: Tolerance = Tolerance::Because(1e-6, "ten steps of lr times the gradient's relative error");
+
+fn golden(name: &str) -> (Checkpoint, PathBuf) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.safetensors"));
+    (Checkpoint::read(&path).unwrap(), path)
+}
+
+/// The settings that a golden file's metadata names; a key that does not apply there keeps the preset's value.
+fn settings(golden: &Checkpoint) -> Settings {
+    fn choice<T: ValueEnum>(text: &str) -> T {
+        T::from_str(text, false).unwrap()
+    }
+    let text = |key: &str| golden.metadata[key].as_str();
+    let number = |key: &str, default: f64| golden.metadata.get(key).map_or(default, |t| t.parse().unwrap());
+    let numbers = |t: &str| -> Vec<f64> { t.split(',').map(|n| n.parse().unwrap()).collect() };
+    let preset = presets::find(presets::DEFAULT).unwrap().settings();
+    Settings {
+        hidden: numbers(text("hidden")).into_iter().map(|n| n as usize).collect(),
+        latent: text("latent").parse().unwrap(),
+        head: choice(text("head")),
+        activation: choice(text("activation")),
+        output: if text("output") == "bce" { Output::Bernoulli } else { choice(text("output")) },
+        sigma: number("sigma", preset.sigma),
+        reduction: choice(text("reduction")),
+        kl_weight: number("kl_weight", f64::NAN),
+        optimizer: choice(text("optimizer")),
+        lr: number("lr", f64::NAN),
+        betas: golden.metadata.get("betas").map_or(preset.betas, |t| numbers(t).try_into().unwrap()),
+        eps: number("eps", preset.eps),
+        momentum: number("momentum", preset.momentum),
+        weight_decay: number("weight_decay", f64::NAN),
+        clip_norm: golden.metadata.get("clip_norm").map(|t| t.parse().unwrap()),
+        batch_size: text("batch").parse().unwrap(),
+        ..preset
+    }
+}
+
+fn config(settings: &Settings, input: usize) -> Config {
+    Config {
+        input,
+        hidden: settings.hidden.clone(),
+        latent: settings.latent,
+        head: settings.head,
+        activation: settings.activation,
+        output: settings.output,
+        sigma: settings.sigma,
+    }
+}
+
+fn check(what: String, got: &[f32], want: &[f32], tolerance: Tolerance, failures: &mut Vec<String>) {
+    failures.extend(compare(got, want, tolerance).err().map(|m| format!("{what}: {m}")));
+}
+
+/// Compares after dividing both by the largest element of `want`; zeros must be zeros.
+fn check_relative(what: String, got: &[f32], want: &[f32], tolerance: Tolerance, failures: &mut Vec<String>) {
+    let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let tolerance = if largest == 0.0 { Tolerance::Exact } else { tolerance };
+    let scaled = |values: &[f32]| values.iter().map(|v| v / largest.max(f32::MIN_POSITIVE)).collect::<Vec<f32>>();
+    check(what, &scaled(got), &scaled(want), tolerance, failures);
+}
+
+/// The same weights, batches and noise: after each of the ten steps the losses, every gradient and every parameter.
+fn follow(name: &str, device: &Device) -> Vec<String> {
+    let (golden, path) = golden(name);
+    let tensor = |name: &str, shape: &[usize]| golden.tensor(name, shape, &path).unwrap();
+    let size = |key: &str| golden.metadata[key].parse::<usize>().unwrap();
+    let [batch, input, latent, steps] = ["batch", "input", "latent", "steps"].map(size);
+    let settings = settings(&golden);
+
+    let arena = &mut Arena::new();
+    let model = MlpVae::new(arena, &config(&settings, input));
+    let optimizer = OptimizerState::new(arena, settings.optimizer);
+    let (x, noise) = (arena.tensor("x", &[batch, input]), arena.tensor("noise", &[batch, latent]));
+    let (clock, losses) = (Clock::tensor(arena, "clock", steps), arena.tensor("losses", &[steps, 4]));
+    let (parameters, gradients) = (arena.flat_parameters(), arena.flat_gradients());
+    let scale = match settings.reduction {
+        Reduction::Sum => 1.0,
+        Reduction::Mean => 1.0 / batch as f32,
+    };
+    let mut r = Recorder::new(arena);
+    fill::forward(&mut r, gradients, 0.0);
+    let terms = model.step(&mut r, x, noise, clock, Objective { scale, free_bits: 0.0 });
+    optimizer.step(&mut r, &settings, clock);
+    clock::tally(&mut r, terms.recon, terms.kl, clock, losses);
+    clock::tick(&mut r, clock);
+    let program = r.finish(name);
+
+    let mut backend = device.backend();
+    let step = backend.load(arena, &program).unwrap();
+    for p in arena.parameters() {
+        backend.write(p.value, tensor(&format!("init.{}", p.name), p.value.shape()));
+    }
+    let rows = schedule::rows(&settings, 0, steps, steps as u64).into_iter();
+    let row = |[lr, kl_weight, bias_correction1, bias_correction2_sqrt]: [f32; 4]| Row {
+        lr,
+        kl_weight,
+        bias_correction1,
+        bias_correction2_sqrt,
+    };
+    backend.write_words(clock, &Clock { rows: rows.map(row).collect(), ..Clock::unit() }.words());
+
+    let mut failures = Vec::new();
+    for s in 0..steps {
+        let batch_of = |values: &[f32], length: usize| values[s * length..][..length].to_vec();
+        backend.write(x, &batch_of(tensor("x", &[steps, batch, input]), x.len()));
+        backend.write(noise, &batch_of(tensor("eps", &[steps, batch, latent]), noise.len()));
+        backend.run(&[(step, 1)]).unwrap();
+        let [losses, gradients, parameters] =
+            backend.read(&[losses, gradients, parameters]).unwrap().try_into().expect("three tensors were asked for");
+
+        let [recon, kl, kl_weight, rows] = *losses[4 * s..].first_chunk().unwrap();
+        let loss = scale * (recon + kl_weight * kl);
+        assert_eq!(rows, batch as f32);
+        for (what, got, tolerance) in [("recon", recon, LOSS), ("kl", kl, KL), ("loss", loss, LOSS)] {
+            check(format!("step {s} {what}"), &[got], &[tensor(what, &[steps])[s]], tolerance, &mut failures);
+        }
+        for p in arena.parameters() {
+            let got = |flat: &[f32]| flat[p.value.offset..][..p.value.len()].to_vec();
+            let want = |kind: &str| tensor(&format!("{kind}.{s}.{}", p.name), p.value.shape());
+            let what = |kind: &str| format!("step {s} {kind} {}", p.name);
+            check_relative(what("gradient"), &got(&gradients), want("grad"), GRADIENT, &mut failures);
+            check(what("parameter"), &got(&parameters), want("param"), PARAMETER, &mut failures);
+        }
+    }
+    // init, grad and param of each step, final, and what the steps are given and lose: nothing in the file is left out.
+    let recorded = arena.parameters().len() * (2 * steps + 2) + 5 + settings.clip_norm.is_some() as usize;
+    assert_eq!(golden.tensors.len(), recorded, "{name}");
+    failures
+}
+
+#[test]
+fn ten_steps_of_training_follow_pytorch() {
+    for (device_name, device) in common::devices() {
+        for name in TRAJECTORIES {
+            let failures = follow(name, &device);
+            let shown = failures.iter().take(10).cloned().collect::<Vec<_>>().join("\n");
+            assert!(failures.is_empty(), "{name} on {device_name}, {} differences:\n{shown}", failures.len());
+        }
+    }
+}
+
+/// The golden files between them use every choice the optimiser and the model have.
+#[test]
+fn the_trajectories_cover_the_settings() {
+    let all: Vec<Settings> = TRAJECTORIES.iter().map(|name| settings(&golden(name).0)).collect();
+    let any = |wanted: fn(&Settings) -> bool| all.iter().any(wanted);
+    for optimizer in [Optimizer::Adam, Optimizer::AdamW, Optimizer::Sgd] {
+        assert!(all.iter().any(|s| s.optimizer == optimizer), "{optimizer:?}");
+    }
+    assert!(any(|s| s.head == Head::Fused) && any(|s| s.head == Head::Split));
+    assert!(any(|s| s.output == Output::Gaussian) && any(|s| s.output == Output::Bernoulli));
+    assert!(any(|s| s.reduction == Reduction::Mean) && any(|s| s.reduction == Reduction::Sum));
+    assert!(any(|s| s.hidden.len() > 1) && any(|s| s.clip_norm.is_some()) && any(|s| s.kl_weight != 1.0));
+    assert!(any(|s| s.optimizer == Optimizer::Adam && s.weight_decay > 0.0));
+}
+
+#[test]
+fn activations_follow_pytorch() {
+    // exp by WGSL's table errs by 3 + 2|x| ulp, which counts where it is not small, |x| < 20: 5e-6; erf by polynomial.
+    let tolerance = Tolerance::Because(5e-6, "exp and erf as WGSL's precision allows");
+    let (golden, path) = golden("activations");
+    let tensor = |name: &str| golden.tensor(name, &[7, 13], &path).unwrap();
+    let mut failures = Vec::new();
+    for (device_name, device) in common::devices() {
+        for act in Activation::ALL.into_iter().filter(|&act| act != Activation::Identity) {
+            let name = act.to_possible_value().unwrap().get_name().to_string();
+            let what = |kind: &str| format!("{name}.{kind} on {device_name}");
+            let params = [91u32, act as u32];
+            let forward = Case::new("golden", params).read(tensor("x").to_vec()).assign(91, tolerance);
+            let y = case::run(&device, &activation::FORWARD, &forward).unwrap()[0][..91].to_vec();
+            check(what("y"), &y, tensor(&format!("{name}.y")), tolerance, &mut failures);
+            let saved = if act.saves_output() { y } else { tensor("x").to_vec() };
+            let backward = Case::new("golden", params).read(saved).read(tensor("dy").to_vec()).assign(91, tolerance);
+            let dx = &case::run(&device, &activation::BACKWARD, &backward).unwrap()[0][..91];
+            check(what("dx"), dx, tensor(&format!("{name}.dx")), tolerance, &mut failures);
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert_eq!(golden.tensors.len(), 2 + 2 * (Activation::ALL.len() - 1));
+}
+
+// ---- Closed forms
+
+/// Mean and its standard error.
+fn estimate(samples: &[f64]) -> [f64; 2] {
+    let n = samples.len() as f64;
+    let mean = samples.iter().sum::<f64>() / n;
+    let variance = samples.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    [mean, (variance / n).sqrt()]
+}
+
+/// KL(q || p) = E_q[log q(z) - log p(z)], estimated with 100 000 samples a dimension.
+#[test]
+fn gaussian_kl_is_what_sampling_estimates() {
+    const PAIRS: [[f32; 2]; 6] = [[0.0, 0.3], [0.5, 0.0], [-1.2, -0.7], [2.0, 1.0], [0.1, -3.0], [-3.0, 0.5]];
+    let arena = &mut Arena::new();
+    let (mean, logvar) = (arena.tensor("mean", &[1, PAIRS.len()]), arena.tensor("logvar", &[1, PAIRS.len()]));
+    let mut r = Recorder::new(arena);
+    let kl = gaussian_kl::loss(&mut r, mean, logvar, 0.0);
+    let program = r.finish("kl");
+    let mut backend = Device::Cpu(Cpu::Reference).backend();
+    let loaded = backend.load(arena, &program).unwrap();
+    backend.write(mean, &PAIRS.map(|[mean, _]| mean));
+    backend.write(logvar, &PAIRS.map(|[_, logvar]| logvar));
+    backend.run(&[(loaded, 1)]).unwrap();
+
+    for (site, ([mean, logvar], kl)) in PAIRS.into_iter().zip(backend.read_one(kl).unwrap()).enumerate() {
+        let [mean, logvar, kl] = [mean, logvar, kl].map(f64::from);
+        // log q - log p = (z^2 - noise^2 - logvar) / 2: the log(2 pi) / 2 of the two densities cancel.
+        let sample = |noise: f32| {
+            let z = mean + (0.5 * logvar).exp() * noise as f64;
+            0.5 * (z * z - (noise as f64).powi(2) - logvar)
+        };
+        let [sampled, error] =
+            estimate(&host_normal(7, site as u32, 100_000).into_iter().map(sample).collect::<Vec<_>>());
+        assert!((kl - sampled).abs() < 4.0 * error, "N({mean}, e^{logvar}): {kl}, sampled {sampled} +- {error}");
+    }
+}
+
+/// log N(x; mean, covariance) in nats, by Cholesky: covariance = L L^T, y = L^-1 (x - mean).
+fn log_density(x: &[f64], mean: &[f64], covariance: &[Vec<f64>]) -> f64 {
+    let d = x.len();
+    let mut l = vec![vec![0.0; d]; d];
+    let mut y = vec![0.0; d];
+    for i in 0..d {
+        for j in 0..=i {
+            let rest = covariance[i][j] - (0..j).map(|k| l[i][k] * l[j][k]).sum::<f64>();
+            l[i][j] = if i == j { rest.sqrt() } else { rest / l[j][j] };
+        }
+        y[i] = (x[i] - mean[i] - (0..i).map(|k| l[i][k] * y[k]).sum::<f64>()) / l[i][i];
+    }
+    let log_determinant: f64 = 2.0 * (0..d).map(|i| l[i][i].ln()).sum::<f64>();
+    -0.5 * (d as f64 * (2.0 * std::f64::consts::PI).ln() + log_determinant + y.iter().map(|v| v * v).sum::<f64>())
+}
+
+#[test]
+fn log_density_of_a_plane_normal() {
+    // Variances 4 and 9, correlation 0.5, at one standard deviation each:
+    // -log(2 pi 2 3 sqrt(3)/2) - (1 + 1 - 2 * 0.5) / (2 * 0.75).
+    let want = -(2.0 * std::f64::consts::PI * 6.0 * 0.75f64.sqrt()).ln() - 1.0 / 1.5;
+    let got = log_density(&[3.0, 2.0], &[1.0, -1.0], &[vec![4.0, 3.0], vec![3.0, 9.0]]);
+    assert!((got - want).abs() < 1e-12, "{got} {want}");
+}
+
+/// Probabilistic PCA (Tipping & Bishop 1999) as a VAE without nonlinearities: z ~ N(0, 1), x = W z + b + N(0, sigma^2).
+/// The evidence is log N(x; b, W W^T + sigma^2 1). With orthogonal columns of W the posterior is diagonal, so a VAE's q
+/// can be exactly it: N(V_j w_j^T (x - b) / sigma^2, V_j), V_j = sigma^2 / (sigma^2 + |w_j|^2).
+mod linear {
+    pub const D: usize = 6;
+    pub const Z: usize = 2;
+    pub const SIGMA: f64 = 0.6;
+    /// (D,Z), orthogonal columns of different length.
+    pub const W: [[f64; Z]; D] = [[0.9, 0.4], [0.9, -0.4], [0.9, 0.4], [0.9, -0.4], [0.9, 0.4], [0.9, -0.4]];
+    pub const B: [f64; D] = [0.3, -0.2, 0.5, 0.0, 1.1, -0.7];
+
+    pub fn posterior_variance(j: usize) -> f64 {
+        SIGMA * SIGMA / (SIGMA * SIGMA + W.iter().map(|w| w[j] * w[j]).sum::<f64>())
+    }
+}
+
+/// The pPCA model on a device, its encoder the exact posterior but for `shift` added to the mean and `widen` to the
+/// logvar.
+struct LinearVae {
+    backend: Backend,
+    program: elbo::backend::Loaded,
+    x: Tensor,
+    noise: Tensor,
+    recon: Tensor,
+    kl: Tensor,
+}
+
+impl LinearVae {
+    fn new(device: &Device, rows: usize, shift: f64, widen: f64) -> LinearVae {
+        use linear::{B, D, SIGMA, W, Z};
+        let config = Config {
+            input: D,
+            hidden: vec![Z],
+            latent: Z,
+            head: Head::Split,
+            activation: Activation::Identity,
+            output: Output::Gaussian,
+            sigma: SIGMA,
+        };
+        let arena = &mut Arena::new();
+        let model = MlpVae::new(arena, &config);
+        let (x, noise) = (arena.tensor("x", &[rows, D]), arena.tensor("noise", &[rows, Z]));
+        let mut r = Recorder::new(arena);
+        let terms = model.evaluate(&mut r, x, noise);
+        let program = r.finish("linear");
+        let mut backend = device.backend();
+        let program = backend.load(arena, &program).unwrap();
+
+        let diagonal = |value: &dyn Fn(usize) -> f64| {
+            (0..Z * Z).map(|i| if i / Z == i % Z { value(i / Z) } else { 0.0 }).collect::<Vec<f64>>()
+        };
+        let variance = linear::posterior_variance;
+        let column = |j: usize| W.map(|w| w[j]);
+        for (name, values) in [
+            // h = W^T (x - b)
+            ("fc1.weight", (0..Z).flat_map(column).collect::<Vec<f64>>()),
+            ("fc1.bias", (0..Z).map(|j| -column(j).iter().zip(B).map(|(w, b)| w * b).sum::<f64>()).collect()),
+            // mean = V h / sigma^2, logvar = log V
+            ("fc21.weight", diagonal(&|j| variance(j) / (SIGMA * SIGMA))),
+            ("fc21.bias", vec![shift; Z]),
+            ("fc22.weight", vec![0.0; Z * Z]),
+            ("fc22.bias", (0..Z).map(|j| variance(j).ln() + widen).collect()),
+            // y = W z + b
+            ("fc3.weight", diagonal(&|_| 1.0)),
+            ("fc3.bias", vec![0.0; Z]),
+            ("fc4.weight", W.concat()),
+            ("fc4.bias", B.to_vec()),
+        ] {
+            let parameter = arena.parameters().iter().find(|p| p.name == name).unwrap();
+            backend.write(parameter.value, &values.iter().map(|&v| v as f32).collect::<Vec<f32>>());
+        }
+        assert_eq!(arena.parameters().len(), 10);
+        LinearVae { backend, program, x, noise, recon: terms.recon, kl: terms.kl }
+    }
+
+    /// -log p(x|z) of each row's z, and the KL of one row, in nats.
+    fn evaluate(&mut self, x: &[f64], noise: &[f32]) -> (Vec<f64>, f64) {
+        let rows = self.recon.len();
+        let row: Vec<f32> = x.iter().map(|&v| v as f32).collect();
+        self.backend.write(self.x, &row.repeat(rows));
+        self.backend.write(self.noise, noise);
+        self.backend.run(&[(self.program, 1)]).unwrap();
+        let [recon, kl] = self.backend.read(&[self.recon, self.kl]).unwrap().try_into().expect("two were asked for");
+        let kl: f64 = kl.iter().map(|&v| v as f64).sum::<f64>() / rows as f64;
+        (recon.into_iter().map(f64::from).collect(), kl)
+    }
+}
+
+fn evidence(x: &[f64]) -> f64 {
+    use linear::{B, D, SIGMA, W, Z};
+    let element =
+        |i: usize, j: usize| (0..Z).map(|k| W[i][k] * W[j][k]).sum::<f64>() + if i == j { SIGMA * SIGMA } else { 0.0 };
+    let covariance: Vec<Vec<f64>> = (0..D).map(|i| (0..D).map(|j| element(i, j)).collect()).collect();
+    log_density(x, &B, &covariance)
+}
+
+/// A likely x, a less likely one and a far one.
+fn points() -> Vec<Vec<f64>> {
+    [0.5, 1.5, 4.0]
+        .iter()
+        .map(|&reach| uniform(9, linear::D, -1.0, 1.0).into_iter().map(|v| reach * v as f64).collect())
+        .collect()
+}
+
+const ROWS: usize = 4096;
+
+/// p(x) = p(x|z) p(z) / p(z|x) for any z: with the exact posterior each single sample gives the evidence.
+#[test]
+fn the_exact_posterior_gives_the_evidence_from_every_sample() {
+    for (name, device) in common::devices() {
+        let mut vae = LinearVae::new(&device, ROWS, 0.0, 0.0);
+        for x in points() {
+            let noise = host_normal(3, 1, ROWS * linear::Z);
+            let (recon, _) = vae.evaluate(&x, &noise);
+            let evidence = evidence(&x);
+            for (recon, noise) in recon.iter().zip(noise.chunks(linear::Z)) {
+                let mut log_weight = -recon;
+                for j in 0..linear::Z {
+                    let (variance, noise) = (linear::posterior_variance(j), noise[j] as f64);
+                    let centred = (0..linear::D).map(|i| linear::W[i][j] * (x[i] - linear::B[i]));
+                    let mean = variance / (linear::SIGMA * linear::SIGMA) * centred.sum::<f64>();
+                    let z = mean + variance.sqrt() * noise;
+                    // log p(z) - log q(z|x), without the log(2 pi) / 2 that cancels.
+                    log_weight += 0.5 * (noise * noise + variance.ln() - z * z);
+                }
+                // z carries an error of 1e-6 through errors y - x of up to 5 over sigma^2 = 0.36; recon, up to 100, rounds.
+                let bound = 1e-6 * (1.0 + recon.abs()) * 4.0 + 2e-5;
+                assert!((log_weight - evidence).abs() < bound, "{name}: {log_weight}, evidence {evidence}");
+            }
+        }
+    }
+}
+
+/// E_q[log p(x|z)] - KL(q || p(z)) = log p(x) - KL(q || p(z|x)): the evidence with the exact posterior, less with another.
+#[test]
+fn the_elbo_is_the_evidence_less_the_posteriors_divergence() {
+    for (name, device) in common::devices() {
+        for (shift, widen) in [(0.0, 0.0), (0.15, 0.0), (0.0, 0.8), (-0.1, -0.7)] {
+            let mut vae = LinearVae::new(&device, ROWS, shift, widen);
+            let divergence: f64 = (0..linear::Z)
+                .map(|j| 0.5 * (widen.exp() + shift * shift / linear::posterior_variance(j) - 1.0 - widen))
+                .sum();
+            for (site, x) in points().iter().enumerate() {
+                let (recon, kl) = vae.evaluate(x, &host_normal(4, site as u32, ROWS * linear::Z));
+                let [recon, error] = estimate(&recon);
+                let (elbo, evidence) = (-recon - kl, evidence(x));
+                let (low, high) = (elbo - 4.0 * error, elbo + 4.0 * error);
+                let label = format!("{name}, q off by {shift}, {widen}: ELBO {elbo} +- {error}, evidence {evidence}");
+                assert!(error < 0.05, "{label}");
+                assert!(low < evidence - divergence && evidence - divergence < high, "{label}, less {divergence}");
+                assert!(divergence == 0.0 || high < evidence, "{label}: not below the evidence");
+            }
+        }
+    }
+}

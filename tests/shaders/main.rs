@@ -1,0 +1,329 @@
+//! What can be known of the shaders without running them. No adapter is needed.
+//!
+//! Every kernel is held against naga's reflection of its shaders: names, params, bindings, workgroup sizes, the limits
+//! of WebGPU's default device, barriers, and the translation to the languages of Vulkan, Metal and DX12.
+
+mod uniformity;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use elbo::kernel::{Kernel, Shader, Source};
+use elbo::kernels;
+use naga::back::{hlsl, msl, spv};
+use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
+use naga::{
+    AddressSpace, EntryPoint, GlobalVariable, Handle, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner,
+};
+
+/// A shader of a kernel, parsed and validated.
+struct Parsed {
+    kernel: &'static Kernel,
+    shader: &'static Shader,
+    text: String,
+    module: Module,
+    info: ModuleInfo,
+}
+
+/// Every kernel's portable shader, and the software shaders that its cases use.
+fn shaders() -> Vec<(&'static Kernel, &'static Shader)> {
+    let mut all = Vec::new();
+    for &kernel in kernels::ALL {
+        let mut files = BTreeSet::new();
+        let software = (kernel.cases)().into_iter().map(|case| kernel.shader_for(true, &case.params));
+        for shader in std::iter::once(&kernel.shader).chain(software) {
+            if files.insert(shader.source.file) {
+                all.push((kernel, shader));
+            }
+        }
+    }
+    all
+}
+
+fn parse_all() -> Vec<Parsed> {
+    let parse = |(kernel, shader): (&'static Kernel, &'static Shader)| {
+        let text = shader.source.full_text();
+        let file = shader.source.file;
+        let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&text)));
+        // No capability beyond WebGPU's core.
+        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+        let info = validator.validate(&module).unwrap_or_else(|e| panic!("{file}: {}", e.emit_to_string(&text)));
+        Parsed { kernel, shader, text, module, info }
+    };
+    shaders().into_iter().map(parse).collect()
+}
+
+impl Parsed {
+    /// `matmul.forward in software/matmul_any.wgsl`
+    fn label(&self) -> String {
+        format!("{} in {}", self.kernel.name, self.shader.source.file)
+    }
+
+    fn entry_index(&self) -> usize {
+        let index = self.module.entry_points.iter().position(|e| e.name == self.shader.entry);
+        index.unwrap_or_else(|| panic!("{}: there is no entry point {}", self.label(), self.shader.entry))
+    }
+
+    fn entry(&self) -> &EntryPoint {
+        &self.module.entry_points[self.entry_index()]
+    }
+
+    /// The module's variables that the entry point, or a function it calls, uses.
+    fn used(&self) -> impl Iterator<Item = (Handle<GlobalVariable>, &GlobalVariable, GlobalUse)> {
+        let info = self.info.get_entry_point(self.entry_index());
+        let globals = self.module.global_variables.iter();
+        globals.map(|(handle, variable)| (handle, variable, info[handle])).filter(|(_, _, uses)| !uses.is_empty())
+    }
+
+    fn bytes(&self, variable: &GlobalVariable) -> u32 {
+        self.module.types[variable.ty].inner.size(self.module.to_ctx())
+    }
+}
+
+fn name(variable: &GlobalVariable) -> &str {
+    variable.name.as_deref().expect("WGSL variables have names")
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The files below a folder, as paths relative to it.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path.strip_prefix(folder).unwrap().to_path_buf());
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+// ---- Each shader alone
+
+#[test]
+fn every_shader_translates_to_vulkan_metal_and_dx12() {
+    for shader in parse_all() {
+        let (module, info, label) = (&shader.module, &shader.info, shader.label());
+        let entry = shader.shader.entry.to_string();
+
+        let pipeline = spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: entry.clone() };
+        let spirv = spv::write_vec(module, info, &spv::Options::default(), Some(&pipeline))
+            .unwrap_or_else(|e| panic!("{label} to SPIR-V: {e}"));
+        assert_eq!(spirv[0], 0x0723_0203, "{label}: SPIR-V begins with its magic number");
+
+        let pipeline =
+            msl::PipelineOptions { entry_point: Some((ShaderStage::Compute, entry.clone())), ..Default::default() };
+        let (metal, translation) = msl::write_string(module, info, &msl::Options::default(), &pipeline)
+            .unwrap_or_else(|e| panic!("{label} to MSL: {e}"));
+        for name in translation.entry_point_names {
+            let name = name.unwrap_or_else(|e| panic!("{label} to MSL: {e}"));
+            assert!(metal.contains(&format!("kernel void {name}(")), "{label}: MSL has no kernel {name}");
+        }
+
+        let (options, mut text) = (hlsl::Options::default(), String::new());
+        let pipeline = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, entry)) };
+        let reflection = hlsl::Writer::new(&mut text, &options, &pipeline)
+            .write(module, info, None)
+            .unwrap_or_else(|e| panic!("{label} to HLSL: {e}"));
+        for name in reflection.entry_point_names {
+            let name = name.unwrap_or_else(|e| panic!("{label} to HLSL: {e}"));
+            assert!(text.contains(&format!("void {name}(")), "{label}: HLSL has no function {name}");
+        }
+    }
+}
+
+/// WebGPU's default limits, which every adapter has.
+#[test]
+fn every_shader_holds_the_portable_limits() {
+    for shader in parse_all() {
+        let label = shader.label();
+        let storage = shader.used().filter(|(_, v, _)| matches!(v.space, AddressSpace::Storage { .. })).count();
+        assert!(storage <= 8, "{label} binds {storage} storage buffers; 8 are portable");
+
+        let [x, y, z] = shader.entry().workgroup_size;
+        assert!(x * y * z <= 256, "{label} has {x}x{y}x{z} invocations; 256 are portable");
+        assert!(x <= 256 && y <= 256 && z <= 64, "{label}: {x}x{y}x{z} is portable up to 256x256x64");
+
+        let workgroup = shader.used().filter(|(_, v, _)| v.space == AddressSpace::WorkGroup);
+        let bytes: u32 = workgroup.map(|(_, v, _)| shader.bytes(v).next_multiple_of(16)).sum();
+        assert!(bytes <= 16384, "{label} uses {bytes} bytes of workgroup memory; 16384 are portable");
+    }
+}
+
+#[test]
+fn every_barrier_is_reached_by_all_invocations() {
+    for shader in parse_all() {
+        let found = uniformity::divergent_barriers(&shader.module, shader.entry(), &shader.text);
+        assert!(found.is_empty(), "{}: {found:?}", shader.label());
+    }
+}
+
+// ---- Each shader and its Rust declaration
+
+/// One stem everywhere: `matmul.forward`, src/kernels/matmul.rs, shaders/matmul.wgsl; a second software form carries a
+/// suffix, shaders/software/matmul_any.wgsl.
+#[test]
+fn names_agree() {
+    for shader in parse_all() {
+        let (label, stem) = (shader.label(), shader.kernel.stem());
+        assert_eq!(shader.kernel.name, format!("{stem}.{}", shader.shader.entry), "{label}");
+        assert!(root().join(format!("src/kernels/{stem}.rs")).is_file(), "{label}: src/kernels/{stem}.rs is missing");
+        let file = shader.shader.source.file;
+        let variant = |name: &str| name == stem || name.starts_with(&format!("{stem}_"));
+        let fits = match file.strip_suffix(".wgsl").unwrap().split_once('/') {
+            None => file == format!("{stem}.wgsl"),
+            Some((folder, name)) => ["software", "ladder"].contains(&folder) && variant(name),
+        };
+        assert!(fits, "{label}: the file is not named after the kernel");
+    }
+}
+
+#[test]
+fn workgroup_sizes_agree() {
+    for shader in parse_all() {
+        assert_eq!(shader.entry().workgroup_size, shader.shader.workgroup, "{}", shader.label());
+    }
+}
+
+/// The params uniform is written word by word in the declared order.
+#[test]
+fn params_agree() {
+    for shader in parse_all() {
+        let label = shader.label();
+        let binding_0 = |v: &GlobalVariable| v.binding.as_ref().is_some_and(|b| (b.group, b.binding) == (0, 0));
+        let (_, params) =
+            shader.module.global_variables.iter().find(|(_, v)| binding_0(v)).expect("binding 0 is the params");
+        assert_eq!((name(params), params.space), ("params", AddressSpace::Uniform), "{label}");
+        let TypeInner::Struct { members, .. } = &shader.module.types[params.ty].inner else {
+            panic!("{label}: params is no struct");
+        };
+        let names: Vec<&str> = members.iter().map(|m| m.name.as_deref().unwrap()).collect();
+        assert_eq!(names, shader.kernel.params, "{label}");
+        for (i, member) in members.iter().enumerate() {
+            let TypeInner::Scalar(scalar) = shader.module.types[member.ty].inner else {
+                panic!("{label}: {} is no scalar", names[i]);
+            };
+            let word = matches!(scalar.kind, ScalarKind::Uint | ScalarKind::Sint | ScalarKind::Float);
+            assert!(word && scalar.width == 4, "{label}: {} is no 32-bit word", names[i]);
+            assert_eq!(member.offset, 4 * i as u32, "{label}: {}", names[i]);
+        }
+    }
+}
+
+/// An entry point uses the tensors its kernel declares, each under its number and with its access, and no others.
+#[test]
+fn bindings_agree() {
+    for shader in parse_all() {
+        let (label, kernel, source) = (shader.label(), shader.kernel, shader.shader.source);
+        let mut used = BTreeMap::new();
+        for (_, variable, uses) in shader.used() {
+            let AddressSpace::Storage { access } = variable.space else { continue };
+            let binding = variable.binding.as_ref().expect("storage has a binding");
+            assert_eq!(
+                (binding.group, binding.binding),
+                (0, source.binding(name(variable))),
+                "{label}: {}",
+                name(variable)
+            );
+            used.insert(name(variable), (access, uses));
+        }
+        let declared: BTreeSet<&str> = kernel.reads.iter().chain(kernel.writes).copied().collect();
+        assert_eq!(declared.len(), kernel.reads.len() + kernel.writes.len(), "{label}: a tensor is declared twice");
+        assert_eq!(used.keys().copied().collect::<BTreeSet<_>>(), declared, "{label}: used, then declared");
+        for tensor in kernel.reads {
+            assert_eq!(used[tensor].0, StorageAccess::LOAD, "{label}: {tensor} is read");
+        }
+        for tensor in kernel.writes {
+            assert_eq!(used[tensor].0, StorageAccess::LOAD | StorageAccess::STORE, "{label}: {tensor} is written");
+            assert!(used[tensor].1.contains(GlobalUse::WRITE), "{label}: {tensor} is declared written and never is");
+        }
+    }
+}
+
+// ---- The files together
+
+/// No file, entry point, tensor or workgroup variable is left over.
+#[test]
+fn nothing_in_the_shaders_is_unused() {
+    let mut used: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut there: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut texts: BTreeMap<&str, &Source> = BTreeMap::new();
+    for shader in parse_all() {
+        let file = shader.shader.source.file;
+        let module = &shader.module;
+        texts.insert(file, shader.shader.source);
+        let globals = module.global_variables.iter().map(|(_, v)| name(v).to_string());
+        there.entry(file).or_default().extend(globals.chain(module.entry_points.iter().map(|e| e.name.clone())));
+        let names = used.entry(file).or_default();
+        names.insert(shader.shader.entry.to_string());
+        names.extend(shader.used().map(|(_, v, _)| name(v).to_string()));
+        let bound: BTreeSet<u32> =
+            module.global_variables.iter().filter_map(|(_, v)| v.binding.as_ref()).map(|b| b.binding).collect();
+        let numbers: BTreeSet<u32> = (0..=shader.shader.source.bindings.len() as u32).collect();
+        assert_eq!(bound, numbers, "{file}: bindings in the shader, then in the source's declaration");
+    }
+    for (file, names) in &there {
+        // An entry point may do without its params; the tick of the clock does.
+        let unused: Vec<_> = names.difference(&used[file]).filter(|name| *name != "params").collect();
+        assert!(unused.is_empty(), "{file}: no kernel uses {unused:?}");
+    }
+
+    let folder = root().join("shaders");
+    let common: BTreeSet<&str> = texts.values().flat_map(|source| source.common.iter().copied()).collect();
+    for path in files_below(&folder) {
+        let file = path.to_str().unwrap().replace('\\', "/");
+        let text = fs::read_to_string(folder.join(&path)).unwrap();
+        match texts.get(file.as_str()) {
+            Some(source) => assert_eq!(source.text, text, "{file} is declared with another file's text"),
+            None => assert!(common.contains(text.as_str()), "no kernel uses shaders/{file}"),
+        }
+    }
+}
+
+/// A kernel that is not in the list is not tested.
+#[test]
+fn every_kernel_is_in_the_list_once() {
+    let names: BTreeSet<&str> = kernels::ALL.iter().map(|k| k.name).collect();
+    assert_eq!(names.len(), kernels::ALL.len(), "two kernels have one name");
+    let folder = root().join("src/kernels");
+    let statics = |path: PathBuf| {
+        let text = fs::read_to_string(folder.join(path)).unwrap();
+        text.lines().filter(|line| line.starts_with("pub static ") && line.contains(": Kernel =")).count()
+    };
+    let declared: usize = files_below(&folder).into_iter().map(statics).sum();
+    assert_eq!(declared, kernels::ALL.len(), "kernels declared in src/kernels, then those in kernels::ALL");
+}
+
+/// A size that no tile and no vector divides; a lone invocation has no edge to miss.
+#[test]
+fn every_kernel_has_an_odd_case() {
+    for kernel in kernels::ALL {
+        let cases = (kernel.cases)();
+        let odd = |len: usize| len > 1 && len % 2 == 1;
+        let has_edge = kernel.shader.workgroup != [1, 1, 1];
+        let tensors = |case: &elbo::check::case::Case| -> Vec<usize> {
+            let writes = case.writes.iter().map(|output| output.before.len());
+            case.reads.iter().map(Vec::len).chain(writes).collect()
+        };
+        assert!(!cases.is_empty(), "{} has no case", kernel.name);
+        assert!(
+            !has_edge || cases.iter().any(|case| tensors(case).into_iter().any(odd)),
+            "{} has no case of odd size",
+            kernel.name
+        );
+        for case in &cases {
+            let shape = (case.params.len(), case.reads.len(), case.writes.len());
+            let declared = (kernel.params.len(), kernel.reads.len(), kernel.writes.len());
+            assert_eq!(shape, declared, "{} [{}]: params, reads, writes", kernel.name, case.label);
+        }
+    }
+}
