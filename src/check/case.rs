@@ -13,7 +13,7 @@ use crate::program::Recorder;
 use crate::tensor::Tensor;
 
 /// Words behind every output: an out-of-bounds store in WGSL is silent, these make it heard.
-const GUARD: usize = 67;
+pub const GUARD: usize = 67;
 /// What an assigned output holds before: a NaN with a pattern no computation produces.
 pub const POISON: u32 = 0x7fc0_dead;
 /// What the guard band holds: a number, so that an update in place changes it too.
