@@ -8,8 +8,6 @@ struct Params { B: u32, D: u32, scale: f32 }
 @group(0) @binding(3) var<storage, read_write> rows: array<f32>;       // (B), nats
 @group(0) @binding(4) var<storage, read_write> dlogits: array<f32>;    // (B,D)
 
-var<workgroup> shares: array<f32, 64>;
-
 // loss: rows[r] = sum_d max(l,0) - l*x + log(1 + e^-|l|). A workgroup owns a row.
 @compute @workgroup_size(64)
 fn loss(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -19,11 +17,7 @@ fn loss(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sum += max(l, 0.0) - l * x[group.x * params.D + d] + log(1.0 + exp(-abs(l)));
     }
     shares[index] = sum;
-    workgroupBarrier();
-    for (var width = 32u; width > 0u; width /= 2u) {
-        if index < width { shares[index] += shares[index + width]; }
-        workgroupBarrier();
-    }
+    sum_shares(index);
     if index == 0u { rows[group.x] = shares[0]; }
 }
 

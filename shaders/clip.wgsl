@@ -8,23 +8,13 @@ struct Params { N: u32, groups: u32, max_norm: f32 }
 @group(0) @binding(3) var<storage, read_write> partials: array<f32>;   // (groups)
 @group(0) @binding(4) var<storage, read_write> grad: array<f32>;       // (N)
 
-var<workgroup> shares: array<f32, 64>;
-
-fn sum_partials(index: u32) {
-    workgroupBarrier();
-    for (var width = 32u; width > 0u; width /= 2u) {
-        if index < width { shares[index] += shares[index + width]; }
-        workgroupBarrier();
-    }
-}
-
 // norm: partials[g] = sum of x^2 over the g-th share of x. A fixed number of workgroups, summed in a fixed order.
 @compute @workgroup_size(64)
 fn norm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     var sum = 0.0;
     for (var i = group.x * 64u + index; i < params.N; i += params.groups * 64u) { sum += x[i] * x[i]; }
     shares[index] = sum;
-    sum_partials(index);
+    sum_shares(index);
     if index == 0u { partials[group.x] = shares[0]; }
 }
 
@@ -35,7 +25,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     var sum = 0.0;
     for (var i = index; i < params.groups; i += 64u) { sum += squares[i]; }
     shares[index] = sum;
-    sum_partials(index);
+    sum_shares(index);
     let factor = min(1.0, params.max_norm / (sqrt(shares[0]) + 1e-6));
     let i = linear_index(id, groups);
     if i < params.N { grad[i] *= factor; }

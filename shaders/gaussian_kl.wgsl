@@ -13,8 +13,6 @@ struct Params { B: u32, Z: u32, scale: f32, free: f32 }
 @group(0) @binding(6) var<storage, read_write> dmean: array<f32>;      // (B,Z)
 @group(0) @binding(7) var<storage, read_write> dlogvar: array<f32>;    // (B,Z)
 
-var<workgroup> shares: array<f32, 64>;
-
 // loss: kl[j] = max(sum_b -(1 + logvar - mean^2 - e^logvar) / 2, B * free). A workgroup owns a latent dimension.
 @compute @workgroup_size(64)
 fn loss(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -24,11 +22,7 @@ fn loss(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sum += 0.5 * (mean[i] * mean[i] + exp(logvar[i]) - 1.0 - logvar[i]);
     }
     shares[index] = sum;
-    workgroupBarrier();
-    for (var width = 32u; width > 0u; width /= 2u) {
-        if index < width { shares[index] += shares[index + width]; }
-        workgroupBarrier();
-    }
+    sum_shares(index);
     // Not `max`, which would turn a NaN into a KL of 0 and hide a diverged encoder.
     let floor = f32(params.B) * params.free;
     if index == 0u { loss_kl[group.x] = select(shares[0], floor, shares[0] < floor); }

@@ -8,8 +8,6 @@ struct Params { B: u32, D: u32, scale: f32, inverse_variance: f32, constant: f32
 @group(0) @binding(3) var<storage, read_write> rows: array<f32>;       // (B), nats
 @group(0) @binding(4) var<storage, read_write> dy: array<f32>;         // (B,D)
 
-var<workgroup> shares: array<f32, 64>;
-
 // loss: rows[r] = sum_d inverse_variance/2 * (y - x)^2 + constant. A workgroup owns a row.
 @compute @workgroup_size(64)
 fn loss(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -19,11 +17,7 @@ fn loss(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sum += 0.5 * params.inverse_variance * e * e + params.constant;
     }
     shares[index] = sum;
-    workgroupBarrier();
-    for (var width = 32u; width > 0u; width /= 2u) {
-        if index < width { shares[index] += shares[index + width]; }
-        workgroupBarrier();
-    }
+    sum_shares(index);
     if index == 0u { rows[group.x] = shares[0]; }
 }
 

@@ -8,24 +8,13 @@ struct Params { B: u32, F: u32 }
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;    // (B), (F) or (1)
 @group(0) @binding(4) var<storage, read_write> dx: array<f32>;   // (B,F)
 
-var<workgroup> shares: array<f32, 64>;
-
-// Sums the 64 partials by halves; the result stands in shares[0].
-fn sum_partials(index: u32) {
-    workgroupBarrier();
-    for (var width = 32u; width > 0u; width /= 2u) {
-        if index < width { shares[index] += shares[index + width]; }
-        workgroupBarrier();
-    }
-}
-
 // rows: y[r] = sum_f x[r,f]. A workgroup owns a row, an invocation every 64th element of it.
 @compute @workgroup_size(64)
 fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     var sum = 0.0;
     for (var f = index; f < params.F; f += 64u) { sum += x[group.x * params.F + f]; }
     shares[index] = sum;
-    sum_partials(index);
+    sum_shares(index);
     if index == 0u { y[group.x] = shares[0]; }
 }
 
@@ -44,7 +33,7 @@ fn whole(@builtin(local_invocation_index) index: u32) {
     var sum = 0.0;
     for (var i = index; i < params.B * params.F; i += 64u) { sum += x[i]; }
     shares[index] = sum;
-    sum_partials(index);
+    sum_shares(index);
     if index == 0u { y[0] = shares[0]; }
 }
 

@@ -6,6 +6,7 @@ use crate::arena::Arena;
 use crate::backend::{Backend, Device, Loaded};
 use crate::data::Split;
 use crate::error::{Error, Result};
+use crate::kernels::gaussian_kl::divergence;
 use crate::models::mlp_vae::MlpVae;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
@@ -165,8 +166,7 @@ pub fn kl_by_dimension(mean: &[f32], logvar: &[f32], latent: usize) -> Vec<f64> 
     let mut sums = vec![0.0; latent];
     for (m, v) in mean.chunks(latent).zip(logvar.chunks(latent)) {
         for (sum, (&m, &v)) in sums.iter_mut().zip(m.iter().zip(v)) {
-            let (m, v) = (f64::from(m), f64::from(v));
-            *sum += 0.5 * (m * m + v.exp_m1() - v);
+            *sum += divergence(f64::from(m), f64::from(v));
         }
     }
     let count = (mean.len() / latent) as f64;

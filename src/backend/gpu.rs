@@ -274,10 +274,10 @@ impl Session {
             mapped_at_creation: false,
         });
         self.gpu.queue.write_buffer(&uniforms, 0, &params);
-        Ok(program.steps.iter().enumerate().map(|(i, step)| self.load_step(step, &uniforms, i * PARAMS_SLOT)).collect())
+        program.steps.iter().enumerate().map(|(i, step)| self.load_step(step, &uniforms, i * PARAMS_SLOT)).collect()
     }
 
-    fn load_step(&self, step: &Step, uniforms: &wgpu::Buffer, offset: usize) -> LoadedStep {
+    fn load_step(&self, step: &Step, uniforms: &wgpu::Buffer, offset: usize) -> Result<LoadedStep> {
         let kernel = step.kernel;
         let shader = kernel.shader_for(self.gpu.software, &step.params);
         let pipeline = self.gpu.pipeline(kernel, shader);
@@ -302,7 +302,15 @@ impl Session {
             layout: &pipeline.layout,
             entries: &entries,
         });
-        LoadedStep { pipeline, bind_group, grid: (shader.grid)(&step.params) }
+        let grid = (shader.grid)(&step.params);
+        let most = self.gpu.limits.max_compute_workgroups_per_dimension;
+        if grid.iter().any(|&groups| groups > most) {
+            return Err(Error::Device(format!(
+                "{} would need {grid:?} workgroups and {} launches at most {most} a dimension: use a smaller --batch-size",
+                kernel.name, self.gpu.info.name
+            )));
+        }
+        Ok(LoadedStep { pipeline, bind_group, grid })
     }
 
     /// Records and submits replays. At most two submissions are under way: the device never runs dry, and the host

@@ -29,7 +29,7 @@ const FIELDS: &[&str] = &["B", "D", "scale"];
 const SOURCE: Source = Source {
     file: "bce.wgsl",
     text: include_str!("../../shaders/bce.wgsl"),
-    common: &[super::INDEX, super::ACTIVATION],
+    common: &[super::INDEX, super::SUM, super::ACTIVATION],
     bindings: &["logits", "x", "rows", "dlogits"],
 };
 

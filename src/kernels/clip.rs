@@ -22,7 +22,7 @@ const GROUPS: usize = 64;
 const SOURCE: Source = Source {
     file: "clip.wgsl",
     text: include_str!("../../shaders/clip.wgsl"),
-    common: &[super::INDEX],
+    common: &[super::INDEX, super::SUM],
     bindings: &["x", "squares", "partials", "grad"],
 };
 

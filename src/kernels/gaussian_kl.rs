@@ -29,7 +29,7 @@ const FIELDS: &[&str] = &["B", "Z", "scale", "free"];
 const SOURCE: Source = Source {
     file: "gaussian_kl.wgsl",
     text: include_str!("../../shaders/gaussian_kl.wgsl"),
-    common: &[super::INDEX, super::CLOCK],
+    common: &[super::INDEX, super::SUM, super::CLOCK],
     bindings: &["mean", "logvar", "kl", "clock", "loss_kl", "dmean", "dlogvar"],
 };
 

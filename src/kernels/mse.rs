@@ -28,7 +28,7 @@ const FIELDS: &[&str] = &["B", "D", "scale", "inverse_variance", "constant"];
 const SOURCE: Source = Source {
     file: "mse.wgsl",
     text: include_str!("../../shaders/mse.wgsl"),
-    common: &[super::INDEX],
+    common: &[super::INDEX, super::SUM],
     bindings: &["y", "x", "rows", "dy"],
 };
 

@@ -30,7 +30,7 @@ impl Params {
 const SOURCE: Source = Source {
     file: "reduce.wgsl",
     text: include_str!("../../shaders/reduce.wgsl"),
-    common: &[super::INDEX],
+    common: &[super::INDEX, super::SUM],
     bindings: &["x", "dy", "y", "dx"],
 };
 
