@@ -201,9 +201,10 @@ impl Trainer {
         let [test_losses, samples, originals, reconstructions] =
             rest.try_into().unwrap_or_else(|_| unreachable!("four tensors were read"));
         self.refuse_divergence(&snapshot.losses, &snapshot.parameters)?;
+        let epoch = self.progress.epoch + 1;
+        refuse_test_divergence(&test_losses, epoch)?;
         let train = Means::of(&snapshot.losses);
         let test = Means::of(&test_losses);
-        let epoch = self.progress.epoch + 1;
         let metrics = EpochMetrics {
             epoch,
             train_loss: train.loss,
@@ -352,6 +353,21 @@ impl Trainer {
     }
 }
 
+/// Training losses can all be finite and the model still overflow on a test picture unlike any of them.
+fn refuse_test_divergence(losses: &[f32], epoch: usize) -> Result<()> {
+    let bad = losses.chunks(4).enumerate().find_map(|(batch, row)| {
+        let term = ["loss.recon", "loss.kl"].into_iter().zip(row).find(|(_, v)| !v.is_finite())?;
+        Some((batch + 1, term))
+    });
+    match bad {
+        None => Ok(()),
+        Some((batch, (term, value))) => Err(Error::Diverged(format!(
+            "the test loss after epoch {epoch} is not finite: {term} of test batch {batch} is {value}, though every \
+             training loss is finite. The checkpoints of the epoch before are as they were. A smaller --lr may help."
+        ))),
+    }
+}
+
 impl Snapshot {
     fn initial(programs: &Programs, seed: u64) -> Snapshot {
         let mut parameters = vec![0.0; programs.arena.flat_parameters().len()];
@@ -404,5 +420,26 @@ impl Means {
         }
         let [loss, recon, kl, rows] = sums;
         Means { loss: loss / rows, recon: recon / rows, kl: kl / rows }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_weigh_batches_by_their_rows_and_the_kl_by_its_weight() {
+        // Two batches of 3 and 1 pictures.
+        let means = Means::of(&[30.0, 6.0, 0.5, 3.0, 2.0, 4.0, 1.0, 1.0]);
+        assert_eq!([means.recon, means.kl, means.loss], [8.0, 2.5, (30.0 + 3.0 + 2.0 + 4.0) / 4.0]);
+    }
+
+    #[test]
+    fn a_test_loss_that_is_not_finite_names_its_batch_and_term() {
+        assert!(refuse_test_divergence(&[1.0, 1.0, 1.0, 2.0], 3).is_ok());
+        let message = refuse_test_divergence(&[1.0, 1.0, 1.0, 2.0, 1.0, f32::INFINITY, 1.0, 2.0], 3).unwrap_err();
+        assert!(
+            message.to_string().contains("after epoch 3") && message.to_string().contains("loss.kl of test batch 2")
+        );
     }
 }
