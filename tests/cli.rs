@@ -466,6 +466,13 @@ fn a_run_that_diverges_exits_with_1_and_records_no_epoch() {
     assert!(desk.path("run/run.toml").exists() && !desk.path("run/metrics.csv").exists());
 }
 
+#[test]
+fn a_model_beyond_all_memory_is_refused() {
+    let desk = Desk::new();
+    let huge = SMALL.replace("--hidden 8", "");
+    desk.fails_with(2, &format!("{huge} --hidden 1048576,1048576 --out run"), &["no memory for parameters"]);
+}
+
 /// Starts a run without end and returns it after `epochs` lines of its table.
 fn endless(desk: &Desk, epochs: usize) -> std::process::Child {
     let mut command = desk.command(&format!("{SMALL} --epochs 1000000 --out run --json"));

@@ -2,6 +2,7 @@
 
 use super::{Counters, Plan};
 use crate::arena::Arena;
+use crate::error::{Error, Result};
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
 
@@ -29,15 +30,28 @@ impl Session {
         Session { cpu, memory: Vec::new(), programs: Vec::new(), counters: Counters::default() }
     }
 
-    pub fn load(&mut self, arena: &Arena, program: &Program) -> usize {
+    /// Errors: no memory for the arena.
+    pub fn load(&mut self, arena: &Arena, program: &Program) -> Result<usize> {
         for (index, buffer) in arena.buffers().iter().enumerate() {
             match self.memory.get(index) {
-                None => self.memory.push(vec![0; buffer.words]),
+                None => {
+                    // Kernels count elements in 32 bits. Asking first turns a refusal into an error; the zeros then
+                    // come from the system page by page.
+                    let refused = Vec::<u32>::new().try_reserve_exact(buffer.words).is_err();
+                    if refused || buffer.words > u32::MAX as usize {
+                        return Err(Error::Device(format!(
+                            "there is no memory for {} of {} MiB: use smaller --hidden sizes or a smaller --batch-size",
+                            buffer.name,
+                            buffer.words >> 18
+                        )));
+                    }
+                    self.memory.push(vec![0; buffer.words]);
+                }
                 Some(m) => assert!(m.len() == buffer.words, "{} grew after the first program was loaded", buffer.name),
             }
         }
         self.programs.push(program.clone());
-        self.programs.len() - 1
+        Ok(self.programs.len() - 1)
     }
 
     pub fn run(&mut self, plan: &Plan, progress: &mut dyn FnMut(usize) -> bool) -> usize {

@@ -66,7 +66,7 @@ impl Backend {
     pub fn load(&mut self, arena: &Arena, program: &Program) -> Result<Loaded> {
         match self {
             Backend::Gpu(session) => session.load(arena, program).map(Loaded),
-            Backend::Cpu(session) => Ok(Loaded(session.load(arena, program))),
+            Backend::Cpu(session) => session.load(arena, program).map(Loaded),
         }
     }
 
