@@ -2,7 +2,8 @@
 //!
 //! Activations get a buffer each, so that independent dispatches need no barrier between them.
 //! All parameters share one flat buffer, their gradients another of the same layout, and so do the
-//! optimiser's moments: one Adam dispatch then updates the whole model.
+//! optimiser's moments: one Adam dispatch then updates the whole model. What a model keeps without training it, such as
+//! batch norm's running statistics, shares a third.
 
 use crate::tensor::Tensor;
 
@@ -10,6 +11,7 @@ use crate::tensor::Tensor;
 const ALIGNMENT: usize = 64;
 const PARAMETERS: usize = 0;
 const GRADIENTS: usize = 1;
+const STATISTICS: usize = 2;
 
 /// One allocation on the device.
 #[derive(Clone, Debug)]
@@ -26,12 +28,79 @@ pub struct Parameter {
     pub name: String,
     pub value: Tensor,
     pub grad: Tensor,
+    pub layout: Layout,
+}
+
+/// How the device orders a tensor that files hold in PyTorch's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// As the file does.
+    Same,
+    /// (A,B,H,W) in a file is (A,H,W,B) on the device: kernels find the channels of one place side by side.
+    ChannelsLast,
+}
+
+/// A tensor that a model keeps but does not train; PyTorch calls it a buffer.
+#[derive(Clone, Debug)]
+pub struct Statistic {
+    /// PyTorch's name, e.g. `encoder.1.running_mean`.
+    pub name: String,
+    pub value: Tensor,
+    /// What every element starts as.
+    pub initial: f32,
+    /// One whole number, which files hold as a 64-bit integer without dimensions.
+    pub is_count: bool,
+}
+
+impl Layout {
+    /// The shape in a file of a tensor of this shape on the device.
+    pub fn file_shape(self, device: &[usize]) -> Vec<usize> {
+        match (self, device) {
+            (Layout::Same, _) => device.to_vec(),
+            (Layout::ChannelsLast, &[a, h, w, b]) => vec![a, b, h, w],
+            (Layout::ChannelsLast, _) => panic!("channels last is an order of four dimensions, not of {device:?}"),
+        }
+    }
+
+    /// The device's values of this shape, in a file's order.
+    pub fn to_file(self, values: &[f32], device: &[usize]) -> Vec<f32> {
+        self.reorder(values, device, |values, device, file| (file, values[device]))
+    }
+
+    /// A file's values in the device's order, where the tensor has this shape.
+    pub fn from_file(self, values: &[f32], device: &[usize]) -> Vec<f32> {
+        self.reorder(values, device, |values, device, file| (device, values[file]))
+    }
+
+    /// `place` gets the index of an element on the device and in a file, and says what goes where.
+    fn reorder(
+        self,
+        values: &[f32],
+        device: &[usize],
+        place: impl Fn(&[f32], usize, usize) -> (usize, f32),
+    ) -> Vec<f32> {
+        if self == Layout::Same {
+            return values.to_vec();
+        }
+        let &[a, h, w, b] = device else { panic!("channels last is an order of four dimensions, not of {device:?}") };
+        let mut reordered = vec![0.0; values.len()];
+        for i in 0..a {
+            for s in 0..h * w {
+                for j in 0..b {
+                    let (to, value) = place(values, (i * h * w + s) * b + j, (i * b + j) * h * w + s);
+                    reordered[to] = value;
+                }
+            }
+        }
+        reordered
+    }
 }
 
 #[derive(Clone, Debug)]
 pub struct Arena {
     buffers: Vec<Buffer>,
     parameters: Vec<Parameter>,
+    statistics: Vec<Statistic>,
 }
 
 impl Default for Arena {
@@ -43,7 +112,8 @@ impl Default for Arena {
 impl Arena {
     pub fn new() -> Arena {
         let empty = |name: &str| Buffer { name: name.into(), words: 0 };
-        Arena { buffers: vec![empty("parameters"), empty("gradients")], parameters: Vec::new() }
+        let buffers = vec![empty("parameters"), empty("gradients"), empty("statistics")];
+        Arena { buffers, parameters: Vec::new(), statistics: Vec::new() }
     }
 
     /// A buffer of its own for a tensor of this shape. It holds zeros until written.
@@ -55,6 +125,11 @@ impl Arena {
 
     /// A trainable tensor in the flat parameter buffer. Declare every parameter before the first program is loaded.
     pub fn parameter(&mut self, name: impl Into<String>, shape: &[usize]) -> Parameter {
+        self.parameter_in(Layout::Same, name, shape)
+    }
+
+    /// [`parameter`](Arena::parameter) in another order on the device than in files; `shape` is the device's.
+    pub fn parameter_in(&mut self, layout: Layout, name: impl Into<String>, shape: &[usize]) -> Parameter {
         let name = name.into();
         assert!(self.parameters.iter().all(|p| p.name != name), "parameter {name} is declared twice");
         let offset = self.buffers[PARAMETERS].words;
@@ -63,13 +138,41 @@ impl Arena {
         let words = (offset + value.len()).next_multiple_of(ALIGNMENT);
         self.buffers[PARAMETERS].words = words;
         self.buffers[GRADIENTS].words = words;
-        let parameter = Parameter { name, value, grad };
+        let parameter = Parameter { name, value, grad, layout };
         self.parameters.push(parameter.clone());
         parameter
     }
 
+    /// A tensor that training updates without a gradient, in the flat buffer of statistics.
+    pub fn statistic(&mut self, name: impl Into<String>, len: usize, initial: f32) -> Tensor {
+        self.declare_statistic(name.into(), len, initial, false)
+    }
+
+    /// A [`statistic`](Arena::statistic) of one whole number, from 0; as f32 it is exact to 2^24.
+    pub fn count(&mut self, name: impl Into<String>) -> Tensor {
+        self.declare_statistic(name.into(), 1, 0.0, true)
+    }
+
+    fn declare_statistic(&mut self, name: String, len: usize, initial: f32, is_count: bool) -> Tensor {
+        assert!(self.statistics.iter().all(|s| s.name != name), "statistic {name} is declared twice");
+        let value = Tensor::new(STATISTICS, self.buffers[STATISTICS].words, &[len]);
+        self.buffers[STATISTICS].words = (value.offset + len).next_multiple_of(ALIGNMENT);
+        self.statistics.push(Statistic { name, value, initial, is_count });
+        value
+    }
+
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
+    }
+
+    pub fn statistics(&self) -> &[Statistic] {
+        &self.statistics
+    }
+
+    /// All statistics as one flat tensor; none where the model has none.
+    pub fn flat_statistics(&self) -> Option<Tensor> {
+        let words = self.buffers[STATISTICS].words;
+        (words > 0).then(|| Tensor::new(STATISTICS, 0, &[words]))
     }
 
     /// All parameters as one flat tensor, the padding between them included (it stays zero).
@@ -92,8 +195,10 @@ impl Arena {
             let p = self.parameters.iter().find(|p| p.value.offset == tensor.offset && tensor.buffer == flat)?;
             (tensor.len() == p.value.len()).then(|| format!("{}{suffix}", p.name))
         };
+        let statistic = || self.statistics.iter().find(|s| s.value == tensor).map(|s| s.name.clone());
         in_flat(PARAMETERS, "")
             .or_else(|| in_flat(GRADIENTS, ".grad"))
+            .or_else(statistic)
             .unwrap_or_else(|| self.buffers[tensor.buffer].name.clone())
     }
 
@@ -116,5 +221,26 @@ mod tests {
         assert_eq!(arena.name(a.value), "a");
         assert_eq!(arena.name(b.grad), "b.grad");
         assert_eq!(arena.name(arena.flat_gradients()), "gradients");
+    }
+
+    #[test]
+    fn statistics_have_a_buffer_of_their_own() {
+        let mut arena = Arena::new();
+        assert_eq!(arena.flat_statistics(), None);
+        let (mean, count) = (arena.statistic("m", 65, 0.0), arena.count("n"));
+        assert_eq!((mean.offset, count.offset, arena.flat_statistics().unwrap().len()), (0, 128, 192));
+        assert_eq!((arena.name(mean), arena.name(count)), ("m".into(), "n".into()));
+        assert!(arena.parameters().is_empty());
+    }
+
+    #[test]
+    fn channels_last_turns_a_weight_around_and_back() {
+        // (A,B,H,W) = (1,2,1,3) in a file: b0 = 0 1 2, b1 = 3 4 5.
+        let (file, device) = ([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        let shape = [1, 1, 3, 2];
+        assert_eq!(Layout::ChannelsLast.file_shape(&shape), [1, 2, 1, 3]);
+        assert_eq!(Layout::ChannelsLast.from_file(&file, &shape), device);
+        assert_eq!(Layout::ChannelsLast.to_file(&device, &shape), file);
+        assert_eq!(Layout::Same.to_file(&device, &shape), device);
     }
 }

@@ -4,3 +4,14 @@
 
 pub mod linear;
 pub mod sequential;
+
+use crate::tensor::Tensor;
+
+/// What the forward of a layer is for. Batch norm and dropout do something else in each.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode {
+    /// Batch statistics, dropped units; the clock keys the random numbers.
+    Train { clock: Tensor },
+    /// Running statistics, no random numbers.
+    Evaluate,
+}
