@@ -1,7 +1,6 @@
 // The products of a linear layer, y = x W^T + b, and of its backward.
-// B rows of the batch, I inputs, O outputs. A workgroup of 16x16 invocations owns a 64x64 tile of the result, an
-// invocation 4x4 of it in registers. Both operands pass through workgroup memory in slices 16 deep along the summed
-// dimension; rows and columns past the edge are read as zero and never stored.
+// B rows of the batch, I inputs, O outputs. A workgroup owns a 64x64 tile of the result (common/tile.wgsl); rows and
+// columns past the edge are read as zero and never stored.
 
 struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
 
@@ -14,30 +13,6 @@ struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
 @group(0) @binding(6) var<storage, read_write> dx: array<f32>;   // (B,I)
 @group(0) @binding(7) var<storage, read_write> dw: array<f32>;   // (O,I)
 @group(0) @binding(8) var<storage, read_write> db: array<f32>;   // (O)
-
-const TILE = 64u;
-const DEPTH = 16u;
-
-var<workgroup> left: array<f32, 1024>;   // (DEPTH, TILE): the slice of the left operand, rows of the result across
-var<workgroup> right: array<f32, 1024>;  // (DEPTH, TILE): the slice of the right operand, columns of the result across
-
-// An invocation's 4 rows of 4 columns.
-var<private> sum0: vec4<f32>;
-var<private> sum1: vec4<f32>;
-var<private> sum2: vec4<f32>;
-var<private> sum3: vec4<f32>;
-
-fn multiply_slices(tx: u32, ty: u32) {
-    for (var k = 0u; k < DEPTH; k++) {
-        let i = k * TILE + 4u * ty;
-        let j = k * TILE + 4u * tx;
-        let r = vec4<f32>(right[j], right[j + 1u], right[j + 2u], right[j + 3u]);
-        sum0 = fma(vec4<f32>(left[i]), r, sum0);
-        sum1 = fma(vec4<f32>(left[i + 1u]), r, sum1);
-        sum2 = fma(vec4<f32>(left[i + 2u]), r, sum2);
-        sum3 = fma(vec4<f32>(left[i + 3u]), r, sum3);
-    }
-}
 
 // forward: y[m,n] = act(sum_k x[m,k] w[n,k] + b[n]). Saved for backward: x and y (x W^T for silu and gelu).
 @compute @workgroup_size(16, 16)

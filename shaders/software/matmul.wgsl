@@ -1,28 +1,9 @@
 // The products of a linear layer for adapters that run on a CPU: the arithmetic. It is appended to matmul_vec4.wgsl or
-// to matmul_any.wgsl, which declare the buffers and move 4x4 blocks between them and this.
-//
-// A software adapter runs a workgroup as a loop over SIMD lanes. Workgroup memory is ordinary memory there, a barrier
-// cuts the loop in pieces, and a load goes lane by lane, while a multiply-add is one instruction for all lanes. So,
-// unlike on a GPU: no workgroup memory, no barrier, and as many multiply-adds a load as fit. An invocation owns 16x16
-// of the result; for 4 terms of the sum it makes 32 vec4 loads and 1024 multiply-adds. All loops of 4 and 16 have
-// constant bounds: the driver unrolls them, and the arrays become registers and stack slots.
+// to matmul_any.wgsl, which declare the buffers and move 4x4 blocks between them and blocks.wgsl.
 //
 // Measured at (B,I,O) = (128,784,400) and (128,400,784) on 2 cores, Mesa 22.3 lavapipe, in processor time: 28 to 31
 // GFLOP/s, the portable form 3. Other tiles: 8x8 20 to 22, 8x16 21 to 25, 16x12 27 to 31, 32x16 33 to 38, but it takes
 // three times as long to compile and leaves fewer tiles to share out. 8 terms a turn in place of 4: 27 to 30.
-
-// A block is a list of 4 rows of 4 columns: m[r] is row r, though WGSL calls it a column. WGSL's product right * left
-// is therefore the block product left right.
-var<private> left: array<mat4x4<f32>, 4>;    // block i: rows 4i.. of the left operand, 4 terms
-var<private> right: array<mat4x4<f32>, 4>;   // block j: 4 terms, columns 4j.. of the right operand
-var<private> sums: array<mat4x4<f32>, 16>;   // block 4i + j of the result
-
-// Adds four terms to every sum.
-fn multiply_blocks() {
-    for (var i = 0u; i < 4u; i++) {
-        for (var j = 0u; j < 4u; j++) { sums[4u * i + j] += right[j] * left[i]; }
-    }
-}
 
 // First row and first column of an invocation's tile. Tiles are numbered row by row of tiles.
 fn tile_of(index: u32, columns: u32) -> vec2<u32> {

@@ -41,7 +41,7 @@ const BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw", "db"];
 const SOURCE: Source = Source {
     file: "matmul.wgsl",
     text: include_str!("../../shaders/matmul.wgsl"),
-    common: &[super::ACTIVATION],
+    common: &[super::TILE, super::ACTIVATION],
     bindings: BINDINGS,
 };
 
@@ -50,14 +50,14 @@ const SOFTWARE: &str = include_str!("../../shaders/software/matmul.wgsl");
 const SOFTWARE_VEC4: Source = Source {
     file: "software/matmul_vec4.wgsl",
     text: include_str!("../../shaders/software/matmul_vec4.wgsl"),
-    common: &[SOFTWARE, super::ACTIVATION],
+    common: &[SOFTWARE, super::BLOCKS, super::ACTIVATION],
     bindings: BINDINGS,
 };
 
 const SOFTWARE_ANY: Source = Source {
     file: "software/matmul_any.wgsl",
     text: include_str!("../../shaders/software/matmul_any.wgsl"),
-    common: &[SOFTWARE, super::ACTIVATION],
+    common: &[SOFTWARE, super::BLOCKS, super::ACTIVATION],
     bindings: BINDINGS,
 };
 

@@ -23,10 +23,12 @@ use crate::check::gradient::GradientCase;
 use crate::kernel::Kernel;
 
 const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
+const BLOCKS: &str = include_str!("../../shaders/software/blocks.wgsl");
 const CLOCK: &str = include_str!("../../shaders/common/clock.wgsl");
 const INDEX: &str = include_str!("../../shaders/common/index.wgsl");
 const PHILOX: &str = include_str!("../../shaders/common/philox.wgsl");
 const SUM: &str = include_str!("../../shaders/common/sum.wgsl");
+const TILE: &str = include_str!("../../shaders/common/tile.wgsl");
 
 /// Elements a thread of the CPU device takes at a time: small enough to share a batch out, large enough to be worth it.
 const CHUNK: usize = 8192;
