@@ -119,9 +119,9 @@ impl Trained {
         Ok(self.decoder.run(&mut self.backend, z)?.remove(0))
     }
 
-    /// The loss on a split, as the trainer takes it but with a KL weight of 1: -ELBO in nats for [`Latent::Sampled`].
-    /// One z is drawn for each picture; seed and batch size decide which. With those of a run, the loss of its first
-    /// epoch's model is the one in the run's metrics.
+    /// The loss on a split, as the trainer takes it but with a KL weight of 1: -ELBO in nats for [`Latent::Sampled`],
+    /// where the output is a likelihood. One z is drawn for each picture; seed and batch size decide which. With those
+    /// of a run, the loss of its first epoch's model is the one in the run's metrics.
     ///
     /// Errors: no room on the device; a loss that is not finite, because the parameters are too large to compute with.
     pub fn evaluate(&self, split: &Split, latent: Latent, seed: u64, batch_size: usize) -> Result<Means> {

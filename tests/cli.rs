@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use image::codecs::gif::GifDecoder;
+use image::{AnimationDecoder, ImageDecoder};
 
 // ---- Running the program
 
@@ -176,6 +178,7 @@ fn a_run_leaves_its_folder() {
         "reconstructions/epoch_001.png",
         "reconstructions/epoch_002.png",
         "run.toml",
+        "samples.gif",
         "samples/epoch_001.png",
         "samples/epoch_002.png",
         "state.safetensors",
@@ -195,6 +198,10 @@ fn a_run_leaves_its_folder() {
         assert!(row.iter().all(|value| *value > 0.0), "{line}");
     }
     assert_eq!(epochs(&desk, "run"), [1, 2]);
+    // What the loss is, at the end.
+    let last: Vec<f64> = metrics.lines().last().unwrap().split(',').map(|value| value.parse().unwrap()).collect();
+    let loss = format!("test of epoch 2: {:.4} nats a picture, a cross-entropy", last[5] + last[6]);
+    assert!(stderr.contains(&loss) && stderr.contains("not a likelihood") && !stderr.contains("ELBO"), "{stderr}");
 
     let record: toml::Table = desk.text("run/run.toml").parse().unwrap();
     let settings = record["settings"].as_table().unwrap();
@@ -247,6 +254,65 @@ fn a_resumed_run_ends_where_an_uninterrupted_one_does() {
     desk.fails("train --resume parts --latent 3", &["latent cannot change", "was 2 and would be 3", "--out"]);
     desk.fails("train --resume nowhere", &["nowhere holds no run"]);
     desk.fails("train --resume parts --config my.toml", &["cannot be used with"]);
+}
+
+/// Width and height, and how many milliseconds each frame is shown.
+fn animation(bytes: Vec<u8>) -> ((u32, u32), Vec<u32>) {
+    let decoder = GifDecoder::new(std::io::Cursor::new(bytes)).unwrap();
+    let size = decoder.dimensions();
+    let frames = decoder.into_frames().collect_frames().unwrap();
+    (size, frames.iter().map(|frame| frame.delay().numer_denom_ms().0).collect())
+}
+
+#[test]
+fn the_pictures_of_a_run_become_an_animation() {
+    let desk = Desk::new();
+    let stderr = desk.succeeds(&format!("{SMALL} --epochs 2 --out run"));
+    assert!(stderr.contains("animation: run/samples.gif"), "{stderr}");
+    let size = |name: &str| image::image_dimensions(desk.path(name)).unwrap();
+    let samples = desk.read("run/samples.gif");
+    assert_eq!(animation(samples.clone()), (size("run/samples/epoch_001.png"), vec![300, 2000]));
+    desk.put("run/samples.gif", b"older");
+    desk.succeeds("animate run");
+    assert!(desk.read("run/samples.gif") == samples);
+    let output = desk.run("animate run --reconstructions --milliseconds 120 --out new/r.gif");
+    let stdout = text_of(&output.stdout);
+    assert!(stdout.starts_with("wrote new/r.gif: 2 of 2 epochs of reconstructions"), "{stdout}");
+    assert_eq!(animation(desk.read("new/r.gif")), (size("run/reconstructions/epoch_001.png"), vec![120, 2000]));
+
+    let good = desk.read("run/samples/epoch_002.png");
+    desk.put("run/samples/epoch_002.png", &good[..good.len() / 2]);
+    desk.fails("animate run", &["epoch_002.png: not a whole PNG picture"]);
+    desk.put("run/samples/epoch_002.png", &desk.read("run/reconstructions/epoch_002.png"));
+    desk.fails("animate run", &["epoch_002.png: this picture is", "pictures of one size"]);
+    assert!(desk.read("run/samples.gif") == samples);
+    desk.put("run/samples/epoch_002.png", &good);
+    desk.fails("animate run --out new", &["new: this is a folder"]);
+    desk.fails("animate run --milliseconds 1", &["--milliseconds"]);
+    desk.fails("animate new", &["new holds no run"]);
+
+    // Samples of another number end an animation but not a run.
+    let stderr = desk.succeeds("train --resume run --epochs 3 --samples 9");
+    assert!(stderr.contains("no animation of the samples") && stderr.contains("epoch_003.png"), "{stderr}");
+    desk.succeeds(&format!("{DATA} --hidden 8 --batch-size 8 --epochs 1 --samples 0 --out none"));
+    assert!(!desk.path("none/samples.gif").exists());
+    desk.fails("animate none", &["none holds no samples to animate"]);
+    desk.succeeds("animate none --reconstructions");
+}
+
+#[test]
+fn every_output_trains_and_says_what_its_loss_is() {
+    let desk = Desk::new();
+    for output in ["gaussian", "optimal_sigma", "laplace", "continuous_bernoulli", "discretised_logistic"] {
+        let stderr = desk.succeeds(&format!("{SMALL} --epochs 1 --out {output} --output {output} --sigma 0.2"));
+        assert!(stderr.contains("test of epoch 1: -ELBO "), "{output}: {stderr}");
+        let metrics = desk.text(&format!("{output}/metrics.csv"));
+        let row: Vec<f64> = metrics.lines().last().unwrap().split(',').map(|value| value.parse().unwrap()).collect();
+        let density = if output == "discretised_logistic" { 0.0 } else { 8.0 };
+        let bits = (row[5] + row[6]) / (30.0 * std::f64::consts::LN_2) + density;
+        assert!(stderr.contains(&format!("{bits:.4} bits a dimension")), "{output}: {bits} {stderr}");
+    }
+    desk.fails(&format!("{SMALL} --out run --output lapalce"), &["lapalce", "laplace"]);
 }
 
 #[test]

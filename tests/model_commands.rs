@@ -140,7 +140,10 @@ fn eval_gives_the_loss_of_the_run() {
     assert!((number(&other, "test_kl") - want.test_kl).abs() < 1e-5, "{other} {want:?}");
 
     let mean = losses(&["eval", &root, "--test-limit", "64", "--mean", "--dimensions"]);
-    assert_eq!((mean["is_bound"].as_bool(), got["is_bound"].as_bool()), (Some(false), Some(true)));
+    // The cross-entropy of grey levels is no likelihood, so its sum with the KL bounds none.
+    assert_eq!((mean["is_bound"].as_bool(), got["is_bound"].as_bool()), (Some(false), Some(false)));
+    assert!(got["bits_per_dimension"].is_null(), "{got}");
+    assert!((number(&got, "nats") - want.test_recon - want.test_kl).abs() < 1e-6 * want.test_loss, "{got} {want:?}");
     let dimensions: Vec<f64> = mean["dimensions"].as_array().unwrap().iter().map(|d| number(d, "kl")).collect();
     assert!(dimensions.len() == 2 && dimensions[0] >= dimensions[1], "{mean}");
     assert!((dimensions.iter().sum::<f64>() - number(&mean, "test_kl")).abs() < 1e-5, "{mean}");
@@ -150,10 +153,34 @@ fn eval_gives_the_loss_of_the_run() {
 fn eval_prints_lines_and_takes_the_best_model_too() {
     let run = Run::copy();
     let printed = succeeds(&["eval", &run.root(), "--best", "--test-limit", "64", "--dimensions"]);
-    assert!(printed.starts_with("64 test pictures of digits, nats a picture, z sampled with seed 1: -ELBO\n"));
+    assert!(printed.starts_with("64 test pictures of digits, nats a picture, z sampled with seed 1: a cross-entropy "));
+    assert!(printed.contains("not a likelihood\n") && !printed.contains("bits"), "{printed}");
     assert!(printed.contains("\ntest_loss ") && printed.contains("kl of dimension 1: "), "{printed}");
     let printed = succeeds(&["eval", &run.path("best.safetensors"), "--test-limit", "64", "--mean"]);
-    assert!(printed.contains("not a bound"), "{printed}");
+    assert!(printed.contains("z is the mean: a cross-entropy"), "{printed}");
+}
+
+#[test]
+fn eval_gives_bits_where_the_output_is_a_likelihood() {
+    let run = Run::copy();
+    // The same parameters, read as the means of other distributions.
+    for (output, density, of) in
+        [("gaussian", 8.0, "of a density"), ("discretised_logistic", 0.0, "of probabilities of the grey levels")]
+    {
+        let file = run.changed("other.safetensors", |model| {
+            let card = model.metadata.get_mut("elbo.model").unwrap();
+            *card = card.replace("\"bernoulli\"", &format!("\"{output}\""));
+        });
+        let args = ["eval", &file, "--test-limit", "64"];
+        let got = losses(&args);
+        let [nats, bits] = ["nats", "bits_per_dimension"].map(|key| got[key].as_f64().unwrap());
+        assert!((bits - density - nats / (784.0 * std::f64::consts::LN_2)).abs() < 1e-9, "{got}");
+        assert_eq!((got["output"].as_str(), got["is_bound"].as_bool()), (Some(output), Some(true)));
+        let printed = succeeds(&args);
+        assert!(printed.contains(": -ELBO\n") && printed.contains(&format!("{bits:.4}, {of}")), "{printed}");
+        let printed = succeeds(&[&args[..], &["--mean"]].concat());
+        assert!(printed.contains("not a bound on log p(x)"), "{printed}");
+    }
 }
 
 #[test]

@@ -15,7 +15,8 @@ use elbo::kernels::activation::{self, Activation};
 use elbo::kernels::clock::{self, Clock, Row};
 use elbo::kernels::random::host_normal;
 use elbo::kernels::{fill, gaussian_kl};
-use elbo::models::mlp_vae::{Config, Head, MlpVae, Objective, Output};
+use elbo::models::likelihood::Likelihood;
+use elbo::models::mlp_vae::{Config, Head, MlpVae, Objective};
 use elbo::program::Recorder;
 use elbo::tensor::Tensor;
 use elbo::train::checkpoint::Checkpoint;
@@ -61,7 +62,7 @@ fn settings(golden: &Checkpoint) -> Settings {
         latent: text("latent").parse().unwrap(),
         head: choice(text("head")),
         activation: choice(text("activation")),
-        output: if text("output") == "bce" { Output::Bernoulli } else { choice(text("output")) },
+        output: if text("output") == "bce" { Likelihood::Bernoulli } else { choice(text("output")) },
         sigma: number("sigma", preset.sigma),
         reduction: choice(text("reduction")),
         kl_weight: number("kl_weight", f64::NAN),
@@ -190,7 +191,7 @@ fn the_trajectories_cover_the_settings() {
         assert!(all.iter().any(|s| s.optimizer == optimizer), "{optimizer:?}");
     }
     assert!(any(|s| s.head == Head::Fused) && any(|s| s.head == Head::Split));
-    assert!(any(|s| s.output == Output::Gaussian) && any(|s| s.output == Output::Bernoulli));
+    assert!(any(|s| s.output == Likelihood::Gaussian) && any(|s| s.output == Likelihood::Bernoulli));
     assert!(any(|s| s.reduction == Reduction::Mean) && any(|s| s.reduction == Reduction::Sum));
     assert!(any(|s| s.hidden.len() > 1) && any(|s| s.clip_norm.is_some()) && any(|s| s.kl_weight != 1.0));
     assert!(any(|s| s.optimizer == Optimizer::Adam && s.weight_decay > 0.0));
@@ -320,7 +321,7 @@ impl LinearVae {
             latent: Z,
             head: Head::Split,
             activation: Activation::Identity,
-            output: Output::Gaussian,
+            output: Likelihood::Gaussian,
             sigma: SIGMA,
         };
         let arena = &mut Arena::new();

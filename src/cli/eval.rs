@@ -2,9 +2,10 @@
 
 use elbo::error::Result;
 use elbo::inference::kl_by_dimension;
+use elbo::models::likelihood::Likelihood;
 use elbo::train::programs::Latent;
 
-use super::shared::{DataArgs, ModelArgs, require};
+use super::shared::{CROSS_ENTROPY, DataArgs, ModelArgs, require};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -44,11 +45,15 @@ impl Args {
         let means = model.evaluate(&data.test, latent, self.seed, self.batch_size)?;
         let dimensions = if self.dimensions { sorted(&mut model, &data.test)? } else { Vec::new() };
         let count = data.test.count;
+        let output = model.card.config.output;
+        let nats = means.recon + means.kl;
+        let bits = output.bits_per_dimension(nats, data.test.dims());
         if self.json {
             let mut object = serde_json::json!({
                 "dataset": data.name, "pictures": count, "latent": if self.mean { "mean" } else { "sampled" },
-                "is_bound": !self.mean, "seed": self.seed, "batch_size": self.batch_size,
+                "is_bound": !self.mean && output.is_likelihood(), "seed": self.seed, "batch_size": self.batch_size,
                 "test_loss": means.loss, "test_recon": means.recon, "test_kl": means.kl,
+                "output": output, "nats": nats, "bits_per_dimension": bits,
             });
             if self.dimensions {
                 let row = |(dimension, kl): &(usize, f64)| serde_json::json!({ "dimension": dimension, "kl": kl });
@@ -57,13 +62,21 @@ impl Args {
             super::print(&serde_json::to_string_pretty(&object).expect("plain data"));
             return Ok(());
         }
-        let how = if self.mean {
-            "z is the mean: not a bound on log p(x)".to_string()
-        } else {
-            format!("z sampled with seed {}: -ELBO", self.seed)
+        let z = if self.mean { "z is the mean".into() } else { format!("z sampled with seed {}", self.seed) };
+        let what = match (output.is_likelihood(), self.mean) {
+            (true, false) => "-ELBO",
+            (true, true) => "not a bound on log p(x)",
+            (false, _) => CROSS_ENTROPY,
         };
-        super::print(&format!("{count} test pictures of {}, nats a picture, {how}", data.name));
+        super::print(&format!("{count} test pictures of {}, nats a picture, {z}: {what}", data.name));
         super::print(&format!("test_loss {:.4} recon {:.4} kl {:.4}", means.loss, means.recon, means.kl));
+        if let Some(bits) = bits {
+            let of = match output {
+                Likelihood::DiscretisedLogistic => "of probabilities of the grey levels",
+                _ => "of a density, taken at the grey levels without dequantisation noise",
+            };
+            super::print(&format!("bits a dimension {bits:.4}, {of}"));
+        }
         for (dimension, kl) in dimensions {
             super::print(&format!("kl of dimension {dimension}: {kl:.4}"));
         }

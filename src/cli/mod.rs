@@ -1,5 +1,6 @@
 //! The command line, a file a command.
 
+mod animate;
 mod decode;
 mod devices;
 mod encode;
@@ -43,6 +44,8 @@ enum Command {
     Encode(encode::Args),
     /// Draw the pictures of latent points in a .npy file
     Decode(decode::Args),
+    /// Show a run's samples epoch after epoch, as a GIF
+    Animate(animate::Args),
     /// List the adapters of this machine and say which one `--device auto` takes
     Devices(devices::Args),
 }
@@ -59,6 +62,7 @@ impl Cli {
             Command::Manifold(args) => args.run(),
             Command::Encode(args) => args.run(),
             Command::Decode(args) => args.run(),
+            Command::Animate(args) => args.run(),
             Command::Devices(args) => args.run(),
         }
     }

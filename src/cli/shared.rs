@@ -6,6 +6,7 @@ use elbo::backend::choose;
 use elbo::data::Dataset;
 use elbo::error::{Error, Result};
 use elbo::inference::{Trained, model_file};
+use elbo::models::likelihood::Likelihood;
 use elbo::picture::{self, Picture};
 use elbo::train::checkpoint::ModelCard;
 use elbo::train::run_folder::{RunFolder, RunRecord};
@@ -176,6 +177,18 @@ impl PictureArgs {
 pub fn wrote(path: &Path, what: &str) {
     super::print(&format!("wrote {}: {what}", path.display()));
 }
+
+/// A test loss, reconstruction and KL of a sampled z, as what it is: -ELBO, with bits a dimension where those are
+/// defined, or a number that only compares models on the same data.
+pub fn describe_loss(output: Likelihood, nats: f64, dims: usize) -> String {
+    match output.bits_per_dimension(nats, dims) {
+        Some(bits) => format!("-ELBO {nats:.4} nats a picture, {bits:.4} bits a dimension"),
+        None => format!("{nats:.4} nats a picture, {CROSS_ENTROPY}"),
+    }
+}
+
+/// What the loss of a Bernoulli output is on grey levels.
+pub const CROSS_ENTROPY: &str = "a cross-entropy of grey levels and not a likelihood";
 
 // ---- Arguments
 

@@ -15,6 +15,9 @@ use elbo::train::settings::Settings;
 use elbo::train::trainer::{Ending, Event, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::animate;
+use super::shared::describe_loss;
+
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -72,7 +75,7 @@ impl Args {
             trainer.dispatches_a_step(),
             folder.root().display()
         );
-        let ending = train(&mut trainer, &settings, data.train.count, self.json)?;
+        let (ending, last) = train(&mut trainer, &settings, data.train.count, self.json)?;
         let root = folder.root().display();
         match ending {
             Ending::Finished => {}
@@ -83,6 +86,16 @@ impl Args {
                 eprintln!("interrupted, everything is saved: go on with `elbo train --resume {root}`")
             }
         }
+        if let Some(metrics) = last {
+            let loss = describe_loss(settings.output, metrics.test_recon + metrics.test_kl, data.test.dims());
+            eprintln!("test of epoch {}: {loss}", metrics.epoch);
+            // The model is saved: pictures that cannot be shown together do not make the run a failure.
+            match animate::samples(&folder) {
+                Ok(Some(path)) => eprintln!("animation: {}", path.display()),
+                Ok(None) => {}
+                Err(e) => eprintln!("no animation of the samples: {e}"),
+            }
+        }
         if ending != Ending::Interrupted {
             eprintln!("pictures: {root}/samples, {root}/reconstructions, {root}/curves.png\nnext: elbo sample {root}");
         }
@@ -90,13 +103,19 @@ impl Args {
     }
 }
 
-fn train(trainer: &mut Trainer, settings: &Settings, pictures: usize, json: bool) -> Result<Ending> {
+/// Trains with a progress bar and a line an epoch; how it ended, and the last epoch if one has ended.
+fn train(
+    trainer: &mut Trainer,
+    settings: &Settings,
+    pictures: usize,
+    json: bool,
+) -> Result<(Ending, Option<EpochMetrics>)> {
     let stop = stop_on_interrupt();
     let bar = ProgressBar::new(0);
     let style = "epoch {prefix} {bar:30} {pos}/{len} batches, {msg}";
     bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
     bar.enable_steady_tick(Duration::from_millis(200));
-    let mut last = String::new();
+    let (mut shown, mut last) = (String::new(), None);
     let mut epoch_start = std::time::Instant::now();
     if !json {
         super::print("epoch   train loss  recon     kl       test loss  recon     kl       seconds  images/s");
@@ -110,16 +129,17 @@ fn train(trainer: &mut Trainer, settings: &Settings, pictures: usize, json: bool
             bar.set_prefix(format!("{epoch}/{}", settings.epochs));
             bar.set_length(total as u64);
             bar.set_position(done as u64);
-            bar.set_message(format!("{images:.0} images/s{last}"));
+            bar.set_message(format!("{images:.0} images/s{shown}"));
         }
         Event::Epoch { metrics, is_best } => {
-            last = format!(", train {:.2}, test {:.2}", metrics.train_loss, metrics.test_loss);
+            last = Some(*metrics);
+            shown = format!(", train {:.2}, test {:.2}", metrics.train_loss, metrics.test_loss);
             let line = if json { json_line(metrics, is_best) } else { table_line(metrics, pictures, is_best) };
             bar.suspend(|| super::print(&line));
         }
     });
     bar.finish_and_clear();
-    ending
+    Ok((ending?, last))
 }
 
 fn table_line(m: &EpochMetrics, pictures: usize, is_best: bool) -> String {

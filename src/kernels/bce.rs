@@ -1,7 +1,6 @@
 //! Binary cross-entropy from logits, `shaders/bce.wgsl`: `binary_cross_entropy_with_logits` of PyTorch, summed a row.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::{activation, math};
 use crate::check::case::{Case, uniform};
@@ -110,39 +109,15 @@ pub fn backward(r: &mut Recorder, logits: Tensor, x: Tensor, scale: f32) -> Tens
 
 fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, d] = [p[0] as usize, p[1] as usize];
-    let rows = writes[0][..b].par_iter_mut().with_min_len(16);
-    rows.zip(reads[0].par_chunks(d)).zip(reads[1].par_chunks(d)).for_each(|((row, logits), x)| {
-        *row = math::vectorised(|| row_loss(logits, x));
+    math::row_sums(&mut writes[0][..b], [reads[0], reads[1]], d, |l, x| {
+        l.max(0.0) - l * x + math::log1p_unit(math::exp_negative(-l.abs()))
     });
-}
-
-/// Sixteen running sums, so that the loop vectorises; a sum of a few hundred terms of size 1 keeps f32 accurate.
-#[inline(always)]
-fn row_loss(logits: &[f32], x: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let term = |l: f32, x: f32| l.max(0.0) - l * x + math::log1p_unit(math::exp_negative(-l.abs()));
-    let (logits, x) = (logits.chunks_exact(LANES), x.chunks_exact(LANES));
-    let tail: f32 = logits.remainder().iter().zip(x.remainder()).map(|(&l, &x)| term(l, x)).sum();
-    let mut sums = [0f32; LANES];
-    for (logits, x) in logits.zip(x) {
-        for j in 0..LANES {
-            sums[j] += term(logits[j], x[j]);
-        }
-    }
-    sums.iter().sum::<f32>() + tail
 }
 
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let n = p.b as usize * p.d as usize;
-    let chunks = writes[0][..n].par_chunks_mut(super::CHUNK);
-    chunks.zip(reads[0].par_chunks(super::CHUNK)).zip(reads[1].par_chunks(super::CHUNK)).for_each(|((dl, l), x)| {
-        math::vectorised(|| {
-            for ((dl, &l), &x) in dl.iter_mut().zip(l).zip(x) {
-                *dl = p.scale * (math::sigmoid(l) - x);
-            }
-        })
-    });
+    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], |l, x| p.scale * (math::sigmoid(l) - x));
 }
 
 // ---- Cases

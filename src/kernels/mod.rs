@@ -6,13 +6,17 @@ pub mod adam;
 pub mod bce;
 pub mod clip;
 pub mod clock;
+pub mod continuous_bernoulli;
+pub mod discretised_logistic;
 pub mod fill;
 pub mod gather;
 pub mod gaussian_kl;
 pub mod joint;
+pub mod laplace;
 pub mod math;
 pub mod matmul;
 pub mod mse;
+pub mod optimal_sigma;
 pub mod random;
 pub mod reduce;
 pub mod reparameterise;
@@ -61,6 +65,16 @@ pub static ALL: &[&Kernel] = &[
     &bce::BACKWARD,
     &mse::LOSS,
     &mse::BACKWARD,
+    &optimal_sigma::SQUARES,
+    &optimal_sigma::LOSS,
+    &optimal_sigma::BACKWARD,
+    &laplace::LOSS,
+    &laplace::BACKWARD,
+    &continuous_bernoulli::LOSS,
+    &continuous_bernoulli::BACKWARD,
+    &continuous_bernoulli::MEAN,
+    &discretised_logistic::LOSS,
+    &discretised_logistic::BACKWARD,
     &gather::FORWARD,
     &shuffle::FORWARD,
     &random::INTEGERS,
@@ -85,6 +99,10 @@ pub fn gradients() -> Vec<GradientCase> {
         gaussian_kl::gradients(),
         bce::gradients(),
         mse::gradients(),
+        optimal_sigma::gradients(),
+        laplace::gradients(),
+        continuous_bernoulli::gradients(),
+        discretised_logistic::gradients(),
     ]
     .into_iter()
     .flatten()

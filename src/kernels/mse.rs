@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::{GradientCase, weighted};
@@ -51,7 +52,7 @@ pub static LOSS: Kernel = Kernel {
             writes[0][r] = (r * d..(r + 1) * d).map(term).sum::<f64>() as f32;
         }
     },
-    accelerated: None,
+    accelerated: Some(loss_accelerated),
     cost: |p| Cost { flops: 5 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: loss_cases,
 };
@@ -76,7 +77,7 @@ pub static BACKWARD: Kernel = Kernel {
             writes[0][i] = (p.scale as f64 * p.inverse_variance as f64 * e) as f32;
         }
     },
-    accelerated: None,
+    accelerated: Some(backward_accelerated),
     cost: |p| Cost { flops: 3 * p[0] as u64 * p[1] as u64, bytes: 12 * p[0] as u64 * p[1] as u64 },
     cases: backward_cases,
 };
@@ -110,6 +111,23 @@ pub fn backward(r: &mut Recorder, y: Tensor, x: Tensor, sigma: f32, scale: f32) 
     let dy = r.tensor("dy", y.shape());
     r.dispatch(&BACKWARD, params, &[y, x], &[dy]);
     dy
+}
+
+// ---- Accelerated
+
+fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let half = 0.5 * p.inverse_variance;
+    math::row_sums(&mut writes[0][..p.b as usize], [reads[0], reads[1]], p.d as usize, |y, x| {
+        half * (y - x) * (y - x) + p.constant
+    });
+}
+
+fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let n = p.b as usize * p.d as usize;
+    let factor = p.scale * p.inverse_variance;
+    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], |y, x| factor * (y - x));
 }
 
 // ---- Cases

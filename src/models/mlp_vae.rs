@@ -12,10 +12,11 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::arena::Arena;
-use crate::kernels::activation::{self, Activation};
-use crate::kernels::{bce, gaussian_kl, joint, mse, reparameterise};
+use crate::kernels::activation::Activation;
+use crate::kernels::{gaussian_kl, joint, reparameterise};
 use crate::layers::linear::{self, Linear};
 use crate::layers::sequential::{self, Sequential};
+use crate::models::likelihood::Likelihood;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -26,15 +27,6 @@ use crate::tensor::Tensor;
 pub enum Head {
     Split,
     Fused,
-}
-
-/// p(x|z): binary cross-entropy from logits, or a Gaussian of fixed sigma.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub enum Output {
-    Bernoulli,
-    Gaussian,
 }
 
 /// Everything that decides the parameters' names and shapes, and how the output is read.
@@ -48,8 +40,9 @@ pub struct Config {
     pub latent: usize,
     pub head: Head,
     pub activation: Activation,
-    pub output: Output,
-    /// Of the Gaussian output.
+    /// p(x|z)
+    pub output: Likelihood,
+    /// Scale of the outputs that have a fixed one.
     pub sigma: f64,
 }
 
@@ -182,10 +175,7 @@ impl MlpVae {
     /// z (B,Z) to the mean of p(x|z), (B,D): the picture to look at.
     pub fn generate(&self, r: &mut Recorder, z: Tensor) -> Tensor {
         let (y, _) = self.decode(r, z);
-        match self.config.output {
-            Output::Bernoulli => activation::forward(r, y, Activation::Sigmoid),
-            Output::Gaussian => y,
-        }
+        self.config.output.generate(r, y)
     }
 
     /// Both terms of -ELBO for x (B,D), with z sampled by `noise` (B,Z).
@@ -195,14 +185,8 @@ impl MlpVae {
         let z = reparameterise::forward(r, q.mean, q.logvar, noise);
         let (y, _) = self.decode(r, z);
         r.scope("loss");
-        Terms { recon: self.reconstruction(r, y, x), kl: gaussian_kl::loss(r, q.mean, q.logvar, 0.0) }
-    }
-
-    fn reconstruction(&self, r: &mut Recorder, y: Tensor, x: Tensor) -> Tensor {
-        match self.config.output {
-            Output::Bernoulli => bce::loss(r, y, x),
-            Output::Gaussian => mse::loss(r, y, x, self.config.sigma as f32),
-        }
+        let recon = self.config.output.loss(r, y, x, self.config.sigma).rows;
+        Terms { recon, kl: gaussian_kl::loss(r, q.mean, q.logvar, 0.0) }
     }
 
     // ---- Forward and backward
@@ -216,12 +200,9 @@ impl MlpVae {
         let (y, decoder) = self.decode(r, z);
 
         r.scope("loss");
-        let recon = self.reconstruction(r, y, x);
+        let recon = self.config.output.loss(r, y, x, self.config.sigma);
         let kl = gaussian_kl::loss(r, mean, logvar, objective.free_bits);
-        let dy = match self.config.output {
-            Output::Bernoulli => bce::backward(r, y, x, objective.scale),
-            Output::Gaussian => mse::backward(r, y, x, self.config.sigma as f32, objective.scale),
-        };
+        let dy = self.config.output.backward(r, recon, objective.scale);
         let (dmean, dlogvar) =
             gaussian_kl::backward(r, [mean, logvar, kl], clock, objective.scale, objective.free_bits);
 
@@ -229,7 +210,7 @@ impl MlpVae {
         r.scope("latent");
         reparameterise::backward(r, logvar, noise, dz, dmean, dlogvar);
         self.encode_backward(r, saved, dmean, dlogvar);
-        Terms { recon, kl }
+        Terms { recon: recon.rows, kl }
     }
 
     fn encode_backward(&self, r: &mut Recorder, saved: EncoderSaved, dmean: Tensor, dlogvar: Tensor) {

@@ -3,16 +3,19 @@
 //! - `grid` arranges (N,C,H,W) values as one picture; `reconstructions` puts originals above their reconstructions.
 //! - `curves` draws losses over epochs or steps, `scatter` draws 2-D encodings coloured by label; `chart` is what
 //!   both share.
+//! - `save_gif` shows pictures one after the other.
 //! - `latent` has the points to decode: interpolations, traversals, the manifold of a 2-D latent.
 //!
-//! Everything ends as a [`Picture`], and [`Picture::save_png`] is the only way to a file.
+//! Everything ends as a [`Picture`], and [`Picture::save_png`] and [`save_gif`] are the only ways to a file.
 
+mod animation;
 mod chart;
 mod curves;
 mod grid;
 pub mod latent;
 mod scatter;
 
+pub use animation::{save_gif, save_gif_of};
 pub use curves::{Series, curves};
 pub use grid::{grid, grid_size, reconstructions};
 pub use scatter::scatter;
@@ -47,6 +50,23 @@ impl Picture {
             return Err(Error::file(path, "this is a folder; give the name of a .png file in it"));
         }
         write_atomic(path, &self.encode_png())
+    }
+
+    /// Reads a PNG file. Grey stays grey; anything else becomes RGB of 8 bits, without its transparency.
+    ///
+    /// # Errors
+    /// `Error::Io` where it cannot be read; `Error::File` where it is not a whole PNG picture.
+    pub fn read_png(path: impl AsRef<Path>) -> Result<Picture> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let image = image::load_from_memory_with_format(&bytes, image::ImageFormat::Png)
+            .map_err(|e| Error::file(path, format!("not a whole PNG picture: {e}")))?;
+        let (width, height) = (image.width(), image.height());
+        let (channels, pixels) = match image {
+            image::DynamicImage::ImageLuma8(grey) => (1, grey.into_raw()),
+            other => (3, other.into_rgb8().into_raw()),
+        };
+        Ok(Picture { width, height, channels, pixels })
     }
 
     fn encode_png(&self) -> Vec<u8> {
@@ -90,11 +110,28 @@ mod tests {
         let read = image::load_from_memory(&fs::read(&path).unwrap()).unwrap().into_rgb8();
         assert_eq!((read.width(), read.height(), read.into_raw()), (2, 1, two_by_one().pixels));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(Picture::read_png(&path).unwrap(), two_by_one());
+    }
+
+    #[test]
+    fn a_damaged_picture_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        let png = two_by_one().encode_png();
+        for length in [0, 10, png.len() / 2, png.len() - 20] {
+            fs::write(&path, &png[..length]).unwrap();
+            let message = Picture::read_png(&path).unwrap_err().to_string();
+            assert!(message.contains("a.png: not a whole PNG picture"), "{length} bytes: {message}");
+        }
+        assert!(matches!(Picture::read_png(folder.path().join("b.png")), Err(Error::Io { .. })));
     }
 
     #[test]
     fn a_grey_picture_stays_grey() {
         let grey = Picture { width: 1, height: 2, channels: 1, pixels: vec![7, 200] };
+        let folder = tempfile::tempdir().unwrap();
+        grey.save_png(folder.path().join("a.png")).unwrap();
+        assert_eq!(Picture::read_png(folder.path().join("a.png")).unwrap(), grey);
         let read = image::load_from_memory(&grey.encode_png()).unwrap();
         assert_eq!(read, image::DynamicImage::ImageLuma8(image::GrayImage::from_raw(1, 2, vec![7, 200]).unwrap()));
     }

@@ -12,7 +12,8 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
 use crate::kernels::activation::Activation;
-use crate::models::mlp_vae::{Config, Head, Output};
+use crate::models::likelihood::Likelihood;
+use crate::models::mlp_vae::{Config, Head};
 
 /// Larger files are not checkpoints of these models; nothing of that size is read into memory.
 const LARGEST_FILE: u64 = 8 << 30;
@@ -167,7 +168,7 @@ impl Checkpoint {
                 latent,
                 head,
                 activation: Activation::Relu,
-                output: Output::Bernoulli,
+                output: Likelihood::Bernoulli,
                 sigma: 1.0,
             },
             shape: if side * side == input { [1, side, side] } else { [1, 1, input] },

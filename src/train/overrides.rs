@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result, nearest};
 use crate::kernels::activation::Activation;
 use crate::train::schedule::{KlSchedule, LrSchedule};
-use crate::train::settings::{Head, Monitor, Optimizer, Output, Reduction};
+use crate::train::settings::{Head, Likelihood, Monitor, Optimizer, Reduction};
 
 /// The keys of [`Settings`](crate::train::settings::Settings), each optional. The help names the defaults of `mnist-mlp`; other presets differ.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Serialize, Deserialize)]
@@ -46,10 +46,10 @@ pub struct Overrides {
     /// Nonlinearity after each hidden layer [default: relu]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub activation: Option<Activation>,
-    /// Distribution of a pixel: bernoulli (cross-entropy) or gaussian (squared error) [default: bernoulli]
+    /// Distribution of a pixel; bernoulli is a cross-entropy, and a likelihood only of binary pixels [default: bernoulli]
     #[arg(long, help_heading = "Model")]
-    pub output: Option<Output>,
-    /// Standard deviation of the gaussian output, in pixel values of 0 to 1 [default: 1.0]
+    pub output: Option<Likelihood>,
+    /// Scale of the gaussian, laplace (its b) and discretised_logistic (its s) outputs in pixel values of 0 to 1; the others do not use it [default: 1.0]
     #[arg(long, value_name = "X", help_heading = "Model")]
     pub sigma: Option<f64>,
 

@@ -6,7 +6,7 @@ use crate::error::nearest;
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
 use crate::train::schedule::{KlSchedule, LrSchedule};
-use crate::train::settings::{Head, Monitor, Optimizer, Output, Reduction, Settings};
+use crate::train::settings::{Head, Likelihood, Monitor, Optimizer, Reduction, Settings};
 
 pub struct Preset {
     pub name: &'static str,
@@ -64,7 +64,7 @@ fn mnist_mlp() -> Settings {
         latent: 20,
         head: Head::Split,
         activation: Activation::Relu,
-        output: Output::Bernoulli,
+        output: Likelihood::Bernoulli,
         sigma: 1.0,
 
         epochs: 10,

@@ -84,7 +84,7 @@ pub struct Evaluation {
 /// The latent point that an evaluation decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Latent {
-    /// A sample of q(z|x): the loss estimates -ELBO.
+    /// A sample of q(z|x): the loss estimates -ELBO, where the output is a likelihood.
     Sampled,
     /// The mean of q(z|x). The loss is lower and bounds nothing.
     Mean,

@@ -7,6 +7,7 @@
 //! best.safetensors     those of the best epoch
 //! state.safetensors    what --resume needs: parameters, optimiser's moments, progress
 //! curves.png           samples/epoch_001.png   reconstructions/epoch_001.png
+//! samples.gif          the samples, epoch after epoch
 //! ```
 //!
 //! Nothing here deletes a file that someone may want: a folder in use is refused, not emptied.
@@ -108,6 +109,31 @@ impl RunFolder {
 
     pub fn reconstructions(&self, epoch: usize) -> PathBuf {
         self.root.join("reconstructions").join(format!("epoch_{epoch:03}.png"))
+    }
+
+    /// The pictures of a kind, `samples` or `reconstructions`, that are there, in the order of their epochs.
+    pub fn pictures(&self, kind: &str) -> Result<Vec<PathBuf>> {
+        let folder = self.root.join(kind);
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut pictures = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
+            let path = entry.map_err(Error::io("list", &folder))?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let epoch = name.strip_prefix("epoch_").and_then(|name| name.strip_suffix(".png"));
+            if let Some(epoch) = epoch.and_then(|epoch| epoch.parse::<usize>().ok()) {
+                pictures.push((epoch, path));
+            }
+        }
+        // By number: as text, epoch_1000 stands before epoch_999.
+        pictures.sort();
+        Ok(pictures.into_iter().map(|(_, path)| path).collect())
+    }
+
+    /// The animation of such pictures.
+    pub fn animation(&self, kind: &str) -> PathBuf {
+        self.root.join(format!("{kind}.gif"))
     }
 }
 
@@ -305,6 +331,23 @@ mod tests {
         assert_eq!(folder.curves(), Path::new("r/curves.png"));
         assert_eq!(folder.samples(1), Path::new("r/samples/epoch_001.png"));
         assert_eq!(folder.reconstructions(1234), Path::new("r/reconstructions/epoch_1234.png"));
+        assert_eq!(folder.animation("samples"), Path::new("r/samples.gif"));
+    }
+
+    #[test]
+    fn pictures_come_in_the_order_of_their_epochs() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(root.path()).unwrap();
+        assert!(folder.pictures("samples").unwrap().is_empty());
+        fs::create_dir(root.path().join("samples")).unwrap();
+        let epochs = [10_000, 2, 999, 1000, 1];
+        let others = ["notes.txt", "epoch_x.png", ".epoch_007.png.tmp", "epoch_7.jpg"];
+        let others = others.map(|name| root.path().join("samples").join(name));
+        for path in epochs.iter().map(|&epoch| folder.samples(epoch)).chain(others) {
+            fs::write(path, "").unwrap();
+        }
+        let expected = [1, 2, 999, 1000, 10_000].map(|epoch| folder.samples(epoch));
+        assert_eq!(folder.pictures("samples").unwrap(), expected);
     }
 
     #[test]

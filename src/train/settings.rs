@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
-pub use crate::models::mlp_vae::{Head, Output};
+pub use crate::models::likelihood::Likelihood;
+pub use crate::models::mlp_vae::Head;
 use crate::train::overrides::Overrides;
 use crate::train::presets;
 use crate::train::schedule::{KlSchedule, LrSchedule};
@@ -30,7 +31,7 @@ pub struct Settings {
     pub latent: usize,
     pub head: Head,
     pub activation: Activation,
-    pub output: Output,
+    pub output: Likelihood,
     pub sigma: f64,
 
     pub epochs: usize,

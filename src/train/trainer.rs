@@ -244,7 +244,7 @@ impl Trainer {
         };
         let title = format!("{} on {}", self.settings.preset, self.data_name);
         let curves = [series("train", |m| m.train_loss), series("test", |m| m.test_loss)];
-        picture::curves(&curves, &title, "epoch", "-ELBO (nats)").save_png(self.folder.curves())
+        picture::curves(&curves, &title, "epoch", "loss (nats)").save_png(self.folder.curves())
     }
 
     // ---- State
