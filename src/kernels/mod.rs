@@ -3,9 +3,12 @@
 
 pub mod activation;
 pub mod adam;
+pub mod augment;
 pub mod bce;
+pub mod channels;
 pub mod clip;
 pub mod clock;
+pub mod dropout;
 pub mod fill;
 pub mod gather;
 pub mod gaussian_kl;
@@ -13,11 +16,13 @@ pub mod joint;
 pub mod math;
 pub mod matmul;
 pub mod mse;
+pub mod pool;
 pub mod random;
 pub mod reduce;
 pub mod reparameterise;
 pub mod sgd;
 pub mod shuffle;
+pub mod upsample;
 
 use crate::check::gradient::GradientCase;
 use crate::kernel::Kernel;
@@ -51,6 +56,18 @@ pub static ALL: &[&Kernel] = &[
     &joint::CONCAT,
     &joint::SPLIT,
     &fill::FORWARD,
+    &channels::LAST,
+    &channels::FIRST,
+    &pool::MAX,
+    &pool::BACKWARD_MAX,
+    &pool::AVERAGE,
+    &pool::BACKWARD_AVERAGE,
+    &upsample::NEAREST,
+    &upsample::BACKWARD_NEAREST,
+    &upsample::BILINEAR,
+    &upsample::BACKWARD_BILINEAR,
+    &dropout::FORWARD,
+    &dropout::BACKWARD,
     &reparameterise::FORWARD,
     &reparameterise::BACKWARD,
     &gaussian_kl::LOSS,
@@ -60,6 +77,8 @@ pub static ALL: &[&Kernel] = &[
     &mse::LOSS,
     &mse::BACKWARD,
     &gather::FORWARD,
+    &augment::FORWARD,
+    &augment::CENTER,
     &shuffle::FORWARD,
     &random::INTEGERS,
     &random::UNIT,
@@ -79,6 +98,10 @@ pub fn gradients() -> Vec<GradientCase> {
         activation::gradients(),
         reduce::gradients(),
         joint::gradients(),
+        channels::gradients(),
+        pool::gradients(),
+        upsample::gradients(),
+        dropout::gradients(),
         reparameterise::gradients(),
         gaussian_kl::gradients(),
         bce::gradients(),
