@@ -3,11 +3,14 @@
 
 pub mod activation;
 pub mod adam;
+pub mod augment;
 pub mod bce;
+pub mod channels;
 pub mod clip;
 pub mod clock;
 pub mod continuous_bernoulli;
 pub mod discretised_logistic;
+pub mod dropout;
 pub mod fill;
 pub mod gather;
 pub mod gaussian_kl;
@@ -17,11 +20,13 @@ pub mod math;
 pub mod matmul;
 pub mod mse;
 pub mod optimal_sigma;
+pub mod pool;
 pub mod random;
 pub mod reduce;
 pub mod reparameterise;
 pub mod sgd;
 pub mod shuffle;
+pub mod upsample;
 
 use crate::check::gradient::GradientCase;
 use crate::kernel::Kernel;
@@ -57,6 +62,18 @@ pub static ALL: &[&Kernel] = &[
     &joint::CONCAT,
     &joint::SPLIT,
     &fill::FORWARD,
+    &channels::LAST,
+    &channels::FIRST,
+    &pool::MAX,
+    &pool::BACKWARD_MAX,
+    &pool::AVERAGE,
+    &pool::BACKWARD_AVERAGE,
+    &upsample::NEAREST,
+    &upsample::BACKWARD_NEAREST,
+    &upsample::BILINEAR,
+    &upsample::BACKWARD_BILINEAR,
+    &dropout::FORWARD,
+    &dropout::BACKWARD,
     &reparameterise::FORWARD,
     &reparameterise::BACKWARD,
     &gaussian_kl::LOSS,
@@ -76,6 +93,8 @@ pub static ALL: &[&Kernel] = &[
     &discretised_logistic::LOSS,
     &discretised_logistic::BACKWARD,
     &gather::FORWARD,
+    &augment::FORWARD,
+    &augment::CENTER,
     &shuffle::FORWARD,
     &random::INTEGERS,
     &random::UNIT,
@@ -95,6 +114,10 @@ pub fn gradients() -> Vec<GradientCase> {
         activation::gradients(),
         reduce::gradients(),
         joint::gradients(),
+        channels::gradients(),
+        pool::gradients(),
+        upsample::gradients(),
+        dropout::gradients(),
         reparameterise::gradients(),
         gaussian_kl::gradients(),
         bce::gradients(),

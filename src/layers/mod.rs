@@ -2,8 +2,11 @@
 //!
 //! `saved` is a value that the backward consumes: running a backward twice, or before its forward, does not compile.
 
+pub mod dropout;
 pub mod linear;
+pub mod pool;
 pub mod sequential;
+pub mod upsample;
 
 use crate::tensor::Tensor;
 

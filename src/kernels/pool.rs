@@ -1,0 +1,512 @@
+//! Maxima and means over windows of pictures, channels last, `shaders/pool.wgsl`: `torch.nn.MaxPool2d` and `AvgPool2d`
+//! with their defaults (sizes rounded down, the border counted in the mean). Pooling of sequences has height 1.
+
+use std::ops::Range;
+
+use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
+
+use crate::check::case::{Case, uniform};
+use crate::check::close::Tolerance;
+use crate::check::gradient::GradientCase;
+use crate::kernel::{Cost, Kernel, Reference, Shader, Source, grid_1d, params};
+use crate::program::Recorder;
+use crate::tensor::Tensor;
+
+// ---- Params
+
+/// How windows lie on a picture, each as (rows, columns).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    /// Places around the picture that windows may cover; at most half a window, as in PyTorch.
+    pub padding: [usize; 2],
+}
+
+impl Window {
+    /// Panics where PyTorch refuses too: an empty window, a stride of 0, a border wider than half a window.
+    pub fn new(kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Window {
+        assert!(kernel.iter().chain(&stride).all(|&n| n > 0), "pool: kernel {kernel:?}, stride {stride:?}");
+        let narrow = padding.iter().zip(&kernel).all(|(padding, kernel)| 2 * padding <= *kernel);
+        assert!(narrow, "pool: padding {padding:?} is more than half of kernel {kernel:?}");
+        Window { kernel, stride, padding }
+    }
+
+    /// Size after pooling; none where no window fits.
+    pub fn output_size(&self, size: [usize; 2]) -> Option<[usize; 2]> {
+        let along = |axis: usize| {
+            let room = (size[axis] + 2 * self.padding[axis]).checked_sub(self.kernel[axis])?;
+            Some(room / self.stride[axis] + 1)
+        };
+        Some([along(0)?, along(1)?])
+    }
+}
+
+/// H x W is the size before pooling, P x Q after; kernel, stride and border as (rows, columns).
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    b: u32,
+    h: u32,
+    w: u32,
+    c: u32,
+    p: u32,
+    q: u32,
+    kernel: [u32; 2],
+    stride: [u32; 2],
+    border: [u32; 2],
+}
+
+impl Params {
+    /// Panics where no window fits the picture.
+    fn new(shape: [usize; 4], window: Window) -> Params {
+        let [b, h, w, c] = shape.map(|n| n as u32);
+        let size = window.output_size([shape[1], shape[2]]);
+        let [p, q] = size.unwrap_or_else(|| panic!("pool: {window:?} does not fit x {shape:?}")).map(|n| n as u32);
+        let words = |n: [usize; 2]| n.map(|n| n as u32);
+        let [kernel, stride, border] = [words(window.kernel), words(window.stride), words(window.padding)];
+        Params { b, h, w, c, p, q, kernel, stride, border }
+    }
+
+    fn sizes(self) -> Sizes {
+        let [b, h, w, c, p, q] = [self.b, self.h, self.w, self.c, self.p, self.q].map(|n| n as usize);
+        let [kernel, stride, border] = [self.kernel, self.stride, self.border].map(|pair| pair.map(|n| n as usize));
+        Sizes { b, h, w, c, p, q, kernel, stride, border, area: (kernel[0] * kernel[1]) as f32 }
+    }
+}
+
+/// [`Params`] to count with.
+#[derive(Clone, Copy)]
+struct Sizes {
+    b: usize,
+    h: usize,
+    w: usize,
+    c: usize,
+    p: usize,
+    q: usize,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    border: [usize; 2],
+    area: f32,
+}
+
+impl Sizes {
+    /// Of x and of y.
+    fn elements(&self) -> [usize; 2] {
+        [self.b * self.h * self.w * self.c, self.b * self.p * self.q * self.c]
+    }
+
+    /// The most windows that cover a place.
+    fn overlap(&self) -> usize {
+        (0..2).map(|axis| self.kernel[axis].div_ceil(self.stride[axis])).product()
+    }
+}
+
+// ---- Kernels
+
+const SOURCE: Source = Source {
+    file: "pool.wgsl",
+    text: include_str!("../../shaders/pool.wgsl"),
+    common: &[super::INDEX],
+    bindings: &["x", "saved", "dy", "y", "index", "dx"],
+};
+
+pub static MAX: Kernel = Kernel {
+    reads: &["x"],
+    writes: &["y", "index"],
+    cases: max_cases,
+    ..kernel("pool.max", "max", "y = max of x over the window, index = its place", max_reference, max_accelerated)
+};
+
+pub static BACKWARD_MAX: Kernel = Kernel {
+    reads: &["saved", "dy"],
+    writes: &["dx"],
+    cases: backward_max_cases,
+    ..kernel(
+        "pool.backward_max",
+        "backward_max",
+        "dx = sum of dy over the windows whose maximum it is",
+        backward_max_reference,
+        backward_max_accelerated,
+    )
+};
+
+pub static AVERAGE: Kernel = Kernel {
+    reads: &["x"],
+    writes: &["y"],
+    cases: average_cases,
+    ..kernel("pool.average", "average", "y = sum of x over the window / window", average_reference, average_accelerated)
+};
+
+pub static BACKWARD_AVERAGE: Kernel = Kernel {
+    reads: &["dy"],
+    writes: &["dx"],
+    cases: backward_average_cases,
+    ..kernel(
+        "pool.backward_average",
+        "backward_average",
+        "dx = sum of dy over the windows that cover it / window",
+        backward_average_reference,
+        backward_average_accelerated,
+    )
+};
+
+/// What the four share. A backward has an invocation for each element of x, a forward for each of y.
+const fn kernel(
+    name: &'static str,
+    entry: &'static str,
+    formula: &'static str,
+    reference: Reference,
+    accelerated: Reference,
+) -> Kernel {
+    let backward = entry.len() > "average".len();
+    Kernel {
+        name,
+        formula,
+        params: &["B", "H", "W", "C", "P", "Q", "KH", "KW", "SH", "SW", "TH", "TW"],
+        reads: &[],
+        writes: &[],
+        shader: Shader {
+            source: &SOURCE,
+            entry,
+            workgroup: [64, 1, 1],
+            grid: if backward { |p| grid_1d(elements(p)[0], 64) } else { |p| grid_1d(elements(p)[1], 64) },
+        },
+        software: None,
+        reference,
+        accelerated: Some(accelerated),
+        cost: |p| {
+            let [x, y] = elements(p).map(|n| n as u64);
+            Cost { flops: y * p[6] as u64 * p[7] as u64, bytes: 4 * (x + y) }
+        },
+        cases: Vec::new,
+    }
+}
+
+fn elements(p: &[u32]) -> [usize; 2] {
+    params::<Params>(p).sizes().elements()
+}
+
+// ---- Record
+
+/// The largest of each window, with the places that [`backward_max`] needs: (B,H,W,C) to twice (B,P,Q,C).
+pub fn max(r: &mut Recorder, x: Tensor, window: Window) -> (Tensor, Tensor) {
+    let shape = picture_shape("pool.max", x);
+    let params = Params::new(shape, window);
+    let pooled = pooled_shape(params);
+    let (y, index) = (r.tensor("y", &pooled), r.tensor("index", &pooled));
+    r.dispatch(&MAX, params, &[x], &[y, index]);
+    (y, index)
+}
+
+/// dx (B,H,W,C) of this shape from the index that [`max`] returned and dy, both (B,P,Q,C).
+pub fn backward_max(r: &mut Recorder, index: Tensor, dy: Tensor, shape: [usize; 4], window: Window) -> Tensor {
+    assert!(index.shape() == dy.shape(), "pool.backward_max: index {index:?}, dy {dy:?}");
+    backward(r, &BACKWARD_MAX, &[index, dy], shape, window)
+}
+
+/// The mean of each window, the border counted as zeros: (B,H,W,C) to (B,P,Q,C).
+pub fn average(r: &mut Recorder, x: Tensor, window: Window) -> Tensor {
+    let params = Params::new(picture_shape("pool.average", x), window);
+    let y = r.tensor("y", &pooled_shape(params));
+    r.dispatch(&AVERAGE, params, &[x], &[y]);
+    y
+}
+
+/// dx (B,H,W,C) of this shape from dy (B,P,Q,C).
+pub fn backward_average(r: &mut Recorder, dy: Tensor, shape: [usize; 4], window: Window) -> Tensor {
+    backward(r, &BACKWARD_AVERAGE, &[dy], shape, window)
+}
+
+fn backward(r: &mut Recorder, kernel: &'static Kernel, reads: &[Tensor], shape: [usize; 4], window: Window) -> Tensor {
+    let params = Params::new(shape, window);
+    let dy = reads[reads.len() - 1];
+    assert!(dy.shape() == pooled_shape(params), "{}: dy {dy:?}, x {shape:?}, {window:?}", kernel.name);
+    let dx = r.tensor("dx", &shape);
+    r.dispatch(kernel, params, reads, &[dx]);
+    dx
+}
+
+fn picture_shape(kernel: &str, x: Tensor) -> [usize; 4] {
+    x.shape().try_into().unwrap_or_else(|_| panic!("{kernel}: x {x:?} is not (B,H,W,C)"))
+}
+
+fn pooled_shape(params: Params) -> [usize; 4] {
+    let Sizes { b, p, q, c, .. } = params.sizes();
+    [b, p, q, c]
+}
+
+// ---- References
+
+/// Visits each place of y with each place of x that its window covers, in row-major order. Places count through the
+/// batch.
+fn each_pair(s: Sizes, mut visit: impl FnMut(usize, usize)) {
+    for (b, p) in (0..s.b).flat_map(|b| (0..s.p).map(move |p| (b, p))) {
+        for q in 0..s.q {
+            for (i, j) in (0..s.kernel[0]).flat_map(|i| (0..s.kernel[1]).map(move |j| (i, j))) {
+                // In the picture with its border.
+                let [h, w] = [p * s.stride[0] + i, q * s.stride[1] + j];
+                let inside = |at: usize, border: usize, size: usize| at >= border && at - border < size;
+                if inside(h, s.border[0], s.h) && inside(w, s.border[1], s.w) {
+                    visit((b * s.p + p) * s.q + q, (b * s.h + h - s.border[0]) * s.w + w - s.border[1]);
+                }
+            }
+        }
+    }
+}
+
+fn max_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let s = params::<Params>(p).sizes();
+    let [y, index] = writes else { panic!("pool.max writes y and index") };
+    let index: &mut [u32] = bytemuck::cast_slice_mut(index);
+    index[..s.b * s.p * s.q * s.c].fill(u32::MAX);
+    each_pair(s, |out, place| {
+        for c in 0..s.c {
+            let (o, v) = (out * s.c + c, reads[0][place * s.c + c]);
+            if index[o] == u32::MAX || v > y[o] || v.is_nan() {
+                y[o] = v;
+                index[o] = (place % (s.h * s.w)) as u32;
+            }
+        }
+    });
+}
+
+fn backward_max_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let s = params::<Params>(p).sizes();
+    let mut sums = vec![0f64; s.b * s.h * s.w * s.c];
+    each_pair(s, |out, place| {
+        for c in 0..s.c {
+            if reads[0][out * s.c + c].to_bits() as usize == place % (s.h * s.w) {
+                sums[place * s.c + c] += reads[1][out * s.c + c] as f64;
+            }
+        }
+    });
+    writes[0].iter_mut().zip(sums).for_each(|(dx, sum)| *dx = sum as f32);
+}
+
+fn average_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let s = params::<Params>(p).sizes();
+    let mut sums = vec![0f64; s.b * s.p * s.q * s.c];
+    each_pair(s, |out, place| (0..s.c).for_each(|c| sums[out * s.c + c] += reads[0][place * s.c + c] as f64));
+    writes[0].iter_mut().zip(sums).for_each(|(y, sum)| *y = (sum / s.area as f64) as f32);
+}
+
+fn backward_average_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let s = params::<Params>(p).sizes();
+    let mut sums = vec![0f64; s.b * s.h * s.w * s.c];
+    each_pair(s, |out, place| (0..s.c).for_each(|c| sums[place * s.c + c] += reads[0][out * s.c + c] as f64));
+    writes[0].iter_mut().zip(sums).for_each(|(dx, sum)| *dx = (sum / s.area as f64) as f32);
+}
+
+// ---- Accelerated
+
+// A row of y (or dx) a task; in it, the channels of one place are a vector.
+
+impl Sizes {
+    /// Rows (0) or columns (1) of x that a window covers.
+    #[inline(always)]
+    fn covered(&self, axis: usize, window: usize) -> Range<usize> {
+        let start = window * self.stride[axis];
+        let end = start + self.kernel[axis] - self.border[axis];
+        start.saturating_sub(self.border[axis])..end.min([self.h, self.w][axis])
+    }
+
+    /// Windows that cover a row (0) or column (1) of x.
+    #[inline(always)]
+    fn covering(&self, axis: usize, place: usize) -> Range<usize> {
+        let at = place + self.border[axis];
+        let first = if at >= self.kernel[axis] { (at - self.kernel[axis]) / self.stride[axis] + 1 } else { 0 };
+        first..(at / self.stride[axis] + 1).min([self.p, self.q][axis])
+    }
+}
+
+fn max_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let s = params::<Params>(p).sizes();
+    let (n, row) = (s.b * s.p * s.q * s.c, s.q * s.c);
+    let [y, index] = writes else { panic!("pool.max writes y and index") };
+    let index: &mut [u32] = bytemuck::cast_slice_mut(&mut index[..n]);
+    let rows = y[..n].par_chunks_mut(row).zip(index.par_chunks_mut(row)).enumerate();
+    rows.with_min_len(super::CHUNK.div_ceil(row)).for_each(|(r, (y, index))| {
+        let x = &reads[0][r / s.p * s.h * s.w * s.c..][..s.h * s.w * s.c];
+        let rows = s.covered(0, r % s.p);
+        super::math::vectorised(|| {
+            for (q, (y, index)) in y.chunks_exact_mut(s.c).zip(index.chunks_exact_mut(s.c)).enumerate() {
+                let columns = s.covered(1, q);
+                let first = rows.start * s.w + columns.start;
+                y.copy_from_slice(&x[first * s.c..][..s.c]);
+                index.fill(first as u32);
+                for h in rows.clone() {
+                    for place in h * s.w + columns.start..h * s.w + columns.end {
+                        let channels = y.iter_mut().zip(index.iter_mut()).zip(&x[place * s.c..][..s.c]);
+                        for ((best, index), &v) in channels {
+                            let take = (v > *best) | v.is_nan();
+                            *best = if take { v } else { *best };
+                            *index = if take { place as u32 } else { *index };
+                        }
+                    }
+                }
+            }
+        });
+    });
+}
+
+fn backward_max_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let s = params::<Params>(p).sizes();
+    let (index, dy): (&[u32], &[f32]) = (bytemuck::cast_slice(reads[0]), reads[1]);
+    gather_windows(s, writes[0], |dx, place, out| {
+        for ((dx, &index), &dy) in dx.iter_mut().zip(&index[out..][..s.c]).zip(&dy[out..][..s.c]) {
+            *dx += if index == place as u32 { dy } else { 0.0 };
+        }
+    });
+}
+
+fn average_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let s = params::<Params>(p).sizes();
+    let row = s.q * s.c;
+    let rows = writes[0][..s.b * s.p * row].par_chunks_mut(row).enumerate();
+    rows.with_min_len(super::CHUNK.div_ceil(row)).for_each(|(r, y)| {
+        let x = &reads[0][r / s.p * s.h * s.w * s.c..][..s.h * s.w * s.c];
+        let rows = s.covered(0, r % s.p);
+        super::math::vectorised(|| {
+            for (q, y) in y.chunks_exact_mut(s.c).enumerate() {
+                let columns = s.covered(1, q);
+                y.fill(0.0);
+                for h in rows.clone() {
+                    for place in h * s.w + columns.start..h * s.w + columns.end {
+                        y.iter_mut().zip(&x[place * s.c..][..s.c]).for_each(|(y, x)| *y += x);
+                    }
+                }
+                y.iter_mut().for_each(|y| *y /= s.area);
+            }
+        });
+    });
+}
+
+fn backward_average_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let s = params::<Params>(p).sizes();
+    gather_windows(s, writes[0], |dx, _, out| {
+        dx.iter_mut().zip(&reads[0][out..][..s.c]).for_each(|(dx, dy)| *dx += dy / s.area);
+    });
+}
+
+/// dx = what `add` adds to it for each window that covers it: (the channels of a place, the place in its picture, the
+/// first element of the window in y).
+fn gather_windows(s: Sizes, dx: &mut [f32], add: impl Fn(&mut [f32], usize, usize) + Sync) {
+    let row = s.w * s.c;
+    let rows = dx[..s.b * s.h * row].par_chunks_mut(row).enumerate();
+    rows.with_min_len(super::CHUNK.div_ceil(row)).for_each(|(r, dx)| {
+        let (picture, h) = (r / s.h, r % s.h);
+        let rows = s.covering(0, h);
+        super::math::vectorised(|| {
+            for (w, dx) in dx.chunks_exact_mut(s.c).enumerate() {
+                dx.fill(0.0);
+                for p in rows.clone() {
+                    for q in s.covering(1, w) {
+                        add(dx, h * s.w + w, ((picture * s.p + p) * s.q + q) * s.c);
+                    }
+                }
+            }
+        });
+    });
+}
+
+// ---- Cases
+
+/// Shapes of x with a window: overlapping and disjoint windows, gaps between them, places at the end that none covers,
+/// borders, height 1, several rows to a task and several tasks.
+fn layouts() -> Vec<([usize; 4], Window)> {
+    vec![
+        ([1, 1, 1, 1], Window::new([1, 1], [1, 1], [0, 0])),
+        ([3, 5, 7, 3], Window::new([2, 2], [2, 2], [0, 0])),
+        ([2, 9, 8, 17], Window::new([3, 3], [2, 2], [1, 1])),
+        ([3, 1, 65, 5], Window::new([1, 3], [1, 2], [0, 1])),
+        ([2, 7, 5, 1], Window::new([2, 1], [3, 2], [1, 0])),
+        ([5, 17, 13, 65], Window::new([3, 2], [1, 1], [1, 1])),
+        ([2, 6, 11, 4], Window::new([4, 5], [1, 3], [2, 0])),
+    ]
+}
+
+/// A case for each layout.
+fn cases(fill: impl Fn(Case, Sizes) -> Case) -> Vec<Case> {
+    let case = |(shape, window): ([usize; 4], Window)| {
+        let params = Params::new(shape, window);
+        fill(Case::new(format!("{shape:?}, {window:?}"), params), params.sizes())
+    };
+    layouts().into_iter().map(case).collect()
+}
+
+/// Few different values, so that most windows have several maxima.
+fn with_ties(n: usize) -> Vec<f32> {
+    uniform(1, n, -3.0, 3.0).into_iter().map(f32::round).collect()
+}
+
+fn max_cases() -> Vec<Case> {
+    let mut cases = cases(|case, s| {
+        let [x, y] = s.elements();
+        case.read(with_ties(x)).assign(y, Tolerance::Exact).assign(y, Tolerance::Exact)
+    });
+    // Two NaN (the later one counts), minus infinity alone, plain numbers.
+    let mut x = [uniform(2, 20, -1.0, 1.0), vec![f32::NEG_INFINITY; 20], uniform(3, 20, -1.0, 1.0)].concat();
+    x[6] = f32::NAN;
+    x[12] = f32::NAN;
+    let params = Params::new([3, 4, 5, 1], Window::new([3, 3], [1, 1], [1, 1]));
+    let case = Case::new("NaN and infinity", params).read(x);
+    cases.push(case.assign(60, Tolerance::Exact).assign(60, Tolerance::Exact));
+    cases
+}
+
+fn backward_max_cases() -> Vec<Case> {
+    cases(|case, s| {
+        let [x, y] = s.elements();
+        let (mut maxima, mut index) = (vec![0.0; y], vec![0.0; y]);
+        max_reference(&case.params, &[&with_ties(x)], &mut [&mut maxima, &mut index]);
+        case.read(index).read(uniform(4, y, -1.0, 1.0)).assign(x, Tolerance::Dot(s.overlap()))
+    })
+}
+
+fn average_cases() -> Vec<Case> {
+    cases(|case, s| {
+        let [x, y] = s.elements();
+        case.read(uniform(5, x, -1.0, 1.0)).assign(y, Tolerance::Dot(s.area as usize))
+    })
+}
+
+fn backward_average_cases() -> Vec<Case> {
+    cases(|case, s| {
+        let [x, y] = s.elements();
+        case.read(uniform(6, y, -1.0, 1.0)).assign(x, Tolerance::Dot(s.overlap()))
+    })
+}
+
+// ---- Gradients
+
+pub fn gradients() -> Vec<GradientCase> {
+    let shape = [2, 5, 6, 2];
+    // Different numbers further apart than the check's steps, in a mixed order.
+    let x: Vec<f32> = (0..120).map(|i| (i * 43 % 120) as f32 * 0.02 - 1.2).collect();
+    let window = Window::new([3, 2], [2, 2], [1, 0]);
+    let inputs = vec![(shape.to_vec(), x)];
+    let output = vec![2, 3, 3, 2];
+    vec![
+        GradientCase {
+            label: "pool.max".into(),
+            inputs: inputs.clone(),
+            output: output.clone(),
+            record: Box::new(move |r, inputs, dy| {
+                let (y, index) = max(r, inputs[0], window);
+                (y, vec![backward_max(r, index, dy, shape, window)])
+            }),
+            state: vec![],
+        },
+        GradientCase {
+            label: "pool.average".into(),
+            inputs,
+            output,
+            record: Box::new(move |r, inputs, dy| {
+                (average(r, inputs[0], window), vec![backward_average(r, dy, shape, window)])
+            }),
+            state: vec![],
+        },
+    ]
+}
