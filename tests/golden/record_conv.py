@@ -134,8 +134,8 @@ class VAE(nn.Module):
 
 # Nearer to a kink than this, rounding could decide which way a gradient goes.
 KINK_MARGIN = 5e-6
-# Adam's first step is lr times the sign of the gradient: nearer to zero than this, as a share of the root mean square of
-# its tensor, rounding could decide which way a weight goes. A gradient of exactly zero moves nothing.
+# Adam's first step is lr times the sign of the gradient: nearer to zero than this share of its tensor's root mean
+# square, rounding could decide which way a weight goes. A gradient of exactly zero moves nothing.
 SIGN_MARGIN = 4e-6
 
 @dataclass(frozen=True)
