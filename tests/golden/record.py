@@ -174,14 +174,14 @@ def make_optimizer(case, parameters):
     )
 
 
-def batches():
-    """x (STEPS, B, D): multiples of 1/255 in [0, 1], many of them zero as in MNIST, some exactly one.
+def batches(steps, batch, pixels):
+    """x (steps, B, D): multiples of 1/255 in [0, 1], many of them zero as in MNIST, some exactly one.
 
     The share of zeros (20 to 90 %) changes from step to step, so the size of the gradient does too.
     """
-    share = 0.2 + 0.7 * torch.rand(STEPS, 1, 1)
-    level = torch.randint(0, 320, (STEPS, BATCH, INPUT)).clamp(max=255)
-    zero = torch.rand(STEPS, BATCH, INPUT) < share
+    share = 0.2 + 0.7 * torch.rand(steps, 1, 1)
+    level = torch.randint(0, 320, (steps, batch, pixels)).clamp(max=255)
+    zero = torch.rand(steps, batch, pixels) < share
     return level.masked_fill(zero, 0).float() / 255
 
 
@@ -189,7 +189,7 @@ def run(case, dtype):
     """Trains for STEPS steps and returns every tensor of the golden file."""
     torch.manual_seed(case.seed)
     model = VAE(case)
-    x, eps = batches(), torch.randn(STEPS, BATCH, LATENT)
+    x, eps = batches(STEPS, BATCH, INPUT), torch.randn(STEPS, BATCH, LATENT)
     # All random numbers are drawn in float32, so a float64 run starts from the same values.
     model, x, eps = model.to(dtype), x.to(dtype), eps.to(dtype)
     optimizer = make_optimizer(case, model.parameters())
@@ -233,8 +233,8 @@ def check_clipping(case, norms):
 
 
 def rounding(single, double):
-    """Largest difference of two runs: loss (relative), gradients (relative to each tensor's
-    largest element), parameters (absolute)."""
+    """Largest difference of two runs: loss (relative), gradients and running statistics (relative to
+    each tensor's largest element), parameters (absolute)."""
 
     def largest(prefix, relative):
         worst = 0.0
@@ -244,8 +244,8 @@ def rounding(single, double):
                 worst = max(worst, difference / value.abs().max().item() if relative else difference)
         return worst
 
-    loss = ((single["loss"] - double["loss"]) / double["loss"]).abs().max().item()
-    return f"loss {loss:.1e}, grad {largest('grad.', True):.1e}, param {largest('param.', False):.1e}"
+    kinds = {"loss": True, "grad.": True, "param.": False, "stat.": True}
+    return ", ".join(f"{kind.rstrip('.')} {largest(kind, relative):.1e}" for kind, relative in kinds.items())
 
 
 ACTIVATIONS = {
