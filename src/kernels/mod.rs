@@ -3,13 +3,17 @@
 
 pub mod activation;
 pub mod adam;
+pub mod batch_norm;
 pub mod bce;
 pub mod clip;
 pub mod clock;
+mod columns;
 pub mod fill;
 pub mod gather;
 pub mod gaussian_kl;
+pub mod group_norm;
 pub mod joint;
+pub mod layer_norm;
 pub mod math;
 pub mod matmul;
 pub mod mse;
@@ -50,6 +54,19 @@ pub static ALL: &[&Kernel] = &[
     &joint::BACKWARD_MULTIPLY,
     &joint::CONCAT,
     &joint::SPLIT,
+    &batch_norm::PARTIALS,
+    &batch_norm::STATISTICS,
+    &batch_norm::FORWARD,
+    &batch_norm::EVALUATE,
+    &batch_norm::BACKWARD_PARTIALS,
+    &batch_norm::BACKWARD_W,
+    &batch_norm::BACKWARD_X,
+    &layer_norm::FORWARD,
+    &layer_norm::BACKWARD_X,
+    &layer_norm::BACKWARD_W,
+    &group_norm::FORWARD,
+    &group_norm::BACKWARD_X,
+    &group_norm::BACKWARD_W,
     &fill::FORWARD,
     &reparameterise::FORWARD,
     &reparameterise::BACKWARD,
@@ -79,6 +96,9 @@ pub fn gradients() -> Vec<GradientCase> {
         activation::gradients(),
         reduce::gradients(),
         joint::gradients(),
+        batch_norm::gradients(),
+        layer_norm::gradients(),
+        group_norm::gradients(),
         reparameterise::gradients(),
         gaussian_kl::gradients(),
         bce::gradients(),

@@ -2,9 +2,13 @@
 //!
 //! `saved` is a value that the backward consumes: running a backward twice, or before its forward, does not compile.
 
+pub mod batch_norm;
+pub mod group_norm;
+pub mod layer_norm;
 pub mod linear;
 pub mod sequential;
 
+use crate::arena::Parameter;
 use crate::tensor::Tensor;
 
 /// What the forward of a layer is for. Batch norm and dropout do something else in each.
@@ -14,4 +18,9 @@ pub enum Mode {
     Train { clock: Tensor },
     /// Running statistics, no random numbers.
     Evaluate,
+}
+
+/// How the normalisations start.
+fn weight_one_bias_zero(weight: &Parameter, bias: &Parameter) -> Vec<(Tensor, Vec<f32>)> {
+    vec![(weight.value, vec![1.0; weight.value.len()]), (bias.value, vec![0.0; bias.value.len()])]
 }
