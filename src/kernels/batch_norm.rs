@@ -10,7 +10,7 @@ use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Shader, Source, params};
+use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -111,6 +111,13 @@ const SOURCE: Source = Source {
     ],
 };
 
+const SOFTWARE: Source = Source {
+    file: "software/batch_norm.wgsl",
+    text: include_str!("../../shaders/software/batch_norm.wgsl"),
+    common: &[],
+    bindings: &["x", "w", "b", "fixed_mean", "fixed_var", "saved", "dy", "moments", "sums", "y", "chunk", "dx"],
+};
+
 const FIELDS: &[&str] = &["R", "C", "width", "rows", "chunks", "activation", "eps", "momentum"];
 
 pub static PARTIALS: Kernel = Kernel {
@@ -120,7 +127,10 @@ pub static PARTIALS: Kernel = Kernel {
     reads: &["x"],
     writes: &["chunk"],
     shader: shader("partials", chunk_grid),
-    software: None,
+    software: Some(|p| {
+        static SHADER: Shader = software("partials", software_chunk_grid);
+        if suits_software(p) { &SHADER } else { &PARTIALS.shader }
+    }),
     reference: partials_reference,
     accelerated: Some(partials_accelerated),
     cost: |p| cost(p, 1, 4),
@@ -148,7 +158,10 @@ pub static FORWARD: Kernel = Kernel {
     reads: &["x", "w", "b", "moments"],
     writes: &["y"],
     shader: shader("forward", row_grid),
-    software: None,
+    software: Some(|p| {
+        static SHADER: Shader = software("forward", software_row_grid);
+        if suits_software(p) { &SHADER } else { &FORWARD.shader }
+    }),
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost: |p| cost(p, 2, 4),
@@ -162,7 +175,10 @@ pub static EVALUATE: Kernel = Kernel {
     reads: &["x", "w", "b", "fixed_mean", "fixed_var"],
     writes: &["y"],
     shader: shader("evaluate", row_grid),
-    software: None,
+    software: Some(|p| {
+        static SHADER: Shader = software("evaluate", software_row_grid);
+        if suits_software(p) { &SHADER } else { &EVALUATE.shader }
+    }),
     reference: evaluate_reference,
     accelerated: Some(evaluate_accelerated),
     cost: |p| cost(p, 2, 4),
@@ -176,7 +192,10 @@ pub static BACKWARD_PARTIALS: Kernel = Kernel {
     reads: &["x", "saved", "dy", "moments"],
     writes: &["chunk"],
     shader: shader("backward_partials", chunk_grid),
-    software: None,
+    software: Some(|p| {
+        static SHADER: Shader = software("backward_partials", software_chunk_grid);
+        if suits_software(p) { &SHADER } else { &BACKWARD_PARTIALS.shader }
+    }),
     reference: backward_partials_reference,
     accelerated: Some(backward_partials_accelerated),
     cost: |p| cost(p, 3, 6),
@@ -204,7 +223,10 @@ pub static BACKWARD_X: Kernel = Kernel {
     reads: &["x", "w", "saved", "dy", "moments", "sums"],
     writes: &["dx"],
     shader: shader("backward_x", row_grid),
-    software: None,
+    software: Some(|p| {
+        static SHADER: Shader = software("backward_x", software_row_grid);
+        if suits_software(p) { &SHADER } else { &BACKWARD_X.shader }
+    }),
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
     cost: |p| cost(p, 4, 7),
@@ -230,6 +252,29 @@ fn row_grid(p: &[u32]) -> [u32; 3] {
 /// A workgroup 8 channels: all chunks of them.
 fn merge_grid(p: &[u32]) -> [u32; 3] {
     [p[1].div_ceil(8), 1, 1]
+}
+
+const fn software(entry: &'static str, grid: fn(&[u32]) -> [u32; 3]) -> Shader {
+    Shader { source: &SOFTWARE, entry, workgroup: [8, 1, 1], grid }
+}
+
+/// Whether four channels can be taken at a time and the activation is linear on both sides of 0.
+fn suits_software(p: &[u32]) -> bool {
+    use Activation::{Identity, LeakyRelu, Relu};
+    let p: Params = params(p);
+    p.c.is_multiple_of(4) && matches!(p.activation(), Identity | Relu | LeakyRelu)
+}
+
+/// An invocation four channels of a chunk.
+fn software_chunk_grid(p: &[u32]) -> [u32; 3] {
+    let p: Params = params(p);
+    [(p.chunks * (p.c / 4)).div_ceil(8), 1, 1]
+}
+
+/// An invocation four channels of 16 rows.
+fn software_row_grid(p: &[u32]) -> [u32; 3] {
+    let [r, c] = params::<Params>(p).sizes();
+    grid_1d(r.div_ceil(16) * (c / 4), 8)
 }
 
 fn cost(p: &[u32], tensors: u64, flops: u64) -> Cost {
@@ -658,17 +703,20 @@ fn chunk_gradient(
 // ---- Cases
 
 /// (R, C): one element, one row, few channels, which share a row's lanes unevenly, several chunks with a short last one,
-/// more than one workgroup of channels, a layer of a convolutional network.
-const SIZES: [[usize; 2]; 7] = [[1, 1], [1, 65], [17, 5], [1001, 3], [2501, 1], [257, 65], [1152, 128]];
+/// more than one workgroup of channels, multiples of 4, a layer of a convolutional network.
+const SIZES: [[usize; 2]; 9] =
+    [[1, 1], [1, 65], [17, 5], [1001, 3], [2501, 1], [257, 65], [1003, 12], [67, 68], [1152, 128]];
 
-/// Activations for the sizes: all that are epilogues.
-const ACTIVATIONS: [Activation; 7] = [
+/// Activations for the sizes: all that are epilogues, and the linear ones with multiples of 4 channels.
+const ACTIVATIONS: [Activation; 9] = [
     Activation::Identity,
     Activation::Sigmoid,
     Activation::Tanh,
-    Activation::LeakyRelu,
+    Activation::Relu,
     Activation::Softplus,
     Activation::Elu,
+    Activation::LeakyRelu,
+    Activation::Identity,
     Activation::Relu,
 ];
 
