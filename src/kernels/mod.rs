@@ -4,6 +4,7 @@
 pub mod activation;
 pub mod adam;
 pub mod augment;
+pub mod batch_norm;
 pub mod bce;
 pub mod channels;
 pub mod clip;
@@ -11,11 +12,14 @@ pub mod clock;
 pub mod continuous_bernoulli;
 pub mod discretised_logistic;
 pub mod dropout;
+mod columns;
 pub mod fill;
 pub mod gather;
 pub mod gaussian_kl;
+pub mod group_norm;
 pub mod joint;
 pub mod laplace;
+pub mod layer_norm;
 pub mod math;
 pub mod matmul;
 pub mod mse;
@@ -61,6 +65,19 @@ pub static ALL: &[&Kernel] = &[
     &joint::BACKWARD_MULTIPLY,
     &joint::CONCAT,
     &joint::SPLIT,
+    &batch_norm::PARTIALS,
+    &batch_norm::STATISTICS,
+    &batch_norm::FORWARD,
+    &batch_norm::EVALUATE,
+    &batch_norm::BACKWARD_PARTIALS,
+    &batch_norm::BACKWARD_W,
+    &batch_norm::BACKWARD_X,
+    &layer_norm::FORWARD,
+    &layer_norm::BACKWARD_X,
+    &layer_norm::BACKWARD_W,
+    &group_norm::FORWARD,
+    &group_norm::BACKWARD_X,
+    &group_norm::BACKWARD_W,
     &fill::FORWARD,
     &channels::LAST,
     &channels::FIRST,
@@ -118,6 +135,9 @@ pub fn gradients() -> Vec<GradientCase> {
         pool::gradients(),
         upsample::gradients(),
         dropout::gradients(),
+        batch_norm::gradients(),
+        layer_norm::gradients(),
+        group_norm::gradients(),
         reparameterise::gradients(),
         gaussian_kl::gradients(),
         bce::gradients(),
