@@ -9,10 +9,11 @@ pub mod bce;
 pub mod channels;
 pub mod clip;
 pub mod clock;
+mod columns;
 pub mod continuous_bernoulli;
+pub mod conv2d;
 pub mod discretised_logistic;
 pub mod dropout;
-mod columns;
 pub mod fill;
 pub mod gather;
 pub mod gaussian_kl;
@@ -51,6 +52,10 @@ pub static ALL: &[&Kernel] = &[
     &matmul::FORWARD,
     &matmul::BACKWARD_X,
     &matmul::BACKWARD_W,
+    &conv2d::FORWARD,
+    &conv2d::BACKWARD_X,
+    &conv2d::BACKWARD_W,
+    &conv2d::BACKWARD_B,
     &activation::FORWARD,
     &activation::BACKWARD,
     &reduce::ROWS,
@@ -128,6 +133,7 @@ pub static ALL: &[&Kernel] = &[
 pub fn gradients() -> Vec<GradientCase> {
     [
         matmul::gradients(),
+        conv2d::gradients(),
         activation::gradients(),
         reduce::gradients(),
         joint::gradients(),

@@ -2,8 +2,8 @@
 //!
 //! `saved` is a value that the backward consumes: running a backward twice, or before its forward, does not compile.
 
-pub mod dropout;
 pub mod batch_norm;
+pub mod dropout;
 pub mod group_norm;
 pub mod layer_norm;
 pub mod linear;

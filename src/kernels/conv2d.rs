@@ -1,0 +1,676 @@
+//! Convolution of pictures with channels last, both ways, `shaders/conv2d.wgsl` and, for adapters that run on a CPU,
+//! `shaders/software/conv2d.wgsl`.
+//!
+//! x (B,H,W,I) is the large picture, y (B,P,Q,O) the small one, w (O,KH,KW,I/G). [`forward`] is `torch.nn.Conv2d`;
+//! [`backward_x`] is its gradient to x and the forward of `torch.nn.ConvTranspose2d`, whose weight PyTorch keeps in the
+//! same order, (small, large, KH, KW). One dimension is a picture of height 1. Dumoulin & Visin, A guide to convolution
+//! arithmetic for deep learning (2016, arXiv 1603.07285), chapters 2 to 5.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::activation::Activation;
+use crate::check::case::{Case, uniform};
+use crate::check::close::Tolerance;
+use crate::check::gradient::GradientCase;
+use crate::kernel::{Cost, Kernel, Shader, Source, params};
+use crate::program::Recorder;
+use crate::tensor::Tensor;
+
+mod accelerated;
+
+// ---- Params
+
+/// How the window moves: [height, width] each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// KH, KW
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    /// Zeros around the large picture.
+    pub padding: [usize; 2],
+    /// Distance of two taps.
+    pub dilation: [usize; 2],
+    /// G: groups of channels that do not see each other.
+    pub groups: usize,
+}
+
+impl Geometry {
+    /// A square window of side k that moves by `stride`, without padding.
+    pub fn square(k: usize, stride: usize) -> Geometry {
+        Geometry { kernel: [k, k], stride: [stride, stride], padding: [0, 0], dilation: [1, 1], groups: 1 }
+    }
+
+    /// (P,Q) of a large picture (H,W): floor((H + 2 padding - dilation (K - 1) - 1) / stride) + 1. `None` where the
+    /// window does not fit.
+    pub fn small_size(&self, large: [usize; 2]) -> Option<[usize; 2]> {
+        let mut size = [0; 2];
+        for a in 0..2 {
+            let span = self.dilation[a] * (self.kernel[a] - 1) + 1;
+            size[a] = (large[a] + 2 * self.padding[a]).checked_sub(span)? / self.stride[a] + 1;
+        }
+        Some(size)
+    }
+
+    /// (H,W) of a small picture (P,Q): (P - 1) stride - 2 padding + dilation (K - 1) + 1 + extra. Several large sizes
+    /// have the same small one; `extra`, PyTorch's output_padding, says which. `None` where nothing is left.
+    pub fn large_size(&self, small: [usize; 2], extra: [usize; 2]) -> Option<[usize; 2]> {
+        let mut size = [0; 2];
+        for a in 0..2 {
+            let span = self.dilation[a] * (self.kernel[a] - 1) + 1;
+            size[a] = ((small[a] - 1) * self.stride[a] + span + extra[a]).checked_sub(2 * self.padding[a])?;
+        }
+        (size[0] > 0 && size[1] > 0).then_some(size)
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+struct Params {
+    b: u32,
+    h: u32,
+    w: u32,
+    i: u32,
+    p: u32,
+    q: u32,
+    o: u32,
+    kh: u32,
+    kw: u32,
+    stride: [u32; 2],
+    padding: [u32; 2],
+    dilation: [u32; 2],
+    groups: u32,
+    activation: u32,
+    bias: u32,
+}
+
+/// The params as indices.
+#[derive(Clone, Copy)]
+struct Sizes {
+    b: usize,
+    /// (H,W)
+    large: [usize; 2],
+    i: usize,
+    /// (P,Q)
+    small: [usize; 2],
+    o: usize,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    dilation: [usize; 2],
+    groups: usize,
+}
+
+impl Params {
+    fn sizes(self) -> Sizes {
+        let n = |v: u32| v as usize;
+        Sizes {
+            b: n(self.b),
+            large: [n(self.h), n(self.w)],
+            i: n(self.i),
+            small: [n(self.p), n(self.q)],
+            o: n(self.o),
+            kernel: [n(self.kh), n(self.kw)],
+            stride: self.stride.map(n),
+            padding: self.padding.map(n),
+            dilation: self.dilation.map(n),
+            groups: n(self.groups),
+        }
+    }
+}
+
+impl Sizes {
+    fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Channels of a group: inputs, outputs.
+    fn group(&self) -> [usize; 2] {
+        [self.i / self.groups, self.o / self.groups]
+    }
+
+    /// Index of the place of the large picture, h * W + w, that place (p,q) of the small one meets under a tap.
+    fn place_under(&self, [p, q]: [usize; 2], tap: usize) -> Option<usize> {
+        let axis = |a: usize, at: usize, tap: usize| {
+            let place = (at * self.stride[a] + tap * self.dilation[a]).checked_sub(self.padding[a])?;
+            (place < self.large[a]).then_some(place)
+        };
+        let h = axis(0, p, tap / self.kernel[1])?;
+        Some(h * self.large[1] + axis(1, q, tap % self.kernel[1])?)
+    }
+}
+
+// ---- Kernels
+
+const FIELDS: &[&str] = &[
+    "B",
+    "H",
+    "W",
+    "I",
+    "P",
+    "Q",
+    "O",
+    "KH",
+    "KW",
+    "stride_h",
+    "stride_w",
+    "padding_h",
+    "padding_w",
+    "dilation_h",
+    "dilation_w",
+    "groups",
+    "activation",
+    "bias",
+];
+const BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw", "db"];
+/// The bias gradient has one form.
+const SOFTWARE_BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw"];
+
+const SOURCE: Source = Source {
+    file: "conv2d.wgsl",
+    text: include_str!("../../shaders/conv2d.wgsl"),
+    common: &[super::TILE, super::ACTIVATION],
+    bindings: BINDINGS,
+};
+
+const SOFTWARE: &str = include_str!("../../shaders/software/conv2d.wgsl");
+const SCALAR: &str = include_str!("../../shaders/software/conv2d_scalar.wgsl");
+
+const VEC4: Source = Source {
+    file: "software/conv2d_vec4.wgsl",
+    text: include_str!("../../shaders/software/conv2d_vec4.wgsl"),
+    common: &[SOFTWARE, super::BLOCKS, super::ACTIVATION],
+    bindings: SOFTWARE_BINDINGS,
+};
+
+const ANY: Source = Source {
+    file: "software/conv2d_any.wgsl",
+    text: include_str!("../../shaders/software/conv2d_any.wgsl"),
+    common: &[SCALAR, SOFTWARE, super::BLOCKS, super::ACTIVATION],
+    bindings: SOFTWARE_BINDINGS,
+};
+
+const NARROW: Source = Source {
+    file: "software/conv2d_narrow.wgsl",
+    text: include_str!("../../shaders/software/conv2d_narrow.wgsl"),
+    common: &[SCALAR, SOFTWARE, super::BLOCKS, super::ACTIVATION],
+    bindings: SOFTWARE_BINDINGS,
+};
+
+pub static FORWARD: Kernel = Kernel {
+    name: "conv2d.forward",
+    formula: "y[n,o] = act(b[o] + sum over taps and i of x[n under tap, i] w[o,tap,i])",
+    params: FIELDS,
+    reads: &["x", "w", "b"],
+    writes: &["y"],
+    shader: portable("forward", |p| {
+        let s = params::<Params>(p).sizes();
+        tiles(s.b * s.small[0] * s.small[1], s.group()[1], s.groups)
+    }),
+    software: Some(|p| {
+        static FORMS: SoftwareForms = software("forward", |p| forward_tiles(p, 16), |p| forward_tiles(p, 4));
+        FORMS.for_sizes(p, params::<Params>(p).sizes().group()[1])
+    }),
+    reference: forward_reference,
+    accelerated: Some(accelerated::forward),
+    cost,
+    cases: forward_cases,
+};
+
+pub static BACKWARD_X: Kernel = Kernel {
+    name: "conv2d.backward_x",
+    formula: "dx[m,i] = act(b[i] + sum over taps and o of dy[m under tap, o] w[o,tap,i])",
+    params: FIELDS,
+    reads: &["w", "b", "dy"],
+    writes: &["dx"],
+    shader: portable("backward_x", |p| {
+        let s = params::<Params>(p).sizes();
+        tiles(s.b * s.large[0] * s.large[1], s.group()[0], s.groups)
+    }),
+    software: Some(|p| {
+        static FORMS: SoftwareForms = software("backward_x", |p| backward_x_tiles(p, 16), |p| backward_x_tiles(p, 4));
+        FORMS.for_sizes(p, params::<Params>(p).sizes().group()[0])
+    }),
+    reference: backward_x_reference,
+    accelerated: Some(accelerated::backward_x),
+    cost,
+    cases: backward_x_cases,
+};
+
+pub static BACKWARD_W: Kernel = Kernel {
+    name: "conv2d.backward_w",
+    formula: "dw[o,tap,i] += sum over places n of dy[n,o] x[n under tap, i]",
+    params: FIELDS,
+    reads: &["x", "dy"],
+    writes: &["dw"],
+    shader: portable("backward_w", |p| {
+        let s = params::<Params>(p).sizes();
+        tiles(s.group()[1], s.taps() * s.group()[0], s.groups)
+    }),
+    software: Some(|p| {
+        static FORMS: SoftwareForms = software("backward_w", |p| backward_w_tiles(p, 16), |p| backward_w_tiles(p, 4));
+        FORMS.for_sizes(p, params::<Params>(p).sizes().group()[0])
+    }),
+    reference: backward_w_reference,
+    accelerated: Some(accelerated::backward_w),
+    cost,
+    cases: backward_w_cases,
+};
+
+pub static BACKWARD_B: Kernel = Kernel {
+    name: "conv2d.backward_b",
+    formula: "db[o] += sum over places n of dy[n,o]",
+    params: FIELDS,
+    reads: &["dy"],
+    writes: &["db"],
+    shader: Shader {
+        source: &SOURCE,
+        entry: "backward_b",
+        workgroup: [64, 1, 1],
+        grid: |p| [params::<Params>(p).o.div_ceil(8), 1, 1],
+    },
+    software: None,
+    reference: backward_b_reference,
+    accelerated: Some(accelerated::backward_b),
+    cost: |p| {
+        let p: Params = params(p);
+        let elements = (p.b * p.p) as u64 * (p.q * p.o) as u64;
+        Cost { flops: elements, bytes: 4 * elements }
+    },
+    cases: backward_b_cases,
+};
+
+/// Multiply-adds of every place of the small picture with every tap: what is outside the large one counts too.
+fn cost(p: &[u32]) -> Cost {
+    let s = params::<Params>(p).sizes();
+    let [places, pixels] = [s.small, s.large].map(|[h, w]| (s.b * h * w) as u64);
+    let weights = (s.o * s.taps() * s.group()[0]) as u64;
+    Cost { flops: 2 * places * weights, bytes: 4 * (places * s.o as u64 + pixels * s.i as u64 + weights) }
+}
+
+const fn portable(entry: &'static str, grid: fn(&[u32]) -> [u32; 3]) -> Shader {
+    Shader { source: &SOURCE, entry, workgroup: [16, 16, 1], grid }
+}
+
+/// A workgroup owns 64x64 of the result of one group of channels.
+fn tiles(rows: usize, columns: usize, groups: usize) -> [u32; 3] {
+    let [x, y, _] = spread(rows.div_ceil(64) * columns.div_ceil(64));
+    [x, y, groups as u32]
+}
+
+/// A number of workgroups as a grid: WebGPU allows 65535 in a dimension.
+fn spread(workgroups: usize) -> [u32; 3] {
+    crate::kernel::grid_1d(workgroups, 1)
+}
+
+/// The forms for adapters that run on a CPU.
+struct SoftwareForms {
+    /// Where I/G and O/G are multiples of 4.
+    vec4: Shader,
+    /// Where the result has at most 4 columns.
+    narrow: Shader,
+    any: Shader,
+}
+
+/// `grid` launches tiles of 16 columns, `narrow` tiles of 4.
+const fn software(entry: &'static str, grid: fn(&[u32]) -> [u32; 3], narrow: fn(&[u32]) -> [u32; 3]) -> SoftwareForms {
+    let workgroup = [8, 1, 1];
+    SoftwareForms {
+        vec4: Shader { source: &VEC4, entry, workgroup, grid },
+        any: Shader { source: &ANY, entry, workgroup, grid },
+        narrow: Shader { source: &NARROW, entry, workgroup, grid: narrow },
+    }
+}
+
+impl SoftwareForms {
+    fn for_sizes(&'static self, p: &[u32], columns: usize) -> &'static Shader {
+        let channels = params::<Params>(p).sizes().group();
+        match channels.iter().all(|n| n.is_multiple_of(4)) {
+            true => &self.vec4,
+            false if columns <= 4 => &self.narrow,
+            false => &self.any,
+        }
+    }
+}
+
+/// `count` products, each of `rows` by `columns`: an invocation owns 16 by `tile` of one, a workgroup 8 of these tiles.
+fn software_tiles([rows, columns]: [usize; 2], count: usize, tile: usize) -> [u32; 3] {
+    spread((rows.div_ceil(16) * columns.div_ceil(tile) * count).div_ceil(8))
+}
+
+/// 16 pictures by outputs at each place of the small picture.
+fn forward_tiles(p: &[u32], tile: usize) -> [u32; 3] {
+    let s = params::<Params>(p).sizes();
+    software_tiles([s.b, s.group()[1]], s.groups * s.small[0] * s.small[1], tile)
+}
+
+/// 16 pictures by inputs at each place of the large picture.
+fn backward_x_tiles(p: &[u32], tile: usize) -> [u32; 3] {
+    let s = params::<Params>(p).sizes();
+    software_tiles([s.b, s.group()[0]], s.groups * s.large[0] * s.large[1], tile)
+}
+
+/// 16 outputs by inputs for each tap.
+fn backward_w_tiles(p: &[u32], tile: usize) -> [u32; 3] {
+    let s = params::<Params>(p).sizes();
+    let [inputs, outputs] = s.group();
+    software_tiles([outputs, inputs], s.groups * s.taps(), tile)
+}
+
+// ---- Record
+
+/// Sizes of a convolution, checked: x (B,H,W,I), y (B,P,Q,O), w (O,KH,KW,I/G).
+fn sizes(name: &str, x: &[usize], y: &[usize], w: Tensor, g: Geometry) -> Params {
+    let (&[b, h, width, i], &[y_b, p, q, o]) = (x, y) else {
+        panic!("{name}: x {x:?} and y {y:?} are not pictures with channels last");
+    };
+    assert!(
+        g.groups > 0 && i % g.groups == 0 && o % g.groups == 0,
+        "{name}: {i} and {o} channels in {} groups",
+        g.groups
+    );
+    let [kh, kw] = g.kernel;
+    assert!(w.shape() == [o, kh, kw, i / g.groups], "{name}: w {w:?} does not fit x {x:?} and y {y:?} in {g:?}");
+    assert!(b == y_b, "{name}: x {x:?} and y {y:?} are of different batches");
+    let n = |v: usize| v as u32;
+    Params {
+        b: n(b),
+        h: n(h),
+        w: n(width),
+        i: n(i),
+        p: n(p),
+        q: n(q),
+        o: n(o),
+        kh: n(kh),
+        kw: n(kw),
+        stride: g.stride.map(n),
+        padding: g.padding.map(n),
+        dilation: g.dilation.map(n),
+        groups: n(g.groups),
+        activation: 0,
+        bias: 0,
+    }
+}
+
+impl Params {
+    /// With the epilogue act(. + b); returns what binds to `b`, which is not read where there is no bias.
+    fn with(self, w: Tensor, bias: Option<Tensor>, channels: u32, activation: Activation) -> (Params, Tensor) {
+        if let Some(b) = bias {
+            assert!(b.shape() == [channels as usize], "conv2d: b {b:?} is not of {channels} channels");
+        }
+        assert!(activation.saves_output(), "{activation:?} cannot be an epilogue: its backward needs the sum");
+        let params = Params { activation: activation as u32, bias: u32::from(bias.is_some()), ..self };
+        (params, bias.unwrap_or(w))
+    }
+}
+
+/// y = act(x * w + b): x (B,H,W,I), w (O,KH,KW,I/G), b (O), to (B,P,Q,O). Panics where the window does not fit x. The
+/// activation must be one whose backward reads the output.
+pub fn forward(
+    r: &mut Recorder,
+    x: Tensor,
+    w: Tensor,
+    b: Option<Tensor>,
+    geometry: Geometry,
+    activation: Activation,
+) -> Tensor {
+    let &[batch, h, width, _] = x.shape() else { panic!("conv2d.forward: x {x:?} is no picture with channels last") };
+    let fits = geometry.small_size([h, width]);
+    let [p, q] = fits.unwrap_or_else(|| panic!("conv2d.forward: {geometry:?} does not fit x {x:?}"));
+    let shape = [batch, p, q, w.shape()[0]];
+    let params = sizes(FORWARD.name, x.shape(), &shape, w, geometry);
+    let (params, b) = params.with(w, b, params.o, activation);
+    let y = r.tensor("y", &shape);
+    r.dispatch(&FORWARD, params, &[x, w, b], &[y]);
+    y
+}
+
+/// dx = act(gradient of x * w to x, plus b): dy (B,P,Q,O), w (O,KH,KW,I/G), b (I), to (B,H,W,I). A gradient has neither b
+/// nor an activation, the forward of a transposed convolution may.
+pub fn backward_x(
+    r: &mut Recorder,
+    dy: Tensor,
+    w: Tensor,
+    b: Option<Tensor>,
+    geometry: Geometry,
+    [h, width]: [usize; 2],
+    activation: Activation,
+) -> Tensor {
+    let &[batch, p, q, _] = dy.shape() else { panic!("conv2d.backward_x: dy {dy:?} is no picture with channels last") };
+    let fits = geometry.small_size([h, width]) == Some([p, q]);
+    assert!(fits, "conv2d.backward_x: dy {dy:?} is not what {geometry:?} makes of {h}x{width}");
+    let shape = [batch, h, width, w.shape()[3] * geometry.groups];
+    let params = sizes(BACKWARD_X.name, &shape, dy.shape(), w, geometry);
+    let (params, b) = params.with(w, b, params.i, activation);
+    let dx = r.tensor("dx", &shape);
+    r.dispatch(&BACKWARD_X, params, &[w, b, dy], &[dx]);
+    dx
+}
+
+/// dw += gradient of x * w to w: dy (B,P,Q,O), x (B,H,W,I) to (O,KH,KW,I/G).
+pub fn backward_w(r: &mut Recorder, dy: Tensor, x: Tensor, dw: Tensor, geometry: Geometry) {
+    r.dispatch(&BACKWARD_W, sizes(BACKWARD_W.name, x.shape(), dy.shape(), dw, geometry), &[x, dy], &[dw]);
+}
+
+/// db += sums of dy (B,H,W,C) over all places: (C).
+pub fn backward_b(r: &mut Recorder, dy: Tensor, db: Tensor) {
+    let &[b, p, q, o] = dy.shape() else { panic!("conv2d.backward_b: dy {dy:?} is no picture with channels last") };
+    assert!(db.shape() == [o], "conv2d.backward_b: db {db:?} does not fit dy {dy:?}");
+    let [b, p, q, o] = [b, p, q, o].map(|n| n as u32);
+    r.dispatch(&BACKWARD_B, Params { b, p, q, o, ..Params::zeroed() }, &[dy], &[db]);
+}
+
+// ---- References
+
+/// Calls `f` with the index of every product's element in x, dy and w: all places of the small picture, taps and channels
+/// that meet inside the large one.
+fn for_each_product(s: Sizes, mut f: impl FnMut(usize, usize, usize)) {
+    let [inputs, outputs] = s.group();
+    let [[h, w], [p_size, q_size]] = [s.large, s.small];
+    for b in 0..s.b {
+        for p in 0..p_size {
+            for q in 0..q_size {
+                for tap in 0..s.taps() {
+                    let Some(place) = s.place_under([p, q], tap) else { continue };
+                    for o in 0..s.o {
+                        for i in 0..inputs {
+                            let channel = o / outputs * inputs + i;
+                            let x = (b * h * w + place) * s.i + channel;
+                            let y = ((b * p_size + p) * q_size + q) * s.o + o;
+                            f(x, y, (o * s.taps() + tap) * inputs + i);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// act(sum + bias) of each element, rounded once.
+fn epilogue(p: Params, sums: &[f64], b: &[f32], channels: usize, out: &mut [f32]) {
+    let activation = Activation::from_number(p.activation);
+    for (i, sum) in sums.iter().enumerate() {
+        let bias = if p.bias != 0 { b[i % channels] as f64 } else { 0.0 };
+        out[i] = activation.value(sum + bias) as f32;
+    }
+}
+
+fn forward_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let s = p.sizes();
+    let (x, w, b) = (reads[0], reads[1], reads[2]);
+    let mut sums = vec![0f64; s.b * s.small[0] * s.small[1] * s.o];
+    for_each_product(s, |i, o, k| sums[o] += x[i] as f64 * w[k] as f64);
+    epilogue(p, &sums, b, s.o, writes[0]);
+}
+
+fn backward_x_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let s = p.sizes();
+    let (w, b, dy) = (reads[0], reads[1], reads[2]);
+    let mut sums = vec![0f64; s.b * s.large[0] * s.large[1] * s.i];
+    for_each_product(s, |i, o, k| sums[i] += dy[o] as f64 * w[k] as f64);
+    epilogue(p, &sums, b, s.i, writes[0]);
+}
+
+fn backward_w_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let s = params::<Params>(p).sizes();
+    let (x, dy) = (reads[0], reads[1]);
+    let mut sums = vec![0f64; s.o * s.taps() * s.group()[0]];
+    for_each_product(s, |i, o, k| sums[k] += dy[o] as f64 * x[i] as f64);
+    for (dw, sum) in writes[0].iter_mut().zip(sums) {
+        *dw += sum as f32;
+    }
+}
+
+fn backward_b_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let s = params::<Params>(p).sizes();
+    for o in 0..s.o {
+        let places = 0..s.b * s.small[0] * s.small[1];
+        writes[0][o] += places.map(|n| reads[0][n * s.o + o] as f64).sum::<f64>() as f32;
+    }
+}
+
+// ---- Cases
+
+/// B, (H,W), I, O and the window, each with something of its own: a single place; a border that the last stride does not
+/// reach; several groups; a window that is nearly all padding; height 1; channels in fours, in ones and more than a tile;
+/// the article's one-channel and 1x1 layers.
+fn geometries() -> Vec<(usize, [usize; 2], usize, usize, Geometry)> {
+    let g = |kernel, stride, padding, dilation, groups| Geometry { kernel, stride, padding, dilation, groups };
+    vec![
+        (1, [1, 1], 1, 1, Geometry::square(1, 1)),
+        (5, [8, 7], 3, 5, g([3, 4], [2, 1], [1, 2], [1, 1], 1)),
+        (17, [5, 6], 4, 8, Geometry::square(3, 2)),
+        (3, [9, 9], 6, 4, g([3, 3], [2, 2], [2, 2], [2, 1], 2)),
+        (2, [6, 5], 8, 24, g([2, 3], [1, 2], [0, 1], [1, 2], 2)),
+        (33, [3, 3], 20, 17, Geometry::square(3, 1)),
+        (4, [1, 19], 2, 3, g([1, 5], [1, 3], [0, 2], [1, 1], 1)),
+        (2, [2, 2], 3, 3, g([5, 5], [1, 1], [2, 2], [1, 1], 3)),
+        (18, [13, 13], 1, 16, Geometry::square(4, 2)),
+        (18, [3, 3], 68, 36, Geometry::square(3, 2)),
+        (16, [7, 7], 65, 1, g([3, 3], [1, 1], [1, 1], [1, 1], 1)),
+    ]
+}
+
+/// A case's params and the lengths of x, y and w.
+fn case(
+    (b, [h, width], i, o, g): (usize, [usize; 2], usize, usize, Geometry),
+    bias: bool,
+    activation: Activation,
+) -> (Case, [usize; 3], usize) {
+    let [p, q] = g.small_size([h, width]).expect("a case's window fits");
+    let w = Tensor::new(0, 0, &[o, g.kernel[0], g.kernel[1], i / g.groups]);
+    let params = sizes("case", &[b, h, width, i], &[b, p, q, o], w, g);
+    let params = Params { activation: activation as u32, bias: bias.into(), ..params };
+    let label = format!("{b}x{h}x{width}x{i} to {p}x{q}x{o} {g:?}");
+    (Case::new(label, params), [b * h * width * i, b * p * q * o, w.len()], b * p * q)
+}
+
+fn forward_cases() -> Vec<Case> {
+    let acts = [Activation::Identity, Activation::Relu, Activation::LeakyRelu].into_iter().cycle();
+    let case = |(n, (g, act))| {
+        let (case, [x, y, w], _) = case(g, n % 2 == 0, act);
+        let terms = w / g.3;
+        let case = case.read(uniform(1, x, -1.0, 1.0)).read(uniform(2, w, -1.0, 1.0));
+        case.read(uniform(3, g.3, -1.0, 1.0)).assign(y, Tolerance::Dot(terms))
+    };
+    geometries().into_iter().zip(acts).enumerate().map(case).collect()
+}
+
+fn backward_x_cases() -> Vec<Case> {
+    let acts = [Activation::Identity, Activation::Relu].into_iter().cycle();
+    let case = |(n, (g, act))| {
+        let (case, [x, y, w], _) = case(g, n % 3 == 1, act);
+        let terms = w / (g.2 / g.4.groups);
+        let case = case.read(uniform(4, w, -1.0, 1.0)).read(uniform(5, g.2, -1.0, 1.0));
+        case.read(uniform(6, y, -1.0, 1.0)).assign(x, Tolerance::Dot(terms))
+    };
+    geometries().into_iter().zip(acts).enumerate().map(case).collect()
+}
+
+fn backward_w_cases() -> Vec<Case> {
+    let case = |g| {
+        let (case, [x, y, w], places) = case(g, false, Activation::Identity);
+        let case = case.read(uniform(7, x, -1.0, 1.0)).read(uniform(8, y, -1.0, 1.0));
+        case.update(uniform(9, w, -1.0, 1.0), Tolerance::Dot(places))
+    };
+    geometries().into_iter().map(case).collect()
+}
+
+fn backward_b_cases() -> Vec<Case> {
+    let case = |[b, p, q, o]: [usize; 4]| {
+        let [n_b, n_p, n_q, n_o] = [b, p, q, o].map(|n| n as u32);
+        let params = Params { b: n_b, p: n_p, q: n_q, o: n_o, ..Params::zeroed() };
+        Case::new(format!("{b}x{p}x{q}x{o}"), params)
+            .read(uniform(10, b * p * q * o, -1.0, 1.0))
+            .update(uniform(11, o, -1.0, 1.0), Tolerance::Dot(b * p * q))
+    };
+    [[1, 1, 1, 1], [5, 3, 7, 17], [3, 28, 28, 1], [2, 9, 5, 65]].map(case).into()
+}
+
+// ---- Gradients
+
+pub fn gradients() -> Vec<GradientCase> {
+    let geometry = |groups| Geometry { kernel: [3, 2], stride: [2, 1], padding: [1, 0], dilation: [1, 2], groups };
+    let convolution = |groups: usize| GradientCase {
+        label: format!("conv2d, {groups} groups"),
+        inputs: vec![
+            (vec![2, 5, 4, 2], uniform(1, 80, -1.0, 1.0)),
+            (vec![4, 3, 2, 2 / groups], uniform(2, 48 / groups, -1.0, 1.0)),
+            (vec![4], uniform(3, 4, -1.0, 1.0)),
+        ],
+        output: vec![2, 3, 2, 4],
+        record: Box::new(move |r, inputs, dy| {
+            let ([x, w, b], g) = ([inputs[0], inputs[1], inputs[2]], geometry(groups));
+            let y = forward(r, x, w, Some(b), g, Activation::Identity);
+            let dx = backward_x(r, dy, w, None, g, [5, 4], Activation::Identity);
+            let (dw, db) = (r.tensor("dw", w.shape()), r.tensor("db", b.shape()));
+            backward_w(r, dy, x, dw, g);
+            backward_b(r, dy, db);
+            (y, vec![dx, dw, db])
+        }),
+        state: vec![],
+    };
+    // The same three kernels, each in another's place.
+    let transposed = GradientCase {
+        label: "conv2d transposed".into(),
+        inputs: vec![
+            (vec![2, 3, 2, 4], uniform(4, 48, -1.0, 1.0)),
+            (vec![4, 3, 2, 2], uniform(5, 48, -1.0, 1.0)),
+            (vec![2], uniform(6, 2, -1.0, 1.0)),
+        ],
+        output: vec![2, 6, 4, 2],
+        record: Box::new(move |r, inputs, dy| {
+            let ([x, w, b], g) = ([inputs[0], inputs[1], inputs[2]], geometry(1));
+            let y = backward_x(r, x, w, Some(b), g, [6, 4], Activation::Identity);
+            let dx = forward(r, dy, w, None, g, Activation::Identity);
+            let (dw, db) = (r.tensor("dw", w.shape()), r.tensor("db", b.shape()));
+            backward_w(r, x, dy, dw, g);
+            backward_b(r, dy, db);
+            (y, vec![dx, dw, db])
+        }),
+        state: vec![],
+    };
+    vec![convolution(1), convolution(2), transposed]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_pytorchs_both_ways() {
+        // The article's decoder: 1-3-6-13-28, and its encoder back: 28-13-5-1.
+        let sizes = [(3, 2, 1, 3), (4, 1, 3, 6), (3, 2, 6, 13), (4, 2, 13, 28)];
+        for (k, stride, small, large) in sizes {
+            let g = Geometry::square(k, stride);
+            assert_eq!(g.large_size([small; 2], [0; 2]), Some([large; 2]));
+            assert_eq!(g.small_size([large; 2]), Some([small; 2]));
+        }
+        let g = Geometry { padding: [1, 0], dilation: [2, 1], ..Geometry::square(3, 2) };
+        assert_eq!(g.small_size([9, 9]), Some([4, 4]));
+        assert_eq!(g.large_size([4, 4], [1, 1]), Some([10, 10]));
+        assert_eq!(Geometry::square(4, 1).small_size([3, 9]), None);
+        assert_eq!(Geometry { padding: [1, 1], ..Geometry::square(2, 1) }.large_size([1, 1], [0, 0]), None);
+    }
+}
