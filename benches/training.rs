@@ -32,7 +32,7 @@ fn training(c: &mut Criterion) {
         for preset in &PRESETS {
             let settings = preset.settings();
             let mut backend = device.backend();
-            let config = config(&settings, data.train.dims());
+            let config = config(&settings, data.train.shape);
             let programs = Programs::new(&mut backend, &settings, &config, &data).expect("digits fit every device");
             let parameters = programs.arena.flat_parameters();
             let mut initial = vec![0.0; parameters.len()];

@@ -7,7 +7,8 @@ use crate::backend::{Backend, Device, Loaded};
 use crate::data::Split;
 use crate::error::{Error, Result};
 use crate::kernels::gaussian_kl::divergence;
-use crate::models::mlp_vae::MlpVae;
+use crate::layers::Mode;
+use crate::models::vae::Vae;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 use crate::train::checkpoint::{Checkpoint, ModelCard};
@@ -70,14 +71,14 @@ impl Trained {
         let checkpoint = Checkpoint::read(&path)?;
         let card = checkpoint.card(&path)?;
         let arena = &mut Arena::new();
-        let model = MlpVae::new(arena, &card.config);
+        let model = Vae::new(arena, &card.config);
         // Before anything of the sizes that the card claims is allocated.
-        checkpoint.check_parameters(arena, &path)?;
+        checkpoint.check_model(arena, &path)?;
 
         let mut r = Recorder::new(arena);
         r.scope("encode");
-        let x = r.tensor("x", &[CHUNK, card.config.input]);
-        let q = model.encode(&mut r, x);
+        let x = r.tensor("x", &[CHUNK, card.config.input()]);
+        let q = model.encode(&mut r, x, Mode::Evaluate);
         let encode = r.finish("encode");
         let mut r = Recorder::new(arena);
         r.scope("decode");
@@ -88,7 +89,7 @@ impl Trained {
         let mut backend = device.backend();
         let encoder = Stage { program: backend.load(arena, &encode)?, input: x, outputs: vec![q.mean, q.logvar] };
         let decoder = Stage { program: backend.load(arena, &decode)?, input: z, outputs: vec![pictures] };
-        checkpoint.load_parameters(arena, &mut backend, &path)?;
+        checkpoint.load_model(arena, &mut backend, &path)?;
         Ok(Trained { path, card, device: device.clone(), checkpoint, backend, encoder, decoder })
     }
 
@@ -126,10 +127,10 @@ impl Trained {
     /// Errors: no room on the device; a loss that is not finite, because the parameters are too large to compute with.
     pub fn evaluate(&self, split: &Split, latent: Latent, seed: u64, batch_size: usize) -> Result<Means> {
         let arena = &mut Arena::new();
-        let model = MlpVae::new(arena, &self.card.config);
+        let model = Vae::new(arena, &self.card.config);
         let mut backend = self.device.backend();
         let evaluation = Evaluation::new(arena, &mut backend, &model, split, batch_size, latent)?;
-        self.checkpoint.load_parameters(arena, &mut backend, &self.path)?;
+        self.checkpoint.load_model(arena, &mut backend, &self.path)?;
         evaluation.write_clock(&mut backend, seed, 0, 1.0);
         backend.run(&evaluation.plan())?;
         let means = Means::of(&backend.read_one(evaluation.data.losses)?);

@@ -16,7 +16,7 @@ use elbo::kernels::clock::{self, Clock, Row};
 use elbo::kernels::random::host_normal;
 use elbo::kernels::{fill, gaussian_kl};
 use elbo::models::likelihood::Likelihood;
-use elbo::models::mlp_vae::{Config, Head, MlpVae, Objective};
+use elbo::models::vae::{Config, Head, Objective, Vae};
 use elbo::program::Recorder;
 use elbo::tensor::Tensor;
 use elbo::train::checkpoint::Checkpoint;
@@ -78,9 +78,11 @@ fn settings(golden: &Checkpoint) -> Settings {
     }
 }
 
-fn config(settings: &Settings, input: usize) -> Config {
+fn config(settings: &Settings, shape: [usize; 3]) -> Config {
     Config {
-        input,
+        shape,
+        encoder: None,
+        decoder: None,
         hidden: settings.hidden.clone(),
         latent: settings.latent,
         head: settings.head,
@@ -111,7 +113,7 @@ fn follow(name: &str, device: &Device) -> Vec<String> {
     let settings = settings(&golden);
 
     let arena = &mut Arena::new();
-    let model = MlpVae::new(arena, &config(&settings, input));
+    let model = Vae::new(arena, &config(&settings, [1, 1, input]));
     let optimizer = OptimizerState::new(arena, settings.optimizer);
     let (x, noise) = (arena.tensor("x", &[batch, input]), arena.tensor("noise", &[batch, latent]));
     let (clock, losses) = (Clock::tensor(arena, "clock", steps), arena.tensor("losses", &[steps, 4]));
@@ -316,7 +318,9 @@ impl LinearVae {
     fn new(device: &Device, rows: usize, shift: f64, widen: f64) -> LinearVae {
         use linear::{B, D, SIGMA, W, Z};
         let config = Config {
-            input: D,
+            shape: [1, 1, D],
+            encoder: None,
+            decoder: None,
             hidden: vec![Z],
             latent: Z,
             head: Head::Split,
@@ -325,7 +329,7 @@ impl LinearVae {
             sigma: SIGMA,
         };
         let arena = &mut Arena::new();
-        let model = MlpVae::new(arena, &config);
+        let model = Vae::new(arena, &config);
         let (x, noise) = (arena.tensor("x", &[rows, D]), arena.tensor("noise", &[rows, Z]));
         let mut r = Recorder::new(arena);
         let terms = model.evaluate(&mut r, x, noise);

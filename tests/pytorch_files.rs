@@ -30,7 +30,7 @@ fn a_pytorch_state_dict_encodes_decodes_and_evaluates_as_in_pytorch() {
     for cpu in [Cpu::Accelerated, Cpu::Reference] {
         let mut model = Trained::open(&golden("pytorch_vae.safetensors"), &Device::Cpu(cpu)).unwrap();
         assert_eq!((model.card.config.hidden.as_slice(), model.card.config.latent), ([16].as_slice(), 4));
-        assert_eq!(model.card.shape, [1, 28, 28]);
+        assert_eq!(model.card.config.shape, [1, 28, 28]);
         let (mean, logvar) = model.encode(x).unwrap();
         assert_close("mean", &mean, tensor("mean", &[3, 4]));
         assert_close("logvar", &logvar, tensor("logvar", &[3, 4]));

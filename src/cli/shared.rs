@@ -7,6 +7,8 @@ use elbo::data::Dataset;
 use elbo::error::{Error, Result};
 use elbo::inference::{Trained, model_file};
 use elbo::models::likelihood::Likelihood;
+use elbo::models::network::Shape;
+use elbo::models::vae::Config;
 use elbo::picture::{self, Picture};
 use elbo::train::checkpoint::ModelCard;
 use elbo::train::run_folder::{RunFolder, RunRecord};
@@ -59,8 +61,11 @@ impl ModelArgs {
 
 /// As in `784-400-20, epoch 10 on mnist`.
 pub fn describe(card: &ModelCard) -> String {
-    let sizes = [&[card.config.input], &card.config.hidden[..], &[card.config.latent]].concat();
-    let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
+    let Config { ref hidden, latent, .. } = card.config;
+    let sizes = match card.config.encoder {
+        None => [&[card.config.input()], &hidden[..], &[latent]].concat().iter().map(usize::to_string).collect(),
+        Some(_) => vec![Shape::Picture(card.config.shape).to_string(), "listed".into(), latent.to_string()],
+    };
     let origin = match card.epoch {
         0 => "of unknown training".to_string(),
         epoch => format!("epoch {epoch} on {}", card.dataset),
@@ -94,9 +99,9 @@ impl DataArgs {
         };
         let data = super::train::open_data(name, folder.as_deref(), None, None)?;
         eprintln!("data: {}, {} training and {} test pictures", data.name, data.train.count, data.test.count);
-        if data.train.shape != card.shape {
+        if data.train.shape != card.config.shape {
             let [c, h, w] = data.train.shape;
-            let [model_c, model_h, model_w] = card.shape;
+            let [model_c, model_h, model_w] = card.config.shape;
             return Err(Error::Usage(format!(
                 "the pictures of {} are {c}x{h}x{w} (channels, height, width), the model's {model_c}x{model_h}x{model_w}: \
                  choose another --dataset",
@@ -130,7 +135,7 @@ impl PictureArgs {
     pub fn check(&self, [rows, columns]: [usize; 2], options: &str, card: &ModelCard) -> Result<()> {
         require(self.scale > 0, "--scale is 0, but must be at least 1")?;
         require(rows > 0 && columns > 0, &format!("{options} must be at least 1"))?;
-        let [_, h, w] = card.shape;
+        let [_, h, w] = card.config.shape;
         picture::grid_size([rows, columns], [h, w], self.scale).map(|_| ())
     }
 
@@ -162,8 +167,8 @@ impl PictureArgs {
     }
 
     fn shape(&self, card: &ModelCard, values: &[f32]) -> [usize; 4] {
-        let [c, h, w] = card.shape;
-        [values.len() / card.config.input, c, h, w]
+        let [c, h, w] = card.config.shape;
+        [values.len() / card.config.input(), c, h, w]
     }
 
     fn save(&self, args: &ModelArgs, name: &str, picture: &Picture) -> Result<PathBuf> {

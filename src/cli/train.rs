@@ -8,6 +8,7 @@ use std::time::Duration;
 use elbo::backend::{Device, choose};
 use elbo::data::{self, Dataset};
 use elbo::error::{Error, Result};
+use elbo::models::network::HELP;
 use elbo::train::metrics::EpochMetrics;
 use elbo::train::overrides::Overrides;
 use elbo::train::run_folder::{RunFolder, RunRecord, git_revision, now_utc};
@@ -19,6 +20,7 @@ use super::animate;
 use super::shared::describe_loss;
 
 #[derive(clap::Args)]
+#[command(after_help = HELP)]
 pub struct Args {
     #[command(flatten)]
     overrides: Overrides,

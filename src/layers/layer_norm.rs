@@ -1,17 +1,17 @@
-//! `torch.nn.LayerNorm`.
+//! `torch.nn.LayerNorm` over all of an example.
 
 use crate::arena::{Arena, Parameter};
-use crate::kernels::layer_norm;
+use crate::kernels::{channels, layer_norm};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
-/// Used on vectors. On pictures it normalises over all places and channels of each, and weight and bias are in
-/// channels-last order then, unlike in PyTorch's files: turning them around is the caller's.
+/// A picture is normalised over its places and channels. It comes and goes with its channels last; in between they are
+/// first, as in the weights of PyTorch's files.
 pub struct LayerNorm {
     name: String,
-    /// (F)
+    /// (F), or (C,H,W)
     weight: Parameter,
-    /// (F)
+    /// (F), or (C,H,W)
     bias: Parameter,
 }
 
@@ -19,10 +19,10 @@ pub struct LayerNorm {
 pub struct Saved(layer_norm::Saved);
 
 impl LayerNorm {
-    /// Declares `name.weight` and `name.bias` (features).
-    pub fn new(arena: &mut Arena, name: &str, features: usize) -> LayerNorm {
-        let weight = arena.parameter(format!("{name}.weight"), &[features]);
-        let bias = arena.parameter(format!("{name}.bias"), &[features]);
+    /// Declares `name.weight` and `name.bias` of an example's shape: (F), or (C,H,W).
+    pub fn new(arena: &mut Arena, name: &str, shape: &[usize]) -> LayerNorm {
+        let weight = arena.parameter(format!("{name}.weight"), shape);
+        let bias = arena.parameter(format!("{name}.bias"), shape);
         LayerNorm { name: name.into(), weight, bias }
     }
 
@@ -31,24 +31,36 @@ impl LayerNorm {
         super::weight_one_bias_zero(&self.weight, &self.bias)
     }
 
-    /// x (B,..) with F elements a row to y in its shape.
+    /// x (B,F) or (B,H,W,C) to y in its shape.
     pub fn forward(&self, r: &mut Recorder, x: Tensor) -> (Tensor, Saved) {
         r.scope(&self.name);
-        let (y, saved) = layer_norm::forward(r, self.rows(x), self.weight.value, self.bias.value);
-        (y.reshape(x.shape()), Saved(saved))
+        let rows = self.rows(r, x);
+        let (y, saved) = layer_norm::forward(r, rows, self.flat(self.weight.value), self.flat(self.bias.value));
+        (self.unrows(r, y), Saved(saved))
     }
 
     /// dy to dx, both in x's shape; adds to the parameters' gradients.
     pub fn backward(&self, r: &mut Recorder, Saved(saved): Saved, dy: Tensor) -> Tensor {
         r.scope(&self.name);
-        let rows = self.rows(dy);
-        layer_norm::backward_w(r, saved, rows, self.weight.grad, self.bias.grad);
-        layer_norm::backward_x(r, saved, rows, self.weight.value).reshape(dy.shape())
+        let rows = self.rows(r, dy);
+        layer_norm::backward_w(r, saved, rows, self.flat(self.weight.grad), self.flat(self.bias.grad));
+        let dx = layer_norm::backward_x(r, saved, rows, self.flat(self.weight.value));
+        self.unrows(r, dx)
     }
 
-    /// All dimensions but the first as one.
-    fn rows(&self, x: Tensor) -> Tensor {
-        let &[b, ..] = x.shape() else { panic!("{}: {x:?} has no rows", self.name) };
-        x.reshape(&[b, x.len() / b])
+    fn flat(&self, parameter: Tensor) -> Tensor {
+        parameter.reshape(&[parameter.len()])
+    }
+
+    /// An example a row, in the order of the weights.
+    fn rows(&self, r: &mut Recorder, x: Tensor) -> Tensor {
+        if x.shape().len() == 4 { channels::first(r, x) } else { x }
+    }
+
+    fn unrows(&self, r: &mut Recorder, rows: Tensor) -> Tensor {
+        match *self.weight.value.shape() {
+            [c, h, w] => channels::last(r, rows, [c, h, w]),
+            _ => rows,
+        }
     }
 }

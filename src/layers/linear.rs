@@ -1,6 +1,5 @@
 //! y = act(x W^T + b), `torch.nn.Linear` with the activation that follows it.
 
-use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::arena::{Arena, Parameter};
@@ -35,10 +34,7 @@ impl Linear {
 
     /// PyTorch's default: weight and bias uniform within 1/sqrt(fan_in).
     pub fn initial(&self, rng: &mut ChaCha8Rng) -> Vec<(Tensor, Vec<f32>)> {
-        let [_, inputs] = self.weight.value.matrix();
-        let bound = 1.0 / (inputs as f32).sqrt();
-        let mut draw = |t: Tensor| (t, (0..t.len()).map(|_| bound * (2.0 * rng.random::<f32>() - 1.0)).collect());
-        vec![draw(self.weight.value), draw(self.bias.value)]
+        super::uniform_by_fan_in(rng, &self.weight, Some(&self.bias))
     }
 
     /// x (B,I) to y (B,O).

@@ -3,6 +3,8 @@
 //! `saved` is a value that the backward consumes: running a backward twice, or before its forward, does not compile.
 
 pub mod batch_norm;
+pub mod conv2d;
+pub mod conv_transpose2d;
 pub mod dropout;
 pub mod group_norm;
 pub mod layer_norm;
@@ -10,6 +12,9 @@ pub mod linear;
 pub mod pool;
 pub mod sequential;
 pub mod upsample;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 
 use crate::arena::Parameter;
 use crate::tensor::Tensor;
@@ -26,4 +31,13 @@ pub enum Mode {
 /// How the normalisations start.
 fn weight_one_bias_zero(weight: &Parameter, bias: &Parameter) -> Vec<(Tensor, Vec<f32>)> {
     vec![(weight.value, vec![1.0; weight.value.len()]), (bias.value, vec![0.0; bias.value.len()])]
+}
+
+/// PyTorch's default for linear layers and convolutions: weight and bias uniform within 1/sqrt(fan_in), the fan-in being
+/// the elements of the weight that one of its first dimension has.
+fn uniform_by_fan_in(rng: &mut ChaCha8Rng, weight: &Parameter, bias: Option<&Parameter>) -> Vec<(Tensor, Vec<f32>)> {
+    let fan_in = weight.value.len() / weight.value.shape()[0];
+    let bound = 1.0 / (fan_in as f32).sqrt();
+    let mut draw = |t: Tensor| (t, (0..t.len()).map(|_| bound * (2.0 * rng.random::<f32>() - 1.0)).collect());
+    std::iter::once(weight.value).chain(bias.map(|b| b.value)).map(&mut draw).collect()
 }

@@ -1,4 +1,6 @@
-//! Models: a file each, the ELBO in its header, forward above, backward below.
+//! Models: a file each, the ELBO in its header, forward above, backward below. `mlp` and `network` build what is inside.
 
 pub mod likelihood;
-pub mod mlp_vae;
+mod mlp;
+pub mod network;
+pub mod vae;

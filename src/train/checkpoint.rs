@@ -7,13 +7,15 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::settings::LARGEST_SIZE;
-use crate::arena::Arena;
+use super::{presets, trainer};
+use crate::arena::{Arena, Layout, Statistic};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
 use crate::kernels::activation::Activation;
 use crate::models::likelihood::Likelihood;
-use crate::models::mlp_vae::{Config, Head};
+use crate::models::vae::{Config, Head};
+use crate::tensor::Tensor;
 
 /// Larger files are not checkpoints of these models; nothing of that size is read into memory.
 const LARGEST_FILE: u64 = 8 << 30;
@@ -30,11 +32,22 @@ pub struct Checkpoint {
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ModelCard {
     pub config: Config,
-    /// (C,H,W) of a picture.
-    pub shape: [usize; 3],
     /// The data set it was trained on.
     pub dataset: String,
     pub epoch: usize,
+}
+
+/// Whether a tensor of this name is a whole number: i64 in files, as PyTorch has it.
+fn is_count(name: &str) -> bool {
+    name.ends_with(".num_batches_tracked")
+}
+
+/// Everything of a model that files keep: name, tensor on the device, its order there, shape in a file.
+fn entries(arena: &Arena) -> impl Iterator<Item = (&str, Tensor, Layout, Vec<usize>)> {
+    let parameters =
+        arena.parameters().iter().map(|p| (&*p.name, p.value, p.layout, p.layout.file_shape(p.value.shape())));
+    let shape = |s: &Statistic| if s.is_count { Vec::new() } else { s.value.shape().to_vec() };
+    parameters.chain(arena.statistics().iter().map(move |s| (&*s.name, s.value, Layout::Same, shape(s))))
 }
 
 /// Metadata key of a [`ModelCard`], as JSON.
@@ -54,10 +67,13 @@ impl Checkpoint {
         let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
         let mut tensors = BTreeMap::new();
         for (name, view) in file.tensors() {
-            if view.dtype() != Dtype::F32 {
-                return Err(Error::file(path, format!("{name} is {:?}; save it as float32", view.dtype())));
-            }
-            let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+            let values: Vec<f32> = match view.dtype() {
+                Dtype::F32 => bytemuck::pod_collect_to_vec(view.data()),
+                Dtype::I64 if is_count(&name) => {
+                    bytemuck::pod_collect_to_vec::<u8, i64>(view.data()).into_iter().map(|n| n as f32).collect()
+                }
+                other => return Err(Error::file(path, format!("{name} is {other:?}; save it as float32"))),
+            };
             if let Some(i) = values.iter().position(|v| !v.is_finite()) {
                 return Err(Error::file(path, format!("{name}[{i}] is {}: this model cannot be used", values[i])));
             }
@@ -68,9 +84,14 @@ impl Checkpoint {
 
     /// Replaces the file as a whole. The bytes depend on the content alone.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let views = self.tensors.iter().map(|(name, (shape, values))| {
-            let bytes: &[u8] = bytemuck::cast_slice(values);
-            let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("values fill their shape");
+        let bytes = |name: &str, values: &[f32]| match is_count(name) {
+            true => bytemuck::pod_collect_to_vec(&values.iter().map(|&n| n as i64).collect::<Vec<i64>>()),
+            false => bytemuck::pod_collect_to_vec::<f32, u8>(values),
+        };
+        let tensors: Vec<_> = self.tensors.iter().map(|(name, (shape, v))| (name, shape, bytes(name, v))).collect();
+        let views = tensors.iter().map(|(name, shape, bytes)| {
+            let dtype = if is_count(name) { Dtype::I64 } else { Dtype::F32 };
+            let view = TensorView::new(dtype, shape.to_vec(), bytes).expect("values fill their shape");
             (name.as_str(), view)
         });
         // safetensors keeps metadata in a hash map, whose order changes from run to run: one entry keeps bytes stable.
@@ -80,11 +101,12 @@ impl Checkpoint {
         write_atomic(path, &bytes)
     }
 
-    /// The parameters of an arena, by name, from the flat buffer's values.
-    pub fn of_parameters(arena: &Arena, flat: &[f32]) -> Checkpoint {
-        let tensors = arena.parameters().iter().map(|p| {
-            let values = flat[p.value.offset..][..p.value.len()].to_vec();
-            (p.name.clone(), (p.value.shape().to_vec(), values))
+    /// The parameters and statistics of an arena, by name and in PyTorch's order, from the flat buffers' values.
+    pub fn of_model(arena: &Arena, parameters: &[f32], statistics: &[f32]) -> Checkpoint {
+        let tensors = entries(arena).map(|(name, tensor, layout, shape)| {
+            let flat = if arena.flat_parameters().buffer == tensor.buffer { parameters } else { statistics };
+            let values = layout.to_file(&flat[tensor.offset..][..tensor.len()], tensor.shape());
+            (name.to_string(), (shape, values))
         });
         Checkpoint { tensors: tensors.collect(), metadata: BTreeMap::new() }
     }
@@ -100,21 +122,27 @@ impl Checkpoint {
         Ok(values)
     }
 
-    /// That every parameter of the arena is here, with its shape, and nothing else.
-    pub fn check_parameters(&self, arena: &Arena, path: &Path) -> Result<()> {
+    /// That every parameter and statistic of the arena is here, with its shape, and nothing else.
+    pub fn check_model(&self, arena: &Arena, path: &Path) -> Result<()> {
         for name in self.tensors.keys() {
-            if !arena.parameters().iter().any(|p| p.name == *name) {
+            if !entries(arena).any(|(known, ..)| known == name) {
                 return Err(Error::file(path, format!("holds {name}, which the model does not have")));
             }
         }
-        arena.parameters().iter().try_for_each(|p| self.tensor(&p.name, p.value.shape(), path).map(|_| ()))
+        self.for_each_of_model(arena, path, |_, _| ())
     }
 
-    /// Writes every parameter of the arena. All names must be there, with their shapes, and no others.
-    pub fn load_parameters(&self, arena: &Arena, backend: &mut Backend, path: &Path) -> Result<()> {
-        self.check_parameters(arena, path)?;
-        for p in arena.parameters() {
-            backend.write(p.value, self.tensor(&p.name, p.value.shape(), path)?);
+    /// Writes every parameter and statistic of the arena. All names must be there, with their shapes, and no others.
+    pub fn load_model(&self, arena: &Arena, backend: &mut Backend, path: &Path) -> Result<()> {
+        self.check_model(arena, path)?;
+        self.for_each_of_model(arena, path, |tensor, values| backend.write(tensor, &values))
+    }
+
+    /// Calls `f` with every parameter and statistic of the arena and its values in the device's order. Errors: a tensor
+    /// that is not here or has another shape.
+    pub fn for_each_of_model(&self, arena: &Arena, path: &Path, mut f: impl FnMut(Tensor, Vec<f32>)) -> Result<()> {
+        for (name, tensor, layout, shape) in entries(arena) {
+            f(tensor, layout.from_file(self.tensor(name, &shape, path)?, tensor.shape()));
         }
         Ok(())
     }
@@ -130,15 +158,20 @@ impl Checkpoint {
         if let Some(text) = self.metadata.get(MODEL) {
             let card: ModelCard =
                 serde_json::from_str(text).map_err(|e| Error::file(path, format!("its model card is damaged: {e}")))?;
-            let Config { input, ref hidden, latent, sigma, .. } = card.config;
-            let pixels = card.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-            let sized = hidden.iter().chain([&input, &latent]).all(|n| (1..=LARGEST_SIZE).contains(n));
+            let Config { shape, ref hidden, latent, sigma, .. } = card.config;
+            let pixels = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(0);
+            let sized = hidden.iter().chain([&pixels, &latent]).all(|n| (1..=LARGEST_SIZE).contains(n));
             let layered = (1..=self.tensors.len()).contains(&hidden.len());
             let scaled = sigma > 0.0 && sigma.is_finite();
-            if pixels != Some(input) || !sized || !layered || !scaled {
+            if !sized || !layered || !scaled || card.config.check().is_err() {
                 return Err(Error::file(path, format!("its model card does not fit together: {text}")));
             }
             return Ok(card);
+        }
+        if self.tensors.get("encoder.0.0.weight").is_some_and(|(shape, _)| shape.len() == 4) {
+            // The strides are nowhere in a state_dict: of listed networks only the article's is known by its names.
+            let article = trainer::config(&presets::find("mnist-conv")?.settings(), [1, 28, 28]);
+            return Ok(ModelCard { config: article, dataset: "unknown".into(), epoch: 0 });
         }
         let rows_of = |name: &str| match self.tensors.get(name) {
             Some((shape, _)) if shape.len() == 2 && shape.iter().all(|&d| d > 0) => Some([shape[0], shape[1]]),
@@ -163,7 +196,9 @@ impl Checkpoint {
         let side = input.isqrt();
         Ok(ModelCard {
             config: Config {
-                input,
+                shape: if side * side == input { [1, side, side] } else { [1, 1, input] },
+                encoder: None,
+                decoder: None,
                 hidden: hidden.iter().map(|[rows, _]| *rows).collect(),
                 latent,
                 head,
@@ -171,7 +206,6 @@ impl Checkpoint {
                 output: Likelihood::Bernoulli,
                 sigma: 1.0,
             },
-            shape: if side * side == input { [1, side, side] } else { [1, 1, input] },
             dataset: "unknown".into(),
             epoch: 0,
         })
@@ -223,8 +257,8 @@ mod tests {
 
     #[test]
     fn a_model_card_that_does_not_fit_together_is_refused() {
-        let card = r#"{"config":{"input":4,"hidden":[3],"latent":2,"head":"split","activation":"relu",
-            "output":"bernoulli","sigma":1.0},"shape":[1,2,2],"dataset":"digits","epoch":1}"#;
+        let card = r#"{"config":{"shape":[1,2,2],"hidden":[3],"latent":2,"head":"split","activation":"relu",
+            "output":"bernoulli","sigma":1.0},"dataset":"digits","epoch":1}"#;
         let read = |text: String| {
             let mut checkpoint = example();
             checkpoint.metadata.insert(MODEL.into(), text);
@@ -232,7 +266,9 @@ mod tests {
         };
         assert_eq!(read(card.into()).unwrap().config.hidden, [3]);
         for (good, bad) in [
-            ("[1,2,2]", "[1,2,3]"),
+            ("[1,2,2]", "[1,2,0]"),
+            (r#""head":"split""#, r#""head":"direct""#),
+            (r#""sigma":1.0"#, r#""sigma":1.0,"encoder":"conv 2 k2","decoder":"conv_transpose 1 k3""#),
             ("[1,2,2]", "[4294967296,4294967296,1]"),
             ("[3]", "[]"),
             ("[3]", "[0]"),

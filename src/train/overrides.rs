@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, nearest};
 use crate::kernels::activation::Activation;
+use crate::models::network::Network;
 use crate::train::schedule::{KlSchedule, LrSchedule};
 use crate::train::settings::{Head, Likelihood, Monitor, Optimizer, Reduction};
 
@@ -40,7 +41,7 @@ pub struct Overrides {
     /// Number of latent dimensions [default: 20]
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub latent: Option<usize>,
-    /// Mean and logvar from two layers (split) or from one (fused) [default: split]
+    /// Mean and logvar from two layers (split), from one (fused), or the listed encoder's own output (direct) [default: split]
     #[arg(long, help_heading = "Model")]
     pub head: Option<Head>,
     /// Nonlinearity after each hidden layer [default: relu]
@@ -52,6 +53,12 @@ pub struct Overrides {
     /// Scale of the gaussian, laplace (its b) and discretised_logistic (its s) outputs in pixel values of 0 to 1; the others do not use it [default: 1.0]
     #[arg(long, value_name = "X", help_heading = "Model")]
     pub sigma: Option<f64>,
+    /// The encoder layer by layer, in place of --hidden, for instance `conv 32 k4 s2 p1, batchnorm, relu`: see Networks below
+    #[arg(long, value_name = "LAYERS", help_heading = "Model")]
+    pub encoder: Option<Network>,
+    /// The decoder layer by layer, from z as a picture of 1 x 1 to a picture of the data
+    #[arg(long, value_name = "LAYERS", help_heading = "Model")]
+    pub decoder: Option<Network>,
 
     /// Passes over the training data [default: 10]
     #[arg(long, value_name = "N", help_heading = "Training")]

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::error::nearest;
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
+use crate::models::network::Network;
 use crate::train::schedule::{KlSchedule, LrSchedule};
 use crate::train::settings::{Head, Likelihood, Monitor, Optimizer, Reduction, Settings};
 
@@ -17,7 +18,7 @@ pub struct Preset {
 
 pub const DEFAULT: &str = "mnist-mlp";
 
-pub static PRESETS: [Preset; 3] = [
+pub static PRESETS: [Preset; 7] = [
     Preset {
         name: "mnist-mlp",
         about: "784-400-20, two heads, batch 128, Adam 1e-3, 10 epochs: the VAE of pytorch/examples",
@@ -32,6 +33,26 @@ pub static PRESETS: [Preset; 3] = [
         name: "mnist-2d",
         about: "784-256-2, batch 64, Adam betas 0.9 and 0.99, L2 1e-5, early stopping: latents one can draw on a plane",
         values: mnist_2d,
+    },
+    Preset {
+        name: "mnist-conv",
+        about: "convolutions 16-32-64 down to 1x1, transposed 256-128-64-1 back up, batch norm, 32 latents",
+        values: mnist_conv,
+    },
+    Preset {
+        name: "cifar-conv",
+        about: "colour pictures of 32x32, convolutions 32-64-128 with residual blocks, 128 latents, optimal sigma",
+        values: cifar_conv,
+    },
+    Preset {
+        name: "faces-conv",
+        about: "colour pictures of 64x64 from a folder (--data), convolutions 32-64-128-256, 100 latents, optimal sigma",
+        values: faces_conv,
+    },
+    Preset {
+        name: "faces-mlp",
+        about: "12288-400-100 on colour pictures of 64x64 from a folder (--data)",
+        values: faces_mlp,
     },
 ];
 
@@ -66,6 +87,8 @@ fn mnist_mlp() -> Settings {
         activation: Activation::Relu,
         output: Likelihood::Bernoulli,
         sigma: 1.0,
+        encoder: None,
+        decoder: None,
 
         epochs: 10,
         batch_size: 128,
@@ -112,10 +135,79 @@ fn mnist_2d() -> Settings {
     }
 }
 
+fn mnist_conv() -> Settings {
+    Settings {
+        latent: 32,
+        head: Head::Direct,
+        encoder: network("(conv 16 k4 s2, batchnorm, relu), (conv 32 k4 s2, batchnorm, relu), (conv 64 k4 s2)"),
+        decoder: network(
+            "(conv_transpose 256 k3 s2, batchnorm, relu), (conv_transpose 128 k4, batchnorm, relu), \
+             (conv_transpose 64 k3 s2, batchnorm, relu), (conv_transpose 1 k4 s2)",
+        ),
+        ..mnist_mlp()
+    }
+}
+
+fn cifar_conv() -> Settings {
+    Settings {
+        dataset: "cifar10".into(),
+        latent: 128,
+        encoder: network(&down(&[32, 64, 128])),
+        decoder: network(&up(&[128, 64, 32])),
+        output: Likelihood::OptimalSigma,
+        epochs: 30,
+        batch_size: 64,
+        ..mnist_mlp()
+    }
+}
+
+fn faces_conv() -> Settings {
+    Settings {
+        dataset: "folder".into(),
+        latent: 100,
+        encoder: network(&down(&[32, 64, 128, 256])),
+        decoder: network(&up(&[256, 128, 64, 32])),
+        output: Likelihood::OptimalSigma,
+        batch_size: 64,
+        ..mnist_mlp()
+    }
+}
+
+fn faces_mlp() -> Settings {
+    Settings { dataset: "folder".into(), latent: 100, ..mnist_mlp() }
+}
+
+fn network(text: &str) -> Option<Network> {
+    Some(text.parse().expect("a preset's network parses"))
+}
+
+/// Halves the picture once for each width, each time with a residual block behind, and ends in 4 x 4 places.
+fn down(widths: &[usize]) -> String {
+    let stage = |c: &usize| format!("(conv {c} k4 s2 p1, batchnorm, relu), {}", block(*c));
+    format!("{}, flatten", widths.iter().map(stage).collect::<Vec<_>>().join(", "))
+}
+
+/// From z to 4 x 4 places and the way of [`down`] back.
+fn up(widths: &[usize]) -> String {
+    let first = widths[0];
+    let start = format!("flatten, linear {}, view {first} 4 4, batchnorm, relu, {}", 16 * first, block(first));
+    let stage = |c: &usize| format!("(conv_transpose {c} k4 s2 p1, batchnorm, relu), {}", block(*c));
+    let stages: Vec<String> = widths[1..].iter().map(stage).collect();
+    format!("{start}, {}, conv_transpose 3 k4 s2 p1", stages.join(", "))
+}
+
+/// Two convolutions beside the identity (He et al. 2015, arXiv 1512.03385).
+fn block(c: usize) -> String {
+    format!("residual(conv {c} k3 p1 nobias, batchnorm, relu, conv {c} k3 p1 nobias, batchnorm), relu")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arena::Arena;
+    use crate::models::vae::Vae;
     use crate::train::overrides::Overrides;
+    use crate::train::trainer::config;
 
     #[test]
     fn every_preset_is_valid_and_goes_to_its_own_folder() {
@@ -139,6 +231,9 @@ mod tests {
         let s = find("mnist-fused").unwrap().settings();
         assert_eq!((s.hidden, s.latent, s.head, s.batch_size, s.epochs), (vec![400], 20, Head::Fused, 128, 100));
 
+        let s = find("mnist-conv").unwrap().settings();
+        assert_eq!((s.latent, s.head, s.batch_size, s.lr, s.epochs), (32, Head::Direct, 128, 1e-3, 10));
+
         let s = find("mnist-2d").unwrap().settings();
         assert_eq!((s.hidden, s.latent, s.head, s.batch_size, s.epochs), (vec![256], 2, Head::Split, 64, 10));
         assert_eq!((s.optimizer, s.lr, s.betas, s.weight_decay), (Optimizer::Adam, 1e-3, [0.9, 0.99], 1e-5));
@@ -151,5 +246,23 @@ mod tests {
         assert!(message.contains("did you mean `mnist-fused`?") && message.contains("mnist-2d"), "{message}");
         let message = find("zzz").err().unwrap().to_string();
         assert!(!message.contains("did you mean") && message.contains("mnist-mlp, mnist-fused"), "{message}");
+    }
+
+    /// (preset, picture, parameters)
+    #[test]
+    fn the_networks_fit_their_pictures() {
+        for (name, shape, parameters) in [
+            ("mnist-mlp", [1, 28, 28], 652_824),
+            ("mnist-conv", [1, 28, 28], 715_537),
+            ("cifar-conv", [3, 32, 32], 1_896_643),
+            ("faces-conv", [3, 64, 64], 7_777_777),
+            ("faces-mlp", [3, 64, 64], 9_963_688),
+        ] {
+            let config = config(&find(name).unwrap().settings(), shape);
+            config.check().unwrap();
+            let arena = &mut Arena::new();
+            Vae::new(arena, &config);
+            assert_eq!(arena.parameters().iter().map(|p| p.value.len()).sum::<usize>(), parameters, "{name}");
+        }
     }
 }

@@ -9,7 +9,8 @@ use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::kernels::clock::{self, Clock, Row};
 use crate::kernels::{fill, gather, random, shuffle};
-use crate::models::mlp_vae::{Config, MlpVae, Objective};
+use crate::layers::Mode;
+use crate::models::vae::{Config, Objective, Vae};
 use crate::program::{Program, Recorder};
 use crate::tensor::Tensor;
 
@@ -95,7 +96,7 @@ impl Evaluation {
     pub fn new(
         arena: &mut Arena,
         backend: &mut Backend,
-        model: &MlpVae,
+        model: &Vae,
         split: &Split,
         batch_size: usize,
         latent: Latent,
@@ -135,7 +136,7 @@ impl Evaluation {
 /// The device side of a run.
 pub struct Programs {
     pub arena: Arena,
-    pub model: MlpVae,
+    pub model: Vae,
     pub optimizer: OptimizerState,
     pub train: Resident,
     pub test: Evaluation,
@@ -160,7 +161,7 @@ impl Programs {
     /// Declares, records and loads everything, and uploads the data.
     pub fn new(backend: &mut Backend, settings: &Settings, config: &Config, data: &Dataset) -> Result<Programs> {
         let arena = &mut Arena::new();
-        let model = MlpVae::new(arena, config);
+        let model = Vae::new(arena, config);
         let optimizer = OptimizerState::new(arena, settings.optimizer);
         let train = Resident::new(arena, "train", &data.train, settings.batch_size);
         let test = Evaluation::new(arena, backend, &model, &data.test, settings.batch_size, Latent::Sampled)?;
@@ -180,7 +181,7 @@ impl Programs {
         let sample_pictures = model.generate(&mut r, samples);
         r.scope("reconstructions");
         let originals = r.tensor("x", &[RECONSTRUCTIONS.min(data.test.count), train.dims]);
-        let q = model.encode(&mut r, originals);
+        let q = model.encode(&mut r, originals, Mode::Evaluate);
         let reconstructions = model.generate(&mut r, q.mean);
         let pictures = r.finish("pictures");
 
@@ -237,7 +238,7 @@ impl Programs {
 /// A training step: batch, model forward and backward, optimiser, losses, clock.
 fn record_step(
     arena: &mut Arena,
-    model: &MlpVae,
+    model: &Vae,
     optimizer: &OptimizerState,
     settings: &Settings,
     data: &Resident,
@@ -265,7 +266,7 @@ fn record_step(
 }
 
 /// An evaluation step: batch, model forward, losses, clock.
-fn record_evaluation(arena: &mut Arena, model: &MlpVae, data: &Resident, rows: usize, latent: Latent) -> Program {
+fn record_evaluation(arena: &mut Arena, model: &Vae, data: &Resident, rows: usize, latent: Latent) -> Program {
     let mut r = Recorder::new(arena);
     let x = data.gather(&mut r, rows);
     r.scope("latent");

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
 pub use crate::models::likelihood::Likelihood;
-pub use crate::models::mlp_vae::Head;
+use crate::models::network::Network;
+pub use crate::models::vae::Head;
 use crate::train::overrides::Overrides;
 use crate::train::presets;
 use crate::train::schedule::{KlSchedule, LrSchedule};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub activation: Activation,
     pub output: Likelihood,
     pub sigma: f64,
+    pub encoder: Option<Network>,
+    pub decoder: Option<Network>,
 
     pub epochs: usize,
     pub batch_size: usize,
@@ -158,6 +161,13 @@ impl Settings {
         settings.test_limit = settings.test_limit.filter(|&n| n != 0);
         settings.patience = settings.patience.filter(|&n| n != 0);
         settings.clip_norm = settings.clip_norm.filter(|&norm| norm != 0.0);
+        // Whoever gives hidden sizes to a preset of listed networks wants an MLP.
+        if overrides.hidden.is_some() && overrides.encoder.is_none() {
+            (settings.encoder, settings.decoder) = (None, overrides.decoder.clone());
+            if overrides.head.is_none() && settings.head == Head::Direct {
+                settings.head = Head::Split;
+            }
+        }
         Ok(settings)
     }
 

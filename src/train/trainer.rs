@@ -11,12 +11,13 @@ use super::programs::Programs;
 use super::run_folder::{Progress, RunFolder};
 use super::schedule;
 use super::settings::Settings;
+use crate::arena::Arena;
 use crate::backend::{Backend, Counters, Device};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::kernels::clock::{Clock, Row};
 use crate::kernels::random;
-use crate::models::mlp_vae::Config;
+use crate::models::vae::Config;
 use crate::picture;
 
 /// The site of the samples' latent points; programs number theirs from 1.
@@ -46,7 +47,6 @@ pub enum Ending {
 pub struct Trainer {
     settings: Settings,
     data_name: String,
-    shape: [usize; 3],
     folder: RunFolder,
     backend: Backend,
     programs: Programs,
@@ -58,15 +58,18 @@ pub struct Trainer {
 
 struct Snapshot {
     parameters: Vec<f32>,
+    statistics: Vec<f32>,
     moments: Vec<Vec<f32>>,
     losses: Vec<f32>,
     batch: usize,
 }
 
 /// The model a data set and settings describe.
-pub fn config(settings: &Settings, input: usize) -> Config {
+pub fn config(settings: &Settings, shape: [usize; 3]) -> Config {
     Config {
-        input,
+        shape,
+        encoder: settings.encoder.clone(),
+        decoder: settings.decoder.clone(),
         hidden: settings.hidden.clone(),
         latent: settings.latent,
         head: settings.head,
@@ -93,7 +96,8 @@ impl Trainer {
             )));
         }
         let mut backend = device.backend();
-        let config = config(&settings, data.train.dims());
+        let config = config(&settings, data.train.shape);
+        config.check()?;
         let programs = Programs::new(&mut backend, &settings, &config, data)?;
         let latent = random::host_normal(settings.seed, SAMPLE_SITE, programs.samples.len());
         backend.write(programs.samples, &latent);
@@ -112,8 +116,8 @@ impl Trainer {
             Some(state) => Snapshot::read(state, &programs, &folder, progress.batch)?,
             None => Snapshot::initial(&programs, settings.seed),
         };
-        let (data_name, shape) = (data.name.clone(), data.train.shape);
-        let mut trainer = Trainer { settings, data_name, shape, folder, backend, programs, log, progress, snapshot };
+        let data_name = data.name.clone();
+        let mut trainer = Trainer { settings, data_name, folder, backend, programs, log, progress, snapshot };
         trainer.restore();
         Ok(trainer)
     }
@@ -230,7 +234,7 @@ impl Trainer {
     }
 
     fn save_pictures(&self, epoch: usize, samples: &[f32], originals: &[f32], reconstructions: &[f32]) -> Result<()> {
-        let [c, h, w] = self.shape;
+        let [c, h, w] = self.programs.model.config.shape;
         let count = |values: &[f32]| values.len() / (c * h * w);
         if self.settings.samples > 0 {
             let columns = count(samples).isqrt().max(1);
@@ -254,12 +258,15 @@ impl Trainer {
         let p = &self.programs;
         let mut tensors = vec![p.arena.flat_parameters(), p.train.losses];
         tensors.extend(p.optimizer.moments.iter().map(|(_, t)| *t));
+        tensors.extend(p.arena.flat_statistics());
+        let own = tensors.len();
         tensors.extend(more);
         let mut values = self.backend.read(&tensors)?;
-        let more = values.split_off(2 + p.optimizer.moments.len());
+        let more = values.split_off(own);
+        let statistics = values.split_off(2 + p.optimizer.moments.len()).pop().unwrap_or_default();
         let moments = values.split_off(2);
         let [parameters, losses] = values.try_into().unwrap_or_else(|_| unreachable!("two tensors are left"));
-        Ok((Snapshot { parameters, moments, losses, batch: 0 }, more))
+        Ok((Snapshot { parameters, statistics, moments, losses, batch: 0 }, more))
     }
 
     /// Puts the snapshot back on the device.
@@ -267,16 +274,18 @@ impl Trainer {
         let p = &self.programs;
         self.backend.write(p.arena.flat_parameters(), &self.snapshot.parameters);
         self.backend.write(p.train.losses, &self.snapshot.losses);
+        if let Some(statistics) = p.arena.flat_statistics() {
+            self.backend.write(statistics, &self.snapshot.statistics);
+        }
         for ((_, tensor), values) in p.optimizer.moments.iter().zip(&self.snapshot.moments) {
             self.backend.write(*tensor, values);
         }
     }
 
     fn model(&self) -> Checkpoint {
-        let mut model = Checkpoint::of_parameters(&self.programs.arena, &self.snapshot.parameters);
+        let mut model = self.snapshot.checkpoint(&self.programs.arena);
         let card = ModelCard {
             config: self.programs.model.config.clone(),
-            shape: self.shape,
             dataset: self.data_name.clone(),
             epoch: self.progress.epoch,
         };
@@ -287,7 +296,7 @@ impl Trainer {
     /// What resume needs, in one file: one rename publishes all of it.
     fn save_state(&self) -> Result<()> {
         let flat = |values: &[f32]| (vec![values.len()], values.to_vec());
-        let mut state = Checkpoint::of_parameters(&self.programs.arena, &self.snapshot.parameters);
+        let mut state = self.snapshot.checkpoint(&self.programs.arena);
         state.tensors.insert("losses".into(), flat(&self.snapshot.losses));
         for ((name, _), values) in self.programs.optimizer.moments.iter().zip(&self.snapshot.moments) {
             state.tensors.insert((*name).into(), flat(values));
@@ -368,14 +377,26 @@ fn refuse_test_divergence(losses: &[f32], epoch: usize) -> Result<()> {
     }
 }
 
+fn empty_statistics(arena: &Arena) -> Vec<f32> {
+    vec![0.0; arena.flat_statistics().map_or(0, |flat| flat.len())]
+}
+
 impl Snapshot {
+    fn checkpoint(&self, arena: &Arena) -> Checkpoint {
+        Checkpoint::of_model(arena, &self.parameters, &self.statistics)
+    }
+
     fn initial(programs: &Programs, seed: u64) -> Snapshot {
         let mut parameters = vec![0.0; programs.arena.flat_parameters().len()];
         for (tensor, values) in programs.model.initial(seed) {
             parameters[tensor.offset..][..values.len()].copy_from_slice(&values);
         }
+        let mut statistics = empty_statistics(&programs.arena);
+        for s in programs.arena.statistics() {
+            statistics[s.value.offset..][..s.value.len()].fill(s.initial);
+        }
         let moments = programs.optimizer.moments.iter().map(|(_, t)| vec![0.0; t.len()]).collect();
-        Snapshot { parameters, moments, losses: vec![0.0; programs.train.losses.len()], batch: 0 }
+        Snapshot { parameters, statistics, moments, losses: vec![0.0; programs.train.losses.len()], batch: 0 }
     }
 
     fn read(state: &Checkpoint, programs: &Programs, folder: &RunFolder, batch: usize) -> Result<Snapshot> {
@@ -387,12 +408,15 @@ impl Snapshot {
         }
         // By name and shape: the flat lengths of two models can be equal, because parameters are padded.
         let mut parameters = vec![0.0; programs.arena.flat_parameters().len()];
-        for p in programs.arena.parameters() {
-            let values = state.tensor(&p.name, p.value.shape(), &path)?;
-            parameters[p.value.offset..][..values.len()].copy_from_slice(values);
-        }
+        let mut statistics = empty_statistics(&programs.arena);
+        state.for_each_of_model(&programs.arena, &path, |tensor, values| {
+            let is_parameter = tensor.buffer == programs.arena.flat_parameters().buffer;
+            let flat = if is_parameter { &mut parameters } else { &mut statistics };
+            flat[tensor.offset..][..values.len()].copy_from_slice(&values);
+        })?;
         Ok(Snapshot {
             parameters,
+            statistics,
             moments: moments.collect::<Result<_>>()?,
             losses: tensor("losses", programs.train.losses.len())?,
             batch,

@@ -1,0 +1,82 @@
+//! y = act(x * w + b), `torch.nn.Conv2d` with the activation that follows it. Pictures have their channels last.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::uniform_by_fan_in;
+use crate::arena::{Arena, Layout, Parameter};
+use crate::kernels::activation::{self, Activation};
+use crate::kernels::conv2d::{self, Geometry};
+use crate::program::Recorder;
+use crate::tensor::Tensor;
+
+pub struct Conv2d {
+    name: String,
+    /// (O,KH,KW,I/G); in files (O,I/G,KH,KW)
+    weight: Parameter,
+    /// (O)
+    bias: Option<Parameter>,
+    geometry: Geometry,
+    activation: Activation,
+}
+
+/// What a backward needs of its forward.
+pub struct Saved {
+    x: Tensor,
+    /// The output, or the activation's input where its slope needs that.
+    activated: Tensor,
+}
+
+impl Conv2d {
+    /// Declares `name.weight` and, with a bias, `name.bias`, for I and O channels. Panics where the groups do not divide
+    /// them.
+    pub fn new(
+        arena: &mut Arena,
+        name: &str,
+        [inputs, outputs]: [usize; 2],
+        geometry: Geometry,
+        has_bias: bool,
+        activation: Activation,
+    ) -> Conv2d {
+        let [kh, kw] = geometry.kernel;
+        let shape = [outputs, kh, kw, inputs / geometry.groups];
+        let weight = arena.parameter_in(Layout::ChannelsLast, format!("{name}.weight"), &shape);
+        let bias = has_bias.then(|| arena.parameter(format!("{name}.bias"), &[outputs]));
+        Conv2d { name: name.into(), weight, bias, geometry, activation }
+    }
+
+    /// PyTorch's default: weight and bias uniform within 1/sqrt(fan_in), fan_in = I/G KH KW.
+    pub fn initial(&self, rng: &mut ChaCha8Rng) -> Vec<(Tensor, Vec<f32>)> {
+        uniform_by_fan_in(rng, &self.weight, self.bias.as_ref())
+    }
+
+    /// x (B,H,W,I) to y (B,P,Q,O).
+    pub fn forward(&self, r: &mut Recorder, x: Tensor) -> (Tensor, Saved) {
+        r.scope(&self.name);
+        let epilogue = if self.activation.saves_output() { self.activation } else { Activation::Identity };
+        let bias = self.bias.as_ref().map(|b| b.value);
+        let h = conv2d::forward(r, x, self.weight.value, bias, self.geometry, epilogue);
+        let y = if epilogue == self.activation { h } else { activation::forward(r, h, self.activation) };
+        (y, Saved { x, activated: h })
+    }
+
+    /// dy (B,P,Q,O) to dx (B,H,W,I); adds to the parameters' gradients.
+    pub fn backward(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
+        let &[_, h, w, _] = saved.x.shape() else { unreachable!("forward took a picture") };
+        let dh = self.backward_parameters(r, saved, dy);
+        conv2d::backward_x(r, dh, self.weight.value, None, self.geometry, [h, w], Activation::Identity)
+    }
+
+    /// The parameters' share alone, for a first layer, whose input needs no gradient. Returns the gradient of x * w + b.
+    pub fn backward_parameters(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
+        r.scope(&self.name);
+        let dh = match self.activation {
+            Activation::Identity => dy,
+            act => activation::backward(r, saved.activated, dy, act),
+        };
+        conv2d::backward_w(r, dh, saved.x, self.weight.grad, self.geometry);
+        if let Some(bias) = &self.bias {
+            conv2d::backward_b(r, dh, bias.grad);
+        }
+        dh
+    }
+}

@@ -1,0 +1,89 @@
+//! y = act(x * w transposed + b), `torch.nn.ConvTranspose2d` with the activation that follows it. It is a convolution read
+//! backwards: its forward is conv2d's backward to x, its backward to x conv2d's forward. Pictures have their channels last.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::uniform_by_fan_in;
+use crate::arena::{Arena, Layout, Parameter};
+use crate::kernels::activation::{self, Activation};
+use crate::kernels::conv2d::{self, Geometry};
+use crate::program::Recorder;
+use crate::tensor::Tensor;
+
+pub struct ConvTranspose2d {
+    name: String,
+    /// (I,KH,KW,O/G); in files (I,O/G,KH,KW)
+    weight: Parameter,
+    /// (O)
+    bias: Option<Parameter>,
+    geometry: Geometry,
+    /// Rows and columns the result has more than the smallest with this input.
+    output_padding: [usize; 2],
+    activation: Activation,
+}
+
+/// What a backward needs of its forward.
+pub struct Saved {
+    x: Tensor,
+    /// The output, or the activation's input where its slope needs that.
+    activated: Tensor,
+}
+
+impl ConvTranspose2d {
+    /// Declares `name.weight` and, with a bias, `name.bias`, for I and O channels. Panics where the groups do not divide
+    /// them.
+    pub fn new(
+        arena: &mut Arena,
+        name: &str,
+        [inputs, outputs]: [usize; 2],
+        geometry: Geometry,
+        output_padding: [usize; 2],
+        has_bias: bool,
+        activation: Activation,
+    ) -> ConvTranspose2d {
+        let [kh, kw] = geometry.kernel;
+        let shape = [inputs, kh, kw, outputs / geometry.groups];
+        let weight = arena.parameter_in(Layout::ChannelsLast, format!("{name}.weight"), &shape);
+        let bias = has_bias.then(|| arena.parameter(format!("{name}.bias"), &[outputs]));
+        ConvTranspose2d { name: name.into(), weight, bias, geometry, output_padding, activation }
+    }
+
+    /// PyTorch's default: weight and bias uniform within 1/sqrt(fan_in); what it takes for the fan-in here is O/G KH KW.
+    pub fn initial(&self, rng: &mut ChaCha8Rng) -> Vec<(Tensor, Vec<f32>)> {
+        uniform_by_fan_in(rng, &self.weight, self.bias.as_ref())
+    }
+
+    /// x (B,P,Q,I) to y (B,H,W,O).
+    pub fn forward(&self, r: &mut Recorder, x: Tensor) -> (Tensor, Saved) {
+        r.scope(&self.name);
+        let &[_, p, q, _] = x.shape() else { panic!("{}: x {x:?} is no picture with channels last", self.name) };
+        let size = self.geometry.large_size([p, q], self.output_padding);
+        let size = size.unwrap_or_else(|| panic!("{}: {:?} leaves nothing of x {x:?}", self.name, self.geometry));
+        let epilogue = if self.activation.saves_output() { self.activation } else { Activation::Identity };
+        let bias = self.bias.as_ref().map(|b| b.value);
+        let h = conv2d::backward_x(r, x, self.weight.value, bias, self.geometry, size, epilogue);
+        let y = if epilogue == self.activation { h } else { activation::forward(r, h, self.activation) };
+        (y, Saved { x, activated: h })
+    }
+
+    /// dy (B,H,W,O) to dx (B,P,Q,I); adds to the parameters' gradients.
+    pub fn backward(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
+        let dh = self.backward_parameters(r, saved, dy);
+        conv2d::forward(r, dh, self.weight.value, None, self.geometry, Activation::Identity)
+    }
+
+    /// The parameters' share alone, for a first layer, whose input needs no gradient. Returns the gradient of what the
+    /// activation takes.
+    pub fn backward_parameters(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
+        r.scope(&self.name);
+        let dh = match self.activation {
+            Activation::Identity => dy,
+            act => activation::backward(r, saved.activated, dy, act),
+        };
+        conv2d::backward_w(r, saved.x, dh, self.weight.grad, self.geometry);
+        if let Some(bias) = &self.bias {
+            conv2d::backward_b(r, dh, bias.grad);
+        }
+        dh
+    }
+}

@@ -1,0 +1,658 @@
+//! Networks as text: `conv 32 k4 s2 p1, batchnorm, relu, ...` becomes a [`Sequential`], with the sizes checked first.
+//!
+//! [`HELP`] has the items. C, H and W are channels, rows and columns of what the item before leaves.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::arena::Arena;
+use crate::error::{Error, Result, nearest};
+use crate::kernels::activation::Activation;
+use crate::kernels::conv2d::Geometry;
+use crate::kernels::pool::Window;
+use crate::layers::batch_norm::BatchNorm;
+use crate::layers::conv_transpose2d::ConvTranspose2d;
+use crate::layers::conv2d::Conv2d;
+use crate::layers::dropout::Dropout;
+use crate::layers::group_norm::GroupNorm;
+use crate::layers::layer_norm::LayerNorm;
+use crate::layers::linear::Linear;
+use crate::layers::pool::{self, Pool};
+use crate::layers::sequential::{Layer, Sequential};
+use crate::layers::upsample::{self, Upsample};
+
+/// What a network's text may hold.
+pub const HELP: &str = "\
+Networks (--encoder, --decoder) are items separated by commas. They become the children 0, 1, 2, ... of an nn.Sequential;
+C is the number of channels that the item before leaves.
+
+  conv 16 k4 s2 p1 d2 g1 nobias       Conv2d(C, 16, 4, stride 2, padding 1, dilation 2, groups 1, no bias)
+  conv_transpose 16 k4 s2 p1 op1      ConvTranspose2d, op the output padding; d, g and nobias as for conv
+  linear 100                          Linear
+  batchnorm                           BatchNorm2d(C), of vectors BatchNorm1d
+  groupnorm 2, layernorm              GroupNorm(2, C), LayerNorm over the whole example
+  relu, leaky_relu, elu, sigmoid, tanh, softplus, silu, gelu
+  maxpool k2 s2 p0, avgpool k2        MaxPool2d, AvgPool2d; without s the stride is k
+  upsample 2, upsample 2 bilinear     Upsample, nearest or bilinear (corners not aligned)
+  dropout 0.5                         Dropout
+  flatten, view 16 4 4                Flatten, Unflatten(1, (16, 4, 4))
+  ( ... ), residual( ... )            a nested Sequential; x + body(x) of one
+
+k, s, p, d and op take one number, or height x width as in k3x5. Without s, p, d, g and op they are 1, 0, 1, 1 and 0.
+The encoder takes a picture (channels, rows, columns), the decoder z as a picture (latent, 1, 1).";
+
+/// A network that was parsed; its text is what it was parsed from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Network {
+    items: Vec<Item>,
+    text: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Item {
+    Conv { channels: usize, geometry: Geometry, has_bias: bool },
+    ConvTranspose { channels: usize, geometry: Geometry, output_padding: [usize; 2], has_bias: bool },
+    Linear(usize),
+    BatchNorm,
+    GroupNorm(usize),
+    LayerNorm,
+    Activation(Activation),
+    Pool { kind: pool::Kind, window: Window },
+    Upsample { kind: upsample::Kind, factor: usize },
+    Dropout(f32),
+    Flatten,
+    View([usize; 3]),
+    Nested(Vec<Item>),
+    Residual(Vec<Item>),
+}
+
+/// What an item takes or leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// (C,H,W)
+    Picture([usize; 3]),
+    /// F
+    Vector(usize),
+}
+
+impl Shape {
+    pub fn len(self) -> usize {
+        match self {
+            Shape::Picture(sizes) => sizes.iter().product(),
+            Shape::Vector(features) => features,
+        }
+    }
+
+    /// Never: no size is 0.
+    pub fn is_empty(self) -> bool {
+        false
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Shape::Picture([c, h, w]) => write!(f, "{c}x{h}x{w}"),
+            Shape::Vector(features) => write!(f, "{features}"),
+        }
+    }
+}
+
+/// Larger numbers in a network's text are typing errors, and products of them would not fit.
+const LARGEST_NUMBER: usize = 1 << 16;
+/// The most elements an item may leave of one example: 2^26, a picture of 8192 x 8192.
+const LARGEST_EXAMPLE: usize = 1 << 26;
+const DEEPEST: usize = 16;
+
+// ---- Text
+
+const WORDS: [&str; 12] = [
+    "conv",
+    "conv_transpose",
+    "linear",
+    "batchnorm",
+    "groupnorm",
+    "layernorm",
+    "maxpool",
+    "avgpool",
+    "upsample",
+    "dropout",
+    "flatten",
+    "view",
+];
+
+impl FromStr for Network {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Network> {
+        let mut rest = text.trim();
+        let items = parse_items(&mut rest, 0)
+            .and_then(|items| if rest.is_empty() { Ok(items) } else { Err("a `)` has no `(`".into()) })
+            .map_err(|problem| Error::Usage(format!("network `{}`: {problem}", text.trim())))?;
+        Ok(Network { items, text: text.split_whitespace().collect::<Vec<_>>().join(" ") })
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Network> {
+        text.parse()
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> String {
+        network.text
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+type Parsed<T> = std::result::Result<T, String>;
+
+/// Items up to the end or a `)`, which is left.
+fn parse_items(rest: &mut &str, depth: usize) -> Parsed<Vec<Item>> {
+    if depth > DEEPEST {
+        return Err(format!("nested more than {DEEPEST} deep"));
+    }
+    let mut items = Vec::new();
+    loop {
+        let end = rest.find([',', '(', ')']).unwrap_or(rest.len());
+        let (word, tail) = rest.split_at(end);
+        let word = word.trim();
+        *rest = tail.trim_start();
+        items.push(match rest.strip_prefix('(') {
+            Some(inner) => {
+                *rest = inner.trim_start();
+                let body = parse_items(rest, depth + 1)?;
+                *rest = rest.strip_prefix(')').ok_or("a `(` has no `)`")?.trim_start();
+                match word {
+                    "" => Item::Nested(body),
+                    "residual" => Item::Residual(body),
+                    other => return Err(format!("before `(` stands `{other}`, but only `residual` may")),
+                }
+            }
+            None => parse_item(word)?,
+        });
+        match rest.strip_prefix(',') {
+            Some(tail) => *rest = tail.trim_start(),
+            None if rest.is_empty() || rest.starts_with(')') => return Ok(items),
+            None => return Err(format!("after `)` a comma is missing before `{rest}`")),
+        }
+    }
+}
+
+fn parse_item(text: &str) -> Parsed<Item> {
+    let mut words = text.split_whitespace();
+    let name = words.next().ok_or("an item is empty")?;
+    let mut words = Words { item: text, words: words.collect() };
+    let item = match name {
+        "conv" => {
+            let channels = words.first("the number of channels")?;
+            let has_bias = !words.flag("nobias");
+            Item::Conv { channels, geometry: words.geometry()?, has_bias }
+        }
+        "conv_transpose" => {
+            let channels = words.first("the number of channels")?;
+            let has_bias = !words.flag("nobias");
+            let output_padding = words.pair("op")?.unwrap_or([0, 0]);
+            let geometry = words.geometry()?;
+            let smaller = |a: usize| output_padding[a] < geometry.stride[a].max(geometry.dilation[a]);
+            if !smaller(0) || !smaller(1) {
+                return Err(format!("`{text}`: the output padding must be smaller than the stride or the dilation"));
+            }
+            Item::ConvTranspose { channels, geometry, output_padding, has_bias }
+        }
+        "linear" => Item::Linear(words.first("the number of features")?),
+        "batchnorm" => Item::BatchNorm,
+        "groupnorm" => Item::GroupNorm(words.first("the number of groups")?),
+        "layernorm" => Item::LayerNorm,
+        "maxpool" | "avgpool" => {
+            let kind = if name == "maxpool" { pool::Kind::Max } else { pool::Kind::Average };
+            let kernel = words.pair("k")?.ok_or(format!("`{text}` lacks the size of its window, as in k2"))?;
+            let stride = words.pair("s")?.unwrap_or(kernel);
+            let padding = words.pair("p")?.unwrap_or([0, 0]);
+            positive(text, &[kernel, stride])?;
+            if (0..2).any(|a| 2 * padding[a] > kernel[a]) {
+                return Err(format!("`{text}`: the padding must be at most half the window"));
+            }
+            Item::Pool { kind, window: Window::new(kernel, stride, padding) }
+        }
+        "upsample" => {
+            let factor = words.first("its factor")?;
+            let bilinear = words.flag("bilinear");
+            words.flag("nearest");
+            let kind = if bilinear { upsample::Kind::Bilinear } else { upsample::Kind::Nearest };
+            Item::Upsample { kind, factor }
+        }
+        "dropout" => {
+            let p = words.words.first().and_then(|p| p.parse::<f32>().ok()).filter(|p| (0.0..1.0).contains(p));
+            words.words.drain(..words.words.len().min(1));
+            Item::Dropout(p.ok_or(format!("`{text}`: the share to drop is at least 0 and below 1, as in dropout 0.5"))?)
+        }
+        "flatten" => Item::Flatten,
+        "view" => {
+            let mut size = || words.first("channels, rows and columns");
+            Item::View([size()?, size()?, size()?])
+        }
+        other => match Activation::from_str(other, false) {
+            Ok(activation) => Item::Activation(activation),
+            Err(_) => {
+                let names: Vec<_> = Activation::ALL.iter().filter_map(|a| a.to_possible_value()).collect();
+                let known: Vec<&str> = WORDS.into_iter().chain(names.iter().map(|n| n.get_name())).collect();
+                let hint = nearest(other, known.iter().copied()).map(|n| format!("; did you mean `{n}`?"));
+                let list = hint.unwrap_or(format!(". There are: residual(...), {}", known.join(", ")));
+                return Err(format!("there is no layer `{other}`{list}"));
+            }
+        },
+    };
+    match words.words.first() {
+        None => Ok(item),
+        Some(word) => Err(format!("`{text}`: `{word}` means nothing there")),
+    }
+}
+
+/// The words of an item that are not understood yet.
+struct Words<'a> {
+    item: &'a str,
+    words: Vec<&'a str>,
+}
+
+impl Words<'_> {
+    fn number(&self, text: &str) -> Parsed<usize> {
+        let number = text.parse().ok().filter(|n| *n <= LARGEST_NUMBER);
+        number.ok_or_else(|| format!("`{}`: `{text}` is no whole number up to {LARGEST_NUMBER}", self.item))
+    }
+
+    /// Takes the first word, a positive number.
+    fn first(&mut self, what: &str) -> Parsed<usize> {
+        if self.words.is_empty() {
+            return Err(format!("`{}` lacks {what}", self.item));
+        }
+        let word = self.words.remove(0);
+        match self.number(word)? {
+            0 => Err(format!("`{}`: {what} cannot be 0", self.item)),
+            n => Ok(n),
+        }
+    }
+
+    fn flag(&mut self, word: &str) -> bool {
+        let before = self.words.len();
+        self.words.retain(|w| *w != word);
+        self.words.len() < before
+    }
+
+    /// Takes a word as in `k4` or `k3x5`.
+    fn pair(&mut self, key: &str) -> Parsed<Option<[usize; 2]>> {
+        let value = |word: &str| word.strip_prefix(key).is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()));
+        let Some(at) = self.words.iter().position(|word| value(word)) else { return Ok(None) };
+        let word = self.words.remove(at);
+        let (h, w) = word[key.len()..].split_once('x').unwrap_or((&word[key.len()..], &word[key.len()..]));
+        Ok(Some([self.number(h)?, self.number(w)?]))
+    }
+
+    fn geometry(&mut self) -> Parsed<Geometry> {
+        let kernel = self.pair("k")?.ok_or(format!("`{}` lacks the size of its window, as in k3", self.item))?;
+        let stride = self.pair("s")?.unwrap_or([1, 1]);
+        let padding = self.pair("p")?.unwrap_or([0, 0]);
+        let dilation = self.pair("d")?.unwrap_or([1, 1]);
+        let groups = self.pair("g")?.unwrap_or([1, 1])[0];
+        positive(self.item, &[kernel, stride, dilation, [groups, groups]])?;
+        Ok(Geometry { kernel, stride, padding, dilation, groups })
+    }
+}
+
+fn positive(item: &str, pairs: &[[usize; 2]]) -> Parsed<()> {
+    match pairs.iter().flatten().all(|&n| n > 0) {
+        true => Ok(()),
+        false => Err(format!("`{item}`: window, stride, dilation and groups cannot be 0")),
+    }
+}
+
+// ---- Sizes
+
+impl Item {
+    /// What the item leaves of `shape`; `Err` says why it cannot take it.
+    fn after(&self, shape: Shape) -> Parsed<Shape> {
+        let picture = |what: &str| match shape {
+            Shape::Picture(sizes) => Ok(sizes),
+            Shape::Vector(_) => Err(format!("{what} takes pictures; put `view C H W` before it")),
+        };
+        let grouped = |groups: usize, channels: &[usize]| match channels.iter().find(|c| *c % groups != 0) {
+            Some(c) => Err(format!("{c} channels are not divided by {groups} groups")),
+            None => Ok(()),
+        };
+        let after = match self {
+            Item::Conv { channels, geometry, .. } => {
+                let [c, h, w] = picture("conv")?;
+                grouped(geometry.groups, &[c, *channels])?;
+                let size = geometry.small_size([h, w]).ok_or("the window is larger than the padded picture")?;
+                Shape::Picture([*channels, size[0], size[1]])
+            }
+            Item::ConvTranspose { channels, geometry, output_padding, .. } => {
+                let [c, h, w] = picture("conv_transpose")?;
+                grouped(geometry.groups, &[c, *channels])?;
+                let size = geometry.large_size([h, w], *output_padding).ok_or("the padding leaves nothing")?;
+                Shape::Picture([*channels, size[0], size[1]])
+            }
+            Item::Linear(features) => match shape {
+                Shape::Vector(_) => Shape::Vector(*features),
+                Shape::Picture(_) => return Err("linear takes vectors; put `flatten` before it".into()),
+            },
+            Item::GroupNorm(groups) => {
+                let channels = if let Shape::Picture([c, ..]) = shape { c } else { shape.len() };
+                grouped(*groups, &[channels])?;
+                shape
+            }
+            Item::BatchNorm | Item::LayerNorm | Item::Activation(_) | Item::Dropout(_) => shape,
+            Item::Pool { window, .. } => {
+                let [c, h, w] = picture("a pool")?;
+                let size = window.output_size([h, w]).ok_or("the window is larger than the padded picture")?;
+                Shape::Picture([c, size[0], size[1]])
+            }
+            Item::Upsample { factor, .. } => {
+                let [c, h, w] = picture("upsample")?;
+                Shape::Picture([c, h * factor, w * factor])
+            }
+            Item::Flatten => {
+                picture("flatten")?;
+                Shape::Vector(shape.len())
+            }
+            Item::View([c, h, w]) => match (shape, c.checked_mul(*h).and_then(|n| n.checked_mul(*w))) {
+                (Shape::Vector(n), Some(size)) if n == size => Shape::Picture([*c, *h, *w]),
+                (Shape::Vector(n), _) => return Err(format!("{n} features do not make {c}x{h}x{w}")),
+                (Shape::Picture(_), _) => return Err("view takes vectors; put `flatten` before it".into()),
+            },
+            Item::Nested(_) | Item::Residual(_) => unreachable!("a nested list is walked through item by item"),
+        };
+        let elements = match after {
+            Shape::Picture(sizes) => sizes.iter().try_fold(1usize, |n, &size| n.checked_mul(size)),
+            Shape::Vector(features) => Some(features),
+        };
+        match elements {
+            Some(n) if n <= LARGEST_EXAMPLE => Ok(after),
+            _ => Err(format!("{after} is too large for one example")),
+        }
+    }
+
+    fn name(&self) -> String {
+        let pair = |[h, w]: [usize; 2]| if h == w { h.to_string() } else { format!("{h}x{w}") };
+        let window = |g: &Geometry| {
+            let mut text = format!("k{} s{} p{}", pair(g.kernel), pair(g.stride), pair(g.padding));
+            if g.dilation != [1, 1] {
+                text += &format!(" d{}", pair(g.dilation));
+            }
+            if g.groups != 1 {
+                text += &format!(" g{}", g.groups);
+            }
+            text
+        };
+        match self {
+            Item::Conv { channels, geometry, .. } => format!("conv {channels} {}", window(geometry)),
+            Item::ConvTranspose { channels, geometry, output_padding, .. } => {
+                format!("conv_transpose {channels} {} op{}", window(geometry), pair(*output_padding))
+            }
+            Item::Linear(features) => format!("linear {features}"),
+            Item::BatchNorm => "batchnorm".into(),
+            Item::GroupNorm(groups) => format!("groupnorm {groups}"),
+            Item::LayerNorm => "layernorm".into(),
+            Item::Activation(a) => a.to_possible_value().expect("every activation has a name").get_name().into(),
+            Item::Pool { kind, window } => {
+                format!(
+                    "{} k{} s{}",
+                    if *kind == pool::Kind::Max { "maxpool" } else { "avgpool" },
+                    pair(window.kernel),
+                    pair(window.stride)
+                )
+            }
+            Item::Upsample { kind, factor } => format!("upsample {factor} {kind:?}").to_lowercase(),
+            Item::Dropout(p) => format!("dropout {p}"),
+            Item::Flatten => "flatten".into(),
+            Item::View([c, h, w]) => format!("view {c} {h} {w}"),
+            Item::Nested(_) => "( )".into(),
+            Item::Residual(_) => "residual( )".into(),
+        }
+    }
+}
+
+/// Walks through the items and adds a line for each. `Err` says what does not fit; its item's line is there.
+fn walk(items: &[Item], prefix: &str, input: Shape, lines: &mut Vec<String>) -> Parsed<Shape> {
+    let mut shape = input;
+    for (index, item) in items.iter().enumerate() {
+        let name = format!("{prefix}.{index}");
+        let line = |after: &str| format!("  {name:<22} {:<34} {after}", item.name());
+        shape = match item {
+            Item::Nested(body) => walk(body, &name, shape, lines)?,
+            Item::Residual(body) => {
+                let after = walk(body, &format!("{name}.body"), shape, lines)?;
+                lines.push(line(&after.to_string()));
+                if after != shape {
+                    return Err(format!(
+                        "{name}: a residual's body must leave the shape it takes, {shape}, not {after}"
+                    ));
+                }
+                after
+            }
+            _ => match item.after(shape) {
+                Ok(after) => {
+                    lines.push(line(&after.to_string()));
+                    after
+                }
+                Err(problem) => {
+                    lines.push(line("?"));
+                    return Err(format!("{name}: {problem}"));
+                }
+            },
+        };
+    }
+    Ok(shape)
+}
+
+impl Network {
+    /// What the network leaves of `input`, and a line for each layer: name, item, shape. `prefix` names the whole.
+    ///
+    /// Errors: a layer that cannot take what the one before leaves, with the lines up to it.
+    pub fn sizes(&self, prefix: &str, input: Shape) -> Result<(Shape, Vec<String>)> {
+        let mut lines = vec![format!("  {prefix:<57} {input}")];
+        match walk(&self.items, prefix, input, &mut lines) {
+            Ok(shape) => Ok((shape, lines)),
+            Err(problem) => Err(Error::Usage(format!("the {prefix} does not close: {problem}\n{}", lines.join("\n")))),
+        }
+    }
+
+    /// Declares the parameters of all layers, under the names an `nn.Sequential` called `prefix` gives them. Panics where
+    /// [`sizes`](Network::sizes) gives an error.
+    pub fn build(&self, arena: &mut Arena, prefix: &str, input: Shape) -> Sequential {
+        build(arena, &self.items, prefix, input).0
+    }
+}
+
+// ---- Layers
+
+fn build(arena: &mut Arena, items: &[Item], prefix: &str, input: Shape) -> (Sequential, Shape) {
+    let (mut layers, mut shape) = (Vec::new(), input);
+    let mut index = 0;
+    while let Some(item) = items.get(index) {
+        let name = format!("{prefix}.{index}");
+        // An activation that follows can be the layer's epilogue; it keeps its number.
+        let epilogue = match items.get(index + 1) {
+            Some(Item::Activation(activation)) if item.has_epilogue() && activation.saves_output() => Some(*activation),
+            _ => None,
+        };
+        let (layer, after) = item.layer(arena, &name, shape, epilogue.unwrap_or(Activation::Identity));
+        layers.push(layer);
+        shape = after;
+        index += 1 + usize::from(epilogue.is_some());
+    }
+    (Sequential::new(layers), shape)
+}
+
+impl Item {
+    fn has_epilogue(&self) -> bool {
+        matches!(self, Item::Conv { .. } | Item::ConvTranspose { .. } | Item::Linear(_) | Item::BatchNorm)
+    }
+
+    fn layer(&self, arena: &mut Arena, name: &str, shape: Shape, epilogue: Activation) -> (Layer, Shape) {
+        match self {
+            Item::Nested(body) => {
+                let (body, after) = build(arena, body, name, shape);
+                return (Layer::Sequential(body), after);
+            }
+            Item::Residual(body) => {
+                let (body, after) = build(arena, body, &format!("{name}.body"), shape);
+                return (Layer::Residual(body), after);
+            }
+            _ => {}
+        }
+        let after = self.after(shape).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+        let (channels, dims) = match shape {
+            Shape::Picture([c, h, w]) => (c, vec![c, h, w]),
+            Shape::Vector(features) => (features, vec![features]),
+        };
+        let layer = match *self {
+            Item::Conv { channels: outputs, geometry, has_bias } => {
+                Layer::Conv2d(Conv2d::new(arena, name, [channels, outputs], geometry, has_bias, epilogue))
+            }
+            Item::ConvTranspose { channels: outputs, geometry, output_padding, has_bias } => {
+                let sizes = [channels, outputs];
+                let layer = ConvTranspose2d::new(arena, name, sizes, geometry, output_padding, has_bias, epilogue);
+                Layer::ConvTranspose2d(layer)
+            }
+            Item::Linear(features) => Layer::Linear(Linear::new(arena, name, channels, features, epilogue)),
+            Item::BatchNorm => Layer::BatchNorm(BatchNorm::new(arena, name, channels, epilogue)),
+            Item::GroupNorm(groups) => Layer::GroupNorm(GroupNorm::new(arena, name, groups, channels)),
+            Item::LayerNorm => Layer::LayerNorm(LayerNorm::new(arena, name, &dims)),
+            Item::Activation(activation) => Layer::Activation(activation),
+            Item::Pool { kind, window } => Layer::Pool(Pool::new(kind, window.kernel, window.stride, window.padding)),
+            Item::Upsample { kind, factor } => Layer::Upsample(Upsample::new(kind, factor)),
+            Item::Dropout(p) => Layer::Dropout(Dropout::new(p)),
+            Item::Flatten => Layer::Flatten,
+            Item::View(sizes) => Layer::View(sizes),
+            Item::Nested(_) | Item::Residual(_) => unreachable!("returned above"),
+        };
+        (layer, after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENCODER: &str = "(conv 16 k4 s2, batchnorm, relu), (conv 32 k4 s2, batchnorm, relu), (conv 64 k4 s2)";
+
+    fn network(text: &str) -> Network {
+        text.parse().unwrap()
+    }
+
+    fn problem(text: &str) -> String {
+        text.parse::<Network>().unwrap_err().to_string()
+    }
+
+    fn open_at(text: &str, input: Shape) -> String {
+        network(text).sizes("encoder", input).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_articles_encoder_has_its_sizes_and_names() {
+        let input = Shape::Picture([1, 28, 28]);
+        let (shape, lines) = network(ENCODER).sizes("encoder", input).unwrap();
+        assert_eq!(shape, Shape::Picture([64, 1, 1]));
+        assert!(lines[1].contains("encoder.0.0") && lines[1].ends_with("16x13x13"), "{lines:?}");
+        let arena = &mut Arena::new();
+        network(ENCODER).build(arena, "encoder", input);
+        let parameters: Vec<_> =
+            arena.parameters().iter().map(|p| (p.name.as_str(), p.layout.file_shape(p.value.shape()))).collect();
+        assert_eq!(parameters[0], ("encoder.0.0.weight", vec![16, 1, 4, 4]));
+        assert_eq!(parameters[1], ("encoder.0.0.bias", vec![16]));
+        assert_eq!(parameters[2], ("encoder.0.1.weight", vec![16]));
+        assert_eq!(parameters.last().unwrap(), &("encoder.2.0.bias", vec![64]));
+        let statistics: Vec<&str> = arena.statistics().iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(
+            statistics[..3],
+            ["running_mean", "running_var", "num_batches_tracked"].map(|s| format!("encoder.0.1.{s}"))
+        );
+    }
+
+    #[test]
+    fn every_item_leaves_what_pytorchs_does() {
+        for (text, input, expected) in [
+            ("conv 6 k3x5 s2x1 p1x2 d2 g2 nobias", Shape::Picture([4, 9, 9]), Shape::Picture([6, 4, 5])),
+            ("conv_transpose 5 k4 s2 p1 op1", Shape::Picture([3, 6, 5]), Shape::Picture([5, 13, 11])),
+            ("flatten, linear 7, batchnorm, dropout 0.25", Shape::Picture([3, 2, 2]), Shape::Vector(7)),
+            ("view 3 2 2, groupnorm 3, layernorm, gelu", Shape::Vector(12), Shape::Picture([3, 2, 2])),
+            ("maxpool k3 s2 p1, avgpool k2", Shape::Picture([2, 9, 8]), Shape::Picture([2, 2, 2])),
+            ("upsample 3, upsample 2 bilinear", Shape::Picture([2, 1, 2]), Shape::Picture([2, 6, 12])),
+            ("residual(conv 2 k3 p1, (relu, conv 2 k1))", Shape::Picture([2, 5, 5]), Shape::Picture([2, 5, 5])),
+        ] {
+            let (shape, _) = network(text).sizes("n", input).unwrap();
+            assert_eq!(shape, expected, "{text}");
+            network(text).build(&mut Arena::new(), "n", input);
+        }
+    }
+
+    #[test]
+    fn an_epilogue_keeps_its_number() {
+        let arena = &mut Arena::new();
+        network("conv 2 k1, silu, conv 2 k1, relu, conv 2 k1").build(arena, "n", Shape::Picture([1, 1, 1]));
+        let weights = arena.parameters().iter().filter(|p| p.name.ends_with("weight"));
+        assert_eq!(weights.map(|p| p.name.as_str()).collect::<Vec<_>>(), ["n.0.weight", "n.2.weight", "n.4.weight"]);
+    }
+
+    #[test]
+    fn text_survives_a_settings_file() {
+        let network = network("  (conv 16 k4 s2,\n   batchnorm , relu) ,flatten");
+        assert_eq!(network.to_string(), "(conv 16 k4 s2, batchnorm , relu) ,flatten");
+        let json = serde_json::to_string(&network).unwrap();
+        assert_eq!(serde_json::from_str::<Network>(&json).unwrap().items, network.items);
+    }
+
+    #[test]
+    fn a_geometry_that_does_not_close_prints_the_sizes() {
+        let message = open_at("conv 16 k4 s2, conv 32 k4 s2, conv 64 k8", Shape::Picture([1, 28, 28]));
+        for part in ["the encoder does not close: encoder.2: the window is larger", "16x13x13", "32x5x5", "conv 64 k8"]
+        {
+            assert!(message.contains(part), "no {part} in {message}");
+        }
+        let picture = Shape::Picture([3, 4, 4]);
+        assert!(open_at("linear 5", picture).contains("put `flatten` before it"));
+        assert!(open_at("flatten, conv 5 k1", picture).contains("put `view C H W` before it"));
+        assert!(open_at("conv 4 k1 g2", picture).contains("3 channels are not divided by 2 groups"));
+        assert!(open_at("groupnorm 2", picture).contains("3 channels"));
+        assert!(open_at("residual(conv 4 k1)", picture).contains("3x4x4, not 4x4x4"));
+        assert!(open_at("flatten, view 3 4 5", picture).contains("48 features do not make 3x4x5"));
+        assert!(open_at("conv_transpose 2 k1 p2", picture).contains("leaves nothing"));
+        assert!(open_at("upsample 60000, upsample 60000", picture).contains("too large"));
+    }
+
+    #[test]
+    fn a_text_that_is_no_network_says_where() {
+        assert!(problem("conv 16 k4, batchnrm").contains("no layer `batchnrm`; did you mean `batchnorm`?"));
+        assert!(problem("zzz").contains("There are: residual(...), conv"));
+        assert!(problem("conv 16").contains("`conv 16` lacks the size of its window"));
+        assert!(problem("conv k4").contains("no whole number"));
+        assert!(problem("conv 0 k4").contains("cannot be 0"));
+        assert!(problem("conv 4 k4 s0").contains("cannot be 0"));
+        assert!(problem("conv 4 k99999").contains("no whole number up to 65536"));
+        assert!(problem("conv 4 k4 z3").contains("`z3` means nothing there"));
+        assert!(problem("linear").contains("lacks the number of features"));
+        assert!(problem("dropout 1").contains("below 1"));
+        assert!(problem("maxpool k2 p2").contains("half the window"));
+        assert!(problem("conv_transpose 4 k3 op1").contains("output padding"));
+        assert!(problem("(conv 4 k3").contains("a `(` has no `)`"));
+        assert!(problem("conv 4 k3)").contains("a `)` has no `(`"));
+        assert!(problem("(relu) relu").contains("a comma is missing"));
+        assert!(problem("twice(relu)").contains("only `residual` may"));
+        assert!(problem("").contains("an item is empty"));
+        assert!(problem("relu,").contains("an item is empty"));
+        assert!(problem(&"(".repeat(100)).contains("nested more than"));
+    }
+}
