@@ -1,6 +1,8 @@
 //! Convolution on the CPU device: a thread takes some pictures, writes the windows of the large picture down as the rows
 //! of a matrix (im2col), and leaves the product to a GEMM library.
 
+use std::ops::Range;
+
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
@@ -12,6 +14,13 @@ use crate::kernels::math::vectorised;
 
 /// Elements of the matrix of windows that a thread makes at a time: it stays in the cache until it is multiplied.
 const WINDOWS: usize = 1 << 17;
+
+/// Elements that lie side by side both in the windows and in the picture.
+struct Run {
+    length: usize,
+    /// Its start in the picture, in the first group of channels; none where the window reaches beyond.
+    picture: Option<usize>,
+}
 
 impl Sizes {
     /// Elements of one large picture, of one small picture.
@@ -28,58 +37,55 @@ impl Sizes {
         (WINDOWS / (self.places() * width)).clamp(1, self.b.div_ceil(rayon::current_num_threads()))
     }
 
-    /// Calls `f` for every run of elements that lie side by side both in the windows under `taps` of some pictures and in
-    /// the pictures: with the run's start in the windows, its length, and its start in x, `None` outside the picture.
-    /// The windows are a matrix of (pictures * P * Q) by (taps * I/G).
-    fn runs(
-        &self,
-        pictures: usize,
-        group: usize,
-        taps: std::ops::Range<usize>,
-        mut f: impl FnMut(usize, usize, Option<usize>),
-    ) {
+    /// The runs of one picture's windows under `taps`, in order. The windows are a matrix of P * Q by taps * I/G.
+    fn runs(&self, taps: Range<usize>) -> Vec<Run> {
         let [inputs, _] = self.group();
         let [kh, kw] = self.kernel;
         // A row of the window is one run where its taps are neighbours and whole pixels are taken.
         let whole_rows = self.dilation[1] == 1 && self.groups == 1 && taps == (0..kh * kw);
-        let mut at = 0;
-        for picture in 0..pictures {
-            let base = picture * self.pictures()[0] + group * inputs;
-            for p in 0..self.small[0] {
-                for q in 0..self.small[1] {
-                    let mut tap = taps.start;
-                    while tap < taps.end {
-                        let place = self.place_under([p, q], tap);
-                        let inside = || place.and(self.place_under([p, q], tap + kw - 1)).is_some();
-                        let count = if whole_rows && tap % kw == 0 && inside() { kw } else { 1 };
-                        f(at, count * inputs, place.map(|place| base + place * self.i));
-                        at += count * inputs;
-                        tap += count;
-                    }
+        let mut runs = Vec::new();
+        for p in 0..self.small[0] {
+            for q in 0..self.small[1] {
+                let mut tap = taps.start;
+                while tap < taps.end {
+                    let place = self.place_under([p, q], tap);
+                    let inside = || place.and(self.place_under([p, q], tap + kw - 1)).is_some();
+                    let count = if whole_rows && tap % kw == 0 && inside() { kw } else { 1 };
+                    runs.push(Run { length: count * inputs, picture: place.map(|place| place * self.i) });
+                    tap += count;
+                }
+            }
+        }
+        runs
+    }
+
+    /// The windows of some pictures, for one group of channels.
+    fn unfold(&self, runs: &[Run], x: &[f32], group: usize, windows: &mut Vec<f32>) {
+        let width = runs.iter().map(|run| run.length).sum::<usize>();
+        let pictures = x.len() / self.pictures()[0];
+        windows.resize(pictures * width, 0.0);
+        for (x, mut windows) in x.chunks(self.pictures()[0]).zip(windows.chunks_mut(width)) {
+            for run in runs {
+                let window = windows.split_off_mut(..run.length).expect("the runs fill the windows");
+                match run.picture {
+                    Some(at) => window.copy_from_slice(&x[at + group * self.group()[0]..][..run.length]),
+                    None => window.fill(0.0),
                 }
             }
         }
     }
 
-    /// The windows of some pictures.
-    fn unfold(&self, x: &[f32], group: usize, taps: std::ops::Range<usize>, windows: &mut Vec<f32>) {
-        let pictures = x.len() / self.pictures()[0];
-        windows.resize(pictures * self.places() * taps.len() * self.group()[0], 0.0);
-        self.runs(pictures, group, taps, |to, length, from| match from {
-            Some(from) => windows[to..to + length].copy_from_slice(&x[from..from + length]),
-            None => windows[to..to + length].fill(0.0),
-        });
-    }
-
     /// Adds windows to the pictures they are windows of. The pictures are one thread's own, and the order is fixed.
-    fn fold(&self, windows: &[f32], group: usize, x: &mut [f32]) {
-        let pictures = x.len() / self.pictures()[0];
-        self.runs(pictures, group, 0..self.taps(), |from, length, to| {
-            let Some(to) = to else { return };
-            for (x, window) in x[to..to + length].iter_mut().zip(&windows[from..from + length]) {
-                *x += window;
+    fn fold(&self, runs: &[Run], windows: &[f32], group: usize, x: &mut [f32]) {
+        let width = runs.iter().map(|run| run.length).sum::<usize>();
+        for (x, mut windows) in x.chunks_mut(self.pictures()[0]).zip(windows.chunks(width)) {
+            for run in runs {
+                let window = windows.split_off(..run.length).expect("the runs fill the windows");
+                let Some(at) = run.picture else { continue };
+                let x = &mut x[at + group * self.group()[0]..][..run.length];
+                x.iter_mut().zip(window).for_each(|(x, window)| *x += window);
             }
-        });
+        }
     }
 }
 
@@ -115,7 +121,7 @@ pub fn forward(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let s = p.sizes();
     let ([inputs, outputs], [large, small], width) = (s.group(), s.pictures(), s.taps() * s.group()[0]);
-    let share = s.share(width);
+    let (share, runs) = (s.share(width), s.runs(0..s.taps()));
     let y = writes[0][..s.b * small].par_chunks_mut(share * small);
     y.zip(reads[0][..s.b * large].par_chunks(share * large)).for_each_init(Vec::new, |windows, (y, x)| {
         let rows = y.len() / s.o;
@@ -124,7 +130,7 @@ pub fn forward(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
             let windows = if s.large == s.small && s.taps() == 1 {
                 matrix(x, rows, s.i).subcols(g * inputs, inputs)
             } else {
-                s.unfold(x, g, 0..s.taps(), windows);
+                s.unfold(&runs, x, g, windows);
                 matrix(windows, rows, width)
             };
             let w = matrix(&reads[1][g * outputs * width..], outputs, width);
@@ -139,7 +145,7 @@ pub fn backward_x(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let s = p.sizes();
     let ([_, outputs], [large, small], width) = (s.group(), s.pictures(), s.taps() * s.group()[0]);
-    let share = s.share(width);
+    let (share, runs) = (s.share(width), s.runs(0..s.taps()));
     let dx = writes[0][..s.b * large].par_chunks_mut(share * large);
     dx.zip(reads[2][..s.b * small].par_chunks(share * small)).for_each_init(Vec::new, |windows, (dx, dy)| {
         let rows = dy.len() / s.o;
@@ -150,53 +156,51 @@ pub fn backward_x(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
             let dy = matrix(dy, rows, s.o).subcols(g * outputs, outputs);
             let product = MatMut::from_row_major_slice_mut(&mut windows[..rows * width], rows, width);
             matmul(product, Accum::Replace, dy, w, 1.0, Par::Seq);
-            vectorised(|| s.fold(windows, g, dx));
+            vectorised(|| s.fold(&runs, windows, g, dx));
         }
         epilogue(p, reads[1], s.i, dx);
     });
 }
 
-/// A part of dw that a thread takes: a group, some of its taps, some of its outputs.
+/// A part of dw's terms that a thread takes: a group, some of its taps, some of the pictures.
 struct Part {
     group: usize,
-    taps: std::ops::Range<usize>,
-    outputs: std::ops::Range<usize>,
+    taps: Range<usize>,
+    pictures: Range<usize>,
 }
 
-/// At least 16 columns a part, so that the product is no matrix times vector, and enough parts for every thread.
+/// A small dw, or one of few taps, is summed over a fixed number of parts of the batch, another tap by tap: neither depends
+/// on the number of threads.
 fn parts(s: Sizes) -> Vec<Part> {
-    let [inputs, outputs] = s.group();
-    let taps = 16usize.div_ceil(inputs).min(s.taps());
-    let by_taps = s.groups * s.taps().div_ceil(taps);
-    let blocks = (2 * rayon::current_num_threads()).div_ceil(by_taps).min(outputs.div_ceil(16));
-    let block = outputs.div_ceil(blocks);
+    let small = s.o * s.taps() * s.group()[0] <= 1 << 16 || s.taps() < 8;
+    let (taps, pictures) = if small { (s.taps(), s.b.div_ceil(8)) } else { (1, s.b) };
     let mut parts = Vec::new();
     for group in 0..s.groups {
         for tap in (0..s.taps()).step_by(taps) {
-            for o in (0..outputs).step_by(block) {
-                let (taps, outputs) = (tap..(tap + taps).min(s.taps()), o..(o + block).min(outputs));
-                parts.push(Part { group, taps, outputs });
+            for b in (0..s.b).step_by(pictures) {
+                parts.push(Part { group, taps: tap..tap + taps, pictures: b..(b + pictures).min(s.b) });
             }
         }
     }
     parts
 }
 
-/// Parts rather than pictures are shared out: each sum is one thread's, and the order of its terms fixed.
 pub fn backward_w(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let s = params::<Params>(p).sizes();
     let ([inputs, outputs], [large, small]) = (s.group(), s.pictures());
     let parts = parts(s);
     let sums = |windows: &mut Vec<f32>, part: &Part| {
-        let (rows, width) = (part.outputs.len(), part.taps.len() * inputs);
-        let mut sums = vec![0.0; rows * width];
+        let width = part.taps.len() * inputs;
+        let runs = s.runs(part.taps.clone());
+        let mut sums = vec![0.0; outputs * width];
         let share = s.share(width);
-        let pictures = reads[0][..s.b * large].chunks(share * large).zip(reads[1][..s.b * small].chunks(share * small));
-        for (x, dy) in pictures {
+        let [x, dy] = [(reads[0], large), (reads[1], small)]
+            .map(|(values, length)| &values[part.pictures.start * length..part.pictures.end * length]);
+        for (x, dy) in x.chunks(share * large).zip(dy.chunks(share * small)) {
             let places = dy.len() / s.o;
-            s.unfold(x, part.group, part.taps.clone(), windows);
-            let dy = matrix(dy, places, s.o).subcols(part.group * outputs + part.outputs.start, rows);
-            let sums = MatMut::from_row_major_slice_mut(&mut sums, rows, width);
+            s.unfold(&runs, x, part.group, windows);
+            let dy = matrix(dy, places, s.o).subcols(part.group * outputs, outputs);
+            let sums = MatMut::from_row_major_slice_mut(&mut sums, outputs, width);
             matmul(sums, Accum::Add, dy.transpose(), matrix(windows, places, width), 1.0, Par::Seq);
         }
         sums
@@ -204,7 +208,7 @@ pub fn backward_w(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let sums: Vec<Vec<f32>> = parts.par_iter().map_init(Vec::new, sums).collect();
     for (part, sums) in parts.iter().zip(sums) {
         let width = part.taps.len() * inputs;
-        for (o, sums) in part.outputs.clone().zip(sums.chunks(width)) {
+        for (o, sums) in sums.chunks(width).enumerate() {
             let first = ((part.group * outputs + o) * s.taps() + part.taps.start) * inputs;
             for (dw, sum) in writes[0][first..first + width].iter_mut().zip(sums) {
                 *dw += sum;
