@@ -40,7 +40,13 @@ fn devices() -> Vec<Device> {
 }
 
 fn data(train: usize, test: usize) -> Dataset {
-    Dataset { name: "digits".into(), classes: 10, train: digits::split(0, train), test: digits::split(1, test) }
+    Dataset {
+        name: "digits".into(),
+        classes: 10,
+        class_names: vec![],
+        train: digits::split(0, train),
+        test: digits::split(1, test),
+    }
 }
 
 /// 20 training pictures make batches of 7, 7 and 6; 10 test pictures of 7 and 3.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use elbo::backend::{Device, choose};
-use elbo::data::{self, Dataset};
+use elbo::data::{self, Dataset, Preparation};
 use elbo::error::{Error, Result};
 use elbo::train::metrics::EpochMetrics;
 use elbo::train::overrides::Overrides;
@@ -58,7 +58,8 @@ impl Args {
             Some((_, record)) => record.dataset.clone(),
             None => settings.dataset.clone(),
         };
-        let data = open_data(&dataset, settings.data.as_deref(), settings.train_limit, settings.test_limit)?;
+        let (folder, limits) = (settings.data.as_deref(), [settings.train_limit, settings.test_limit]);
+        let data = open_data(&dataset, folder, &settings.preparation(), limits)?;
         eprintln!("data: {}, {} training and {} test pictures", data.name, data.train.count, data.test.count);
         let resume = resumed.is_some();
         let record = new_record(&settings, &data, &device);
@@ -197,9 +198,14 @@ fn free_folder(wanted: &Path) -> PathBuf {
 }
 
 /// Opens a data set by name, with notices on stderr, and keeps the first pictures where limits are set.
-pub fn open_data(name: &str, folder: Option<&Path>, train: Option<usize>, test: Option<usize>) -> Result<Dataset> {
+pub fn open_data(
+    name: &str,
+    folder: Option<&Path>,
+    preparation: &Preparation,
+    [train, test]: [Option<usize>; 2],
+) -> Result<Dataset> {
     let choice: data::Choice = name.parse().map_err(|e| Error::Usage(format!("{e}")))?;
-    let mut data = data::open(choice, folder, &mut |notice| eprintln!("{notice}"))?;
+    let mut data = data::open(choice, folder, preparation, &mut |notice| eprintln!("{notice}"))?;
     let limit = |split: data::Split, n: Option<usize>| match n {
         Some(n) => split.truncated(n),
         None => split,

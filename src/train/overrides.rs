@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::Corrupt;
 use crate::error::{Error, Result, nearest};
 use crate::kernels::activation::Activation;
 use crate::train::schedule::{KlSchedule, LrSchedule};
@@ -21,12 +22,26 @@ pub struct Overrides {
     #[arg(value_name = "PRESET")]
     pub preset: Option<String>,
 
-    /// The data set; auto is MNIST, or the built-in digits where MNIST is neither here nor can be fetched [default: auto]
+    /// The data set: auto (MNIST, or the built-in digits where MNIST is neither here nor can be fetched), mnist,
+    /// fashion-mnist, kmnist, emnist-..., cifar10, cifar100, digits, or one's own: folder, array [default: auto]
     #[arg(long, value_name = "NAME", help_heading = "Data")]
     pub dataset: Option<String>,
-    /// The folder of the data set's files [default: $ELBO_DATA, else data/mnist]
-    #[arg(long, value_name = "DIR", help_heading = "Data")]
+    /// The folder of the data set's files; of folder its pictures, of array the .npy or .npz file
+    /// [default: $ELBO_DATA, else data/<set>]
+    #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub data: Option<PathBuf>,
+    /// Cut a square of N x N from the middle of each picture of a folder, before any resizing; 0 cuts none [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub crop: Option<usize>,
+    /// Resize each picture of a folder to N x N, without --crop its middle square; 0 leaves the size [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub image_size: Option<usize>,
+    /// Channels of a folder's pictures: 1 (grey) or 3; 0 takes 3 if any is in colour, else 1 [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub channels: Option<usize>,
+    /// A picture of a folder that cannot be decoded is an error (refuse) or left out by name (skip) [default: refuse]
+    #[arg(long, help_heading = "Data")]
+    pub corrupt: Option<Corrupt>,
     /// Train on the first N pictures only; 0 takes all [default: 0]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub train_limit: Option<usize>,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::data::Corrupt;
 use crate::error::nearest;
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
@@ -57,6 +58,10 @@ fn mnist_mlp() -> Settings {
 
         dataset: "auto".into(),
         data: None,
+        crop: None,
+        image_size: None,
+        channels: None,
+        corrupt: Corrupt::Refuse,
         train_limit: None,
         test_limit: None,
 

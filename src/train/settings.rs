@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::data::{Corrupt, Preparation};
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
 pub use crate::models::likelihood::Likelihood;
@@ -24,6 +25,12 @@ pub struct Settings {
 
     pub dataset: String,
     pub data: Option<PathBuf>,
+    pub crop: Option<usize>,
+    pub image_size: Option<usize>,
+    pub channels: Option<usize>,
+    /// Runs recorded before there were folders of pictures have none.
+    #[serde(default)]
+    pub corrupt: Corrupt,
     pub train_limit: Option<usize>,
     pub test_limit: Option<usize>,
 
@@ -135,6 +142,11 @@ impl Settings {
         Ok(settings)
     }
 
+    /// What is done to the pictures of a folder.
+    pub fn preparation(&self) -> Preparation {
+        Preparation { crop: self.crop, image_size: self.image_size, channels: self.channels, corrupt: self.corrupt }
+    }
+
     /// The text of a table that [`Settings::from_toml`] reads back to an equal value. A setting that is off has no line.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| Error::Usage(format!("these settings cannot be written down: {e}")))
@@ -154,6 +166,9 @@ impl Settings {
         table.extend(overrides.to_table()?);
         let mut settings: Settings = table.try_into().map_err(|e: toml::de::Error| Error::Usage(e.to_string()))?;
         // 0 is how a file or the command line turns off what a preset turned on: TOML has no null.
+        settings.crop = settings.crop.filter(|&n| n != 0);
+        settings.image_size = settings.image_size.filter(|&n| n != 0);
+        settings.channels = settings.channels.filter(|&n| n != 0);
         settings.train_limit = settings.train_limit.filter(|&n| n != 0);
         settings.test_limit = settings.test_limit.filter(|&n| n != 0);
         settings.patience = settings.patience.filter(|&n| n != 0);
@@ -248,6 +263,9 @@ mod tests {
         // A key that only one of the two structs has would make this fail: the table of the one must fill the other.
         let full = Settings {
             data: Some("d".into()),
+            crop: Some(5),
+            image_size: Some(6),
+            channels: Some(3),
             train_limit: Some(1),
             test_limit: Some(2),
             patience: Some(3),
@@ -267,10 +285,14 @@ mod tests {
             clip_norm: Some(0.0),
             train_limit: Some(0),
             test_limit: Some(0),
+            crop: Some(0),
+            image_size: Some(0),
+            channels: Some(0),
             ..Overrides::default()
         };
         let settings = Settings::resolve(None, cli).unwrap();
         assert_eq!((settings.patience, settings.clip_norm), (None, None));
+        assert_eq!((settings.crop, settings.image_size, settings.channels), (None, None, None));
         assert_eq!((settings.train_limit, settings.test_limit), (None, None));
     }
 
@@ -290,6 +312,9 @@ mod tests {
         let text = settings.to_toml().unwrap();
         assert_eq!(Settings::from_toml(&text).unwrap(), settings);
         assert!(text.contains("optimizer = \"adamw\"") && text.contains("activation = \"leaky_relu\""), "{text}");
+        // A run recorded before there was a choice.
+        let older = text.replace("corrupt = \"refuse\"\n", "");
+        assert!(older != text && Settings::from_toml(&older).unwrap() == settings);
         assert!(Settings::from_toml(&text.replace("epochs = 10", "epochs = 0")).is_err());
         assert!(Settings::from_toml("lr = 1").is_err());
     }
