@@ -48,6 +48,12 @@ pub struct Overrides {
     /// Test on the first N pictures only; 0 takes all [default: 0]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub test_limit: Option<usize>,
+    /// Mirror half of the training pictures left to right, chosen anew at each step; `--flip false` turns it off [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
+    pub flip: Option<bool>,
+    /// Shift each training picture by up to N pixels each way, anew at each step; what comes in is black [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub shift: Option<usize>,
 
     /// Sizes of the encoder's hidden layers, for instance 512,256; the decoder mirrors them [default: 400]
     #[arg(long, value_name = "N", value_delimiter = ',', help_heading = "Model")]
@@ -243,6 +249,9 @@ mod tests {
              activation = \"leaky_relu\"\nlr = 0.01\nbatch_size = 32\n",
         );
         assert_eq!(flags.unwrap(), keys.unwrap());
+        let flip = |args: &[&str]| cli(args).unwrap().flip;
+        assert_eq!([flip(&[]), flip(&["--flip", "false"])], [None, Some(false)]);
+        assert_eq!([flip(&["--flip"]), flip(&["mnist-2d", "--flip", "--lr", "1"])], [Some(true); 2]);
         assert_eq!(cli(&["--hidden", "8", "--hidden", "4"]).unwrap().hidden, Some(vec![8, 4]));
         assert_eq!(cli(&[]).unwrap(), file("").unwrap());
         assert_eq!(file("lr = 1").unwrap().lr, Some(1.0));

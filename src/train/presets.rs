@@ -64,6 +64,8 @@ fn mnist_mlp() -> Settings {
         corrupt: Corrupt::Refuse,
         train_limit: None,
         test_limit: None,
+        flip: false,
+        shift: 0,
 
         hidden: vec![400],
         latent: 20,

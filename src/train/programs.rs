@@ -8,7 +8,7 @@ use crate::backend::{Backend, Loaded};
 use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::kernels::clock::{self, Clock, Row};
-use crate::kernels::{fill, gather, random, shuffle};
+use crate::kernels::{augment, fill, gather, random, shuffle};
 use crate::models::mlp_vae::{Config, MlpVae, Objective};
 use crate::program::{Program, Recorder};
 use crate::tensor::Tensor;
@@ -25,6 +25,8 @@ pub struct Resident {
     /// (batches, 4): recon, kl, kl_weight, rows of each batch.
     pub losses: Tensor,
     dims: usize,
+    /// Channels, height, width of a picture.
+    shape: [usize; 3],
 }
 
 impl Resident {
@@ -40,6 +42,7 @@ impl Resident {
             clock: Clock::tensor(arena, &format!("{name}.clock"), batches),
             losses: arena.tensor(format!("{name}.losses"), &[batches, 4]),
             dims: split.dims(),
+            shape: split.shape,
         }
     }
 
@@ -48,7 +51,7 @@ impl Resident {
     }
 
     /// Batches of the full size, and the rows of the shorter one that follows them (0 if none).
-    fn shape(&self) -> (usize, usize) {
+    fn full_and_rest(&self) -> (usize, usize) {
         (self.count / self.batch_size, self.count % self.batch_size)
     }
 
@@ -101,7 +104,7 @@ impl Evaluation {
         latent: Latent,
     ) -> Result<Evaluation> {
         let data = Resident::new(arena, "test", split, batch_size.min(split.count));
-        let (full_batches, rest) = data.shape();
+        let (full_batches, rest) = data.full_and_rest();
         let full = record_evaluation(arena, model, &data, data.batch_size, latent);
         let short = (rest > 0).then(|| record_evaluation(arena, model, &data, rest, latent));
         let mut r = Recorder::new(arena);
@@ -166,7 +169,7 @@ impl Programs {
         let test = Evaluation::new(arena, backend, &model, &data.test, settings.batch_size, Latent::Sampled)?;
 
         let record = |arena: &mut Arena, rows| record_step(arena, &model, &optimizer, settings, &train, rows);
-        let (full_batches, rest) = train.shape();
+        let (full_batches, rest) = train.full_and_rest();
         let step = record(arena, if full_batches > 0 { settings.batch_size } else { rest });
         let short_step = (full_batches > 0 && rest > 0).then(|| record(arena, rest));
 
@@ -234,6 +237,16 @@ impl Programs {
     }
 }
 
+/// The batch as training sees it: shifted and mirrored at random, where that is asked for. It is what the model gets and
+/// what its reconstruction is compared with.
+fn augmented(r: &mut Recorder, x: Tensor, settings: &Settings, data: &Resident) -> Tensor {
+    if !settings.flip && settings.shift == 0 {
+        return x;
+    }
+    let [_, h, w] = data.shape;
+    augment::forward(r, x, data.clock, data.shape, [h, w], settings.shift, settings.flip)
+}
+
 /// A training step: batch, model forward and backward, optimiser, losses, clock.
 fn record_step(
     arena: &mut Arena,
@@ -254,6 +267,7 @@ fn record_step(
     let mut r = Recorder::new(arena);
     fill::forward(&mut r, gradients, 0.0);
     let x = data.gather(&mut r, rows);
+    let x = augmented(&mut r, x, settings, data);
     r.scope("latent");
     let noise = random::normal(&mut r, data.clock, &[rows, model.config.latent]);
     let terms = model.step(&mut r, x, noise, data.clock, objective);

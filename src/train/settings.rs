@@ -17,7 +17,8 @@ use crate::train::overrides::Overrides;
 use crate::train::presets;
 use crate::train::schedule::{KlSchedule, LrSchedule};
 
-/// What each key means, and in which unit, stands with its namesake in [`Overrides`].
+/// What each key means, and in which unit, stands with its namesake in [`Overrides`]. A key with a default is one that
+/// records of older runs lack.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -28,11 +29,14 @@ pub struct Settings {
     pub crop: Option<usize>,
     pub image_size: Option<usize>,
     pub channels: Option<usize>,
-    /// Runs recorded before there were folders of pictures have none.
     #[serde(default)]
     pub corrupt: Corrupt,
     pub train_limit: Option<usize>,
     pub test_limit: Option<usize>,
+    #[serde(default)]
+    pub flip: bool,
+    #[serde(default)]
+    pub shift: usize,
 
     pub hidden: Vec<usize>,
     pub latent: usize,
@@ -192,6 +196,7 @@ impl Settings {
         }
         let epochs_rule = format!("must be 1 to {MOST_EPOCHS}");
         require((1..=MOST_EPOCHS).contains(&self.epochs), "epochs", self.epochs, &epochs_rule)?;
+        require(self.shift <= LARGEST_SIZE, "shift", self.shift, &format!("must be 0 to {LARGEST_SIZE}"))?;
         require(self.samples <= LARGEST_SIZE, "samples", self.samples, &format!("must be 0 to {LARGEST_SIZE}"))?;
 
         for (key, value) in [("lr", self.lr), ("sigma", self.sigma), ("eps", self.eps)] {
@@ -312,9 +317,13 @@ mod tests {
         let text = settings.to_toml().unwrap();
         assert_eq!(Settings::from_toml(&text).unwrap(), settings);
         assert!(text.contains("optimizer = \"adamw\"") && text.contains("activation = \"leaky_relu\""), "{text}");
-        // A run recorded before there was a choice.
-        let older = text.replace("corrupt = \"refuse\"\n", "");
-        assert!(older != text && Settings::from_toml(&older).unwrap() == settings);
+        // A run recorded before these keys were there.
+        let older =
+            ["corrupt = \"refuse\"\n", "flip = false\n", "shift = 0\n"].iter().fold(text.clone(), |text, line| {
+                assert!(text.contains(line), "{text}");
+                text.replace(line, "")
+            });
+        assert!(Settings::from_toml(&older).unwrap() == settings);
         assert!(Settings::from_toml(&text.replace("epochs = 10", "epochs = 0")).is_err());
         assert!(Settings::from_toml("lr = 1").is_err());
     }
@@ -328,6 +337,7 @@ mod tests {
         assert!(rejects(|o| o.latent = Some(0)).starts_with("latent is 0"));
         assert!(rejects(|o| o.hidden = Some(vec![400, 0])).starts_with("hidden is 0"));
         assert!(rejects(|o| o.hidden = Some(vec![])).starts_with("hidden is empty"));
+        assert!(rejects(|o| o.shift = Some(LARGEST_SIZE + 1)).starts_with("shift is"));
         assert!(rejects(|o| o.samples = Some(LARGEST_SIZE + 1)).starts_with("samples is"));
         for bad in [0.0, -1e-3, f64::NAN, f64::INFINITY] {
             assert!(rejects(|o| o.lr = Some(bad)).starts_with("lr is"));

@@ -92,6 +92,14 @@ impl Trainer {
                 settings.batch_size, data.train.count, data.name
             )));
         }
+        let [_, h, w] = data.train.shape;
+        if settings.shift >= h.min(w) {
+            return Err(Error::Usage(format!(
+                "--shift {} moves pictures of {h}x{w} (height, width) out of sight: it must be below {}",
+                settings.shift,
+                h.min(w)
+            )));
+        }
         let mut backend = device.backend();
         let config = config(&settings, data.train.dims());
         let programs = Programs::new(&mut backend, &settings, &config, data)?;
