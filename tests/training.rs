@@ -442,6 +442,26 @@ fn a_shift_out_of_sight_is_refused() {
     assert!(matches!(new(28), Err(Error::Usage(message)) if message.starts_with("--shift 28 moves pictures of 28x28")));
 }
 
+// ---- Large data sets
+
+#[test]
+fn a_data_set_in_several_buffers_trains_to_the_same_bits() {
+    let data = data(20, 10);
+    for device in devices() {
+        let whole = trained(&small(), &data, &device);
+        assert_eq!(whole.trainer(&small(), &data, &device).data_parts(), [1, 1]);
+        // Three pictures to a buffer; a picture alone, though the buffer is too small for it.
+        for (largest, parts) in [(3 * 784 + 783, [7, 4]), (1, [20, 10])] {
+            let run = Run::new();
+            let folder = run.folder.clone();
+            let mut trainer = Trainer::in_parts(small(), &data, &device, folder, false, largest).unwrap();
+            assert_eq!(trainer.data_parts(), parts);
+            trainer.train(&AtomicBool::new(false), &mut |_| ()).unwrap();
+            assert_same(&run, &whole, &device.description());
+        }
+    }
+}
+
 // ---- Schedules
 
 #[test]

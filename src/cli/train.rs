@@ -76,6 +76,13 @@ impl Args {
             trainer.dispatches_a_step(),
             folder.root().display()
         );
+        let [parts, test_parts] = trainer.data_parts();
+        if parts > 1 || test_parts > 1 {
+            eprintln!(
+                "data: larger than this device binds at once, so the training pictures lie in {parts} buffers, the \
+                 test pictures in {test_parts}"
+            );
+        }
         let (ending, last) = train(&mut trainer, &settings, data.train.count, self.json)?;
         let root = folder.root().display();
         match ending {

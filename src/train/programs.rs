@@ -17,8 +17,7 @@ use crate::tensor::Tensor;
 pub struct Resident {
     pub count: usize,
     pub batch_size: usize,
-    /// Packed bytes.
-    data: Tensor,
+    data: Vec<gather::Part>,
     /// (N): this epoch's order.
     pub order: Tensor,
     pub clock: Tensor,
@@ -30,14 +29,14 @@ pub struct Resident {
 }
 
 impl Resident {
-    fn new(arena: &mut Arena, name: &str, split: &Split, batch_size: usize) -> Resident {
+    /// Declares everything, the pictures in parts of at most `largest_part` bytes.
+    fn new(arena: &mut Arena, name: &str, split: &Split, batch_size: usize, largest_part: usize) -> Resident {
         let count = split.count;
         let batches = count.div_ceil(batch_size);
-        let words = (count * split.dims()).div_ceil(4);
         Resident {
             count,
             batch_size,
-            data: arena.tensor(format!("{name}.data"), &[words]),
+            data: gather::parts(arena, name, [count, split.dims()], largest_part),
             order: arena.tensor(format!("{name}.order"), &[count]),
             clock: Clock::tensor(arena, &format!("{name}.clock"), batches),
             losses: arena.tensor(format!("{name}.losses"), &[batches, 4]),
@@ -57,7 +56,19 @@ impl Resident {
 
     fn gather(&self, r: &mut Recorder, rows: usize) -> Tensor {
         r.scope("batch");
-        gather::forward(r, [self.data, self.order, self.clock], [rows, self.dims], self.batch_size)
+        gather::forward(r, &self.data, [self.order, self.clock], [rows, self.dims], self.batch_size)
+    }
+
+    fn upload(&self, backend: &mut Backend, split: &Split) {
+        for part in &self.data {
+            let bytes = part.first * self.dims..(part.first + part.count) * self.dims;
+            backend.write_words(part.data, &gather::pack(&split.pixels[bytes]));
+        }
+    }
+
+    /// Buffers that the pictures lie in.
+    pub fn parts(&self) -> usize {
+        self.data.len()
     }
 }
 
@@ -94,7 +105,8 @@ pub enum Latent {
 }
 
 impl Evaluation {
-    /// Records and loads the programs, and uploads the split. A batch larger than the split is cut to it.
+    /// Records and loads the programs, and uploads the split, in parts of at most `largest_part` bytes. A batch larger than
+    /// the split is cut to it.
     pub fn new(
         arena: &mut Arena,
         backend: &mut Backend,
@@ -102,8 +114,9 @@ impl Evaluation {
         split: &Split,
         batch_size: usize,
         latent: Latent,
+        largest_part: usize,
     ) -> Result<Evaluation> {
-        let data = Resident::new(arena, "test", split, batch_size.min(split.count));
+        let data = Resident::new(arena, "test", split, batch_size.min(split.count), largest_part);
         let (full_batches, rest) = data.full_and_rest();
         let full = record_evaluation(arena, model, &data, data.batch_size, latent);
         let short = (rest > 0).then(|| record_evaluation(arena, model, &data, rest, latent));
@@ -114,7 +127,7 @@ impl Evaluation {
         let full = Some(backend.load(arena, &full)?);
         let short = short.map(|program| backend.load(arena, &program)).transpose()?;
         let order = backend.load(arena, &in_order)?;
-        backend.write_words(data.data, &gather::pack(&split.pixels));
+        data.upload(backend, split);
         Ok(Evaluation { data, order, walk: Walk { full, full_batches, short } })
     }
 
@@ -162,11 +175,25 @@ pub const RECONSTRUCTIONS: usize = 32;
 impl Programs {
     /// Declares, records and loads everything, and uploads the data.
     pub fn new(backend: &mut Backend, settings: &Settings, config: &Config, data: &Dataset) -> Result<Programs> {
+        let largest_part = backend.largest_binding();
+        Programs::in_parts(backend, settings, config, data, largest_part)
+    }
+
+    /// [`new`](Programs::new) with the pictures in buffers of at most `largest_part` bytes. Where they are parted changes no
+    /// result.
+    pub fn in_parts(
+        backend: &mut Backend,
+        settings: &Settings,
+        config: &Config,
+        data: &Dataset,
+        largest_part: usize,
+    ) -> Result<Programs> {
         let arena = &mut Arena::new();
         let model = MlpVae::new(arena, config);
         let optimizer = OptimizerState::new(arena, settings.optimizer);
-        let train = Resident::new(arena, "train", &data.train, settings.batch_size);
-        let test = Evaluation::new(arena, backend, &model, &data.test, settings.batch_size, Latent::Sampled)?;
+        let train = Resident::new(arena, "train", &data.train, settings.batch_size, largest_part);
+        let test =
+            Evaluation::new(arena, backend, &model, &data.test, settings.batch_size, Latent::Sampled, largest_part)?;
 
         let record = |arena: &mut Arena, rows| record_step(arena, &model, &optimizer, settings, &train, rows);
         let (full_batches, rest) = train.full_and_rest();
@@ -197,7 +224,7 @@ impl Programs {
         let shuffle = load(&shuffled)?;
         let pictures = load(&pictures)?;
 
-        backend.write_words(train.data, &gather::pack(&data.train.pixels));
+        train.upload(backend, &data.train);
         backend.write(originals, &data.test.values(0..originals.matrix()[0]));
         Ok(Programs {
             arena: arena.clone(),
