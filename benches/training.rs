@@ -19,7 +19,7 @@ fn rewind(batches: usize) -> Clock {
 
 fn training(c: &mut Criterion) {
     let (train, test) = (digits::split(1, 6400), digits::split(2, 64));
-    let data = Dataset { name: "digits".into(), classes: 10, train, test };
+    let data = Dataset { name: "digits".into(), classes: 10, class_names: vec![], train, test };
     let mut devices = vec![("cpu", Device::Cpu(Cpu::Accelerated))];
     match choose::open("gpu") {
         Ok(gpu) => devices.push(("gpu", gpu)),

@@ -14,12 +14,6 @@ struct Params { B: u32, D: u32, scale: f32, inverse_s: f32, half: f32, constant:
 const LOWEST: f32 = 1.0 / 510.0;
 const HIGHEST: f32 = 509.0 / 510.0;
 
-// sigmoid(t) by an exponential that cannot overflow. The common one clamps its argument, which may hide NaN.
-fn share(t: f32) -> f32 {
-    let e = exp(-abs(t));
-    return select(e, 1.0, t >= 0.0) / (1.0 + e);
-}
-
 // loss: rows[r] = sum_d softplus(-upper) + softplus(lower) + constant, edges upper, lower = (x - y) / s +- half; the
 // outer bins lack their outer edge and the constant. A workgroup owns a row.
 @compute @workgroup_size(64)
@@ -43,8 +37,8 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let i = linear_index(id, groups);
     if i < params.B * params.D {
         let c = (x[i] - y[i]) * params.inverse_s;
-        let upper = select(share(-c - params.half), 0.0, x[i] > HIGHEST);
-        let lower = select(share(c - params.half), 0.0, x[i] < LOWEST);
+        let upper = select(sigmoid(-c - params.half), 0.0, x[i] > HIGHEST);
+        let lower = select(sigmoid(c - params.half), 0.0, x[i] < LOWEST);
         dy[i] = params.scale * params.inverse_s * (upper - lower);
     }
 }

@@ -10,12 +10,19 @@ use crate::error::{Error, Result};
 /// Replaces a file as a whole: writes beside it, flushes to the disk, renames. Makes the file's folder if missing.
 /// On any error, a full disk among them, the file that was there stays as it was.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_parts_atomic(path, &[bytes])
+}
+
+/// [`write_atomic`] of several pieces, one after the other: large ones need not be copied into one.
+pub fn write_parts_atomic(path: &Path, parts: &[&[u8]]) -> Result<()> {
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(Error::io("create the folder", parent))?;
     }
     let temporary = temporary(path);
     let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
         file.sync_all()
     });
     written.and_then(|()| fs::rename(&temporary, path)).map_err(|e| {
@@ -52,6 +59,14 @@ mod tests {
         write_atomic(&path, &[2; 3]).unwrap();
         assert_eq!(fs::read(&path).unwrap(), [2; 3]);
         assert_eq!(names(path.parent().unwrap()), ["a.bin"]);
+    }
+
+    #[test]
+    fn parts_are_written_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        write_parts_atomic(&path, &[&[1, 2], &[], &[3]]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), [1, 2, 3]);
     }
 
     #[cfg(target_os = "linux")]

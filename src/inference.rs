@@ -129,7 +129,8 @@ impl Trained {
         let arena = &mut Arena::new();
         let model = Vae::new(arena, &self.card.config);
         let mut backend = self.device.backend();
-        let evaluation = Evaluation::new(arena, &mut backend, &model, split, batch_size, latent)?;
+        let largest_part = backend.largest_binding();
+        let evaluation = Evaluation::new(arena, &mut backend, &model, split, batch_size, latent, largest_part)?;
         self.checkpoint.load_model(arena, &mut backend, &self.path)?;
         evaluation.write_clock(&mut backend, seed, 0, 1.0);
         backend.run(&evaluation.plan())?;

@@ -70,6 +70,7 @@ impl Desk {
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
             command.env(name, DEAD_PROXY);
         }
+        command.env("ELBO_CACHE", self.path("cache"));
         // Mesa's device-select layer writes a line like an error where there is no desktop session.
         command.env_remove("NO_PROXY").env_remove("no_proxy").env("NODEVICE_SELECT", "1");
         command
@@ -254,6 +255,75 @@ fn a_resumed_run_ends_where_an_uninterrupted_one_does() {
     desk.fails("train --resume parts --latent 3", &["latent cannot change", "was 2 and would be 3", "--out"]);
     desk.fails("train --resume nowhere", &["nowhere holds no run"]);
     desk.fails("train --resume parts --config my.toml", &["cannot be used with"]);
+}
+
+// ---- One's own pictures
+
+/// A PNG of 6 by 4 in one colour.
+fn plain(colour: [u8; 3]) -> Vec<u8> {
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::RgbImage::from_pixel(6, 4, image::Rgb(colour)).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    png.into_inner()
+}
+
+#[test]
+fn a_folder_of_pictures_trains_resumes_and_is_found_again() {
+    let desk = Desk::empty();
+    for i in 0..12 {
+        desk.put(&format!("faces/train/{}/{i:02}.png", i % 2), &plain([20 * i, 100, 3]));
+    }
+    let tests = [[250, 100, 3], [3, 100, 250], [100, 250, 3]];
+    for (i, colour) in tests.into_iter().enumerate() {
+        desk.put(&format!("faces/test/{}/{i}.png", i % 2), &plain(colour));
+    }
+    let tiny = "--hidden 8 --latent 2 --batch-size 4 --samples 4";
+    let folder = "train --device cpu --dataset folder --data faces";
+    let stderr = desk.succeeds(&format!("{folder} --image-size 3 {tiny} --epochs 2 --out run"));
+    assert!(stderr.contains("data: folder:faces, 12 training and 3 test pictures"), "{stderr}");
+    let record: toml::Table = desk.text("run/run.toml").parse().unwrap();
+    assert_eq!(record["dataset"].as_str(), Some("folder:faces"));
+    assert_eq!(record["settings"]["image_size"].as_integer(), Some(3));
+
+    // Neither resume nor the commands that use the model need to be told what was done to the pictures.
+    desk.succeeds("train --resume run --epochs 3");
+    desk.succeeds("eval run --device cpu");
+    desk.succeeds("reconstruct run --device cpu --count 3 --scale 1");
+    let grid = image::load_from_memory(&desk.read("run/reconstructions.png")).unwrap().to_rgb8();
+    // The originals, each 3 x 3 after a line of 2: those of class 0 come first.
+    for (column, colour) in [tests[0], tests[2], tests[1]].into_iter().enumerate() {
+        for (x, y) in [(0, 0), (2, 2)] {
+            assert_eq!(grid.get_pixel(2 + 5 * column as u32 + x, 2 + y).0, colour, "picture {column}");
+        }
+    }
+    desk.succeeds("eval run --device cpu --dataset folder --data faces/test");
+    desk.succeeds("eval run/model.safetensors --device cpu --data faces --image-size 3");
+    let needed = "give the --crop, --image-size and --channels";
+    desk.fails("eval run/model.safetensors --device cpu --data faces", &["are 3x4x6", "the model's 3x3x3", needed]);
+    desk.fails("eval run --device cpu --crop 2 --image-size 0", &["are 3x2x2", "the model's 3x3x3", needed]);
+    desk.fails("train --resume run --image-size 4", &["image_size cannot change"]);
+
+    desk.put("faces/train/0/broken.png", b"no picture");
+    desk.fails(&format!("{folder} {tiny} --epochs 1 --out other"), &["broken.png"]);
+    let stderr = desk.succeeds(&format!("{folder} {tiny} --corrupt skip --channels 1 --epochs 1 --out other"));
+    assert!(stderr.contains("broken.png") && stderr.contains("12 training"), "{stderr}");
+    desk.succeeds("eval other --device cpu");
+    desk.fails("train --device cpu --dataset digits --crop 8 --out third", &["--crop is for --dataset folder"]);
+}
+
+#[test]
+fn an_array_of_pictures_trains_and_is_found_again() {
+    let desk = Desk::empty();
+    let mut header = "{'descr': '|u1', 'fortran_order': False, 'shape': (30, 4, 5, 3), }".to_string();
+    header += &" ".repeat(127 - 10 - header.len());
+    let pixels: Vec<u8> = (0..30 * 4 * 5 * 3).map(|i| (i * 37 % 251) as u8).collect();
+    let npy = [b"\x93NUMPY\x01\x00\x76\x00", header.as_bytes(), b"\n", &pixels].concat();
+    desk.put("my/pictures.npy", &npy);
+    let tiny = "--hidden 8 --latent 2 --batch-size 4 --samples 4 --epochs 1";
+    let stderr = desk.succeeds(&format!("train --device cpu --dataset array --data my/pictures.npy {tiny} --out run"));
+    assert!(stderr.contains("data: array:pictures, 27 training and 3 test pictures"), "{stderr}");
+    let stderr = desk.succeeds("eval run --device cpu");
+    assert!(stderr.contains("data: array:pictures, 27 training and 3 test pictures"), "{stderr}");
+    desk.fails("train --device cpu --dataset array --out other", &["--data FILE"]);
 }
 
 /// Width and height, and how many milliseconds each frame is shown.

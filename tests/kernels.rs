@@ -74,6 +74,37 @@ fn gpu_software_forms_agree_with_the_references_unchecked() {
     check_gpu(Checks::Off, Form::Software);
 }
 
+/// A NaN that an activation turned into a number would hide where a run went wrong.
+#[test]
+fn activations_keep_nan_and_make_none_of_large_numbers() {
+    for (name, device) in common::devices() {
+        for act in activation::Activation::ALL {
+            // The kernel on 16 times this number.
+            let of = |kernel: &'static Kernel, x: f32| {
+                let mut case = Case::new(format!("{x}"), [16, act as u32]).read(vec![x; 16]);
+                if kernel.reads.len() == 2 {
+                    case = case.read(vec![1.0; 16]);
+                }
+                let mut outputs = case::run(&device, kernel, &case.assign(16, Tolerance::Exact)).unwrap();
+                outputs.remove(0)[..16].to_vec()
+            };
+            let all = |kernel, x, holds: fn(f32) -> bool| {
+                let y = of(kernel, x);
+                assert!(y.iter().all(|&y| holds(y)), "{} of {act:?} on the {name}: {x} gives {y:?}", kernel.name);
+            };
+            all(&activation::FORWARD, f32::NAN, f32::is_nan);
+            // The slopes of the first three are steps; what they would hide, the forward has shown.
+            if act as u32 > 2 {
+                all(&activation::BACKWARD, f32::NAN, f32::is_nan);
+            }
+            for large in [1e4, 1e30, f32::MAX] {
+                all(&activation::FORWARD, large, f32::is_finite);
+                all(&activation::FORWARD, -large, f32::is_finite);
+            }
+        }
+    }
+}
+
 #[test]
 fn backward_references_are_the_gradients_of_the_forward() {
     let failures: Vec<_> = kernels::gradients().iter().filter_map(|case| gradient::check(case).err()).collect();

@@ -19,9 +19,10 @@ use elbo::kernels::activation::Activation;
 use elbo::train::checkpoint::Checkpoint;
 use elbo::train::metrics::{EpochMetrics, read_metrics};
 use elbo::train::presets::{self, PRESETS};
+use elbo::train::programs::Programs;
 use elbo::train::run_folder::RunFolder;
 use elbo::train::settings::{Head, Likelihood, Monitor, Optimizer, Settings};
-use elbo::train::trainer::{Ending, Event, Trainer};
+use elbo::train::trainer::{Ending, Event, Trainer, config};
 
 // ---- Devices, data, settings
 
@@ -40,7 +41,13 @@ fn devices() -> Vec<Device> {
 }
 
 fn data(train: usize, test: usize) -> Dataset {
-    Dataset { name: "digits".into(), classes: 10, train: digits::split(0, train), test: digits::split(1, test) }
+    Dataset {
+        name: "digits".into(),
+        classes: 10,
+        class_names: vec![],
+        train: digits::split(0, train),
+        test: digits::split(1, test),
+    }
 }
 
 /// 20 training pictures make batches of 7, 7 and 6; 10 test pictures of 7 and 3.
@@ -277,8 +284,7 @@ fn every_output_is_learnt() {
 #[test]
 fn every_picture_counts_once_whatever_the_batch() {
     let data = data(20, 10);
-    // So small a step that the parameters stay: then the KL, which needs no noise, does not depend on the batch.
-    let still = Settings { lr: 1e-30, epochs: 1, ..small() };
+    let still = Settings { epochs: 1, ..still() };
     for device in devices() {
         let of = |batch_size| {
             let run = trained(&Settings { batch_size, ..still.clone() }, &data, &device);
@@ -364,6 +370,95 @@ fn free_bits_are_free() {
         assert!(of(1.0, 1e6) == of(0.0, 0.0), "{}", device.description());
         assert!(of(1.0, 1e6) != of(1.0, 0.0), "{}", device.description());
         assert!(of(1.0, 1e-30) == of(1.0, 0.0), "{}", device.description());
+    }
+}
+
+// ---- Augmentation
+
+/// So small a step that the parameters stay: then the KL, which needs no noise, depends on the pictures alone.
+fn still() -> Settings {
+    Settings { lr: 1e-30, ..small() }
+}
+
+#[test]
+fn training_pictures_are_shifted_and_mirrored_as_the_seed_says() {
+    let data = data(20, 10);
+    for device in devices() {
+        let what = device.description();
+        let plain = trained(&still(), &data, &device).metrics();
+        let mut seen = vec![plain[0].train_kl];
+        for (flip, shift) in [(true, 0), (false, 2), (true, 2)] {
+            let settings = Settings { flip, shift, ..still() };
+            let run = trained(&settings, &data, &device);
+            assert_same(&run, &trained(&settings, &data, &device), &what);
+            let [first, second] = [0, 1].map(|epoch| run.metrics()[epoch].train_kl);
+            // Each epoch draws anew; the same pictures in another order differ in the last digits only.
+            assert!((first - second).abs() > 1e-4 * first, "{what}, {flip} {shift}: {first} {second}");
+            for other in &seen {
+                assert!((first - other).abs() > 1e-4 * first, "{what}, {flip} {shift}: {first} {other}");
+            }
+            seen.push(first);
+            // The test pictures stay as they are.
+            assert_eq!(run.metrics()[0].test_kl, plain[0].test_kl, "{what}");
+        }
+    }
+}
+
+#[test]
+fn an_augmented_run_goes_on_where_it_stopped() {
+    let data = data(20, 10);
+    let settings = Settings { flip: true, shift: 3, ..small() };
+    for device in devices() {
+        let run = Run::new();
+        run.interrupt(&settings, &data, &device, 1);
+        assert_eq!(run.train(&settings, &data, &device).unwrap(), Ending::Finished);
+        assert_same(&run, &trained(&settings, &data, &device), &device.description());
+    }
+}
+
+#[test]
+fn the_augmented_picture_is_also_the_one_to_reconstruct() {
+    let data = data(20, 10);
+    let step = |settings: &Settings| {
+        let config = config(settings, data.train.shape);
+        Programs::new(&mut cpu().backend(), settings, &config, &data).unwrap().step.steps
+    };
+    let steps = step(&Settings { flip: true, ..small() });
+    let augment = steps.iter().find(|step| step.kernel.name == "augment.forward").unwrap();
+    let readers = |tensor| steps.iter().filter(move |step| step.reads.contains(&tensor)).map(|step| step.kernel.name);
+    assert_eq!(readers(augment.reads[0]).collect::<Vec<_>>(), ["augment.forward"]);
+    assert!(readers(augment.writes[0]).any(|kernel| kernel.starts_with("bce.")));
+    // Asked for nothing, a step has not one dispatch more.
+    assert_eq!(step(&small()).len() + 1, steps.len());
+}
+
+#[test]
+fn a_shift_out_of_sight_is_refused() {
+    let new = |shift| {
+        let settings = Settings { shift, ..small() };
+        Trainer::new(settings, &data(20, 10), &cpu(), Run::new().folder, false).map(|_| ())
+    };
+    assert!(new(27).is_ok());
+    assert!(matches!(new(28), Err(Error::Usage(message)) if message.starts_with("--shift 28 moves pictures of 28x28")));
+}
+
+// ---- Large data sets
+
+#[test]
+fn a_data_set_in_several_buffers_trains_to_the_same_bits() {
+    let data = data(20, 10);
+    for device in devices() {
+        let whole = trained(&small(), &data, &device);
+        assert_eq!(whole.trainer(&small(), &data, &device).data_parts(), [1, 1]);
+        // Three pictures to a buffer; a picture alone, though the buffer is too small for it.
+        for (largest, parts) in [(3 * 784 + 783, [7, 4]), (1, [20, 10])] {
+            let run = Run::new();
+            let folder = run.folder.clone();
+            let mut trainer = Trainer::in_parts(small(), &data, &device, folder, false, largest).unwrap();
+            assert_eq!(trainer.data_parts(), parts);
+            trainer.train(&AtomicBool::new(false), &mut |_| ()).unwrap();
+            assert_same(&run, &whole, &device.description());
+        }
     }
 }
 

@@ -1,19 +1,26 @@
 
 // Activations of torch.nn.functional with their default constants, by the numbers of src/kernels/activation.rs.
-// The exponentials see arguments clamped to where f32 still resolves them, so nothing overflows on any device.
+// Exponentials of numbers that are not positive cannot overflow on any device. min, max and clamp may turn NaN into a
+// number, which would hide where a run went wrong: here a NaN takes the branch that computes with it.
 
 fn sigmoid(x: f32) -> f32 {
-    return 1.0 / (1.0 + exp(-clamp(x, -87.0, 87.0)));
+    let e = exp(-abs(x));
+    return select(e, 1.0, x >= 0.0) / (1.0 + e);
 }
 
 // log(1 + e^x) without overflow.
 fn softplus(x: f32) -> f32 {
-    return max(x, 0.0) + log(1.0 + exp(-abs(x)));
+    return select(x, 0.0, x <= 0.0) + log(1.0 + exp(-abs(x)));
 }
 
-// Metal's fast tanh is NaN beyond 44; f32 tanh is 1 from 9.01 on.
-fn tanh_clamped(x: f32) -> f32 {
-    return tanh(clamp(x, -15.0, 15.0));
+// Not the built-in, which is NaN beyond 44 on Metal and whose clamp hides NaN in Mesa. Near 0, where 1 - e^-2|x| cancels,
+// its series to x^7: the next term is below an ulp.
+fn tanh_of(x: f32) -> f32 {
+    let e = exp(-2.0 * abs(x));
+    let far = (1.0 - e) / (1.0 + e);
+    let s = x * x;
+    let near = x - x * s * (0.33333333 - s * (0.13333333 - s * 0.053968254));
+    return select(select(far, -far, x < 0.0), near, abs(x) < 0.2);
 }
 
 // Abramowitz & Stegun 7.1.26, absolute error below 1.5e-7.
@@ -26,12 +33,11 @@ fn erf(x: f32) -> f32 {
 
 fn activate(kind: u32, x: f32) -> f32 {
     switch kind {
-        // Not max(x, 0.0), which turns NaN into 0 and would hide where a run went wrong.
         case 1u: { return select(x, 0.0, x <= 0.0); }
         case 2u: { return select(0.01 * x, x, x > 0.0); }
-        case 3u: { return select(exp(min(x, 0.0)) - 1.0, x, x > 0.0); }
+        case 3u: { return select(x, exp(-abs(x)) - 1.0, x <= 0.0); }
         case 4u: { return sigmoid(x); }
-        case 5u: { return tanh_clamped(x); }
+        case 5u: { return tanh_of(x); }
         case 6u: { return softplus(x); }
         case 7u: { return x * sigmoid(x); }
         case 8u: { return 0.5 * x * (1.0 + erf(x * 0.70710678)); }

@@ -101,6 +101,12 @@ impl Gpu {
         Ok(Gpu { info, limits, device, queue, checks: options.checks, software, pipelines: Mutex::default(), lost })
     }
 
+    /// Bytes of the largest buffer a kernel can read or write.
+    pub fn largest_binding(&self) -> usize {
+        let limit = self.limits.max_storage_buffer_binding_size.min(self.limits.max_buffer_size);
+        limit.try_into().unwrap_or(usize::MAX)
+    }
+
     /// The first thing that went wrong on the device, if anything did.
     fn health(&self) -> Result<()> {
         match &*self.lost.lock().unwrap() {
@@ -214,6 +220,10 @@ impl Session {
         Session { gpu, buffers: Vec::new(), programs: Vec::new(), seconds: Vec::new(), counters: Counters::default() }
     }
 
+    pub fn largest_binding(&self) -> usize {
+        self.gpu.largest_binding()
+    }
+
     pub fn load(&mut self, arena: &Arena, program: &Program) -> Result<usize> {
         let device = &self.gpu.device;
         let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -224,7 +234,7 @@ impl Session {
         let steps = outcome?;
         if let Some(e) = out_of_memory {
             return Err(Error::Device(format!(
-                "{} has no room for {:.0} MiB: {e}\nTry a smaller --batch-size or --device cpu.",
+                "{} has no room for {:.0} MiB: {e}\nTry a smaller --batch-size, fewer pictures (--train-limit) or --device cpu.",
                 self.gpu.info.name,
                 arena.bytes() as f64 / (1 << 20) as f64
             )));
@@ -245,10 +255,10 @@ impl Session {
                 assert!(existing.size() == size, "{} grew after the first program was loaded", buffer.name);
                 continue;
             }
-            let limit = self.gpu.limits.max_storage_buffer_binding_size.min(self.gpu.limits.max_buffer_size);
+            let limit = self.gpu.largest_binding() as u64;
             if size > limit {
                 return Err(Error::Device(format!(
-                    "{} needs {} MiB in one buffer and {} binds at most {} MiB. Use --device cpu, a smaller data set (--train-limit) or a smaller --batch-size.",
+                    "{} needs {} MiB in one buffer and {} binds at most {} MiB. Use --device cpu, a smaller --batch-size or smaller --hidden sizes.",
                     buffer.name,
                     size >> 20,
                     self.gpu.info.name,

@@ -51,6 +51,14 @@ impl Device {
         }
     }
 
+    /// Bytes of the largest buffer a kernel can read or write.
+    pub fn largest_binding(&self) -> usize {
+        match self {
+            Device::Gpu(gpu) => gpu.largest_binding(),
+            Device::Cpu(_) => usize::MAX,
+        }
+    }
+
     /// One line for the user: name, kind, backend, driver.
     pub fn description(&self) -> String {
         match self {
@@ -61,6 +69,14 @@ impl Device {
 }
 
 impl Backend {
+    /// [`Device::largest_binding`]
+    pub fn largest_binding(&self) -> usize {
+        match self {
+            Backend::Gpu(session) => session.largest_binding(),
+            Backend::Cpu(_) => usize::MAX,
+        }
+    }
+
     /// Makes the program ready to run: memory for the arena's buffers, one pipeline a kernel, all params written.
     /// Programs of one arena share its buffers. Errors: a buffer larger than the device binds, out of memory.
     pub fn load(&mut self, arena: &Arena, program: &Program) -> Result<Loaded> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use elbo::backend::choose;
-use elbo::data::Dataset;
+use elbo::data::{Choice, Corrupt, Dataset, Preparation};
 use elbo::error::{Error, Result};
 use elbo::inference::{Trained, model_file};
 use elbo::models::likelihood::Likelihood;
@@ -80,9 +80,21 @@ pub struct DataArgs {
     /// The data set [default: the one the model was trained on, auto if that is not known]
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
-    /// The folder of the data set's files [default: that of the run, else $ELBO_DATA, else data/mnist]
-    #[arg(long, value_name = "DIR")]
+    /// The folder (of array: the file) of the data set [default: that of the run, else $ELBO_DATA, else data/<set>]
+    #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    /// Cut a square of N x N from the middle of each picture of a folder; 0 cuts none [default: as in the run]
+    #[arg(long, value_name = "N")]
+    crop: Option<usize>,
+    /// Resize each picture of a folder to N x N; 0 leaves the size [default: as in the run]
+    #[arg(long, value_name = "N")]
+    image_size: Option<usize>,
+    /// Channels of a folder's pictures: 1 (grey) or 3; 0 takes 3 if any is in colour, else 1 [default: as in the run]
+    #[arg(long, value_name = "N")]
+    channels: Option<usize>,
+    /// A picture of a folder that cannot be decoded is an error or left out by name [default: as in the run]
+    #[arg(long)]
+    corrupt: Option<Corrupt>,
 }
 
 impl DataArgs {
@@ -93,29 +105,51 @@ impl DataArgs {
             None if card.dataset == "unknown" => "auto",
             None => &card.dataset,
         };
-        let folder = match &self.data {
-            Some(folder) => Some(folder.clone()),
-            None => run_data(args, name)?,
-        };
-        let data = super::train::open_data(name, folder.as_deref(), None, None)?;
+        let record = args.record()?;
+        let place = self.data.clone().or_else(|| run_data(record.as_ref()?, name));
+        let data =
+            super::train::open_data(name, place.as_deref(), &self.preparation(name, record.as_ref()), [None; 2])?;
         eprintln!("data: {}, {} training and {} test pictures", data.name, data.train.count, data.test.count);
         if data.train.shape != card.config.shape {
             let [c, h, w] = data.train.shape;
             let [model_c, model_h, model_w] = card.config.shape;
+            let advice = if is_folder(name) {
+                "give the --crop, --image-size and --channels it was trained with"
+            } else {
+                "choose another --dataset"
+            };
             return Err(Error::Usage(format!(
                 "the pictures of {} are {c}x{h}x{w} (channels, height, width), the model's {model_c}x{model_h}x{model_w}: \
-                 choose another --dataset",
+                 {advice}",
                 data.name
             )));
         }
         Ok(data)
     }
+
+    /// The run's preparation where both it and this data set are folders of pictures, so that these get the model's
+    /// shape too, and what the options say over it.
+    fn preparation(&self, name: &str, record: Option<&RunRecord>) -> Preparation {
+        let run = record.filter(|record| is_folder(name) && is_folder(&record.dataset));
+        let run = run.map(|record| record.settings.preparation()).unwrap_or_default();
+        let over = |given: Option<usize>, run: Option<usize>| given.or(run).filter(|&n| n != 0);
+        Preparation {
+            crop: over(self.crop, run.crop),
+            image_size: over(self.image_size, run.image_size),
+            channels: over(self.channels, run.channels),
+            corrupt: self.corrupt.unwrap_or(run.corrupt),
+        }
+    }
 }
 
-/// The data folder of the run, if it was given one for this data set and it is still there.
-fn run_data(args: &ModelArgs, name: &str) -> Result<Option<PathBuf>> {
-    let record = args.record()?.filter(|record| record.dataset == name);
-    Ok(record.and_then(|record| record.settings.data).filter(|folder| folder.is_dir()))
+fn is_folder(dataset: &str) -> bool {
+    matches!(dataset.parse(), Ok(Choice::Folder))
+}
+
+/// The run's place of its data, if it was given one for this data set and it is still there.
+fn run_data(record: &RunRecord, name: &str) -> Option<PathBuf> {
+    let place = record.settings.data.clone().filter(|_| record.dataset == name);
+    place.filter(|place| place.exists())
 }
 
 // ---- Pictures out

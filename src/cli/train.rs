@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use elbo::backend::{Device, choose};
-use elbo::data::{self, Dataset};
+use elbo::data::{self, Dataset, Preparation};
 use elbo::error::{Error, Result};
 use elbo::models::network::HELP;
 use elbo::train::metrics::EpochMetrics;
@@ -60,7 +60,8 @@ impl Args {
             Some((_, record)) => record.dataset.clone(),
             None => settings.dataset.clone(),
         };
-        let data = open_data(&dataset, settings.data.as_deref(), settings.train_limit, settings.test_limit)?;
+        let (folder, limits) = (settings.data.as_deref(), [settings.train_limit, settings.test_limit]);
+        let data = open_data(&dataset, folder, &settings.preparation(), limits)?;
         eprintln!("data: {}, {} training and {} test pictures", data.name, data.train.count, data.test.count);
         let resume = resumed.is_some();
         let record = new_record(&settings, &data, &device);
@@ -77,6 +78,13 @@ impl Args {
             trainer.dispatches_a_step(),
             folder.root().display()
         );
+        let [parts, test_parts] = trainer.data_parts();
+        if parts > 1 || test_parts > 1 {
+            eprintln!(
+                "data: larger than this device binds at once, so the training pictures lie in {parts} buffers, the \
+                 test pictures in {test_parts}"
+            );
+        }
         let (ending, last) = train(&mut trainer, &settings, data.train.count, self.json)?;
         let root = folder.root().display();
         match ending {
@@ -199,9 +207,14 @@ fn free_folder(wanted: &Path) -> PathBuf {
 }
 
 /// Opens a data set by name, with notices on stderr, and keeps the first pictures where limits are set.
-pub fn open_data(name: &str, folder: Option<&Path>, train: Option<usize>, test: Option<usize>) -> Result<Dataset> {
+pub fn open_data(
+    name: &str,
+    folder: Option<&Path>,
+    preparation: &Preparation,
+    [train, test]: [Option<usize>; 2],
+) -> Result<Dataset> {
     let choice: data::Choice = name.parse().map_err(|e| Error::Usage(format!("{e}")))?;
-    let mut data = data::open(choice, folder, &mut |notice| eprintln!("{notice}"))?;
+    let mut data = data::open(choice, folder, preparation, &mut |notice| eprintln!("{notice}"))?;
     let limit = |split: data::Split, n: Option<usize>| match n {
         Some(n) => split.truncated(n),
         None => split,

@@ -41,13 +41,25 @@ impl Default for Client {
 pub struct Wanted {
     /// Appended to a mirror's address, and the file's name on disk.
     name: String,
-    /// The content, after decompression.
-    content: Published,
+    published: Published,
+    /// Whether `published` is of the content after decompression, or of the file as it is.
+    decompressed: bool,
 }
 
 impl Wanted {
+    /// A file known by its content after decompression.
     pub fn new(name: String, content: Published) -> Wanted {
-        Wanted { name, content }
+        Wanted { name, published: content, decompressed: true }
+    }
+
+    /// A file known by its own bytes.
+    pub fn as_it_is(name: String, file: Published) -> Wanted {
+        Wanted { name, published: file, decompressed: false }
+    }
+
+    /// The most bytes the file may have.
+    fn limit(&self) -> u64 {
+        if self.decompressed { compressed_limit(self.published.bytes) } else { self.published.bytes }
     }
 }
 
@@ -120,7 +132,7 @@ fn fetch_file(agent: &Agent, mirror: &str, file: &Wanted, folder: &Path) -> Resu
     if response.status() != 200 {
         return Err(failed(&url, format!("the server answers {}", response.status())));
     }
-    let limit = compressed_limit(file.content.bytes);
+    let limit = file.limit();
     let bar = progress_bar(&file.name, response.body().content_length());
     let mut partial = Partial::create(folder, &file.name)?;
     let mut body = response.body_mut().as_reader().take(limit + 1);
@@ -139,7 +151,7 @@ fn fetch_file(agent: &Agent, mirror: &str, file: &Wanted, folder: &Path) -> Resu
     if received > limit {
         return Err(failed(&url, format!("longer than the {limit} bytes expected at most")));
     }
-    partial.check(&url, file.content)?;
+    partial.check(&url, file)?;
     partial.keep(&folder.join(&file.name))
 }
 
@@ -172,11 +184,16 @@ impl Partial {
         file.write_all(bytes).map_err(Error::io("write", &self.path))
     }
 
-    /// Decompresses what arrived and compares it with what was published, without holding it in memory.
-    fn check(&self, url: &str, content: Published) -> Result<()> {
-        let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
-        let plain = idx::decompressed(BufReader::new(file)).map_err(Error::io("read", &self.path))?;
-        let mut plain = plain.take(content.bytes + 1);
+    /// Compares what arrived, decompressed where need be, with what was published, without holding it in memory.
+    fn check(&self, url: &str, wanted: &Wanted) -> Result<()> {
+        let Published { bytes, sha256: expected } = wanted.published;
+        let file = BufReader::new(File::open(&self.path).map_err(Error::io("open", &self.path))?);
+        let (what, plain): (&str, Box<dyn Read>) = if wanted.decompressed {
+            ("the content", idx::decompressed(file).map_err(Error::io("read", &self.path))?)
+        } else {
+            ("the file", Box::new(file))
+        };
+        let mut plain = plain.take(bytes + 1);
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -187,8 +204,8 @@ impl Partial {
             }
         }
         let sha256 = idx::hexadecimal(hash);
-        if sha256 != content.sha256 {
-            return Err(failed(url, format!("expected SHA-256 {} of the content, found {sha256}", content.sha256)));
+        if sha256 != expected {
+            return Err(failed(url, format!("expected SHA-256 {expected} of {what}, found {sha256}")));
         }
         Ok(())
     }
@@ -210,7 +227,7 @@ impl Drop for Partial {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::{BufRead, BufReader};
     use std::net::TcpListener;
     use std::thread;
@@ -220,7 +237,7 @@ mod tests {
     use super::*;
 
     /// What a test server does with one request for a file.
-    enum Reply {
+    pub enum Reply {
         Whole(Vec<u8>),
         /// Announces the first number of bytes and sends fewer.
         Cut(usize, Vec<u8>),
@@ -231,7 +248,7 @@ mod tests {
 
     /// A server on the loopback address; `reply` chooses by the requested file's name. Returns its base address.
     /// It lives until the test process ends.
-    fn serve(reply: impl Fn(&str) -> Reply + Send + Sync + Clone + 'static) -> String {
+    pub fn serve(reply: impl Fn(&str) -> Reply + Send + Sync + Clone + 'static) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}/set/", listener.local_addr().unwrap());
         thread::spawn(move || {

@@ -1,10 +1,16 @@
 //! Data sets: files, or the built-in generator, become two splits resident in memory, one byte a pixel.
 //!
-//! Reading order: `sets` (which sets there are, and how their files are found), `idx` (the file format), `download`,
-//! `digits` (the generator). `npy` writes and reads arrays for other programs.
+//! Reading order: `sets` (the sets in MNIST's format, and how their files are found), `idx` (that format), `download`,
+//! `digits` (the generator), `cifar`; then the user's own pictures: `folder` (which files), `decode` (one file),
+//! `cache`, and `array`. `npy` writes and reads arrays for other programs.
 
+pub mod array;
+pub mod cache;
+pub mod cifar;
+pub mod decode;
 pub mod digits;
 pub mod download;
+pub mod folder;
 pub mod idx;
 pub mod npy;
 pub mod sets;
@@ -13,9 +19,22 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result, nearest};
+use cifar::Cifar;
 use download::Client;
 use sets::{Places, Set, SetName};
+
+/// Largest data set read into memory, in bytes.
+pub const MAX_BYTES: u64 = 32 << 30;
+/// Largest side of a picture.
+pub const MAX_SIDE: usize = 1 << 14;
+/// Where a set is not split by its files, one picture of this many is a test picture, the first one included.
+const TEST_EVERY: usize = 10;
+/// Labels are bytes.
+const MAX_CLASSES: usize = 256;
 
 /// One split: N pictures of shape (C, H, W), one byte a pixel, and their labels.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,58 +76,183 @@ impl Split {
 pub struct Dataset {
     /// `mnist`, `digits`, ...: stands in every output, so that no result is taken for another set's.
     pub name: String,
-    /// Every label is below this. A set whose labels start at 1 leaves label 0 unused.
+    /// Every label is below this; 0 without labels. A set whose labels start at 1 leaves label 0 unused.
     pub classes: usize,
+    /// The name of each class, or empty where they are not known.
+    pub class_names: Vec<String>,
     pub train: Split,
     pub test: Split,
 }
 
-/// Which data set was asked for. Parses from `auto` or the name of a set.
+/// How pictures of all sizes become pictures of one size. Only a folder's need it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Preparation {
+    /// Side of the square cut from the middle of the original picture.
+    pub crop: Option<usize>,
+    /// Side of the square the picture is then resized to.
+    pub image_size: Option<usize>,
+    /// 1 (grey) or 3 (red, green, blue).
+    pub channels: Option<usize>,
+    pub corrupt: Corrupt,
+}
+
+/// What is done about a picture that cannot be decoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Corrupt {
+    #[default]
+    Refuse,
+    Skip,
+}
+
+impl Preparation {
+    /// # Errors
+    /// A value that makes no sense, by the name of its flag.
+    fn validate(&self) -> Result<()> {
+        for (flag, side) in [("--crop", self.crop), ("--image-size", self.image_size)] {
+            if side.is_some_and(|side| !(1..=MAX_SIDE).contains(&side)) {
+                return Err(Error::Usage(format!("{flag} is {}, but must be 1 to {MAX_SIDE}", side.unwrap_or(0))));
+            }
+        }
+        match self.channels {
+            None | Some(1 | 3) => Ok(()),
+            Some(other) => Err(Error::Usage(format!("--channels is {other}, but must be 1 (grey) or 3 (colour)"))),
+        }
+    }
+
+    /// # Errors
+    /// Something is to be done to pictures whose set fixes their form.
+    fn refuse_for(&self, set: &str) -> Result<()> {
+        let flags = [("--crop", self.crop), ("--image-size", self.image_size), ("--channels", self.channels)];
+        match flags.iter().find(|(_, value)| value.is_some()) {
+            None => Ok(()),
+            Some((flag, _)) => Err(Error::Usage(format!(
+                "{flag} is for --dataset folder; the pictures of {set} are taken as they are"
+            ))),
+        }
+    }
+}
+
+/// Which data set was asked for. Parses from `auto`, the name of a set, or the name a [`Dataset`] of it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
     /// MNIST, or the built-in digits with a loud notice where it is neither on disk nor to be downloaded.
     Auto,
     Named(SetName),
+    Cifar10,
+    Cifar100,
+    /// Picture files. The data set's name is `folder:<last part of its path>`.
+    Folder,
+    /// A NumPy file. The data set's name is `array:<file name without its ending>`.
+    Array,
+}
+
+impl Choice {
+    /// Every choice by its argument of `--dataset`.
+    fn all() -> impl Iterator<Item = (&'static str, Choice)> {
+        let files = SetName::ALL.iter().map(|&set| (set.as_str(), Choice::Named(set)));
+        let others = [
+            (cifar::CIFAR10.name, Choice::Cifar10),
+            (cifar::CIFAR100.name, Choice::Cifar100),
+            ("folder", Choice::Folder),
+            ("array", Choice::Array),
+        ];
+        std::iter::once(("auto", Choice::Auto)).chain(files).chain(others)
+    }
 }
 
 impl FromStr for Choice {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Choice> {
-        if name == "auto" {
-            return Ok(Choice::Auto);
-        }
-        SetName::ALL.iter().find(|set| set.as_str() == name).map(|&set| Choice::Named(set)).ok_or_else(|| {
-            let names: Vec<&str> = SetName::ALL.iter().map(|set| set.as_str()).collect();
+        // `folder:faces` is the name in a run's record; its folder stands there too.
+        let kind = match name.split_once(':') {
+            Some((kind @ ("folder" | "array"), _)) => kind,
+            _ => name,
+        };
+        Choice::all().find(|(known, _)| *known == kind).map(|(_, choice)| choice).ok_or_else(|| {
+            let names: Vec<&str> = Choice::all().map(|(known, _)| known).collect();
             let meant = nearest(name, names.iter().copied()).map_or(String::new(), |n| format!(" Did you mean {n}?"));
-            Error::Usage(format!("there is no data set \"{name}\".{meant} There are: auto, {}", names.join(", ")))
+            Error::Usage(format!("there is no data set \"{name}\".{meant} There are: {}", names.join(", ")))
         })
     }
 }
 
 /// Reads a data set into memory, and downloads it first where that is possible and needed.
 ///
-/// Files are looked for in `data_dir` and its subfolder of the set's name; without it, in the folder of the
-/// environment variable `ELBO_DATA`, likewise; without that, in `data/<set>`. `notices` is told what the user should
-/// know (a download, a stand-in data set), some of it several lines long.
+/// `data_dir` is the folder of a `Folder`, the file of an `Array`. The files of the other sets are looked for in
+/// `data_dir` and its subfolder of the set's name; without it, in the folder of the environment variable `ELBO_DATA`,
+/// likewise; without that, in `data/<set>`. `notices` is told what the user should know (a download, a stand-in data
+/// set, pictures left out), some of it several lines long.
 ///
 /// # Errors
 /// Files that are missing, unreadable or not what they should be, each by name, and what to do about it. A damaged
 /// file is always an error; only `Choice::Auto` without any file or network falls back.
-pub fn open(choice: Choice, data_dir: Option<&Path>, notices: &mut dyn FnMut(&str)) -> Result<Dataset> {
+pub fn open(
+    choice: Choice,
+    data_dir: Option<&Path>,
+    preparation: &Preparation,
+    notices: &mut dyn FnMut(&str),
+) -> Result<Dataset> {
     let variable = std::env::var_os("ELBO_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
-    let name = match choice {
-        Choice::Auto => SetName::Mnist,
-        Choice::Named(name) => name,
+    let (name, _) = Choice::all().find(|(_, known)| *known == choice).expect("all choices have a name");
+    if choice != Choice::Folder {
+        preparation.refuse_for(name)?;
+    }
+    let given = |what: &str| {
+        data_dir.ok_or_else(|| Error::Usage(format!("--dataset {name} needs the pictures' {what}: --data {what}")))
     };
-    let Some(set) = Set::of(name) else {
+    let open_cifar = |cifar: &Cifar, notices: &mut dyn FnMut(&str)| {
+        cifar.open(&Places::new(cifar.name, data_dir, variable.as_deref()), &Client::default(), notices)
+    };
+    let id = match choice {
+        Choice::Auto => SetName::Mnist,
+        Choice::Named(id) => id,
+        Choice::Cifar10 => return open_cifar(&cifar::CIFAR10, notices),
+        Choice::Cifar100 => return open_cifar(&cifar::CIFAR100, notices),
+        Choice::Folder => {
+            return folder::open(given("DIR")?, preparation, cache::folder().as_deref(), notices);
+        }
+        Choice::Array => return array::open(given("FILE")?, notices),
+    };
+    let Some(set) = Set::of(id) else {
         return Ok(digits::dataset());
     };
-    let places = Places::new(set, data_dir, variable.as_deref());
+    let places = Places::new(set.name, data_dir, variable.as_deref());
     match choice {
         Choice::Auto => open_or_digits(set, &places, &Client::default(), notices),
-        Choice::Named(_) => set.open(&places, &Client::default(), notices),
+        _ => set.open(&places, &Client::default(), notices),
     }
+}
+
+/// Refuses pictures that do not fit into memory, before they are read.
+fn check_memory(place: &Path, pictures: usize, shape: [usize; 3]) -> Result<()> {
+    let bytes = shape.iter().fold(pictures as u128, |bytes, &size| bytes * size as u128);
+    if bytes <= MAX_BYTES as u128 {
+        return Ok(());
+    }
+    let [c, h, w] = shape;
+    Err(Error::file(
+        place,
+        format!(
+            "{pictures} pictures of {c}x{h}x{w} (channels, height, width) need {bytes} bytes of memory, more than the \
+             {MAX_BYTES} a data set may have: take fewer or smaller ones (of a folder, --image-size N, --channels 1)"
+        ),
+    ))
+}
+
+/// Whether picture number `index` of a set that is not split by its files is a test picture.
+fn is_test(index: usize) -> bool {
+    index.is_multiple_of(TEST_EVERY)
+}
+
+/// What the user is told where [`is_test`] splits.
+fn tenth_notice(place: &Path, missing: &str) -> String {
+    format!(
+        "note: {} has no {missing}: every {TEST_EVERY}th picture in order, the first one included, is a test picture",
+        place.display()
+    )
 }
 
 /// `set`, or the built-in digits where no file of it is there and none can be downloaded.
@@ -160,8 +304,57 @@ mod tests {
     }
 
     #[test]
+    fn recorded_names_parse_like_their_kind() {
+        for (name, choice) in [("folder", Choice::Folder), ("folder:a:b", Choice::Folder), ("array:x", Choice::Array)] {
+            assert_eq!(name.parse::<Choice>().unwrap(), choice);
+        }
+        assert_eq!("cifar100".parse::<Choice>().unwrap(), Choice::Cifar100);
+        assert!("mnist:x".parse::<Choice>().is_err());
+        let message = "cifar".parse::<Choice>().unwrap_err().to_string();
+        assert!(message.contains("Did you mean cifar10?") && message.contains("folder, array"), "{message}");
+    }
+
+    #[test]
+    fn preparing_another_set_than_a_folder_is_refused_by_flag() {
+        let none = Preparation::default();
+        for (flag, preparation) in [
+            ("--crop", Preparation { crop: Some(8), ..none }),
+            ("--image-size", Preparation { image_size: Some(8), ..none }),
+            ("--channels", Preparation { channels: Some(1), ..none }),
+        ] {
+            for choice in [Choice::Auto, Choice::Named(SetName::Digits), Choice::Cifar10, Choice::Array] {
+                let message = open(choice, None, &preparation, &mut |_| ()).unwrap_err().to_string();
+                assert!(message.starts_with(flag) && message.contains("--dataset folder"), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn own_pictures_need_their_place() {
+        for (choice, word) in [(Choice::Folder, "--data DIR"), (Choice::Array, "--data FILE")] {
+            let message = open(choice, None, &Preparation::default(), &mut |_| ()).unwrap_err().to_string();
+            assert!(message.contains(word), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_bound_on_memory_is_exact() {
+        let place = Path::new("pictures");
+        assert!(check_memory(place, 1 << 19, [1, 256, 256]).is_ok());
+        let message = check_memory(place, (1 << 19) + 1, [1, 256, 256]).unwrap_err().to_string();
+        assert!(message.contains("need 34359803904 bytes") && message.contains("--image-size"), "{message}");
+        assert!(check_memory(place, usize::MAX, [usize::MAX, 1, 1]).is_err());
+    }
+
+    #[test]
     fn the_built_in_digits_need_no_file() {
-        let digits = open(Choice::Named(SetName::Digits), Some(Path::new("/nowhere")), &mut |_| ()).unwrap();
+        let digits = open(
+            Choice::Named(SetName::Digits),
+            Some(Path::new("/nowhere")),
+            &Preparation { corrupt: Corrupt::Skip, ..Preparation::default() },
+            &mut |_| (),
+        )
+        .unwrap();
         assert_eq!((digits.name.as_str(), digits.train.count, digits.test.count), ("digits", 60_000, 10_000));
     }
 

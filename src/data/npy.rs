@@ -1,4 +1,4 @@
-//! NumPy's `.npy`, version 1.0, for matrices of little-endian f32 in C order.
+//! NumPy's `.npy`, version 1.0: its header, and matrices of little-endian f32 in C order.
 //!
 //! Layout: the bytes `\x93NUMPY`, version 1 and 0, the header's length as little-endian u16, a Python dict as text
 //! (`{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, padded by spaces to a multiple of 64 bytes and a
@@ -44,6 +44,67 @@ pub fn write(path: &Path, matrix: &Matrix) -> Result<()> {
     write_atomic(path, &bytes)
 }
 
+/// What stands before the numbers.
+#[derive(Debug)]
+pub(super) struct Header {
+    /// The dict.
+    text: String,
+    /// Length of all that stands before the numbers.
+    pub bytes: u64,
+}
+
+impl Header {
+    /// Reads up to the first number. Errors name `path`.
+    pub fn read(file: &mut impl Read, path: &Path) -> Result<Header> {
+        let mut magic = [0; MAGIC.len()];
+        if file.read_exact(&mut magic).is_err() || magic[..6] != MAGIC[..6] {
+            return Err(Error::file(path, "expected a NumPy .npy file, found something else"));
+        }
+        if magic != *MAGIC {
+            let [major, minor] = [magic[6], magic[7]];
+            return Err(Error::file(path, format!("expected .npy version 1.0, found {major}.{minor}")));
+        }
+        let length = file.read_u16::<LittleEndian>().map_err(|_| Error::file(path, "truncated header"))?;
+        let mut header = vec![0; length as usize];
+        file.read_exact(&mut header).map_err(|_| Error::file(path, "truncated header"))?;
+        let text = String::from_utf8_lossy(&header).trim().to_string();
+        Ok(Header { text, bytes: (MAGIC.len() + 2) as u64 + length as u64 })
+    }
+
+    /// The type of a number, such as `<f4`: byte order, kind, bytes. None for types of several fields.
+    pub fn descr(&self) -> Option<&str> {
+        self.value_of("'descr'")?.strip_prefix('\'')?.split_once('\'').map(|(descr, _)| descr)
+    }
+
+    pub fn shape(&self) -> Option<Vec<u64>> {
+        let (inside, _) = self.value_of("'shape'")?.strip_prefix('(')?.split_once(')')?;
+        let inside = inside.trim().trim_end_matches(',');
+        if inside.is_empty() {
+            return Some(Vec::new());
+        }
+        inside.split(',').map(|size| size.trim().parse().ok()).collect()
+    }
+
+    /// # Errors
+    /// `key` has another value than `expected`.
+    pub fn require(&self, key: &str, expected: &str, path: &Path) -> Result<()> {
+        if self.value_of(key).is_some_and(|value| value.starts_with(expected)) {
+            return Ok(());
+        }
+        Err(self.unexpected(&format!("{key}: {expected}"), path))
+    }
+
+    pub fn unexpected(&self, expected: &str, path: &Path) -> Error {
+        Error::file(path, format!("expected {expected}, found the header {}", self.text))
+    }
+
+    /// The text after `key:` in the dict.
+    fn value_of(&self, key: &str) -> Option<&str> {
+        let (_, rest) = self.text.split_once(key)?;
+        rest.trim_start().strip_prefix(':').map(str::trim_start)
+    }
+}
+
 /// Reads a matrix that NumPy or [`write()`] wrote.
 ///
 /// # Errors
@@ -52,28 +113,13 @@ pub fn read(path: &Path) -> Result<Matrix> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let file_bytes = file.metadata().map_err(Error::io("read", path))?.len();
     let mut file = BufReader::new(file);
-    let mut magic = [0; MAGIC.len()];
-    if file.read_exact(&mut magic).is_err() || magic[..6] != MAGIC[..6] {
-        return Err(Error::file(path, "expected a NumPy .npy file, found something else"));
-    }
-    if magic != *MAGIC {
-        let [major, minor] = [magic[6], magic[7]];
-        return Err(Error::file(path, format!("expected .npy version 1.0, found {major}.{minor}")));
-    }
-    let header_bytes = file.read_u16::<LittleEndian>().map_err(|_| Error::file(path, "truncated header"))?;
-    let mut header = vec![0; header_bytes as usize];
-    file.read_exact(&mut header).map_err(|_| Error::file(path, "truncated header"))?;
-    let header = String::from_utf8_lossy(&header);
-
-    for (key, expected) in [("'descr'", "'<f4'"), ("'fortran_order'", "False")] {
-        if !value_of(&header, key).is_some_and(|value| value.starts_with(expected)) {
-            return Err(Error::file(path, format!("expected {key}: {expected}, found the header {}", header.trim())));
-        }
-    }
-    let (rows, columns) = value_of(&header, "'shape'").and_then(shape).ok_or_else(|| {
-        Error::file(path, format!("expected a 2-D shape (rows, columns), found the header {}", header.trim()))
-    })?;
-    let found = file_bytes.saturating_sub((MAGIC.len() + 2) as u64 + header_bytes as u64);
+    let header = Header::read(&mut file, path)?;
+    header.require("'descr'", "'<f4'", path)?;
+    header.require("'fortran_order'", "False", path)?;
+    let Some(&[rows, columns]) = header.shape().as_deref() else {
+        return Err(header.unexpected("a 2-D shape (rows, columns)", path));
+    };
+    let found = file_bytes.saturating_sub(header.bytes);
     let needed = rows.checked_mul(columns).and_then(|n| n.checked_mul(4));
     if needed != Some(found) {
         return Err(Error::file(
@@ -87,21 +133,8 @@ pub fn read(path: &Path) -> Result<Matrix> {
     Ok(Matrix { rows: rows as usize, columns: columns as usize, values })
 }
 
-/// The text after `key:` in the dict.
-fn value_of<'a>(header: &'a str, key: &str) -> Option<&'a str> {
-    let (_, rest) = header.split_once(key)?;
-    rest.trim_start().strip_prefix(':').map(str::trim_start)
-}
-
-/// `(rows, columns)` at the start of `text`.
-fn shape(text: &str) -> Option<(u64, u64)> {
-    let (inside, _) = text.strip_prefix('(')?.split_once(')')?;
-    let (rows, columns) = inside.split_once(',')?;
-    Some((rows.trim().parse().ok()?, columns.trim().trim_end_matches(',').parse().ok()?))
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;

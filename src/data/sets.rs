@@ -7,7 +7,7 @@ use super::idx::{Idx, Kind};
 use super::{Dataset, Split};
 use crate::error::{Error, Result};
 
-/// Every data set there is. All but `Digits`, which is drawn, have a row in [`SETS`].
+/// The data sets in MNIST's format, and its stand-in. All but `Digits`, which is drawn, have a row in [`SETS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SetName {
     Mnist,
@@ -124,22 +124,22 @@ pub const SETS: [Set; 9] = [
 #[derive(Debug)]
 pub struct Places {
     /// The first of these with any of the files is the one read.
-    folders: Vec<PathBuf>,
+    pub(super) folders: Vec<PathBuf>,
     /// Where files go that are downloaded because no folder has any.
-    download: PathBuf,
+    pub(super) download: PathBuf,
 }
 
 impl Places {
-    /// `data_dir` is the user's argument, `variable` the value of `ELBO_DATA`.
+    /// `set` is the set's name, `data_dir` the user's argument, `variable` the value of `ELBO_DATA`.
     ///
     /// The subfolder comes first: file names of several sets are equal, and a folder of all sets may itself hold one.
-    pub fn new(set: &Set, data_dir: Option<&Path>, variable: Option<&Path>) -> Places {
-        let both = |folder: &Path| vec![folder.join(set.name), folder.to_path_buf()];
+    pub fn new(set: &str, data_dir: Option<&Path>, variable: Option<&Path>) -> Places {
+        let both = |folder: &Path| vec![folder.join(set), folder.to_path_buf()];
         match (data_dir, variable) {
             (Some(folder), _) => Places { folders: both(folder), download: folder.to_path_buf() },
-            (None, Some(folder)) => Places { folders: both(folder), download: folder.join(set.name) },
+            (None, Some(folder)) => Places { folders: both(folder), download: folder.join(set) },
             (None, None) => {
-                let folder = Path::new("data").join(set.name);
+                let folder = Path::new("data").join(set);
                 Places { folders: vec![folder.clone()], download: folder }
             }
         }
@@ -243,7 +243,7 @@ impl Set {
                 unknown.join(", ")
             ));
         }
-        Ok(Dataset { name: self.name.to_string(), classes: self.classes, train, test })
+        Ok(Dataset { name: self.name.to_string(), classes: self.classes, class_names: Vec::new(), train, test })
     }
 
     /// Reads the images, file number `first` of [`FILES`], and the labels, the file after it. Paths whose content is
@@ -364,7 +364,7 @@ pub(super) mod tests {
         }
 
         pub fn places(&self) -> Places {
-            Places::new(&self.set, Some(self.folder()), None)
+            Places::new(self.set.name, Some(self.folder()), None)
         }
 
         pub fn name(&self, file: usize) -> String {
@@ -452,7 +452,7 @@ pub(super) mod tests {
             fs::write(folder.path().join(name), content).unwrap();
         }
         let set = Set::of(SetName::EmnistLetters).unwrap();
-        let places = Places::new(set, Some(folder.path()), None);
+        let places = Places::new(set.name, Some(folder.path()), None);
         let data = set.open(&places, &offline(), &mut |notice| panic!("{notice}")).unwrap();
         assert_eq!(data.train.pixels, [1, 4, 2, 5, 3, 6, 11, 14, 12, 15, 13, 16]);
         assert_eq!(data.train.shape, [1, 3, 2]);
@@ -464,7 +464,7 @@ pub(super) mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("t10k-labels-idx1-ubyte.gz"), b"").unwrap();
         let set = Set::of(SetName::FashionMnist).unwrap();
-        let places = Places::new(set, Some(folder.path()), None);
+        let places = Places::new(set.name, Some(folder.path()), None);
         let message = set.open(&places, &offline(), &mut |_| ()).unwrap_err().to_string();
         for word in ["fashion-mnist lacks", "train-images-idx3-ubyte,", "get the files from http", "--data DIR"] {
             assert!(message.contains(word), "no {word:?} in: {message}");
@@ -495,15 +495,14 @@ pub(super) mod tests {
 
     #[test]
     fn places_prefer_the_argument_then_the_variable() {
-        let set = Set::of(SetName::Kmnist).unwrap();
         let [a, b] = [Path::new("a"), Path::new("b")];
-        let places = Places::new(set, Some(a), Some(b));
+        let places = Places::new("kmnist", Some(a), Some(b));
         assert_eq!(places.folders, [a.join("kmnist"), a.to_path_buf()]);
         assert_eq!(places.download, a);
-        let places = Places::new(set, None, Some(b));
+        let places = Places::new("kmnist", None, Some(b));
         assert_eq!(places.folders, [b.join("kmnist"), b.to_path_buf()]);
         assert_eq!(places.download, b.join("kmnist"));
-        let places = Places::new(set, None, None);
+        let places = Places::new("kmnist", None, None);
         assert_eq!((places.folders, places.download), (vec!["data/kmnist".into()], "data/kmnist".into()));
     }
 

@@ -1,22 +1,26 @@
-//! Picks a batch from the resident data set, `shaders/gather.wgsl`. Data has no gradient.
+//! Picks a batch from the resident data set, `shaders/gather.wgsl`, which lies in one buffer or, where it is larger than the
+//! device binds at once, in several. Data has no gradient.
 
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::clock::Clock;
-use crate::check::case::Case;
+use crate::arena::Arena;
+use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
-/// `stride` is the size of a full batch: where batch k starts in the order.
+/// `stride` is the size of a full batch: where batch k starts in the order. `first` and `count` are the pictures of the part.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
     b: u32,
     d: u32,
     stride: u32,
+    first: u32,
+    count: u32,
 }
 
 const SOURCE: Source = Source {
@@ -28,8 +32,8 @@ const SOURCE: Source = Source {
 
 pub static FORWARD: Kernel = Kernel {
     name: "gather.forward",
-    formula: "x[r,d] = data[order[batch*stride + r], d] / 255",
-    params: &["B", "D", "stride"],
+    formula: "x[r,d] = data[order[batch*stride + r] - first, d] / 255, where that picture is one of count",
+    params: &["B", "D", "stride", "first", "count"],
     reads: &["data", "order", "clock"],
     writes: &["x"],
     shader: Shader {
@@ -40,11 +44,16 @@ pub static FORWARD: Kernel = Kernel {
     },
     software: None,
     reference: |p, reads, writes| {
+        let Params { first, count, .. } = params(p);
         let [b, d, stride] = params::<Params>(p).sizes();
         let (data, order, clock): (&[u8], &[f32], &[f32]) = (bytemuck::cast_slice(reads[0]), reads[1], reads[2]);
         let batch = clock[3].to_bits() as usize;
         for r in 0..b {
-            let n = order[batch * stride + r].to_bits() as usize;
+            let n = order[batch * stride + r].to_bits();
+            if n < first || n >= first + count {
+                continue;
+            }
+            let n = (n - first) as usize;
             for c in 0..d {
                 writes[0][r * d + c] = data[n * d + c] as f32 / 255.0;
             }
@@ -68,37 +77,85 @@ pub fn pack(pixels: &[u8]) -> Vec<u32> {
     bytemuck::pod_collect_to_vec(&bytes)
 }
 
+/// Pictures of a data set that follow each other, in a buffer of their own.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// Packed bytes.
+    pub data: Tensor,
+    pub first: usize,
+    pub count: usize,
+}
+
+/// The most bytes of a part: the shader counts them in 32 bits.
+const LARGEST_PART: usize = 1 << 31;
+
+/// Room for `count` pictures of `d` bytes, in parts of at most `largest` bytes and at least one picture.
+pub fn parts(arena: &mut Arena, name: &str, [count, d]: [usize; 2], largest: usize) -> Vec<Part> {
+    // A buffer is whole words.
+    let pictures = (largest.min(LARGEST_PART) / 4 * 4 / d).max(1);
+    let part = |first: usize| {
+        let count = pictures.min(count - first);
+        Part { data: arena.tensor(format!("{name}.data"), &[(count * d).div_ceil(4)]), first, count }
+    };
+    (0..count).step_by(pictures).map(part).collect()
+}
+
 /// The next `rows` pictures of `d` pixels in `[0,1]`: (rows, d). `stride` is the size of a full batch.
-pub fn forward(r: &mut Recorder, [data, order, clock]: [Tensor; 3], [rows, d]: [usize; 2], stride: usize) -> Tensor {
-    let bytes = data.len() * 4;
-    assert!(bytes / d >= rows, "gather.forward: data of {bytes} bytes has no {rows} pictures of {d}");
+pub fn forward(
+    r: &mut Recorder,
+    parts: &[Part],
+    [order, clock]: [Tensor; 2],
+    [rows, d]: [usize; 2],
+    stride: usize,
+) -> Tensor {
     let x = r.tensor("x", &[rows, d]);
-    let params = Params { b: rows as u32, d: d as u32, stride: stride as u32 };
-    r.dispatch(&FORWARD, params, &[data, order, clock], &[x]);
+    let mut next = 0;
+    for &Part { data, first, count } in parts {
+        let bytes = data.len() * 4;
+        assert!(bytes / d >= count, "gather.forward: data of {bytes} bytes has no {count} pictures of {d}");
+        assert!(first == next, "gather.forward: a part starts at picture {first}, the one before ends at {next}");
+        next += count;
+        let [b, d, stride, first, count] = [rows, d, stride, first, count].map(|n| n as u32);
+        r.dispatch(&FORWARD, Params { b, d, stride, first, count }, &[data, order, clock], &[x]);
+    }
+    assert!(next == order.len(), "gather.forward: {next} pictures, but an order of {}", order.len());
     x
 }
 
 fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let Params { first, count, .. } = params(p);
     let [b, d, stride] = params::<Params>(p).sizes();
     let data: &[u8] = bytemuck::cast_slice(reads[0]);
     let batch = reads[2][3].to_bits() as usize;
     let order = &reads[1][batch * stride..][..b];
     writes[0][..b * d].par_chunks_mut(d).with_min_len(32).zip(order.par_iter()).for_each(|(x, n)| {
-        let picture = &data[n.to_bits() as usize * d..][..d];
+        let n = n.to_bits().wrapping_sub(first);
+        if n >= count {
+            return;
+        }
+        let picture = &data[n as usize * d..][..d];
         super::math::vectorised(|| x.iter_mut().zip(picture).for_each(|(x, &byte)| *x = byte as f32 / 255.0));
     });
 }
 
-/// The second batch of an order of N pictures, odd picture sizes included.
+const TOLERANCE: Tolerance = Tolerance::Because(1.2e-7, "a division of 8-bit integers may be off by an ulp");
+
+/// The second batch of an order of N pictures, odd picture sizes included: from one part that holds all, and from parts at
+/// the start, in the middle and at the end, which leave the rows of other pictures as they were.
 fn cases() -> Vec<Case> {
-    let case = |[n, b, d, stride]: [usize; 4]| {
-        let pixels: Vec<u8> = (0..n * d).map(|i| (i * 37 + i / 11) as u8).collect();
+    let case = |[n, b, d, stride]: [usize; 4], first: usize, count: usize| {
+        let pixels: Vec<u8> = (first * d..(first + count) * d).map(|i| (i * 37 + i / 11) as u8).collect();
         let order = (0..n).map(|i| ((i * 7 + 3) % n) as u32).collect();
-        Case::new(format!("{b}x{d} of {n}"), Params { b: b as u32, d: d as u32, stride: stride as u32 })
+        let label = format!("{b}x{d} of {first}..{} of {n}", first + count);
+        let [b, d, stride, first, count] = [b, d, stride, first, count].map(|n| n as u32);
+        Case::new(label, Params { b, d, stride, first, count })
             .read_words(pack(&pixels))
             .read_words(order)
             .read_words(Clock::example().words())
-            .assign(b * d, Tolerance::Because(1.2e-7, "a division of 8-bit integers may be off by an ulp"))
     };
-    [[5, 1, 1, 2], [41, 17, 65, 17], [33, 5, 784, 20], [257, 128, 3, 128]].map(case).into()
+    let sizes = [[5, 1, 1, 2], [41, 17, 65, 17], [33, 5, 784, 20], [257, 128, 3, 128]];
+    let whole = sizes.map(|s| case(s, 0, s[0]).assign(s[1] * s[2], TOLERANCE));
+    let part = |s: [usize; 4], first, count| case(s, first, count).update(uniform(1, s[1] * s[2], 2.0, 3.0), TOLERANCE);
+    let parts = [part(sizes[1], 0, 20), part(sizes[1], 20, 11), part(sizes[1], 31, 10), part(sizes[3], 101, 100)];
+    whole.into_iter().chain(parts).collect()
 }

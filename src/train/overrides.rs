@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::Corrupt;
 use crate::error::{Error, Result, nearest};
 use crate::kernels::activation::Activation;
 use crate::models::network::Network;
@@ -22,18 +23,38 @@ pub struct Overrides {
     #[arg(value_name = "PRESET")]
     pub preset: Option<String>,
 
-    /// The data set; auto is MNIST, or the built-in digits where MNIST is neither here nor can be fetched [default: auto]
+    /// The data set: auto (MNIST, or the built-in digits where MNIST is neither here nor can be fetched), mnist,
+    /// fashion-mnist, kmnist, emnist-..., cifar10, cifar100, digits, or one's own: folder, array [default: auto]
     #[arg(long, value_name = "NAME", help_heading = "Data")]
     pub dataset: Option<String>,
-    /// The folder of the data set's files [default: $ELBO_DATA, else data/mnist]
-    #[arg(long, value_name = "DIR", help_heading = "Data")]
+    /// The folder of the data set's files; of folder its pictures, of array the .npy or .npz file
+    /// [default: $ELBO_DATA, else data/<set>]
+    #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub data: Option<PathBuf>,
+    /// Cut a square of N x N from the middle of each picture of a folder, before any resizing; 0 cuts none [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub crop: Option<usize>,
+    /// Resize each picture of a folder to N x N, without --crop its middle square; 0 leaves the size [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub image_size: Option<usize>,
+    /// Channels of a folder's pictures: 1 (grey) or 3; 0 takes 3 if any is in colour, else 1 [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub channels: Option<usize>,
+    /// A picture of a folder that cannot be decoded is an error (refuse) or left out by name (skip) [default: refuse]
+    #[arg(long, help_heading = "Data")]
+    pub corrupt: Option<Corrupt>,
     /// Train on the first N pictures only; 0 takes all [default: 0]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub train_limit: Option<usize>,
     /// Test on the first N pictures only; 0 takes all [default: 0]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub test_limit: Option<usize>,
+    /// Mirror half of the training pictures left to right, chosen anew at each step; `--flip false` turns it off [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
+    pub flip: Option<bool>,
+    /// Shift each training picture by up to N pixels each way, anew at each step; what comes in is black [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub shift: Option<usize>,
 
     /// Sizes of the encoder's hidden layers, for instance 512,256; the decoder mirrors them [default: 400]
     #[arg(long, value_name = "N", value_delimiter = ',', help_heading = "Model")]
@@ -235,6 +256,9 @@ mod tests {
              activation = \"leaky_relu\"\nlr = 0.01\nbatch_size = 32\n",
         );
         assert_eq!(flags.unwrap(), keys.unwrap());
+        let flip = |args: &[&str]| cli(args).unwrap().flip;
+        assert_eq!([flip(&[]), flip(&["--flip", "false"])], [None, Some(false)]);
+        assert_eq!([flip(&["--flip"]), flip(&["mnist-2d", "--flip", "--lr", "1"])], [Some(true); 2]);
         assert_eq!(cli(&["--hidden", "8", "--hidden", "4"]).unwrap().hidden, Some(vec![8, 4]));
         assert_eq!(cli(&[]).unwrap(), file("").unwrap());
         assert_eq!(file("lr = 1").unwrap().lr, Some(1.0));

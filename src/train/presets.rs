@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::data::Corrupt;
 use crate::error::nearest;
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
@@ -78,8 +79,14 @@ fn mnist_mlp() -> Settings {
 
         dataset: "auto".into(),
         data: None,
+        crop: None,
+        image_size: None,
+        channels: None,
+        corrupt: Corrupt::Refuse,
         train_limit: None,
         test_limit: None,
+        flip: false,
+        shift: 0,
 
         hidden: vec![400],
         latent: 20,
@@ -161,20 +168,30 @@ fn cifar_conv() -> Settings {
     }
 }
 
-fn faces_conv() -> Settings {
+/// Faces of 64 x 64 from a folder, cut as is usual for CelebA.
+fn faces() -> Settings {
     Settings {
         dataset: "folder".into(),
+        crop: Some(148),
+        image_size: Some(64),
+        channels: Some(3),
         latent: 100,
-        encoder: network(&down(&[32, 64, 128, 256])),
-        decoder: network(&up(&[256, 128, 64, 32])),
-        output: Likelihood::OptimalSigma,
-        batch_size: 64,
         ..mnist_mlp()
     }
 }
 
+fn faces_conv() -> Settings {
+    Settings {
+        encoder: network(&down(&[32, 64, 128, 256])),
+        decoder: network(&up(&[256, 128, 64, 32])),
+        output: Likelihood::OptimalSigma,
+        batch_size: 64,
+        ..faces()
+    }
+}
+
 fn faces_mlp() -> Settings {
-    Settings { dataset: "folder".into(), latent: 100, ..mnist_mlp() }
+    faces()
 }
 
 fn network(text: &str) -> Option<Network> {

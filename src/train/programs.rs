@@ -8,7 +8,7 @@ use crate::backend::{Backend, Loaded};
 use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::kernels::clock::{self, Clock, Row};
-use crate::kernels::{fill, gather, random, shuffle};
+use crate::kernels::{augment, fill, gather, random, shuffle};
 use crate::layers::Mode;
 use crate::models::vae::{Config, Objective, Vae};
 use crate::program::{Program, Recorder};
@@ -18,29 +18,31 @@ use crate::tensor::Tensor;
 pub struct Resident {
     pub count: usize,
     pub batch_size: usize,
-    /// Packed bytes.
-    data: Tensor,
+    data: Vec<gather::Part>,
     /// (N): this epoch's order.
     pub order: Tensor,
     pub clock: Tensor,
     /// (batches, 4): recon, kl, kl_weight, rows of each batch.
     pub losses: Tensor,
     dims: usize,
+    /// Channels, height, width of a picture.
+    shape: [usize; 3],
 }
 
 impl Resident {
-    fn new(arena: &mut Arena, name: &str, split: &Split, batch_size: usize) -> Resident {
+    /// Declares everything, the pictures in parts of at most `largest_part` bytes.
+    fn new(arena: &mut Arena, name: &str, split: &Split, batch_size: usize, largest_part: usize) -> Resident {
         let count = split.count;
         let batches = count.div_ceil(batch_size);
-        let words = (count * split.dims()).div_ceil(4);
         Resident {
             count,
             batch_size,
-            data: arena.tensor(format!("{name}.data"), &[words]),
+            data: gather::parts(arena, name, [count, split.dims()], largest_part),
             order: arena.tensor(format!("{name}.order"), &[count]),
             clock: Clock::tensor(arena, &format!("{name}.clock"), batches),
             losses: arena.tensor(format!("{name}.losses"), &[batches, 4]),
             dims: split.dims(),
+            shape: split.shape,
         }
     }
 
@@ -49,13 +51,25 @@ impl Resident {
     }
 
     /// Batches of the full size, and the rows of the shorter one that follows them (0 if none).
-    fn shape(&self) -> (usize, usize) {
+    fn full_and_rest(&self) -> (usize, usize) {
         (self.count / self.batch_size, self.count % self.batch_size)
     }
 
     fn gather(&self, r: &mut Recorder, rows: usize) -> Tensor {
         r.scope("batch");
-        gather::forward(r, [self.data, self.order, self.clock], [rows, self.dims], self.batch_size)
+        gather::forward(r, &self.data, [self.order, self.clock], [rows, self.dims], self.batch_size)
+    }
+
+    fn upload(&self, backend: &mut Backend, split: &Split) {
+        for part in &self.data {
+            let bytes = part.first * self.dims..(part.first + part.count) * self.dims;
+            backend.write_words(part.data, &gather::pack(&split.pixels[bytes]));
+        }
+    }
+
+    /// Buffers that the pictures lie in.
+    pub fn parts(&self) -> usize {
+        self.data.len()
     }
 }
 
@@ -92,7 +106,8 @@ pub enum Latent {
 }
 
 impl Evaluation {
-    /// Records and loads the programs, and uploads the split. A batch larger than the split is cut to it.
+    /// Records and loads the programs, and uploads the split, in parts of at most `largest_part` bytes. A batch larger than
+    /// the split is cut to it.
     pub fn new(
         arena: &mut Arena,
         backend: &mut Backend,
@@ -100,9 +115,10 @@ impl Evaluation {
         split: &Split,
         batch_size: usize,
         latent: Latent,
+        largest_part: usize,
     ) -> Result<Evaluation> {
-        let data = Resident::new(arena, "test", split, batch_size.min(split.count));
-        let (full_batches, rest) = data.shape();
+        let data = Resident::new(arena, "test", split, batch_size.min(split.count), largest_part);
+        let (full_batches, rest) = data.full_and_rest();
         let full = record_evaluation(arena, model, &data, data.batch_size, latent);
         let short = (rest > 0).then(|| record_evaluation(arena, model, &data, rest, latent));
         let mut r = Recorder::new(arena);
@@ -112,7 +128,7 @@ impl Evaluation {
         let full = Some(backend.load(arena, &full)?);
         let short = short.map(|program| backend.load(arena, &program)).transpose()?;
         let order = backend.load(arena, &in_order)?;
-        backend.write_words(data.data, &gather::pack(&split.pixels));
+        data.upload(backend, split);
         Ok(Evaluation { data, order, walk: Walk { full, full_batches, short } })
     }
 
@@ -160,14 +176,28 @@ pub const RECONSTRUCTIONS: usize = 32;
 impl Programs {
     /// Declares, records and loads everything, and uploads the data.
     pub fn new(backend: &mut Backend, settings: &Settings, config: &Config, data: &Dataset) -> Result<Programs> {
+        let largest_part = backend.largest_binding();
+        Programs::in_parts(backend, settings, config, data, largest_part)
+    }
+
+    /// [`new`](Programs::new) with the pictures in buffers of at most `largest_part` bytes. Where they are parted changes no
+    /// result.
+    pub fn in_parts(
+        backend: &mut Backend,
+        settings: &Settings,
+        config: &Config,
+        data: &Dataset,
+        largest_part: usize,
+    ) -> Result<Programs> {
         let arena = &mut Arena::new();
         let model = Vae::new(arena, config);
         let optimizer = OptimizerState::new(arena, settings.optimizer);
-        let train = Resident::new(arena, "train", &data.train, settings.batch_size);
-        let test = Evaluation::new(arena, backend, &model, &data.test, settings.batch_size, Latent::Sampled)?;
+        let train = Resident::new(arena, "train", &data.train, settings.batch_size, largest_part);
+        let test =
+            Evaluation::new(arena, backend, &model, &data.test, settings.batch_size, Latent::Sampled, largest_part)?;
 
         let record = |arena: &mut Arena, rows| record_step(arena, &model, &optimizer, settings, &train, rows);
-        let (full_batches, rest) = train.shape();
+        let (full_batches, rest) = train.full_and_rest();
         let step = record(arena, if full_batches > 0 { settings.batch_size } else { rest });
         let short_step = (full_batches > 0 && rest > 0).then(|| record(arena, rest));
 
@@ -195,7 +225,7 @@ impl Programs {
         let shuffle = load(&shuffled)?;
         let pictures = load(&pictures)?;
 
-        backend.write_words(train.data, &gather::pack(&data.train.pixels));
+        train.upload(backend, &data.train);
         backend.write(originals, &data.test.values(0..originals.matrix()[0]));
         Ok(Programs {
             arena: arena.clone(),
@@ -235,6 +265,16 @@ impl Programs {
     }
 }
 
+/// The batch as training sees it: shifted and mirrored at random, where that is asked for. It is what the model gets and
+/// what its reconstruction is compared with.
+fn augmented(r: &mut Recorder, x: Tensor, settings: &Settings, data: &Resident) -> Tensor {
+    if !settings.flip && settings.shift == 0 {
+        return x;
+    }
+    let [_, h, w] = data.shape;
+    augment::forward(r, x, data.clock, data.shape, [h, w], settings.shift, settings.flip)
+}
+
 /// A training step: batch, model forward and backward, optimiser, losses, clock.
 fn record_step(
     arena: &mut Arena,
@@ -255,6 +295,7 @@ fn record_step(
     let mut r = Recorder::new(arena);
     fill::forward(&mut r, gradients, 0.0);
     let x = data.gather(&mut r, rows);
+    let x = augmented(&mut r, x, settings, data);
     r.scope("latent");
     let noise = random::normal(&mut r, data.clock, &[rows, model.config.latent]);
     let terms = model.step(&mut r, x, noise, data.clock, objective);

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::data::{Corrupt, Preparation};
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
 pub use crate::models::likelihood::Likelihood;
@@ -17,7 +18,8 @@ use crate::train::overrides::Overrides;
 use crate::train::presets;
 use crate::train::schedule::{KlSchedule, LrSchedule};
 
-/// What each key means, and in which unit, stands with its namesake in [`Overrides`].
+/// What each key means, and in which unit, stands with its namesake in [`Overrides`]. A key with a default is one that
+/// records of older runs lack.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -25,8 +27,17 @@ pub struct Settings {
 
     pub dataset: String,
     pub data: Option<PathBuf>,
+    pub crop: Option<usize>,
+    pub image_size: Option<usize>,
+    pub channels: Option<usize>,
+    #[serde(default)]
+    pub corrupt: Corrupt,
     pub train_limit: Option<usize>,
     pub test_limit: Option<usize>,
+    #[serde(default)]
+    pub flip: bool,
+    #[serde(default)]
+    pub shift: usize,
 
     pub hidden: Vec<usize>,
     pub latent: usize,
@@ -138,6 +149,11 @@ impl Settings {
         Ok(settings)
     }
 
+    /// What is done to the pictures of a folder.
+    pub fn preparation(&self) -> Preparation {
+        Preparation { crop: self.crop, image_size: self.image_size, channels: self.channels, corrupt: self.corrupt }
+    }
+
     /// The text of a table that [`Settings::from_toml`] reads back to an equal value. A setting that is off has no line.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| Error::Usage(format!("these settings cannot be written down: {e}")))
@@ -157,6 +173,9 @@ impl Settings {
         table.extend(overrides.to_table()?);
         let mut settings: Settings = table.try_into().map_err(|e: toml::de::Error| Error::Usage(e.to_string()))?;
         // 0 is how a file or the command line turns off what a preset turned on: TOML has no null.
+        settings.crop = settings.crop.filter(|&n| n != 0);
+        settings.image_size = settings.image_size.filter(|&n| n != 0);
+        settings.channels = settings.channels.filter(|&n| n != 0);
         settings.train_limit = settings.train_limit.filter(|&n| n != 0);
         settings.test_limit = settings.test_limit.filter(|&n| n != 0);
         settings.patience = settings.patience.filter(|&n| n != 0);
@@ -187,6 +206,7 @@ impl Settings {
         }
         let epochs_rule = format!("must be 1 to {MOST_EPOCHS}");
         require((1..=MOST_EPOCHS).contains(&self.epochs), "epochs", self.epochs, &epochs_rule)?;
+        require(self.shift <= LARGEST_SIZE, "shift", self.shift, &format!("must be 0 to {LARGEST_SIZE}"))?;
         require(self.samples <= LARGEST_SIZE, "samples", self.samples, &format!("must be 0 to {LARGEST_SIZE}"))?;
 
         for (key, value) in [("lr", self.lr), ("sigma", self.sigma), ("eps", self.eps)] {
@@ -258,6 +278,9 @@ mod tests {
         // A key that only one of the two structs has would make this fail: the table of the one must fill the other.
         let full = Settings {
             data: Some("d".into()),
+            crop: Some(5),
+            image_size: Some(6),
+            channels: Some(3),
             train_limit: Some(1),
             test_limit: Some(2),
             patience: Some(3),
@@ -277,10 +300,14 @@ mod tests {
             clip_norm: Some(0.0),
             train_limit: Some(0),
             test_limit: Some(0),
+            crop: Some(0),
+            image_size: Some(0),
+            channels: Some(0),
             ..Overrides::default()
         };
         let settings = Settings::resolve(None, cli).unwrap();
         assert_eq!((settings.patience, settings.clip_norm), (None, None));
+        assert_eq!((settings.crop, settings.image_size, settings.channels), (None, None, None));
         assert_eq!((settings.train_limit, settings.test_limit), (None, None));
     }
 
@@ -300,6 +327,13 @@ mod tests {
         let text = settings.to_toml().unwrap();
         assert_eq!(Settings::from_toml(&text).unwrap(), settings);
         assert!(text.contains("optimizer = \"adamw\"") && text.contains("activation = \"leaky_relu\""), "{text}");
+        // A run recorded before these keys were there.
+        let older =
+            ["corrupt = \"refuse\"\n", "flip = false\n", "shift = 0\n"].iter().fold(text.clone(), |text, line| {
+                assert!(text.contains(line), "{text}");
+                text.replace(line, "")
+            });
+        assert!(Settings::from_toml(&older).unwrap() == settings);
         assert!(Settings::from_toml(&text.replace("epochs = 10", "epochs = 0")).is_err());
         assert!(Settings::from_toml("lr = 1").is_err());
     }
@@ -313,6 +347,7 @@ mod tests {
         assert!(rejects(|o| o.latent = Some(0)).starts_with("latent is 0"));
         assert!(rejects(|o| o.hidden = Some(vec![400, 0])).starts_with("hidden is 0"));
         assert!(rejects(|o| o.hidden = Some(vec![])).starts_with("hidden is empty"));
+        assert!(rejects(|o| o.shift = Some(LARGEST_SIZE + 1)).starts_with("shift is"));
         assert!(rejects(|o| o.samples = Some(LARGEST_SIZE + 1)).starts_with("samples is"));
         for bad in [0.0, -1e-3, f64::NAN, f64::INFINITY] {
             assert!(rejects(|o| o.lr = Some(bad)).starts_with("lr is"));

@@ -89,16 +89,37 @@ impl Trainer {
         folder: RunFolder,
         resume: bool,
     ) -> Result<Trainer> {
+        Trainer::in_parts(settings, data, device, folder, resume, device.largest_binding())
+    }
+
+    /// [`new`](Trainer::new) with the pictures in buffers of at most `largest_part` bytes. Where they are parted changes no
+    /// result.
+    pub fn in_parts(
+        settings: Settings,
+        data: &Dataset,
+        device: &Device,
+        folder: RunFolder,
+        resume: bool,
+        largest_part: usize,
+    ) -> Result<Trainer> {
         if settings.batch_size > data.train.count {
             return Err(Error::Usage(format!(
                 "--batch-size {} is larger than the {} training pictures of {}",
                 settings.batch_size, data.train.count, data.name
             )));
         }
+        let [_, h, w] = data.train.shape;
+        if settings.shift >= h.min(w) {
+            return Err(Error::Usage(format!(
+                "--shift {} moves pictures of {h}x{w} (height, width) out of sight: it must be below {}",
+                settings.shift,
+                h.min(w)
+            )));
+        }
         let mut backend = device.backend();
         let config = config(&settings, data.train.shape);
         config.check()?;
-        let programs = Programs::new(&mut backend, &settings, &config, data)?;
+        let programs = Programs::in_parts(&mut backend, &settings, &config, data, largest_part)?;
         let latent = random::host_normal(settings.seed, SAMPLE_SITE, programs.samples.len());
         backend.write(programs.samples, &latent);
         let state = if resume && folder.state().exists() { Some(Checkpoint::read(&folder.state())?) } else { None };
@@ -124,6 +145,11 @@ impl Trainer {
 
     pub fn dispatches_a_step(&self) -> usize {
         self.programs.dispatches_a_step()
+    }
+
+    /// Buffers that the training pictures and the test pictures lie in: one each, unless they are more than the device binds.
+    pub fn data_parts(&self) -> [usize; 2] {
+        [self.programs.train.parts(), self.programs.test.data.parts()]
     }
 
     /// Epochs already trained.
