@@ -11,13 +11,13 @@
 
 // A block is a list of 4 rows of 4 columns: m[r] is row r, though WGSL calls it a column. WGSL's product right * left
 // is therefore the block product left right.
-var<private> left: array<mat4x4<f32>, 4>;            // block i: rows 4i.. of the left operand, 4 terms
+var<private> left: array<mat4x4<f32>, LEFT>;         // block i: rows 4i.. of the left operand, 4 terms
 var<private> right: array<mat4x4<f32>, RIGHT>;       // block j: 4 terms, columns 4j.. of the right operand
-var<private> sums: array<mat4x4<f32>, 4u * RIGHT>;   // block RIGHT * i + j of the result
+var<private> sums: array<mat4x4<f32>, LEFT * RIGHT>;    // block RIGHT * i + j of the result
 
 // Adds four terms to every sum.
 fn multiply_blocks() {
-    for (var i = 0u; i < 4u; i++) {
+    for (var i = 0u; i < LEFT; i++) {
         for (var j = 0u; j < RIGHT; j++) { sums[RIGHT * i + j] += right[j] * left[i]; }
     }
 }

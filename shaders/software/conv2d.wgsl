@@ -26,10 +26,10 @@ struct Tile { row: u32, column: u32, group: u32, rest: u32 }
 // Tiles are numbered column by column, then row by row, then by group, then by what is left: places or taps.
 fn tile_of(index: u32, rows: u32, columns: u32) -> Tile {
     let across = (columns + 4u * RIGHT - 1u) / (4u * RIGHT);
-    let down = (rows + 15u) / 16u;
+    let down = (rows + 4u * LEFT - 1u) / (4u * LEFT);
     let above = index / across;
     let rest = above / down;
-    return Tile(above % down * 16u, index % across * 4u * RIGHT, rest % params.groups, rest / params.groups);
+    return Tile(above % down * 4u * LEFT, index % across * 4u * RIGHT, rest % params.groups, rest / params.groups);
 }
 
 // forward: y[n,o] = act(b[o] + sum over taps and i of x[n under tap, i] w[o,tap,i]). Saved for backward: x and y.
@@ -51,7 +51,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
             if c >= params.W { continue; }
             for (var i = 0u; i < inputs; i += 4u) {
                 let x_at = (h * params.W + c) * params.I + tile.group * inputs + i;
-                for (var r = 0u; r < 4u; r++) {
+                for (var r = 0u; r < LEFT; r++) {
                     let at = rows_at(tile.row + 4u * r, params.B, picture) + x_at;
                     left[r] = mat4x4<f32>(load_x(at.x, inputs - i), load_x(at.y, inputs - i), load_x(at.z, inputs - i),
                                           load_x(at.w, inputs - i));
@@ -66,7 +66,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
             }
         }
     }
-    for (var i = 0u; i < 4u * RIGHT; i++) {
+    for (var i = 0u; i < LEFT * RIGHT; i++) {
         let o = tile.column + 4u * (i % RIGHT);
         finish_y(tile.row + 4u * (i / RIGHT), tile.rest * params.O + first + o, first + o, outputs - min(o, outputs), sums[i]);
     }
@@ -113,7 +113,7 @@ fn backward_x(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
             if q * params.stride_w != c || q >= params.Q { continue; }
             for (var k = 0u; k < outputs; k += 4u) {
                 let dy_at = (p * params.Q + q) * params.O + tile.group * outputs + k;
-                for (var r = 0u; r < 4u; r++) {
+                for (var r = 0u; r < LEFT; r++) {
                     let at = rows_at(tile.row + 4u * r, params.B, picture) + dy_at;
                     left[r] = mat4x4<f32>(load_dy(at.x, outputs - k), load_dy(at.y, outputs - k),
                                           load_dy(at.z, outputs - k), load_dy(at.w, outputs - k));
@@ -130,7 +130,7 @@ fn backward_x(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
             }
         }
     }
-    for (var b = 0u; b < 4u * RIGHT; b++) {
+    for (var b = 0u; b < LEFT * RIGHT; b++) {
         let i = tile.column + 4u * (b % RIGHT);
         finish_dx(tile.row + 4u * (b / RIGHT), tile.rest * params.I + first + i, first + i, inputs - min(i, inputs), sums[b]);
     }
@@ -165,7 +165,7 @@ fn backward_w(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
             let dy_at = rows_at(k, params.B, params.P * params.Q * params.O) + n * params.O + first;
             // Past the last picture there is nothing to add.
             let is_there = vec4<f32>(vec4<u32>(k) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.B));
-            for (var r = 0u; r < 4u; r++) {
+            for (var r = 0u; r < LEFT; r++) {
                 let o = within(tile.row + 4u * r, outputs);
                 let at = dy_at + o;
                 let four = mat4x4<f32>(load_dy(at.x, outputs - o) * is_there.x, load_dy(at.y, outputs - o) * is_there.y,
@@ -182,7 +182,7 @@ fn backward_w(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
             multiply_blocks();
         }
     }
-    for (var b = 0u; b < 4u * RIGHT; b++) {
+    for (var b = 0u; b < LEFT * RIGHT; b++) {
         let o = tile.row + 4u * (b / RIGHT);
         let i = tile.column + 4u * (b % RIGHT);
         finish_dw((first + o) * taps + tile.rest, outputs - min(o, outputs), i, inputs - min(i, inputs), sums[b]);

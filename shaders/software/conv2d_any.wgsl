@@ -1,5 +1,6 @@
 // software/conv2d.wgsl for any number of channels.
 
+const LEFT = 4u;
 const RIGHT = 4u;
 const WHOLE_ROWS = false;
 const WHOLE_OUTPUTS = false;

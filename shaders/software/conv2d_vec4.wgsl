@@ -1,6 +1,7 @@
 // Buffers of software/conv2d.wgsl where I/G and O/G are multiples of 4: four channels are one load. An index is that of
 // the first of them; how many there are left in the row does not matter.
 
+const LEFT = 8u;
 const RIGHT = 4u;
 const WHOLE_ROWS = false;
 

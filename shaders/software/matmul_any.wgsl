@@ -1,6 +1,7 @@
 // Buffers of software/matmul.wgsl for any B, I and O. What lies past the last row or column reads as zero and is not
 // stored. Four f32 loads cost more than one vec4 load: 17 to 19 GFLOP/s where matmul_vec4.wgsl reaches 28 to 31.
 
+const LEFT = 4u;
 const RIGHT = 4u;
 
 struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }

@@ -1,6 +1,7 @@
 // Buffers of software/matmul.wgsl where B, I and O are multiples of 4: a row of a 4x4 block is one vec4 load.
 // Blocks past the last row or column read the last one instead, and are not stored.
 
+const LEFT = 4u;
 const RIGHT = 4u;
 
 struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }

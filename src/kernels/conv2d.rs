@@ -217,7 +217,13 @@ pub static FORWARD: Kernel = Kernel {
     software: Some(|p| {
         static FORMS: SoftwareForms = software(
             "forward",
-            [|p| forward_tiles(p, 16), |p| forward_tiles(p, 4), |p| forward_tiles(p, 16), |p| forward_tiles(p, 4)],
+            [
+                |p| forward_tiles(p, [32, 16]),
+                |p| forward_tiles(p, [16, 16]),
+                |p| forward_tiles(p, [16, 4]),
+                |p| forward_tiles(p, [16, 16]),
+                |p| forward_tiles(p, [16, 4]),
+            ],
         );
         FORMS.for_forward(p)
     }),
@@ -241,10 +247,11 @@ pub static BACKWARD_X: Kernel = Kernel {
         static FORMS: SoftwareForms = software(
             "backward_x",
             [
-                |p| backward_x_tiles(p, 16),
-                |p| backward_x_tiles(p, 4),
-                |p| backward_x_tiles(p, 16),
-                |p| backward_x_tiles(p, 4),
+                |p| backward_x_tiles(p, [32, 16]),
+                |p| backward_x_tiles(p, [16, 16]),
+                |p| backward_x_tiles(p, [16, 4]),
+                |p| backward_x_tiles(p, [16, 16]),
+                |p| backward_x_tiles(p, [16, 4]),
             ],
         );
         FORMS.for_backward_x(p)
@@ -269,10 +276,11 @@ pub static BACKWARD_W: Kernel = Kernel {
         static FORMS: SoftwareForms = software(
             "backward_w",
             [
-                |p| backward_w_tiles(p, 16, false),
-                |p| backward_w_tiles(p, 4, false),
-                |p| backward_w_tiles(p, 16, true),
-                |p| backward_w_tiles(p, 4, true),
+                |p| backward_w_tiles(p, [32, 16], false),
+                |p| backward_w_tiles(p, [16, 16], false),
+                |p| backward_w_tiles(p, [16, 4], false),
+                |p| backward_w_tiles(p, [16, 16], true),
+                |p| backward_w_tiles(p, [16, 4], true),
             ],
         );
         FORMS.for_backward_w(p)
@@ -331,7 +339,7 @@ fn spread(workgroups: usize) -> [u32; 3] {
 
 /// The forms for adapters that run on a CPU.
 struct SoftwareForms {
-    /// Where I/G and O/G are multiples of 4.
+    /// Where I/G and O/G are multiples of 4: tiles of 32 rows.
     vec4: Shader,
     /// For the others: where the result has at most 4 columns, where windows are taken row by row, where both.
     narrow: Shader,
@@ -342,11 +350,11 @@ struct SoftwareForms {
 
 type Grid = fn(&[u32]) -> [u32; 3];
 
-/// The grids launch tiles of 16 columns, of 4, and both with windows taken row by row.
-const fn software(entry: &'static str, [wide, narrow, rows, narrow_rows]: [Grid; 4]) -> SoftwareForms {
+/// The grids launch tiles of 32x16, then tiles of 16 rows: of 16 columns, of 4, and both with windows taken row by row.
+const fn software(entry: &'static str, [tall, wide, narrow, rows, narrow_rows]: [Grid; 5]) -> SoftwareForms {
     let workgroup = [8, 1, 1];
     SoftwareForms {
-        vec4: Shader { source: &VEC4, entry, workgroup, grid: wide },
+        vec4: Shader { source: &VEC4, entry, workgroup, grid: tall },
         any: Shader { source: &ANY, entry, workgroup, grid: wide },
         narrow: Shader { source: &NARROW, entry, workgroup, grid: narrow },
         rows: Shader { source: &ROWS, entry, workgroup, grid: rows },
@@ -406,25 +414,25 @@ impl SoftwareForms {
     }
 }
 
-/// `count` products, each of `rows` by `columns`: an invocation owns 16 by `tile` of one, a workgroup 8 of these tiles.
-fn software_tiles([rows, columns]: [usize; 2], count: usize, tile: usize) -> [u32; 3] {
-    spread((rows.div_ceil(16) * columns.div_ceil(tile) * count).div_ceil(8))
+/// `count` products, each of `rows` by `columns`: an invocation owns a `tile` of one, a workgroup 8 of these tiles.
+fn software_tiles([rows, columns]: [usize; 2], count: usize, tile: [usize; 2]) -> [u32; 3] {
+    spread((rows.div_ceil(tile[0]) * columns.div_ceil(tile[1]) * count).div_ceil(8))
 }
 
 /// 16 pictures by outputs at each place of the small picture.
-fn forward_tiles(p: &[u32], tile: usize) -> [u32; 3] {
+fn forward_tiles(p: &[u32], tile: [usize; 2]) -> [u32; 3] {
     let s = params::<Params>(p).sizes();
     software_tiles([s.b, s.group()[1]], s.groups * s.small[0] * s.small[1], tile)
 }
 
 /// 16 pictures by inputs at each place of the large picture.
-fn backward_x_tiles(p: &[u32], tile: usize) -> [u32; 3] {
+fn backward_x_tiles(p: &[u32], tile: [usize; 2]) -> [u32; 3] {
     let s = params::<Params>(p).sizes();
     software_tiles([s.b, s.group()[0]], s.groups * s.large[0] * s.large[1], tile)
 }
 
 /// 16 outputs by inputs for each tap, or by the inputs of a row of taps.
-fn backward_w_tiles(p: &[u32], tile: usize, by_rows: bool) -> [u32; 3] {
+fn backward_w_tiles(p: &[u32], tile: [usize; 2], by_rows: bool) -> [u32; 3] {
     let s = params::<Params>(p).sizes();
     let [inputs, outputs] = s.group();
     let (columns, taps) = if by_rows { (s.kernel[1] * inputs, s.kernel[0]) } else { (inputs, s.taps()) };
