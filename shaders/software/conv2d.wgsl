@@ -1,6 +1,6 @@
 
 // Convolution for adapters that run on a CPU: where the blocks of blocks.wgsl come from and go to. It is appended to
-// conv2d_vec4.wgsl, or to conv2d_any.wgsl or conv2d_narrow.wgsl and conv2d_scalar.wgsl, which declare the buffers.
+// conv2d_vec4.wgsl, or to conv2d_scalar.wgsl and the file that says for which channels that is; these declare the buffers.
 //
 // The rows of a tile are the same place in 16 pictures: whether a tap meets the other picture there holds for all of
 // them, so nothing is multiplied by zero at the border or between the strides, and the index arithmetic is done once for
@@ -10,6 +10,16 @@
 fn within(channel: u32, channels: u32) -> u32 {
     return min(channel, (channels - 1u) / 4u * 4u);
 }
+
+// Where four neighbouring rows of a matrix begin; rows past the end are the last one.
+fn rows_at(row: u32, rows: u32, stride: u32) -> vec4<u32> {
+    return min(vec4<u32>(row) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(rows - 1u)) * stride;
+}
+
+// With WHOLE_ROWS a window's row of KW places, side by side in x as in w, counts as one place of KW * I channels: grey
+// and colour pictures have too few channels to fill a block. It takes neighbouring taps and no padding in the row.
+fn window_columns() -> u32 { if WHOLE_ROWS { return 1u; } return params.KW; }
+fn window_inputs() -> u32 { if WHOLE_ROWS { return params.KW * params.I; } return params.I / params.groups; }
 
 struct Tile { row: u32, column: u32, group: u32, rest: u32 }
 
@@ -25,49 +35,61 @@ fn tile_of(index: u32, rows: u32, columns: u32) -> Tile {
 // forward: y[n,o] = act(b[o] + sum over taps and i of x[n under tap, i] w[o,tap,i]). Saved for backward: x and y.
 @compute @workgroup_size(8)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let inputs = params.I / params.groups;
+    let inputs = window_inputs();
     let outputs = params.O / params.groups;
-    let taps = params.KH * params.KW;
+    let columns = window_columns();
     let tile = tile_of(id.x + id.y * groups.x * 8u, params.B, outputs);
     if tile.rest >= params.P * params.Q { return; }
     let first = tile.group * outputs;
+    let picture = params.H * params.W * params.I;
     for (var u = 0u; u < params.KH; u++) {
         // Below 0 wraps to far above H.
         let h = tile.rest / params.Q * params.stride_h + u * params.dilation_h - params.padding_h;
         if h >= params.H { continue; }
-        for (var v = 0u; v < params.KW; v++) {
+        for (var v = 0u; v < columns; v++) {
             let c = tile.rest % params.Q * params.stride_w + v * params.dilation_w - params.padding_w;
             if c >= params.W { continue; }
             for (var i = 0u; i < inputs; i += 4u) {
-                for (var r = 0u; r < 16u; r++) {
-                    let picture = min(tile.row + r, params.B - 1u);
-                    let at = ((picture * params.H + h) * params.W + c) * params.I + tile.group * inputs + i;
-                    left[r / 4u][r % 4u] = load_x(at, inputs - i);
+                let x_at = (h * params.W + c) * params.I + tile.group * inputs + i;
+                for (var r = 0u; r < 4u; r++) {
+                    let at = rows_at(tile.row + 4u * r, params.B, picture) + x_at;
+                    left[r] = mat4x4<f32>(load_x(at.x, inputs - i), load_x(at.y, inputs - i), load_x(at.z, inputs - i),
+                                          load_x(at.w, inputs - i));
                 }
+                let w_at = ((first * params.KH + u) * columns + v) * inputs + i;
                 for (var j = 0u; j < RIGHT; j++) {
-                    var four: mat4x4<f32>;
-                    for (var r = 0u; r < 4u; r++) {
-                        let o = first + min(tile.column + 4u * j + r, outputs - 1u);
-                        four[r] = load_w((o * taps + u * params.KW + v) * inputs + i, inputs - i);
-                    }
-                    right[j] = transpose(four);
+                    let at = rows_at(tile.column + 4u * j, outputs, params.KH * columns * inputs) + w_at;
+                    right[j] = transpose(mat4x4<f32>(load_w(at.x, inputs - i), load_w(at.y, inputs - i),
+                                                     load_w(at.z, inputs - i), load_w(at.w, inputs - i)));
                 }
                 multiply_blocks();
             }
         }
     }
-    for (var r = 0u; r < 16u; r++) {
-        for (var j = 0u; j < RIGHT; j++) {
-            let o = tile.column + 4u * j;
-            if tile.row + r < params.B && o < outputs {
-                let n = (tile.row + r) * params.P * params.Q + tile.rest;
-                var sum = sums[RIGHT * (r / 4u) + j][r % 4u];
-                if params.bias != 0u { sum += load_b(first + o, outputs - o); }
-                for (var l = 0u; l < 4u; l++) { sum[l] = activate(params.activation, sum[l]); }
-                store_y(n * params.O + first + o, outputs - o, sum);
-            }
+    for (var i = 0u; i < 4u * RIGHT; i++) {
+        let o = tile.column + 4u * (i % RIGHT);
+        finish_y(tile.row + 4u * (i / RIGHT), tile.rest * params.O + first + o, first + o, outputs - min(o, outputs), sums[i]);
+    }
+}
+
+// Stores a block of y: four pictures from `picture` on, `left` channels from `channel` on, `at` within a picture.
+fn finish_y(picture: u32, at: u32, channel: u32, left: u32, sum: mat4x4<f32>) {
+    if left == 0u { return; }
+    for (var r = 0u; r < 4u; r++) {
+        if picture + r < params.B {
+            store_y((picture + r) * params.P * params.Q * params.O + at, left, with_epilogue(sum[r], channel, left));
         }
     }
+}
+
+fn with_epilogue(sum: vec4<f32>, channel: u32, left: u32) -> vec4<f32> {
+    var four = sum;
+    if params.bias != 0u { four += load_b(channel, left); }
+    // Identity, relu or leaky relu, without branches: on lanes every case of a switch is computed.
+    var below = four;
+    below = select(below, vec4<f32>(0.0), params.activation == 1u);
+    below = select(below, 0.01 * four, params.activation == 2u);
+    return select(four, below, four <= vec4<f32>(0.0));
 }
 
 // backward of y = x * w to x: dx[m,i] = sum over taps and o of dy[m under tap, o] w[o,tap,i]. As the forward of a
@@ -80,6 +102,7 @@ fn backward_x(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
     let tile = tile_of(id.x + id.y * groups.x * 8u, params.B, inputs);
     if tile.rest >= params.H * params.W { return; }
     let first = tile.group * inputs;
+    let picture = params.P * params.Q * params.O;
     for (var u = 0u; u < params.KH; u++) {
         let h = tile.rest / params.W + params.padding_h - u * params.dilation_h;
         let p = h / params.stride_h;
@@ -89,32 +112,36 @@ fn backward_x(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
             let q = c / params.stride_w;
             if q * params.stride_w != c || q >= params.Q { continue; }
             for (var k = 0u; k < outputs; k += 4u) {
-                for (var r = 0u; r < 16u; r++) {
-                    let picture = min(tile.row + r, params.B - 1u);
-                    let at = ((picture * params.P + p) * params.Q + q) * params.O + tile.group * outputs + k;
-                    left[r / 4u][r % 4u] = load_dy(at, outputs - k);
-                }
+                let dy_at = (p * params.Q + q) * params.O + tile.group * outputs + k;
                 for (var r = 0u; r < 4u; r++) {
-                    let o = tile.group * outputs + min(k + r, outputs - 1u);
-                    for (var j = 0u; j < RIGHT; j++) {
-                        let i = within(tile.column + 4u * j, inputs);
-                        right[j][r] = load_w((o * taps + u * params.KW + v) * inputs + i, inputs - i);
-                    }
+                    let at = rows_at(tile.row + 4u * r, params.B, picture) + dy_at;
+                    left[r] = mat4x4<f32>(load_dy(at.x, outputs - k), load_dy(at.y, outputs - k),
+                                          load_dy(at.z, outputs - k), load_dy(at.w, outputs - k));
+                }
+                let w_at = ((tile.group * outputs * params.KH + u) * params.KW + v) * inputs;
+                let o_at = rows_at(k, outputs, taps * inputs) + w_at;
+                for (var j = 0u; j < RIGHT; j++) {
+                    let i = within(tile.column + 4u * j, inputs);
+                    let at = o_at + i;
+                    right[j] = mat4x4<f32>(load_w(at.x, inputs - i), load_w(at.y, inputs - i), load_w(at.z, inputs - i),
+                                           load_w(at.w, inputs - i));
                 }
                 multiply_blocks();
             }
         }
     }
-    for (var r = 0u; r < 16u; r++) {
-        for (var j = 0u; j < RIGHT; j++) {
-            let i = tile.column + 4u * j;
-            if tile.row + r < params.B && i < inputs {
-                let m = (tile.row + r) * params.H * params.W + tile.rest;
-                var sum = sums[RIGHT * (r / 4u) + j][r % 4u];
-                if params.bias != 0u { sum += load_b(first + i, inputs - i); }
-                for (var l = 0u; l < 4u; l++) { sum[l] = activate(params.activation, sum[l]); }
-                store_dx(m * params.I + first + i, inputs - i, sum);
-            }
+    for (var b = 0u; b < 4u * RIGHT; b++) {
+        let i = tile.column + 4u * (b % RIGHT);
+        finish_dx(tile.row + 4u * (b / RIGHT), tile.rest * params.I + first + i, first + i, inputs - min(i, inputs), sums[b]);
+    }
+}
+
+// Stores a block of dx, as finish_y one of y.
+fn finish_dx(picture: u32, at: u32, channel: u32, left: u32, sum: mat4x4<f32>) {
+    if left == 0u { return; }
+    for (var r = 0u; r < 4u; r++) {
+        if picture + r < params.B {
+            store_dx((picture + r) * params.H * params.W * params.I + at, left, with_epilogue(sum[r], channel, left));
         }
     }
 }
@@ -123,43 +150,50 @@ fn backward_x(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
 // terms are 4 pictures at a time of each place.
 @compute @workgroup_size(8)
 fn backward_w(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let inputs = params.I / params.groups;
+    let inputs = window_inputs();
     let outputs = params.O / params.groups;
-    let taps = params.KH * params.KW;
+    let taps = params.KH * window_columns();
     let tile = tile_of(id.x + id.y * groups.x * 8u, outputs, inputs);
     if tile.rest >= taps { return; }
     let first = tile.group * outputs;
+    let picture = params.H * params.W * params.I;
     for (var n = 0u; n < params.P * params.Q; n++) {
-        let h = n / params.Q * params.stride_h + tile.rest / params.KW * params.dilation_h - params.padding_h;
-        let c = n % params.Q * params.stride_w + tile.rest % params.KW * params.dilation_w - params.padding_w;
+        let h = n / params.Q * params.stride_h + tile.rest / window_columns() * params.dilation_h - params.padding_h;
+        let c = n % params.Q * params.stride_w + tile.rest % window_columns() * params.dilation_w - params.padding_w;
         if h >= params.H || c >= params.W { continue; }
         for (var k = 0u; k < params.B; k += 4u) {
+            let dy_at = rows_at(k, params.B, params.P * params.Q * params.O) + n * params.O + first;
+            // Past the last picture there is nothing to add.
+            let is_there = vec4<f32>(vec4<u32>(k) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.B));
             for (var r = 0u; r < 4u; r++) {
-                let picture = min(k + r, params.B - 1u);
-                let place = picture * params.P * params.Q + n;
-                for (var i = 0u; i < 4u; i++) {
-                    let o = within(tile.row + 4u * i, outputs);
-                    let four = load_dy(place * params.O + first + o, outputs - o);
-                    // Past the last picture there is nothing to add.
-                    left[i][r] = select(vec4<f32>(0.0), four, k + r < params.B);
-                }
-                for (var j = 0u; j < RIGHT; j++) {
-                    let i = within(tile.column + 4u * j, inputs);
-                    let at = ((picture * params.H + h) * params.W + c) * params.I + tile.group * inputs + i;
-                    right[j][r] = load_x(at, inputs - i);
-                }
+                let o = within(tile.row + 4u * r, outputs);
+                let at = dy_at + o;
+                let four = mat4x4<f32>(load_dy(at.x, outputs - o) * is_there.x, load_dy(at.y, outputs - o) * is_there.y,
+                                       load_dy(at.z, outputs - o) * is_there.z, load_dy(at.w, outputs - o) * is_there.w);
+                left[r] = transpose(four);
             }
-            for (var i = 0u; i < 4u; i++) { left[i] = transpose(left[i]); }
+            let x_at = rows_at(k, params.B, picture) + (h * params.W + c) * params.I + tile.group * inputs;
+            for (var j = 0u; j < RIGHT; j++) {
+                let i = within(tile.column + 4u * j, inputs);
+                let at = x_at + i;
+                right[j] = mat4x4<f32>(load_x(at.x, inputs - i), load_x(at.y, inputs - i), load_x(at.z, inputs - i),
+                                       load_x(at.w, inputs - i));
+            }
             multiply_blocks();
         }
     }
-    for (var r = 0u; r < 16u; r++) {
-        for (var j = 0u; j < RIGHT; j++) {
-            let o = tile.row + r;
-            let i = tile.column + 4u * j;
-            if o < outputs && i < inputs {
-                add_dw(((first + o) * taps + tile.rest) * inputs + i, inputs - i, sums[RIGHT * (r / 4u) + j][r % 4u]);
-            }
-        }
+    for (var b = 0u; b < 4u * RIGHT; b++) {
+        let o = tile.row + 4u * (b / RIGHT);
+        let i = tile.column + 4u * (b % RIGHT);
+        finish_dw((first + o) * taps + tile.rest, outputs - min(o, outputs), i, inputs - min(i, inputs), sums[b]);
+    }
+}
+
+// Adds a block to dw: of `rows` rows four, taps() apart from `at` on, of `left` channels from `i` on four.
+fn finish_dw(at: u32, rows: u32, i: u32, left: u32, sum: mat4x4<f32>) {
+    if left == 0u { return; }
+    let taps = params.KH * window_columns();
+    for (var r = 0u; r < 4u; r++) {
+        if r < rows { add_dw((at + r * taps) * window_inputs() + i, left, sum[r]); }
     }
 }

@@ -1,3 +1,5 @@
-// software/conv2d.wgsl for any number of channels, in tiles of 16 columns; the buffers are those of conv2d_scalar.wgsl.
+// software/conv2d.wgsl for any number of channels.
 
 const RIGHT = 4u;
+const WHOLE_ROWS = false;
+const WHOLE_OUTPUTS = false;

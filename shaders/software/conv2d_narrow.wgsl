@@ -1,4 +1,6 @@
-// software/conv2d.wgsl where the result has at most 4 channels: grey or colour pictures. A tile of 16 columns would be
-// mostly empty. The buffers are those of conv2d_scalar.wgsl.
+// software/conv2d.wgsl where the result has at most 4 columns, grey or colour pictures, and O/G is a multiple of 4. A tile
+// of 16 columns would be mostly empty.
 
 const RIGHT = 1u;
+const WHOLE_ROWS = false;
+const WHOLE_OUTPUTS = true;

@@ -1,6 +1,6 @@
 
 // Buffers of software/conv2d.wgsl for any number of channels. Of four channels the first `left` are there; the others
-// read as zero and are not stored.
+// read as zero and are not stored. With WHOLE_OUTPUTS all four are, where they are those of y and dy.
 
 struct Params {
     B: u32, H: u32, W: u32, I: u32, P: u32, Q: u32, O: u32, KH: u32, KW: u32,
@@ -37,17 +37,28 @@ fn load_b(i: u32, left: u32) -> vec4<f32> {
 }
 
 fn load_dy(i: u32, left: u32) -> vec4<f32> {
+    if WHOLE_OUTPUTS { return vec4<f32>(dy[i], dy[i + 1u], dy[i + 2u], dy[i + 3u]); }
     return there(vec4<f32>(dy[i], dy[at(i, 1u, left)], dy[at(i, 2u, left)], dy[at(i, 3u, left)]), left);
 }
 
+// Written out: a loop whose end the driver does not know would keep all sums in memory.
 fn store_y(i: u32, left: u32, four: vec4<f32>) {
-    for (var l = 0u; l < min(left, 4u); l++) { y[i + l] = four[l]; }
+    y[i] = four.x;
+    if WHOLE_OUTPUTS || left > 1u { y[i + 1u] = four.y; }
+    if WHOLE_OUTPUTS || left > 2u { y[i + 2u] = four.z; }
+    if WHOLE_OUTPUTS || left > 3u { y[i + 3u] = four.w; }
 }
 
 fn store_dx(i: u32, left: u32, four: vec4<f32>) {
-    for (var l = 0u; l < min(left, 4u); l++) { dx[i + l] = four[l]; }
+    dx[i] = four.x;
+    if left > 1u { dx[i + 1u] = four.y; }
+    if left > 2u { dx[i + 2u] = four.z; }
+    if left > 3u { dx[i + 3u] = four.w; }
 }
 
 fn add_dw(i: u32, left: u32, four: vec4<f32>) {
-    for (var l = 0u; l < min(left, 4u); l++) { dw[i + l] += four[l]; }
+    dw[i] += four.x;
+    if left > 1u { dw[i + 1u] += four.y; }
+    if left > 2u { dw[i + 2u] += four.z; }
+    if left > 3u { dw[i + 3u] += four.w; }
 }

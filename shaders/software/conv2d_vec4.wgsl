@@ -2,6 +2,7 @@
 // the first of them; how many there are left in the row does not matter.
 
 const RIGHT = 4u;
+const WHOLE_ROWS = false;
 
 struct Params {
     B: u32, H: u32, W: u32, I: u32, P: u32, Q: u32, O: u32, KH: u32, KW: u32,

@@ -57,6 +57,11 @@ impl Activation {
         !matches!(self, Activation::Silu | Activation::Gelu)
     }
 
+    /// Whether it is made of two straight lines, so that an epilogue costs next to nothing.
+    pub fn is_rectifier(self) -> bool {
+        matches!(self, Activation::Identity | Activation::Relu | Activation::LeakyRelu)
+    }
+
     /// y = act(x), in f64.
     pub fn value(self, x: f64) -> f64 {
         match self {

@@ -178,22 +178,30 @@ const SCALAR: &str = include_str!("../../shaders/software/conv2d_scalar.wgsl");
 const VEC4: Source = Source {
     file: "software/conv2d_vec4.wgsl",
     text: include_str!("../../shaders/software/conv2d_vec4.wgsl"),
-    common: &[SOFTWARE, super::BLOCKS, super::ACTIVATION],
+    common: &[SOFTWARE, super::BLOCKS],
     bindings: SOFTWARE_BINDINGS,
 };
 
 const ANY: Source = Source {
     file: "software/conv2d_any.wgsl",
     text: include_str!("../../shaders/software/conv2d_any.wgsl"),
-    common: &[SCALAR, SOFTWARE, super::BLOCKS, super::ACTIVATION],
+    common: &[SCALAR, SOFTWARE, super::BLOCKS],
     bindings: SOFTWARE_BINDINGS,
 };
 
 const NARROW: Source = Source {
     file: "software/conv2d_narrow.wgsl",
     text: include_str!("../../shaders/software/conv2d_narrow.wgsl"),
-    common: &[SCALAR, SOFTWARE, super::BLOCKS, super::ACTIVATION],
-    bindings: SOFTWARE_BINDINGS,
+    ..ANY
+};
+
+const ROWS: Source =
+    Source { file: "software/conv2d_rows.wgsl", text: include_str!("../../shaders/software/conv2d_rows.wgsl"), ..ANY };
+
+const NARROW_ROWS: Source = Source {
+    file: "software/conv2d_narrow_rows.wgsl",
+    text: include_str!("../../shaders/software/conv2d_narrow_rows.wgsl"),
+    ..ANY
 };
 
 pub static FORWARD: Kernel = Kernel {
@@ -207,8 +215,11 @@ pub static FORWARD: Kernel = Kernel {
         tiles(s.b * s.small[0] * s.small[1], s.group()[1], s.groups)
     }),
     software: Some(|p| {
-        static FORMS: SoftwareForms = software("forward", |p| forward_tiles(p, 16), |p| forward_tiles(p, 4));
-        FORMS.for_sizes(p, params::<Params>(p).sizes().group()[1])
+        static FORMS: SoftwareForms = software(
+            "forward",
+            [|p| forward_tiles(p, 16), |p| forward_tiles(p, 4), |p| forward_tiles(p, 16), |p| forward_tiles(p, 4)],
+        );
+        FORMS.for_forward(p)
     }),
     reference: forward_reference,
     accelerated: Some(accelerated::forward),
@@ -227,8 +238,16 @@ pub static BACKWARD_X: Kernel = Kernel {
         tiles(s.b * s.large[0] * s.large[1], s.group()[0], s.groups)
     }),
     software: Some(|p| {
-        static FORMS: SoftwareForms = software("backward_x", |p| backward_x_tiles(p, 16), |p| backward_x_tiles(p, 4));
-        FORMS.for_sizes(p, params::<Params>(p).sizes().group()[0])
+        static FORMS: SoftwareForms = software(
+            "backward_x",
+            [
+                |p| backward_x_tiles(p, 16),
+                |p| backward_x_tiles(p, 4),
+                |p| backward_x_tiles(p, 16),
+                |p| backward_x_tiles(p, 4),
+            ],
+        );
+        FORMS.for_backward_x(p)
     }),
     reference: backward_x_reference,
     accelerated: Some(accelerated::backward_x),
@@ -247,8 +266,16 @@ pub static BACKWARD_W: Kernel = Kernel {
         tiles(s.group()[1], s.taps() * s.group()[0], s.groups)
     }),
     software: Some(|p| {
-        static FORMS: SoftwareForms = software("backward_w", |p| backward_w_tiles(p, 16), |p| backward_w_tiles(p, 4));
-        FORMS.for_sizes(p, params::<Params>(p).sizes().group()[0])
+        static FORMS: SoftwareForms = software(
+            "backward_w",
+            [
+                |p| backward_w_tiles(p, 16, false),
+                |p| backward_w_tiles(p, 4, false),
+                |p| backward_w_tiles(p, 16, true),
+                |p| backward_w_tiles(p, 4, true),
+            ],
+        );
+        FORMS.for_backward_w(p)
     }),
     reference: backward_w_reference,
     accelerated: Some(accelerated::backward_w),
@@ -306,28 +333,75 @@ fn spread(workgroups: usize) -> [u32; 3] {
 struct SoftwareForms {
     /// Where I/G and O/G are multiples of 4.
     vec4: Shader,
-    /// Where the result has at most 4 columns.
+    /// For the others: where the result has at most 4 columns, where windows are taken row by row, where both.
     narrow: Shader,
+    rows: Shader,
+    narrow_rows: Shader,
     any: Shader,
 }
 
-/// `grid` launches tiles of 16 columns, `narrow` tiles of 4.
-const fn software(entry: &'static str, grid: fn(&[u32]) -> [u32; 3], narrow: fn(&[u32]) -> [u32; 3]) -> SoftwareForms {
+type Grid = fn(&[u32]) -> [u32; 3];
+
+/// The grids launch tiles of 16 columns, of 4, and both with windows taken row by row.
+const fn software(entry: &'static str, [wide, narrow, rows, narrow_rows]: [Grid; 4]) -> SoftwareForms {
     let workgroup = [8, 1, 1];
     SoftwareForms {
-        vec4: Shader { source: &VEC4, entry, workgroup, grid },
-        any: Shader { source: &ANY, entry, workgroup, grid },
+        vec4: Shader { source: &VEC4, entry, workgroup, grid: wide },
+        any: Shader { source: &ANY, entry, workgroup, grid: wide },
         narrow: Shader { source: &NARROW, entry, workgroup, grid: narrow },
+        rows: Shader { source: &ROWS, entry, workgroup, grid: rows },
+        narrow_rows: Shader { source: &NARROW_ROWS, entry, workgroup, grid: narrow_rows },
+    }
+}
+
+/// What decides the form.
+struct Kind {
+    whole_inputs: bool,
+    whole_outputs: bool,
+    /// Windows can be taken row by row.
+    by_rows: bool,
+    inputs: usize,
+    row: usize,
+}
+
+impl Kind {
+    fn of(p: &[u32]) -> Kind {
+        let s = params::<Params>(p).sizes();
+        let [inputs, outputs] = s.group();
+        Kind {
+            whole_inputs: inputs.is_multiple_of(4),
+            whole_outputs: outputs.is_multiple_of(4),
+            by_rows: s.groups == 1 && s.padding[1] == 0 && s.dilation[1] == 1,
+            inputs,
+            row: s.kernel[1] * inputs,
+        }
     }
 }
 
 impl SoftwareForms {
-    fn for_sizes(&'static self, p: &[u32], columns: usize) -> &'static Shader {
-        let channels = params::<Params>(p).sizes().group();
-        match channels.iter().all(|n| n.is_multiple_of(4)) {
-            true => &self.vec4,
-            false if columns <= 4 => &self.narrow,
-            false => &self.any,
+    fn for_forward(&'static self, p: &[u32]) -> &'static Shader {
+        match Kind::of(p) {
+            Kind { whole_inputs: true, whole_outputs: true, .. } => &self.vec4,
+            Kind { whole_outputs: true, by_rows: true, .. } => &self.rows,
+            _ => &self.any,
+        }
+    }
+
+    fn for_backward_x(&'static self, p: &[u32]) -> &'static Shader {
+        match Kind::of(p) {
+            Kind { whole_inputs: true, whole_outputs: true, .. } => &self.vec4,
+            Kind { whole_outputs: true, inputs: ..=4, .. } => &self.narrow,
+            _ => &self.any,
+        }
+    }
+
+    fn for_backward_w(&'static self, p: &[u32]) -> &'static Shader {
+        match Kind::of(p) {
+            Kind { whole_inputs: true, whole_outputs: true, .. } => &self.vec4,
+            Kind { whole_outputs: true, by_rows: true, row: ..=4, .. } => &self.narrow_rows,
+            Kind { whole_outputs: true, by_rows: true, .. } => &self.rows,
+            Kind { whole_outputs: true, inputs: ..=4, .. } => &self.narrow,
+            _ => &self.any,
         }
     }
 }
@@ -349,11 +423,12 @@ fn backward_x_tiles(p: &[u32], tile: usize) -> [u32; 3] {
     software_tiles([s.b, s.group()[0]], s.groups * s.large[0] * s.large[1], tile)
 }
 
-/// 16 outputs by inputs for each tap.
-fn backward_w_tiles(p: &[u32], tile: usize) -> [u32; 3] {
+/// 16 outputs by inputs for each tap, or by the inputs of a row of taps.
+fn backward_w_tiles(p: &[u32], tile: usize, by_rows: bool) -> [u32; 3] {
     let s = params::<Params>(p).sizes();
     let [inputs, outputs] = s.group();
-    software_tiles([outputs, inputs], s.groups * s.taps(), tile)
+    let (columns, taps) = if by_rows { (s.kernel[1] * inputs, s.kernel[0]) } else { (inputs, s.taps()) };
+    software_tiles([outputs, columns], s.groups * taps, tile)
 }
 
 // ---- Record
@@ -397,14 +472,14 @@ impl Params {
         if let Some(b) = bias {
             assert!(b.shape() == [channels as usize], "conv2d: b {b:?} is not of {channels} channels");
         }
-        assert!(activation.saves_output(), "{activation:?} cannot be an epilogue: its backward needs the sum");
+        assert!(activation.is_rectifier(), "{activation:?} cannot be an epilogue of conv2d");
         let params = Params { activation: activation as u32, bias: u32::from(bias.is_some()), ..self };
         (params, bias.unwrap_or(w))
     }
 }
 
-/// y = act(x * w + b): x (B,H,W,I), w (O,KH,KW,I/G), b (O), to (B,P,Q,O). Panics where the window does not fit x. The
-/// activation must be one whose backward reads the output.
+/// y = act(x * w + b): x (B,H,W,I), w (O,KH,KW,I/G), b (O), to (B,P,Q,O). Panics where the window does not fit x, and
+/// on an activation that is no rectifier.
 pub fn forward(
     r: &mut Recorder,
     x: Tensor,
@@ -547,6 +622,8 @@ fn geometries() -> Vec<(usize, [usize; 2], usize, usize, Geometry)> {
         (4, [1, 19], 2, 3, g([1, 5], [1, 3], [0, 2], [1, 1], 1)),
         (2, [2, 2], 3, 3, g([5, 5], [1, 1], [2, 2], [1, 1], 3)),
         (18, [13, 13], 1, 16, Geometry::square(4, 2)),
+        (17, [9, 11], 3, 8, g([3, 4], [2, 2], [1, 0], [1, 1], 1)),
+        (7, [8, 8], 3, 12, g([4, 4], [2, 2], [1, 1], [1, 1], 1)),
         (18, [3, 3], 68, 36, Geometry::square(3, 2)),
         (16, [7, 7], 65, 1, g([3, 3], [1, 1], [1, 1], [1, 1], 1)),
     ]

@@ -1,4 +1,4 @@
-//! y = act(x * w + b), `torch.nn.Conv2d` with the activation that follows it. Pictures have their channels last.
+//! y = act(x * w + b), `torch.nn.Conv2d` with the rectifier that follows it. Pictures have their channels last.
 
 use rand_chacha::ChaCha8Rng;
 
@@ -22,13 +22,12 @@ pub struct Conv2d {
 /// What a backward needs of its forward.
 pub struct Saved {
     x: Tensor,
-    /// The output, or the activation's input where its slope needs that.
-    activated: Tensor,
+    y: Tensor,
 }
 
 impl Conv2d {
     /// Declares `name.weight` and, with a bias, `name.bias`, for I and O channels. Panics where the groups do not divide
-    /// them.
+    /// them, and on an activation that is no rectifier.
     pub fn new(
         arena: &mut Arena,
         name: &str,
@@ -37,6 +36,7 @@ impl Conv2d {
         has_bias: bool,
         activation: Activation,
     ) -> Conv2d {
+        assert!(activation.is_rectifier(), "{name}: {activation:?} must be a layer of its own");
         let [kh, kw] = geometry.kernel;
         let shape = [outputs, kh, kw, inputs / geometry.groups];
         let weight = arena.parameter_in(Layout::ChannelsLast, format!("{name}.weight"), &shape);
@@ -52,11 +52,9 @@ impl Conv2d {
     /// x (B,H,W,I) to y (B,P,Q,O).
     pub fn forward(&self, r: &mut Recorder, x: Tensor) -> (Tensor, Saved) {
         r.scope(&self.name);
-        let epilogue = if self.activation.saves_output() { self.activation } else { Activation::Identity };
         let bias = self.bias.as_ref().map(|b| b.value);
-        let h = conv2d::forward(r, x, self.weight.value, bias, self.geometry, epilogue);
-        let y = if epilogue == self.activation { h } else { activation::forward(r, h, self.activation) };
-        (y, Saved { x, activated: h })
+        let y = conv2d::forward(r, x, self.weight.value, bias, self.geometry, self.activation);
+        (y, Saved { x, y })
     }
 
     /// dy (B,P,Q,O) to dx (B,H,W,I); adds to the parameters' gradients.
@@ -71,7 +69,7 @@ impl Conv2d {
         r.scope(&self.name);
         let dh = match self.activation {
             Activation::Identity => dy,
-            act => activation::backward(r, saved.activated, dy, act),
+            act => activation::backward(r, saved.y, dy, act),
         };
         conv2d::backward_w(r, dh, saved.x, self.weight.grad, self.geometry);
         if let Some(bias) = &self.bias {

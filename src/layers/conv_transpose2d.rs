@@ -1,4 +1,4 @@
-//! y = act(x * w transposed + b), `torch.nn.ConvTranspose2d` with the activation that follows it. It is a convolution read
+//! y = act(x * w transposed + b), `torch.nn.ConvTranspose2d` with the rectifier that follows it. It is a convolution read
 //! backwards: its forward is conv2d's backward to x, its backward to x conv2d's forward. Pictures have their channels last.
 
 use rand_chacha::ChaCha8Rng;
@@ -25,13 +25,12 @@ pub struct ConvTranspose2d {
 /// What a backward needs of its forward.
 pub struct Saved {
     x: Tensor,
-    /// The output, or the activation's input where its slope needs that.
-    activated: Tensor,
+    y: Tensor,
 }
 
 impl ConvTranspose2d {
     /// Declares `name.weight` and, with a bias, `name.bias`, for I and O channels. Panics where the groups do not divide
-    /// them.
+    /// them, and on an activation that is no rectifier.
     pub fn new(
         arena: &mut Arena,
         name: &str,
@@ -41,6 +40,7 @@ impl ConvTranspose2d {
         has_bias: bool,
         activation: Activation,
     ) -> ConvTranspose2d {
+        assert!(activation.is_rectifier(), "{name}: {activation:?} must be a layer of its own");
         let [kh, kw] = geometry.kernel;
         let shape = [inputs, kh, kw, outputs / geometry.groups];
         let weight = arena.parameter_in(Layout::ChannelsLast, format!("{name}.weight"), &shape);
@@ -59,11 +59,9 @@ impl ConvTranspose2d {
         let &[_, p, q, _] = x.shape() else { panic!("{}: x {x:?} is no picture with channels last", self.name) };
         let size = self.geometry.large_size([p, q], self.output_padding);
         let size = size.unwrap_or_else(|| panic!("{}: {:?} leaves nothing of x {x:?}", self.name, self.geometry));
-        let epilogue = if self.activation.saves_output() { self.activation } else { Activation::Identity };
         let bias = self.bias.as_ref().map(|b| b.value);
-        let h = conv2d::backward_x(r, x, self.weight.value, bias, self.geometry, size, epilogue);
-        let y = if epilogue == self.activation { h } else { activation::forward(r, h, self.activation) };
-        (y, Saved { x, activated: h })
+        let y = conv2d::backward_x(r, x, self.weight.value, bias, self.geometry, size, self.activation);
+        (y, Saved { x, y })
     }
 
     /// dy (B,H,W,O) to dx (B,P,Q,I); adds to the parameters' gradients.
@@ -78,7 +76,7 @@ impl ConvTranspose2d {
         r.scope(&self.name);
         let dh = match self.activation {
             Activation::Identity => dy,
-            act => activation::backward(r, saved.activated, dy, act),
+            act => activation::backward(r, saved.y, dy, act),
         };
         conv2d::backward_w(r, saved.x, dh, self.weight.grad, self.geometry);
         if let Some(bias) = &self.bias {

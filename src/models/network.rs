@@ -485,7 +485,7 @@ fn build(arena: &mut Arena, items: &[Item], prefix: &str, input: Shape) -> (Sequ
         let name = format!("{prefix}.{index}");
         // An activation that follows can be the layer's epilogue; it keeps its number.
         let epilogue = match items.get(index + 1) {
-            Some(Item::Activation(activation)) if item.has_epilogue() && activation.saves_output() => Some(*activation),
+            Some(Item::Activation(activation)) if item.takes_as_epilogue(*activation) => Some(*activation),
             _ => None,
         };
         let (layer, after) = item.layer(arena, &name, shape, epilogue.unwrap_or(Activation::Identity));
@@ -497,8 +497,12 @@ fn build(arena: &mut Arena, items: &[Item], prefix: &str, input: Shape) -> (Sequ
 }
 
 impl Item {
-    fn has_epilogue(&self) -> bool {
-        matches!(self, Item::Conv { .. } | Item::ConvTranspose { .. } | Item::Linear(_) | Item::BatchNorm)
+    fn takes_as_epilogue(&self, activation: Activation) -> bool {
+        match self {
+            Item::Conv { .. } | Item::ConvTranspose { .. } => activation.is_rectifier(),
+            Item::Linear(_) | Item::BatchNorm => activation.saves_output(),
+            _ => false,
+        }
     }
 
     fn layer(&self, arena: &mut Arena, name: &str, shape: Shape, epilogue: Activation) -> (Layer, Shape) {

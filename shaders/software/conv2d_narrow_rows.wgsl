@@ -1,0 +1,6 @@
+// software/conv2d.wgsl for the windows of grey or colour pictures taken row by row, where a row has at most 4 elements and O
+// is a multiple of 4.
+
+const RIGHT = 1u;
+const WHOLE_ROWS = true;
+const WHOLE_OUTPUTS = true;

@@ -1,0 +1,5 @@
+// software/conv2d.wgsl for the windows of grey or colour pictures taken row by row, where O is a multiple of 4.
+
+const RIGHT = 4u;
+const WHOLE_ROWS = true;
+const WHOLE_OUTPUTS = true;
