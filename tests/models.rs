@@ -3,26 +3,23 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-
 use clap::ValueEnum;
 use elbo::arena::Arena;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::{Backend, Device};
 use elbo::check::case::{self, Case, uniform};
-use elbo::check::close::{Tolerance, compare};
+use elbo::check::close::Tolerance;
 use elbo::kernels::activation::{self, Activation};
-use elbo::kernels::clock::{self, Clock, Row};
+use elbo::kernels::gaussian_kl;
 use elbo::kernels::random::host_normal;
-use elbo::kernels::{fill, gaussian_kl};
 use elbo::models::likelihood::Likelihood;
-use elbo::models::vae::{Config, Head, Objective, Vae};
+use elbo::models::vae::{Config, Head, Vae};
 use elbo::program::Recorder;
 use elbo::tensor::Tensor;
-use elbo::train::checkpoint::Checkpoint;
-use elbo::train::optimizer::OptimizerState;
 use elbo::train::settings::{Optimizer, Reduction, Settings};
-use elbo::train::{presets, schedule};
+
+use common::golden::{Golden, assert_none, check, check_relative};
+use common::trajectory::{Trajectory, settings};
 
 // ---- Golden trajectories
 
@@ -37,139 +34,27 @@ const TRAJECTORIES: [&str; 6] = [
 
 /// How far PyTorch's float32 is from float64: 1e-7 in the loss, 1.2e-6 in a gradient (relative to the largest of its
 /// tensor), 1.2e-7 in a parameter. The CPU device comes as near; the rest is room for WGSL's exp and division.
-const LOSS: Tolerance = Tolerance::Because(1e-6, "sums of 333 terms, each in its own order");
-const KL: Tolerance = Tolerance::Because(1e-5, "45 terms whose parts of size 1 cancel, e^logvar to 3 ulp among them");
 const GRADIENT: Tolerance = Tolerance::Because(1e-5, "eight times PyTorch's distance from float64");
 /// Adam's step is lr * g / |g| in size: ten steps of lr 1e-2 turn a gradient's 1e-5 into 1e-6 at the most.
 const PARAMETER: Tolerance = Tolerance::Because(1e-6, "ten steps of lr times the gradient's relative error");
 
-fn golden(name: &str) -> (Checkpoint, PathBuf) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.safetensors"));
-    (Checkpoint::read(&path).unwrap(), path)
-}
-
-/// The settings that a golden file's metadata names; a key that does not apply there keeps the preset's value.
-fn settings(golden: &Checkpoint) -> Settings {
-    fn choice<T: ValueEnum>(text: &str) -> T {
-        T::from_str(text, false).unwrap()
-    }
-    let text = |key: &str| golden.metadata[key].as_str();
-    let number = |key: &str, default: f64| golden.metadata.get(key).map_or(default, |t| t.parse().unwrap());
-    let numbers = |t: &str| -> Vec<f64> { t.split(',').map(|n| n.parse().unwrap()).collect() };
-    let preset = presets::find(presets::DEFAULT).unwrap().settings();
-    Settings {
-        hidden: numbers(text("hidden")).into_iter().map(|n| n as usize).collect(),
-        latent: text("latent").parse().unwrap(),
-        head: choice(text("head")),
-        activation: choice(text("activation")),
-        output: if text("output") == "bce" { Likelihood::Bernoulli } else { choice(text("output")) },
-        sigma: number("sigma", preset.sigma),
-        reduction: choice(text("reduction")),
-        kl_weight: number("kl_weight", f64::NAN),
-        optimizer: choice(text("optimizer")),
-        lr: number("lr", f64::NAN),
-        betas: golden.metadata.get("betas").map_or(preset.betas, |t| numbers(t).try_into().unwrap()),
-        eps: number("eps", preset.eps),
-        momentum: number("momentum", preset.momentum),
-        weight_decay: number("weight_decay", f64::NAN),
-        clip_norm: golden.metadata.get("clip_norm").map(|t| t.parse().unwrap()),
-        batch_size: text("batch").parse().unwrap(),
-        ..preset
-    }
-}
-
-fn config(settings: &Settings, shape: [usize; 3]) -> Config {
-    Config {
-        shape,
-        encoder: None,
-        decoder: None,
-        hidden: settings.hidden.clone(),
-        latent: settings.latent,
-        head: settings.head,
-        activation: settings.activation,
-        output: settings.output,
-        sigma: settings.sigma,
-    }
-}
-
-fn check(what: String, got: &[f32], want: &[f32], tolerance: Tolerance, failures: &mut Vec<String>) {
-    failures.extend(compare(got, want, tolerance).err().map(|m| format!("{what}: {m}")));
-}
-
-/// Compares after dividing both by the largest element of `want`; zeros must be zeros.
-fn check_relative(what: String, got: &[f32], want: &[f32], tolerance: Tolerance, failures: &mut Vec<String>) {
-    let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
-    let tolerance = if largest == 0.0 { Tolerance::Exact } else { tolerance };
-    let scaled = |values: &[f32]| values.iter().map(|v| v / largest.max(f32::MIN_POSITIVE)).collect::<Vec<f32>>();
-    check(what, &scaled(got), &scaled(want), tolerance, failures);
-}
-
-/// The same weights, batches and noise: after each of the ten steps the losses, every gradient and every parameter.
+/// After each of the ten steps the losses, every gradient and every parameter.
 fn follow(name: &str, device: &Device) -> Vec<String> {
-    let (golden, path) = golden(name);
-    let tensor = |name: &str, shape: &[usize]| golden.tensor(name, shape, &path).unwrap();
-    let size = |key: &str| golden.metadata[key].parse::<usize>().unwrap();
-    let [batch, input, latent, steps] = ["batch", "input", "latent", "steps"].map(size);
-    let settings = settings(&golden);
-
-    let arena = &mut Arena::new();
-    let model = Vae::new(arena, &config(&settings, [1, 1, input]));
-    let optimizer = OptimizerState::new(arena, settings.optimizer);
-    let (x, noise) = (arena.tensor("x", &[batch, input]), arena.tensor("noise", &[batch, latent]));
-    let (clock, losses) = (Clock::tensor(arena, "clock", steps), arena.tensor("losses", &[steps, 4]));
-    let (parameters, gradients) = (arena.flat_parameters(), arena.flat_gradients());
-    let scale = match settings.reduction {
-        Reduction::Sum => 1.0,
-        Reduction::Mean => 1.0 / batch as f32,
-    };
-    let mut r = Recorder::new(arena);
-    fill::forward(&mut r, gradients, 0.0);
-    let terms = model.step(&mut r, x, noise, clock, Objective { scale, free_bits: 0.0 });
-    optimizer.step(&mut r, &settings, clock);
-    clock::tally(&mut r, terms.recon, terms.kl, clock, losses);
-    clock::tick(&mut r, clock);
-    let program = r.finish(name);
-
-    let mut backend = device.backend();
-    let step = backend.load(arena, &program).unwrap();
-    for p in arena.parameters() {
-        backend.write(p.value, tensor(&format!("init.{}", p.name), p.value.shape()));
-    }
-    let rows = schedule::rows(&settings, 0, steps, steps as u64).into_iter();
-    let row = |[lr, kl_weight, bias_correction1, bias_correction2_sqrt]: [f32; 4]| Row {
-        lr,
-        kl_weight,
-        bias_correction1,
-        bias_correction2_sqrt,
-    };
-    backend.write_words(clock, &Clock { rows: rows.map(row).collect(), ..Clock::unit() }.words());
-
+    let mut t = Trajectory::new(name, device);
     let mut failures = Vec::new();
-    for s in 0..steps {
-        let batch_of = |values: &[f32], length: usize| values[s * length..][..length].to_vec();
-        backend.write(x, &batch_of(tensor("x", &[steps, batch, input]), x.len()));
-        backend.write(noise, &batch_of(tensor("eps", &[steps, batch, latent]), noise.len()));
-        backend.run(&[(step, 1)]).unwrap();
-        let [losses, gradients, parameters] =
-            backend.read(&[losses, gradients, parameters]).unwrap().try_into().expect("three tensors were asked for");
-
-        let [recon, kl, kl_weight, rows] = *losses[4 * s..].first_chunk().unwrap();
-        let loss = scale * (recon + kl_weight * kl);
-        assert_eq!(rows, batch as f32);
-        for (what, got, tolerance) in [("recon", recon, LOSS), ("kl", kl, KL), ("loss", loss, LOSS)] {
-            check(format!("step {s} {what}"), &[got], &[tensor(what, &[steps])[s]], tolerance, &mut failures);
-        }
-        for p in arena.parameters() {
-            let got = |flat: &[f32]| flat[p.value.offset..][..p.value.len()].to_vec();
-            let want = |kind: &str| tensor(&format!("{kind}.{s}.{}", p.name), p.value.shape());
-            let what = |kind: &str| format!("step {s} {kind} {}", p.name);
-            check_relative(what("gradient"), &got(&gradients), want("grad"), GRADIENT, &mut failures);
-            check(what("parameter"), &got(&parameters), want("param"), PARAMETER, &mut failures);
+    for s in 0..t.steps {
+        let after = t.step(s, &mut failures);
+        for (name, (shape, gradient)) in &after.gradients.tensors {
+            let want = |kind: &str| t.golden.tensor(&format!("{kind}.{s}.{name}"), shape);
+            let what = |kind: &str| format!("step {s} {kind} {name}");
+            check_relative(what("gradient"), gradient, want("grad"), GRADIENT, &mut failures);
+            let (_, parameter) = &after.parameters.tensors[name];
+            check(what("parameter"), parameter, want("param"), PARAMETER, &mut failures);
         }
     }
     // init, grad and param of each step, final, and what the steps are given and lose: nothing in the file is left out.
-    let recorded = arena.parameters().len() * (2 * steps + 2) + 5 + settings.clip_norm.is_some() as usize;
-    assert_eq!(golden.tensors.len(), recorded, "{name}");
+    let recorded = t.arena.parameters().len() * (2 * t.steps + 2) + 5 + t.settings.clip_norm.is_some() as usize;
+    assert_eq!(t.golden.file.tensors.len(), recorded, "{name}");
     failures
 }
 
@@ -177,9 +62,7 @@ fn follow(name: &str, device: &Device) -> Vec<String> {
 fn ten_steps_of_training_follow_pytorch() {
     for (device_name, device) in common::devices() {
         for name in TRAJECTORIES {
-            let failures = follow(name, &device);
-            let shown = failures.iter().take(10).cloned().collect::<Vec<_>>().join("\n");
-            assert!(failures.is_empty(), "{name} on {device_name}, {} differences:\n{shown}", failures.len());
+            assert_none(&format!("{name} on {device_name}"), &follow(name, &device));
         }
     }
 }
@@ -187,7 +70,7 @@ fn ten_steps_of_training_follow_pytorch() {
 /// The golden files between them use every choice the optimiser and the model have.
 #[test]
 fn the_trajectories_cover_the_settings() {
-    let all: Vec<Settings> = TRAJECTORIES.iter().map(|name| settings(&golden(name).0)).collect();
+    let all: Vec<Settings> = TRAJECTORIES.iter().map(|name| settings(&Golden::read(name))).collect();
     let any = |wanted: fn(&Settings) -> bool| all.iter().any(wanted);
     for optimizer in [Optimizer::Adam, Optimizer::AdamW, Optimizer::Sgd] {
         assert!(all.iter().any(|s| s.optimizer == optimizer), "{optimizer:?}");
@@ -203,8 +86,8 @@ fn the_trajectories_cover_the_settings() {
 fn activations_follow_pytorch() {
     // exp by WGSL's table errs by 3 + 2|x| ulp, which counts where it is not small, |x| < 20: 5e-6; erf by polynomial.
     let tolerance = Tolerance::Because(5e-6, "exp and erf as WGSL's precision allows");
-    let (golden, path) = golden("activations");
-    let tensor = |name: &str| golden.tensor(name, &[7, 13], &path).unwrap();
+    let golden = Golden::read("activations");
+    let tensor = |name: &str| golden.tensor(name, &[7, 13]);
     let mut failures = Vec::new();
     for (device_name, device) in common::devices() {
         for act in Activation::ALL.into_iter().filter(|&act| act != Activation::Identity) {
@@ -221,7 +104,7 @@ fn activations_follow_pytorch() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    assert_eq!(golden.tensors.len(), 2 + 2 * (Activation::ALL.len() - 1));
+    assert_eq!(golden.file.tensors.len(), 2 + 2 * (Activation::ALL.len() - 1));
 }
 
 // ---- Closed forms

@@ -13,13 +13,14 @@ use clap::ValueEnum;
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::gpu::Options;
-use elbo::data::{Dataset, digits};
+use elbo::data::{Dataset, Split, digits};
 use elbo::error::{Error, Result};
+use elbo::inference::Trained;
 use elbo::kernels::activation::Activation;
 use elbo::train::checkpoint::Checkpoint;
 use elbo::train::metrics::{EpochMetrics, read_metrics};
 use elbo::train::presets::{self, PRESETS};
-use elbo::train::programs::Programs;
+use elbo::train::programs::{Latent, Programs};
 use elbo::train::run_folder::RunFolder;
 use elbo::train::settings::{Head, Likelihood, Monitor, Optimizer, Settings};
 use elbo::train::trainer::{Ending, Event, Trainer, config};
@@ -234,6 +235,107 @@ fn the_state_of_another_model_is_refused_and_stays() {
     refused(Settings { batch_size: 5, ..small() });
 }
 
+// ---- Statistics beside the parameters
+
+/// Convolutions with batch norm in both halves, of pictures and of vectors, and dropout, whose units a step decides.
+fn convolutional() -> Settings {
+    Settings {
+        encoder: Some("(conv 3 k4 s4 nobias, batchnorm, relu), dropout 0.25, maxpool k3 s2, flatten".parse().unwrap()),
+        decoder: Some(
+            "flatten, linear 49, batchnorm, silu, view 1 7 7, (conv 2 k3 p1, batchnorm, relu), conv_transpose 1 k4 s4"
+                .parse()
+                .unwrap(),
+        ),
+        ..small()
+    }
+}
+
+const BATCH_NORMS: [&str; 3] = ["encoder.0.1", "decoder.2", "decoder.5.1"];
+
+/// Running mean, running variance and number of batches of a batch norm, from the state.
+fn statistics(run: &Run, layer: &str) -> [Vec<f32>; 3] {
+    let mut state = Checkpoint::read(&run.folder.state()).unwrap();
+    let kinds = ["running_mean", "running_var", "num_batches_tracked"];
+    kinds.map(|kind| state.tensors.remove(&format!("{layer}.{kind}")).unwrap().1)
+}
+
+#[test]
+fn a_convolutional_run_repeats_and_goes_on_bit_by_bit() {
+    let data = data(20, 10);
+    for device in devices() {
+        let what = device.description();
+        let whole = trained(&convolutional(), &data, &device);
+        assert_same(&whole, &trained(&convolutional(), &data, &device), &what);
+        let other = trained(&Settings { seed: 2, ..convolutional() }, &data, &device);
+        assert_ne!(whole.parameters(), other.parameters(), "{what}");
+        // Two epochs of three batches.
+        for layer in BATCH_NORMS {
+            let [mean, var, count] = statistics(&whole, layer);
+            assert!(mean.iter().all(|&m| m != 0.0) && var.iter().all(|&v| v > 0.0 && v != 1.0), "{what}, {layer}");
+            assert_eq!(count, [6.0], "{what}, {layer}");
+        }
+
+        let parts = trained(&Settings { epochs: 1, ..convolutional() }, &data, &device);
+        let halfway = BATCH_NORMS.map(|layer| statistics(&parts, layer));
+        assert!(halfway.iter().all(|[_, _, count]| *count == [3.0]), "{what}: {halfway:?}");
+        assert_eq!(parts.train(&convolutional(), &data, &device).unwrap(), Ending::Finished);
+        assert_same(&parts, &whole, &what);
+        for (layer, before) in BATCH_NORMS.into_iter().zip(&halfway) {
+            assert_ne!(statistics(&parts, layer)[..2], before[..2], "{what}: {layer} stood still");
+        }
+
+        // After the order alone, and after the first batch.
+        for batches in [0, 1] {
+            let run = Run::new();
+            run.interrupt(&convolutional(), &data, &device, batches);
+            for layer in BATCH_NORMS {
+                assert_eq!(statistics(&run, layer)[2], [batches as f32], "{what}, {layer}");
+            }
+            assert_eq!(run.train(&convolutional(), &data, &device).unwrap(), Ending::Finished);
+            assert_same(&run, &whole, &what);
+        }
+    }
+}
+
+#[test]
+fn evaluation_uses_the_running_statistics_and_leaves_them() {
+    for device in devices() {
+        let what = device.description();
+        // What is tested on between two epochs must not show in the model.
+        let runs = [10, 3].map(|test| trained(&convolutional(), &data(20, test), &device));
+        let [tensors, others] = runs.each_ref().map(|run| Checkpoint::read(&run.folder.model()).unwrap().tensors);
+        assert!(tensors == others, "{what}");
+        assert_ne!(runs[0].metrics()[1].test_loss, runs[1].metrics()[1].test_loss, "{what}");
+        // With a batch's own statistics a loss would depend on the batch.
+        let path = runs[0].folder.model();
+        let model = Trained::open(&path, &device).unwrap();
+        let before = fs::read(&path).unwrap();
+        let test = data(20, 10).test;
+        let loss = |batch| model.evaluate(&test, Latent::Mean, 1, batch).unwrap().loss;
+        assert_near(loss(10), loss(3), 1e-6);
+        assert_near(loss(10), loss(1), 1e-6);
+        assert_eq!(loss(10), loss(10), "{what}");
+        assert!(fs::read(&path).unwrap() == before);
+    }
+}
+
+#[test]
+fn a_state_without_its_statistics_is_refused() {
+    let data = data(20, 10);
+    let run = trained(&Settings { epochs: 1, ..convolutional() }, &data, &cpu());
+    let whole = Checkpoint::read(&run.folder.state()).unwrap();
+    for kind in ["running_mean", "running_var", "num_batches_tracked"] {
+        let name = format!("decoder.2.{kind}");
+        let mut state = whole.clone();
+        state.tensors.remove(&name).unwrap();
+        state.write(&run.folder.state()).unwrap();
+        match Trainer::new(convolutional(), &data, &cpu(), run.folder.clone(), true) {
+            Err(Error::File { problem, .. }) => assert!(problem.contains(&name), "{problem}"),
+            other => panic!("expected a file error, got {:?}", other.map(|_| ())),
+        }
+    }
+}
+
 // ---- What is trained and measured
 
 #[test]
@@ -257,7 +359,7 @@ fn both_devices_compute_the_same_run() {
         Likelihood::ContinuousBernoulli,
         Likelihood::DiscretisedLogistic,
     ];
-    for settings in [small(), deep].into_iter().chain(others.map(of)) {
+    for settings in [small(), deep, convolutional()].into_iter().chain(others.map(of)) {
         let [on_cpu, on_gpu] = [cpu(), gpu.clone()].map(|device| trained(&settings, &data, &device));
         // Six steps of Adam: rounding differs, the numbers of an epoch hardly.
         for (a, b) in on_cpu.metrics().iter().zip(on_gpu.metrics()) {
@@ -567,18 +669,38 @@ fn a_batch_larger_than_the_data_is_refused() {
 
 // ---- What it costs
 
+/// Dispatches of a training step: a limit for each preset, and the picture it is for.
+const BUDGETS: [(&str, [usize; 3], usize); 7] = [
+    ("mnist-mlp", [1, 28, 28], 30),
+    ("mnist-fused", [1, 28, 28], 30),
+    ("mnist-2d", [1, 28, 28], 30),
+    ("mnist-conv", [1, 28, 28], 71),
+    ("cifar-conv", [3, 32, 32], 220),
+    ("faces-conv", [3, 64, 64], 284),
+    ("faces-mlp", [3, 64, 64], 30),
+];
+
+/// Pictures of any shape, all different.
+fn noise(count: usize, shape: [usize; 3]) -> Split {
+    let pixels = (0..count * shape.iter().product::<usize>()).map(|i| (i * i / 7 % 251) as u8).collect();
+    Split { pixels, count, shape, labels: None }
+}
+
 #[test]
 fn the_presets_stay_within_their_budget() {
-    let data = data(140, 20);
+    assert_eq!(BUDGETS.map(|(name, ..)| name), PRESETS.each_ref().map(|preset| preset.name));
     for device in devices() {
-        for preset in &PRESETS {
-            let settings = Settings { epochs: 2, ..preset.settings() };
+        for (name, shape, budget) in BUDGETS {
+            // Two full batches and a short one.
+            let settings = Settings { epochs: 2, batch_size: 2, samples: 1, ..presets::find(name).unwrap().settings() };
+            let (train, test) = (noise(5, shape), noise(1, shape));
+            let data = Dataset { name: "noise".into(), classes: 0, class_names: vec![], train, test };
             let run = Run::new();
             let mut trainer = run.trainer(&settings, &data, &device);
-            assert!(trainer.dispatches_a_step() <= 30, "{}: {}", preset.name, trainer.dispatches_a_step());
+            assert!(trainer.dispatches_a_step() <= budget, "{name}: {}", trainer.dispatches_a_step());
             trainer.train(&AtomicBool::new(false), &mut |_| ()).unwrap();
             let synchronisations = trainer.counters().synchronisations;
-            assert!(synchronisations <= 4, "{}: {synchronisations} in two epochs", preset.name);
+            assert!(synchronisations <= 4, "{name}: {synchronisations} in two epochs");
         }
     }
 }

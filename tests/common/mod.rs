@@ -1,5 +1,8 @@
-//! Devices for the tests.
+//! What the tests share: devices here, PyTorch's recordings and how to follow them in the files beside.
 #![allow(dead_code, reason = "each test file uses its part")]
+
+pub mod golden;
+pub mod trajectory;
 
 use std::io::Write;
 use std::sync::Arc;

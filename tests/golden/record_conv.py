@@ -230,9 +230,7 @@ def initialise_by_formula(model):
         bound = 1 / math.sqrt(module.weight[0].numel())
         for name, parameter in module.named_parameters(prefix):
             assert 0.95 * bound < parameter.abs().max() <= bound or parameter.numel() < 100, "PyTorch's bound"
-            index = torch.arange(parameter.numel())
-            bits = mixed((streams[name] * 0x9E3779B9 + index) & 0xFFFFFFFF) >> 8
-            unit = bits.double() / 2**24
+            unit = units(streams[name], parameter.numel())
             parameter.copy_((bound * (2 * unit - 1)).float().view_as(parameter))
 
 
@@ -245,6 +243,11 @@ def initialise(model):
             module.bias.uniform_(-0.5, 0.5)
         elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             module.weight *= 2
+
+
+def units(stream, count):
+    """`count` numbers in [0, 1), float64."""
+    return (mixed((stream * 0x9E3779B9 + torch.arange(count)) & 0xFFFFFFFF) >> 8).double() / 2**24
 
 
 class Margins:
@@ -372,7 +375,6 @@ def record(case):
 
 def find_seeds(count):
     """Prints the seeds below `count` that are robust: of the large network one in hundreds."""
-    """The seeds below `count` with which no kink is nearer than the margin; most of large networks are no such."""
     for case in CASES:
         for seed in range(count):
             if run(replace(case, seed=seed), torch.float32, robust=True) is not None:
@@ -444,6 +446,32 @@ def single_layers(cases):
     return tensors, {name: item for name, (item, _) in cases.items()}
 
 
+# ---- A PyTorch checkpoint
+
+
+@torch.no_grad()
+def evaluated_article():
+    """What the network of conv_article computes in evaluation, in float64: README.md says with which parameters."""
+    case = CASES[0]
+    model = VAE(case)
+    initialise_by_formula(model)
+    first = len(list(model.named_parameters()))
+    for stream, (name, statistic) in enumerate(model.named_buffers(), first):
+        unit = units(stream, statistic.numel()).view_as(statistic)
+        low, width = {"running_mean": (-0.05, 0.1), "running_var": (0.02, 0.04)}.get(name.split(".")[-1], (7, 0))
+        statistic.copy_(low + width * unit)
+    model = model.double().eval()
+    x = (units(1000, 3 * 784) * 256).floor().float().view(3, *case.shape) / 255
+    mean, logvar = model.encoder(x.double()).flatten(1).chunk(2, dim=1)
+    logits = model.decoder(mean[:, :, None, None])
+    recon = nn.functional.binary_cross_entropy_with_logits(logits, x.double(), reduction="none").flatten(1).sum(1)
+    kl = -0.5 * (1 + logvar - mean**2 - logvar.exp()).sum(1)
+    decoded = logits.sigmoid().flatten(1)
+    assert min(t.std(0).mean() for t in (mean, logvar, logits)) > 0.1, "what differs between pictures can be compared"
+    expected = {"mean": mean, "logvar": logvar, "decoded": decoded, "recon": recon, "kl": kl}
+    return {"x": x.flatten(1)} | {name: value.float() for name, value in expected.items()}
+
+
 def main():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -454,6 +482,8 @@ def main():
         record(case)
     for name, cases in [("conv_layers", CONVOLUTION_CASES), ("other_layers", OTHER_CASES)]:
         print(f"{name}: {save(name, *single_layers(cases))} bytes")
+    size = save("pytorch_conv_vae_expected", evaluated_article(), {"format": "pt"})
+    print(f"pytorch_conv_vae_expected: {size} bytes")
 
 
 if __name__ == "__main__":

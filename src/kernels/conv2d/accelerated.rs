@@ -50,7 +50,7 @@ impl Sizes {
                 while tap < taps.end {
                     let place = self.place_under([p, q], tap);
                     let inside = || place.and(self.place_under([p, q], tap + kw - 1)).is_some();
-                    let count = if whole_rows && tap % kw == 0 && inside() { kw } else { 1 };
+                    let count = if whole_rows && tap.is_multiple_of(kw) && inside() { kw } else { 1 };
                     runs.push(Run { length: count * inputs, picture: place.map(|place| place * self.i) });
                     tap += count;
                 }
