@@ -22,6 +22,7 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> dx: array<f32>;   // (B,H,W,I)
 @group(0) @binding(7) var<storage, read_write> dw: array<f32>;   // (O,KH,KW,I/G)
 @group(0) @binding(8) var<storage, read_write> db: array<f32>;   // (O) or (I)
+@group(0) @binding(9) var<storage, read> columns: array<f32>;    // (B,P,Q,KH,KW,I)
 
 // First row and column of a workgroup's tile in a matrix of `columns` columns; tiles are numbered row by row of tiles.
 fn corner(group: vec3<u32>, groups: vec3<u32>, columns: u32) -> vec2<u32> {
@@ -132,6 +133,32 @@ fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
     }
 }
 
+// fold: dx[m,i] = act(b[i] + sum over taps of columns[m under tap, tap, i]): the rest of backward_x where dy w is there
+// already, for every place of y and every tap. For grey and colour pictures, whose few channels would leave the tiles of
+// backward_x nearly empty. An invocation owns an element of dx.
+@compute @workgroup_size(64)
+fn fold(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = linear_index(id, groups);
+    if index >= params.B * params.H * params.W * params.I { return; }
+    let m = index / params.I;
+    let i = index % params.I;
+    let picture = m / (params.H * params.W) * params.P;
+    var sum = 0.0;
+    for (var u = 0u; u < params.KH; u++) {
+        let h = m / params.W % params.H + params.padding_h - u * params.dilation_h;
+        let p = h / params.stride_h;
+        if p * params.stride_h != h || p >= params.P { continue; }
+        for (var v = 0u; v < params.KW; v++) {
+            let c = m % params.W + params.padding_w - v * params.dilation_w;
+            let q = c / params.stride_w;
+            if q * params.stride_w != c || q >= params.Q { continue; }
+            sum += columns[((((picture + p) * params.Q + q) * params.KH + u) * params.KW + v) * params.I + i];
+        }
+    }
+    if params.bias != 0u { sum += b[i]; }
+    dx[index] = activate(params.activation, sum);
+}
+
 // backward of y = x * w to w: dw[o,tap,i] += sum over places n of y of dy[n,o] x[n under tap, i]. Rows: o of a group;
 // columns: taps and i.
 @compute @workgroup_size(16, 16)
@@ -173,9 +200,10 @@ var<workgroup> column_sums: array<f32, 64>;   // (8,8): a column's sums over eve
 @compute @workgroup_size(64)
 fn backward_b(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let o = 8u * group.x + index % 8u;
+    let places = params.B * params.P * params.Q;
     var sum = 0.0;
     if o < params.O {
-        for (var n = index / 8u; n < params.B * params.P * params.Q; n += 8u) { sum += dy[n * params.O + o]; }
+        for (var n = index / 8u; n < places; n += 8u) { sum += dy[n * params.O + o]; }
     }
     column_sums[index] = sum;
     workgroupBarrier();

@@ -9,6 +9,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::activation::Activation;
+use super::matmul;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
@@ -161,14 +162,14 @@ const FIELDS: &[&str] = &[
     "activation",
     "bias",
 ];
-const BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw", "db"];
-/// The bias gradient has one form.
+const BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw", "db", "columns"];
+/// The bias gradient and the fold have one form.
 const SOFTWARE_BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw"];
 
 const SOURCE: Source = Source {
     file: "conv2d.wgsl",
     text: include_str!("../../shaders/conv2d.wgsl"),
-    common: &[super::TILE, super::ACTIVATION],
+    common: &[super::TILE, super::ACTIVATION, super::INDEX],
     bindings: BINDINGS,
 };
 
@@ -260,6 +261,33 @@ pub static BACKWARD_X: Kernel = Kernel {
     accelerated: Some(accelerated::backward_x),
     cost,
     cases: backward_x_cases,
+};
+
+pub static FOLD: Kernel = Kernel {
+    name: "conv2d.fold",
+    formula: "dx[m,i] = act(b[i] + sum over taps of columns[m under tap, tap, i])",
+    params: FIELDS,
+    reads: &["b", "columns"],
+    writes: &["dx"],
+    shader: Shader {
+        source: &SOURCE,
+        entry: "fold",
+        workgroup: [64, 1, 1],
+        grid: |p| {
+            let s = params::<Params>(p).sizes();
+            crate::kernel::grid_1d(s.b * s.large[0] * s.large[1] * s.i, 64)
+        },
+    },
+    software: None,
+    reference: fold_reference,
+    accelerated: Some(accelerated::fold),
+    cost: |p| {
+        let s = params::<Params>(p).sizes();
+        let [columns, pixels] =
+            [s.small[0] * s.small[1] * s.taps(), s.large[0] * s.large[1]].map(|n| (s.b * n * s.i) as u64);
+        Cost { flops: columns, bytes: 4 * (columns + pixels) }
+    },
+    cases: fold_cases,
 };
 
 pub static BACKWARD_W: Kernel = Kernel {
@@ -508,7 +536,8 @@ pub fn forward(
 }
 
 /// dx = act(gradient of x * w to x, plus b): dy (B,P,Q,O), w (O,KH,KW,I/G), b (I), to (B,H,W,I). A gradient has neither b
-/// nor an activation, the forward of a transposed convolution may.
+/// nor an activation, the forward of a transposed convolution may. To few channels it goes by way of the products of
+/// every place with every tap, which [`FOLD`] then sums.
 pub fn backward_x(
     r: &mut Recorder,
     dy: Tensor,
@@ -525,7 +554,13 @@ pub fn backward_x(
     let params = sizes(BACKWARD_X.name, &shape, dy.shape(), w, geometry);
     let (params, b) = params.with(w, b, params.i, activation);
     let dx = r.tensor("dx", &shape);
-    r.dispatch(&BACKWARD_X, params, &[w, b, dy], &[dx]);
+    if geometry.groups == 1 && params.i <= 4 && params.o >= 8 {
+        let (places, o) = (batch * p * q, params.o as usize);
+        let columns = matmul::backward_x(r, dy.reshape(&[places, o]), w.reshape(&[o, w.len() / o]));
+        r.dispatch(&FOLD, params, &[b, columns], &[dx]);
+    } else {
+        r.dispatch(&BACKWARD_X, params, &[w, b, dy], &[dx]);
+    }
     dx
 }
 
@@ -592,6 +627,24 @@ fn backward_x_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     let (w, b, dy) = (reads[0], reads[1], reads[2]);
     let mut sums = vec![0f64; s.b * s.large[0] * s.large[1] * s.i];
     for_each_product(s, |i, o, k| sums[i] += dy[o] as f64 * w[k] as f64);
+    epilogue(p, &sums, b, s.i, writes[0]);
+}
+
+fn fold_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let s = p.sizes();
+    let (b, columns) = (reads[0], reads[1]);
+    let [[h, w], [p_size, q_size]] = [s.large, s.small];
+    let mut sums = vec![0f64; s.b * h * w * s.i];
+    for n in 0..s.b * p_size * q_size {
+        for tap in 0..s.taps() {
+            let Some(place) = s.place_under([n / q_size % p_size, n % q_size], tap) else { continue };
+            for i in 0..s.i {
+                sums[(n / (p_size * q_size) * h * w + place) * s.i + i] +=
+                    columns[(n * s.taps() + tap) * s.i + i] as f64;
+            }
+        }
+    }
     epilogue(p, &sums, b, s.i, writes[0]);
 }
 
@@ -673,6 +726,18 @@ fn backward_x_cases() -> Vec<Case> {
     geometries().into_iter().zip(acts).enumerate().map(case).collect()
 }
 
+fn fold_cases() -> Vec<Case> {
+    let acts = [Activation::Relu, Activation::Identity].into_iter().cycle();
+    let one_group = geometries().into_iter().filter(|g| g.4.groups == 1);
+    let case = |(n, (g, act))| {
+        let (case, [x, ..], places) = case(g, n % 3 == 0, act);
+        let taps = g.4.kernel[0] * g.4.kernel[1];
+        let case = case.read(uniform(12, g.2, -1.0, 1.0)).read(uniform(13, places * taps * g.2, -1.0, 1.0));
+        case.assign(x, Tolerance::Dot(taps))
+    };
+    one_group.zip(acts).enumerate().map(case).collect()
+}
+
 fn backward_w_cases() -> Vec<Case> {
     let case = |g| {
         let (case, [x, y, w], places) = case(g, false, Activation::Identity);
@@ -736,7 +801,27 @@ pub fn gradients() -> Vec<GradientCase> {
         }),
         state: vec![],
     };
-    vec![convolution(1), convolution(2), transposed]
+    // Enough outputs for the way by the fold.
+    let to_few_channels = GradientCase {
+        label: "conv2d to few channels".into(),
+        inputs: vec![
+            (vec![2, 3, 2, 8], uniform(7, 96, -1.0, 1.0)),
+            (vec![8, 3, 2, 1], uniform(8, 48, -1.0, 1.0)),
+            (vec![1], uniform(9, 1, -1.0, 1.0)),
+        ],
+        output: vec![2, 6, 4, 1],
+        record: Box::new(move |r, inputs, dy| {
+            let ([x, w, b], g) = ([inputs[0], inputs[1], inputs[2]], geometry(1));
+            let y = backward_x(r, x, w, Some(b), g, [6, 4], Activation::Identity);
+            let dx = forward(r, dy, w, None, g, Activation::Identity);
+            let (dw, db) = (r.tensor("dw", w.shape()), r.tensor("db", b.shape()));
+            backward_w(r, x, dy, dw, g);
+            backward_b(r, dy, db);
+            (y, vec![dx, dw, db])
+        }),
+        state: vec![],
+    };
+    vec![convolution(1), convolution(2), transposed, to_few_channels]
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ pub static ALL: &[&Kernel] = &[
     &matmul::BACKWARD_W,
     &conv2d::FORWARD,
     &conv2d::BACKWARD_X,
+    &conv2d::FOLD,
     &conv2d::BACKWARD_W,
     &conv2d::BACKWARD_B,
     &activation::FORWARD,

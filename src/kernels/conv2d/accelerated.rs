@@ -162,6 +162,19 @@ pub fn backward_x(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     });
 }
 
+pub fn fold(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let s = p.sizes();
+    let (large, columns) = (s.pictures()[0], s.places() * s.taps() * s.i);
+    let runs = s.runs(0..s.taps());
+    let dx = writes[0][..s.b * large].par_chunks_mut(large);
+    dx.zip(reads[1].par_chunks(columns)).for_each(|(dx, columns)| {
+        dx.fill(0.0);
+        vectorised(|| s.fold(&runs, columns, 0, dx));
+        epilogue(p, reads[0], s.i, dx);
+    });
+}
+
 /// A part of dw's terms that a thread takes: a group, some of its taps, some of the pictures.
 struct Part {
     group: usize,
