@@ -80,7 +80,7 @@ pub struct DataArgs {
     /// The data set [default: the one the model was trained on, auto if that is not known]
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
-    /// The folder (of array: the file) of the data set [default: that of the run, else $ELBO_DATA, else data/<set>]
+    /// The folder (of array: the file) of the data set [default: that of the run, else $ELBO_DATA, else data/DATASET]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Cut a square of N x N from the middle of each picture of a folder; 0 cuts none [default: as in the run]

@@ -28,7 +28,7 @@ pub struct Overrides {
     #[arg(long, value_name = "NAME", help_heading = "Data")]
     pub dataset: Option<String>,
     /// The folder of the data set's files; of folder its pictures, of array the .npy or .npz file
-    /// [default: $ELBO_DATA, else data/<set>]
+    /// [default: $ELBO_DATA, else data/DATASET]
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub data: Option<PathBuf>,
     /// Cut a square of N x N from the middle of each picture of a folder, before any resizing; 0 cuts none [default: 0]
