@@ -1,11 +1,11 @@
 //! A training step of each preset at its batch size, on the CPU device and on the best adapter:
-//! `cargo bench --bench training [-- PRESET]`. The data are the built-in digits, of MNIST's size.
+//! `cargo bench --bench training [-- PRESET]`. The data are noise of the preset's shape.
 
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use elbo::backend::{Device, choose, cpu::Cpu};
-use elbo::data::{Dataset, digits};
+use elbo::data::{Dataset, Split};
 use elbo::kernels::clock::{Clock, Row};
 use elbo::train::presets::PRESETS;
 use elbo::train::programs::Programs;
@@ -17,9 +17,13 @@ fn rewind(batches: usize) -> Clock {
     Clock { seed: 1, step: 0, batch: 0, epoch: 0, rows: vec![row; batches] }
 }
 
+/// Grey levels without a pattern.
+fn noise(count: usize, shape: [usize; 3]) -> Split {
+    let levels = (0..count * shape.iter().product::<usize>()).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 13) as u8);
+    Split { pixels: levels.collect(), count, shape, labels: None }
+}
+
 fn training(c: &mut Criterion) {
-    let (train, test) = (digits::split(1, 6400), digits::split(2, 64));
-    let data = Dataset { name: "digits".into(), classes: 10, class_names: vec![], train, test };
     let mut devices = vec![("cpu", Device::Cpu(Cpu::Accelerated))];
     match choose::open("gpu") {
         Ok(gpu) => devices.push(("gpu", gpu)),
@@ -31,9 +35,11 @@ fn training(c: &mut Criterion) {
         group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(5));
         for preset in &PRESETS {
             let settings = preset.settings();
+            let (train, test) = (noise(50 * settings.batch_size, preset.picture), noise(64, preset.picture));
+            let data = Dataset { name: "noise".into(), classes: 0, class_names: vec![], train, test };
             let mut backend = device.backend();
             let config = config(&settings, data.train.shape);
-            let programs = Programs::new(&mut backend, &settings, &config, &data).expect("digits fit every device");
+            let programs = Programs::new(&mut backend, &settings, &config, &data).expect("the data fit every device");
             let parameters = programs.arena.flat_parameters();
             let mut initial = vec![0.0; parameters.len()];
             for (tensor, values) in programs.model.initial(1) {
