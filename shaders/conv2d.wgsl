@@ -143,15 +143,20 @@ fn fold(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let m = index / params.I;
     let i = index % params.I;
     let picture = m / (params.H * params.W) * params.P;
+    let h = m / params.W % params.H + params.padding_h;
+    let c = m % params.W + params.padding_w;
+    // Only the places that reach m with some tap: divisions and taps that miss would cost more than the sum.
+    let reach_h = (params.KH - 1u) * params.dilation_h;
+    let reach_w = (params.KW - 1u) * params.dilation_w;
+    let last_p = min(h / params.stride_h, params.P - 1u);
+    let last_q = min(c / params.stride_w, params.Q - 1u);
     var sum = 0.0;
-    for (var u = 0u; u < params.KH; u++) {
-        let h = m / params.W % params.H + params.padding_h - u * params.dilation_h;
-        let p = h / params.stride_h;
-        if p * params.stride_h != h || p >= params.P { continue; }
-        for (var v = 0u; v < params.KW; v++) {
-            let c = m % params.W + params.padding_w - v * params.dilation_w;
-            let q = c / params.stride_w;
-            if q * params.stride_w != c || q >= params.Q { continue; }
+    for (var p = (max(h, reach_h) - reach_h + params.stride_h - 1u) / params.stride_h; p <= last_p; p++) {
+        let u = (h - p * params.stride_h) / params.dilation_h;
+        if u * params.dilation_h != h - p * params.stride_h { continue; }
+        for (var q = (max(c, reach_w) - reach_w + params.stride_w - 1u) / params.stride_w; q <= last_q; q++) {
+            let v = (c - q * params.stride_w) / params.dilation_w;
+            if v * params.dilation_w != c - q * params.stride_w { continue; }
             sum += columns[((((picture + p) * params.Q + q) * params.KH + u) * params.KW + v) * params.I + i];
         }
     }

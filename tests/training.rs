@@ -674,9 +674,9 @@ const BUDGETS: [(&str, usize); 7] = [
     ("mnist-mlp", 30),
     ("mnist-fused", 30),
     ("mnist-2d", 30),
-    ("mnist-conv", 72),
-    ("cifar-conv", 221),
-    ("faces-conv", 285),
+    ("mnist-conv", 67),
+    ("cifar-conv", 216),
+    ("faces-conv", 279),
     ("faces-mlp", 30),
 ];
 

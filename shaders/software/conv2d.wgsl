@@ -1,6 +1,6 @@
 
 // Convolution for adapters that run on a CPU: where the blocks of blocks.wgsl come from and go to. It is appended to
-// conv2d_vec4.wgsl, or to conv2d_scalar.wgsl and the file that says for which channels that is; these declare the buffers.
+// conv2d_vec4.wgsl, or to conv2d_scalar.wgsl and the files that say for which channels that is; these declare the buffers.
 //
 // The rows of a tile are the same place in 16 pictures: whether a tap meets the other picture there holds for all of
 // them, so nothing is multiplied by zero at the border or between the strides, and the index arithmetic is done once for
@@ -157,29 +157,37 @@ fn backward_w(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
     if tile.rest >= taps { return; }
     let first = tile.group * outputs;
     let picture = params.H * params.W * params.I;
-    for (var n = 0u; n < params.P * params.Q; n++) {
-        let h = n / params.Q * params.stride_h + tile.rest / window_columns() * params.dilation_h - params.padding_h;
-        let c = n % params.Q * params.stride_w + tile.rest % window_columns() * params.dilation_w - params.padding_w;
-        if h >= params.H || c >= params.W { continue; }
-        for (var k = 0u; k < params.B; k += 4u) {
-            let dy_at = rows_at(k, params.B, params.P * params.Q * params.O) + n * params.O + first;
-            // Past the last picture there is nothing to add.
-            let is_there = vec4<f32>(vec4<u32>(k) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.B));
-            for (var r = 0u; r < LEFT; r++) {
-                let o = within(tile.row + 4u * r, outputs);
-                let at = dy_at + o;
-                let four = mat4x4<f32>(load_dy(at.x, outputs - o) * is_there.x, load_dy(at.y, outputs - o) * is_there.y,
-                                       load_dy(at.z, outputs - o) * is_there.z, load_dy(at.w, outputs - o) * is_there.w);
-                left[r] = transpose(four);
+    let u = tile.rest / window_columns() * params.dilation_h;
+    let v = tile.rest % window_columns() * params.dilation_w;
+    // Places innermost: they are neighbours in memory, where pictures are far apart.
+    for (var k = 0u; k < params.B; k += 4u) {
+        let dy_rows = rows_at(k, params.B, params.P * params.Q * params.O) + first;
+        let x_rows = rows_at(k, params.B, picture) + tile.group * inputs;
+        // Past the last picture there is nothing to add.
+        let is_there = vec4<f32>(vec4<u32>(k) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.B));
+        for (var p = 0u; p < params.P; p++) {
+            let h = p * params.stride_h + u - params.padding_h;
+            if h >= params.H { continue; }
+            for (var q = 0u; q < params.Q; q++) {
+                let c = q * params.stride_w + v - params.padding_w;
+                if c >= params.W { continue; }
+                let dy_at = dy_rows + (p * params.Q + q) * params.O;
+                for (var r = 0u; r < LEFT; r++) {
+                    let o = within(tile.row + 4u * r, outputs);
+                    let at = dy_at + o;
+                    let four = mat4x4<f32>(load_dy(at.x, outputs - o), load_dy(at.y, outputs - o),
+                                           load_dy(at.z, outputs - o), load_dy(at.w, outputs - o));
+                    left[r] = transpose(four);
+                }
+                let x_at = x_rows + (h * params.W + c) * params.I;
+                for (var j = 0u; j < RIGHT; j++) {
+                    let i = within(tile.column + 4u * j, inputs);
+                    let at = x_at + i;
+                    right[j] = mat4x4<f32>(load_x(at.x, inputs - i) * is_there.x, load_x(at.y, inputs - i) * is_there.y,
+                                           load_x(at.z, inputs - i) * is_there.z, load_x(at.w, inputs - i) * is_there.w);
+                }
+                multiply_blocks();
             }
-            let x_at = rows_at(k, params.B, picture) + (h * params.W + c) * params.I + tile.group * inputs;
-            for (var j = 0u; j < RIGHT; j++) {
-                let i = within(tile.column + 4u * j, inputs);
-                let at = x_at + i;
-                right[j] = mat4x4<f32>(load_x(at.x, inputs - i), load_x(at.y, inputs - i), load_x(at.z, inputs - i),
-                                       load_x(at.w, inputs - i));
-            }
-            multiply_blocks();
         }
     }
     for (var b = 0u; b < LEFT * RIGHT; b++) {

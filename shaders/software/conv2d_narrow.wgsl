@@ -4,4 +4,3 @@
 const LEFT = 4u;
 const RIGHT = 1u;
 const WHOLE_ROWS = false;
-const WHOLE_OUTPUTS = true;

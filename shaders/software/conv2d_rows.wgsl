@@ -3,4 +3,3 @@
 const LEFT = 4u;
 const RIGHT = 4u;
 const WHOLE_ROWS = true;
-const WHOLE_OUTPUTS = true;

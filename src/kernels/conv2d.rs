@@ -175,6 +175,7 @@ const SOURCE: Source = Source {
 
 const SOFTWARE: &str = include_str!("../../shaders/software/conv2d.wgsl");
 const SCALAR: &str = include_str!("../../shaders/software/conv2d_scalar.wgsl");
+const WHOLE: &str = include_str!("../../shaders/software/conv2d_whole.wgsl");
 
 const VEC4: Source = Source {
     file: "software/conv2d_vec4.wgsl",
@@ -193,16 +194,20 @@ const ANY: Source = Source {
 const NARROW: Source = Source {
     file: "software/conv2d_narrow.wgsl",
     text: include_str!("../../shaders/software/conv2d_narrow.wgsl"),
+    common: &[SCALAR, WHOLE, SOFTWARE, super::BLOCKS],
     ..ANY
 };
 
-const ROWS: Source =
-    Source { file: "software/conv2d_rows.wgsl", text: include_str!("../../shaders/software/conv2d_rows.wgsl"), ..ANY };
+const ROWS: Source = Source {
+    file: "software/conv2d_rows.wgsl",
+    text: include_str!("../../shaders/software/conv2d_rows.wgsl"),
+    ..NARROW
+};
 
 const NARROW_ROWS: Source = Source {
     file: "software/conv2d_narrow_rows.wgsl",
     text: include_str!("../../shaders/software/conv2d_narrow_rows.wgsl"),
-    ..ANY
+    ..NARROW
 };
 
 pub static FORWARD: Kernel = Kernel {

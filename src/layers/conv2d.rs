@@ -17,6 +17,7 @@ pub struct Conv2d {
     bias: Option<Parameter>,
     geometry: Geometry,
     activation: Activation,
+    bias_cancels: bool,
 }
 
 /// What a backward needs of its forward.
@@ -41,7 +42,13 @@ impl Conv2d {
         let shape = [outputs, kh, kw, inputs / geometry.groups];
         let weight = arena.parameter_in(Layout::ChannelsLast, format!("{name}.weight"), &shape);
         let bias = has_bias.then(|| arena.parameter(format!("{name}.bias"), &[outputs]));
-        Conv2d { name: name.into(), weight, bias, geometry, activation }
+        Conv2d { name: name.into(), weight, bias, geometry, activation, bias_cancels: false }
+    }
+
+    /// The layer in front of a batch norm, which takes the mean away and the bias with it: the bias's gradient is zero, and
+    /// its sum, only rounding, is left out. (PyTorch takes it, and Adam makes steps of that rounding.)
+    pub fn before_batch_norm(self) -> Conv2d {
+        Conv2d { bias_cancels: true, ..self }
     }
 
     /// PyTorch's default: weight and bias uniform within 1/sqrt(fan_in), fan_in = I/G KH KW.
@@ -72,8 +79,9 @@ impl Conv2d {
             act => activation::backward(r, saved.y, dy, act),
         };
         conv2d::backward_w(r, dh, saved.x, self.weight.grad, self.geometry);
-        if let Some(bias) = &self.bias {
-            conv2d::backward_b(r, dh, bias.grad);
+        match &self.bias {
+            Some(bias) if !self.bias_cancels => conv2d::backward_b(r, dh, bias.grad),
+            _ => {}
         }
         dh
     }

@@ -20,6 +20,7 @@ pub struct ConvTranspose2d {
     /// Rows and columns the result has more than the smallest with this input.
     output_padding: [usize; 2],
     activation: Activation,
+    bias_cancels: bool,
 }
 
 /// What a backward needs of its forward.
@@ -45,7 +46,13 @@ impl ConvTranspose2d {
         let shape = [inputs, kh, kw, outputs / geometry.groups];
         let weight = arena.parameter_in(Layout::ChannelsLast, format!("{name}.weight"), &shape);
         let bias = has_bias.then(|| arena.parameter(format!("{name}.bias"), &[outputs]));
-        ConvTranspose2d { name: name.into(), weight, bias, geometry, output_padding, activation }
+        ConvTranspose2d { name: name.into(), weight, bias, geometry, output_padding, activation, bias_cancels: false }
+    }
+
+    /// The layer in front of a batch norm, which takes the mean away and the bias with it: the bias's gradient is zero, and
+    /// its sum, only rounding, is left out. (PyTorch takes it, and Adam makes steps of that rounding.)
+    pub fn before_batch_norm(self) -> ConvTranspose2d {
+        ConvTranspose2d { bias_cancels: true, ..self }
     }
 
     /// PyTorch's default: weight and bias uniform within 1/sqrt(fan_in); what it takes for the fan-in here is O/G KH KW.
@@ -79,8 +86,9 @@ impl ConvTranspose2d {
             act => activation::backward(r, saved.y, dy, act),
         };
         conv2d::backward_w(r, saved.x, dh, self.weight.grad, self.geometry);
-        if let Some(bias) = &self.bias {
-            conv2d::backward_b(r, dh, bias.grad);
+        match &self.bias {
+            Some(bias) if !self.bias_cancels => conv2d::backward_b(r, dh, bias.grad),
+            _ => {}
         }
         dh
     }

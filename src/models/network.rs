@@ -489,6 +489,11 @@ fn build(arena: &mut Arena, items: &[Item], prefix: &str, input: Shape) -> (Sequ
             _ => None,
         };
         let (layer, after) = item.layer(arena, &name, shape, epilogue.unwrap_or(Activation::Identity));
+        let layer = match (layer, items.get(index + 1)) {
+            (Layer::Conv2d(layer), Some(Item::BatchNorm)) => Layer::Conv2d(layer.before_batch_norm()),
+            (Layer::ConvTranspose2d(layer), Some(Item::BatchNorm)) => Layer::ConvTranspose2d(layer.before_batch_norm()),
+            (layer, _) => layer,
+        };
         layers.push(layer);
         shape = after;
         index += 1 + usize::from(epilogue.is_some());
