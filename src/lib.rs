@@ -11,7 +11,7 @@
 //! 4. [`layers`], [`models`]: forward lines and the mirrored backward lines.
 //! 5. [`backend`]: where programs run.
 //! 6. [`train`]: the loop, and everything around it. [`inference`]: using a trained model.
-//! 7. [`check`]: what makes the claims above testable.
+//! 7. [`check`]: what makes the claims above testable. [`instruments`]: a recorded step looked at from all sides.
 //! 8. [`data`], [`picture`], [`files`], [`error`]: the world.
 
 pub mod arena;
@@ -21,6 +21,7 @@ pub mod data;
 pub mod error;
 pub mod files;
 pub mod inference;
+pub mod instruments;
 pub mod kernel;
 pub mod kernels;
 pub mod layers;

@@ -1,6 +1,8 @@
 //! The CPU device: the same programs, each dispatch a function over slices.
 
-use super::{Counters, Plan};
+use std::time::Instant;
+
+use super::{Counters, Plan, TimingClock, Timings};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::program::{Program, Step};
@@ -69,6 +71,18 @@ impl Session {
             }
         }
         done
+    }
+
+    /// Runs the program once and times each of its dispatches.
+    pub fn time(&mut self, program: usize) -> Timings {
+        let mut seconds = Vec::new();
+        for step in &self.programs[program].steps {
+            let start = Instant::now();
+            run_step(self.cpu, &mut self.memory, step);
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+        self.counters.dispatches += seconds.len() as u64;
+        Timings { seconds, clock: TimingClock::Wall }
     }
 
     pub fn write(&mut self, tensor: Tensor, words: &[u32]) {

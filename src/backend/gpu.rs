@@ -1,10 +1,11 @@
 //! The GPU device through wgpu: one pipeline a kernel, one bind group a step, many replays a submission.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{Counters, Plan};
+use super::{Counters, Plan, TimingClock, Timings};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Shader};
@@ -16,6 +17,9 @@ const PARAMS_SLOT: usize = 256;
 /// A submission is sized to take about this long: long enough to hide the submit, short enough that a window system
 /// does not kill it (about 2 s on Windows) and that progress and Ctrl-C feel immediate.
 const SUBMISSION: Duration = Duration::from_millis(80);
+
+/// Dispatches timed in one query set: WebGPU's sets hold at most 4096 timestamps.
+const TIMED_AT_ONCE: usize = 2048;
 
 /// How a device is opened. The default is what users train with; tests open the others too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +79,7 @@ impl Gpu {
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("elbo"),
+                required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
                 required_limits: limits.clone(),
                 memory_hints: wgpu::MemoryHints::Performance,
                 ..Default::default()
@@ -203,6 +208,15 @@ struct LoadedStep {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
     grid: [u32; 3],
+}
+
+impl LoadedStep {
+    fn dispatch(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        let [x, y, z] = self.grid;
+        pass.dispatch_workgroups(x, y, z);
+    }
 }
 
 /// Buffers and loaded programs of one arena.
@@ -384,15 +398,84 @@ impl Session {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for _ in 0..replays {
                 for step in &self.programs[program] {
-                    pass.set_pipeline(&step.pipeline.pipeline);
-                    pass.set_bind_group(0, &step.bind_group, &[]);
-                    let [x, y, z] = step.grid;
-                    pass.dispatch_workgroups(x, y, z);
+                    step.dispatch(&mut pass);
                 }
             }
         }
         self.counters.dispatches += (self.programs[program].len() * replays) as u64;
         self.counters.submits += 1;
+        self.gpu.queue.submit([encoder.finish()])
+    }
+
+    /// Runs the program once and times each of its dispatches: by timestamps, or by the wall clock where the adapter has
+    /// none or reports ones that stand still (Metal on some versions of macOS).
+    pub fn time(&mut self, program: usize) -> Result<Timings> {
+        if self.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            let seconds = self.timestamps(program)?;
+            if seconds.iter().any(|&s| s > 0.0) {
+                return Ok(Timings { seconds, clock: TimingClock::Timestamps });
+            }
+        }
+        let mut seconds = Vec::new();
+        for index in 0..self.programs[program].len() {
+            let start = Instant::now();
+            let submission = self.submit_steps(program, index..index + 1, None);
+            self.gpu.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })?;
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+        Ok(Timings { seconds, clock: TimingClock::Wall })
+    }
+
+    /// Each dispatch in a pass of its own, between two timestamps.
+    fn timestamps(&mut self, program: usize) -> Result<Vec<f64>> {
+        let mut seconds = Vec::new();
+        let count = self.programs[program].len();
+        for first in (0..count).step_by(TIMED_AT_ONCE) {
+            let steps = first..(first + TIMED_AT_ONCE).min(count);
+            let queries = 2 * steps.len() as u32;
+            let set = self.gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("timestamps"),
+                ty: wgpu::QueryType::Timestamp,
+                count: queries,
+            });
+            let buffer = |label, usage| {
+                let size = queries as u64 * 8;
+                let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+                self.gpu.device.create_buffer(&descriptor)
+            };
+            let resolved = buffer("timestamps", wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
+            let staging = buffer("staging", wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+            self.submit_steps(program, steps, Some(&set));
+            let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            encoder.resolve_query_set(&set, 0..queries, &resolved, 0);
+            encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, queries as u64 * 8);
+            self.gpu.queue.submit([encoder.finish()]);
+            let ticks: Vec<u64> = pollster::block_on(self.map(&staging))?;
+            let period = f64::from(self.gpu.queue.get_timestamp_period()) * 1e-9;
+            seconds.extend(ticks.chunks_exact(2).map(|t| t[1].saturating_sub(t[0]) as f64 * period));
+        }
+        Ok(seconds)
+    }
+
+    /// Submits these dispatches of a program, each in a pass of its own, between timestamps where there is a set for them.
+    fn submit_steps(
+        &mut self,
+        program: usize,
+        steps: Range<usize>,
+        timestamps: Option<&wgpu::QuerySet>,
+    ) -> wgpu::SubmissionIndex {
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.counters.dispatches += steps.len() as u64;
+        self.counters.submits += 1;
+        for (slot, step) in self.programs[program][steps].iter().enumerate() {
+            let timestamp_writes = timestamps.map(|query_set| wgpu::ComputePassTimestampWrites {
+                query_set,
+                beginning_of_pass_write_index: Some(2 * slot as u32),
+                end_of_pass_write_index: Some(2 * slot as u32 + 1),
+            });
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+            step.dispatch(&mut encoder.begin_compute_pass(&descriptor));
+        }
         self.gpu.queue.submit([encoder.finish()])
     }
 
@@ -421,6 +504,14 @@ impl Session {
             offset += bytes;
         }
         self.gpu.queue.submit([encoder.finish()]);
+        let words: Vec<u32> = self.map(&staging).await?;
+        let mut rest = words.as_slice();
+        Ok(tensors.iter().map(|t| rest.split_off(..t.len()).expect("the buffer holds them all").to_vec()).collect())
+    }
+
+    /// Waits for the device and reads a buffer that was filled to be read.
+    async fn map<T: bytemuck::Pod>(&self, staging: &wgpu::Buffer) -> Result<Vec<T>> {
+        let name = &self.gpu.info.name;
         let (sender, receiver) = futures_channel::oneshot::channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |outcome| {
             let _ = sender.send(outcome);
@@ -428,20 +519,12 @@ impl Session {
         self.gpu.poll(wgpu::PollType::wait_indefinitely())?;
         match receiver.await {
             Ok(Ok(())) => {}
-            _ => return Err(Error::Device(format!("reading {size} bytes back from {} failed", self.gpu.info.name))),
+            _ => return Err(Error::Device(format!("reading {} bytes back from {name} failed", staging.size()))),
         }
         let view = staging
             .slice(..)
             .get_mapped_range()
-            .map_err(|e| Error::Device(format!("reading back from {} failed: {e}", self.gpu.info.name)))?;
-        let mut words: &[u8] = &view;
-        Ok(tensors
-            .iter()
-            .map(|t| {
-                let (head, tail) = words.split_at(t.len() * 4);
-                words = tail;
-                bytemuck::pod_collect_to_vec(head)
-            })
-            .collect())
+            .map_err(|e| Error::Device(format!("reading back from {name} failed: {e}")))?;
+        Ok(bytemuck::pod_collect_to_vec(&view))
     }
 }

@@ -37,6 +37,21 @@ pub struct Counters {
     pub synchronisations: u64,
 }
 
+/// How long each dispatch of one replay took, in seconds, and by which clock.
+#[derive(Clone, Debug)]
+pub struct Timings {
+    pub seconds: Vec<f64>,
+    pub clock: TimingClock,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimingClock {
+    /// The device's own: a dispatch's time alone.
+    Timestamps,
+    /// The host's: on a GPU a dispatch's time with the way there and back.
+    Wall,
+}
+
 /// Memory and programs of one arena on one device.
 pub enum Backend {
     Gpu(gpu::Session),
@@ -101,6 +116,14 @@ impl Backend {
 
     pub fn run_with(&mut self, plan: &Plan, progress: &mut dyn FnMut(usize) -> bool) -> Result<usize> {
         pollster::block_on(self.run_async(plan, progress))
+    }
+
+    /// Runs the program once and times each of its dispatches.
+    pub fn time(&mut self, program: Loaded) -> Result<Timings> {
+        match self {
+            Backend::Gpu(session) => session.time(program.0),
+            Backend::Cpu(session) => Ok(session.time(program.0)),
+        }
     }
 
     /// Overwrites a tensor with f32 values. Panics when the lengths differ.

@@ -34,6 +34,7 @@ pub mod shuffle;
 pub mod upsample;
 
 use crate::check::gradient::GradientCase;
+use crate::error::{Error, Result, nearest};
 use crate::kernel::Kernel;
 
 const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
@@ -129,6 +130,17 @@ pub static ALL: &[&Kernel] = &[
     &clock::TALLY,
     &clock::TICK,
 ];
+
+/// The kernels of a name: one of `stem.entry`, all of a `stem`. Errors: no such kernel, with the nearest.
+pub fn find(name: &str) -> Result<Vec<&'static Kernel>> {
+    let found: Vec<&Kernel> = ALL.iter().copied().filter(|k| k.name == name || k.stem() == name).collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let known = ALL.iter().flat_map(|k| [k.name, k.stem()]);
+    let hint = nearest(name, known).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+    Err(Error::Usage(format!("no kernel is called `{name}`{hint} (`elbo kernels` lists them)")))
+}
 
 /// Every operation with a backward, for the finite-difference check.
 pub fn gradients() -> Vec<GradientCase> {

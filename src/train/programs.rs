@@ -31,7 +31,13 @@ pub struct Resident {
 
 impl Resident {
     /// Declares everything, the pictures in parts of at most `largest_part` bytes.
-    fn new(arena: &mut Arena, name: &str, split: &Split, batch_size: usize, largest_part: usize) -> Resident {
+    pub(crate) fn new(
+        arena: &mut Arena,
+        name: &str,
+        split: &Split,
+        batch_size: usize,
+        largest_part: usize,
+    ) -> Resident {
         let count = split.count;
         let batches = count.div_ceil(batch_size);
         Resident {
@@ -60,7 +66,7 @@ impl Resident {
         gather::forward(r, &self.data, [self.order, self.clock], [rows, self.dims], self.batch_size)
     }
 
-    fn upload(&self, backend: &mut Backend, split: &Split) {
+    pub(crate) fn upload(&self, backend: &mut Backend, split: &Split) {
         for part in &self.data {
             let bytes = part.first * self.dims..(part.first + part.count) * self.dims;
             backend.write_words(part.data, &gather::pack(&split.pixels[bytes]));
@@ -276,7 +282,7 @@ fn augmented(r: &mut Recorder, x: Tensor, settings: &Settings, data: &Resident) 
 }
 
 /// A training step: batch, model forward and backward, optimiser, losses, clock.
-fn record_step(
+pub(crate) fn record_step(
     arena: &mut Arena,
     model: &Vae,
     optimizer: &OptimizerState,

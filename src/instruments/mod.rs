@@ -1,0 +1,3 @@
+//! Instruments: what looks at a recorded program without training with it.
+
+pub mod subject;

@@ -1,0 +1,159 @@
+//! What the instruments look at: a model's training step on drawn pictures, the same on every device and in every call.
+
+use std::path::Path;
+
+use crate::arena::Arena;
+use crate::backend::{Backend, Loaded};
+use crate::data::Split;
+use crate::error::{Error, Result};
+use crate::inference::model_file;
+use crate::kernels::clock::{Clock, Row};
+use crate::models::vae::{Config, Vae};
+use crate::program::Program;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::optimizer::OptimizerState;
+use crate::train::presets;
+use crate::train::programs::{Resident, record_step};
+use crate::train::run_folder::{RunFolder, RunRecord};
+use crate::train::settings::Settings;
+use crate::train::trainer::config;
+
+/// Steps that can be replayed before the inputs must be written again: the batches of the drawn data.
+pub const REPLAYS: usize = 8;
+
+/// A recorded training step with everything it reads.
+pub struct Subject {
+    /// The preset's or the run's name.
+    pub name: String,
+    pub settings: Settings,
+    pub config: Config,
+    pub arena: Arena,
+    pub model: Vae,
+    pub optimizer: OptimizerState,
+    pub step: Program,
+    data: Resident,
+    pictures: Split,
+}
+
+/// The settings behind a name, and the shape (channels, height, width) of the pictures: a preset, or the folder of a run.
+/// Errors: neither, with the nearest preset.
+pub fn settings(name: &str) -> Result<(Settings, [usize; 3])> {
+    let path = Path::new(name);
+    if !path.exists() {
+        let preset = presets::find(name).map_err(|e| Error::Usage(format!("{e} There is no run folder {name}.")))?;
+        return Ok((preset.settings(), preset.picture));
+    }
+    let record = RunRecord::read(&RunFolder::open(path)?)?;
+    let file = model_file(path, false)?;
+    let card = Checkpoint::read(&file)?.card(&file)?;
+    Ok((record.settings, card.config.shape))
+}
+
+impl Subject {
+    /// The model of that name, with another batch size if one is given. Nothing is on a device yet.
+    pub fn open(name: &str, batch_size: Option<usize>) -> Result<Subject> {
+        let (mut settings, shape) = settings(name)?;
+        settings.batch_size = batch_size.unwrap_or(settings.batch_size);
+        Subject::record(name, settings, shape)
+    }
+
+    /// Errors: a network that does not fit the pictures.
+    pub fn record(name: &str, settings: Settings, shape: [usize; 3]) -> Result<Subject> {
+        if settings.batch_size == 0 {
+            return Err(Error::Usage("--batch-size is 0, but must be at least 1".into()));
+        }
+        let config = config(&settings, shape);
+        config.check()?;
+        let pictures = pictures(REPLAYS * settings.batch_size, shape);
+        let mut arena = Arena::new();
+        let model = Vae::new(&mut arena, &config);
+        let optimizer = OptimizerState::new(&mut arena, settings.optimizer);
+        let data = Resident::new(&mut arena, "train", &pictures, settings.batch_size, usize::MAX);
+        let step = record_step(&mut arena, &model, &optimizer, &settings, &data, settings.batch_size);
+        Ok(Subject { name: name.into(), settings, config, arena, model, optimizer, step, data, pictures })
+    }
+
+    /// Loads the step and writes its inputs. Errors: no room on the device.
+    pub fn load(&self, backend: &mut Backend) -> Result<Loaded> {
+        let loaded = backend.load(&self.arena, &self.step)?;
+        self.write_inputs(backend);
+        Ok(loaded)
+    }
+
+    /// Puts everything that a step reads, and that [`REPLAYS`] of them change, back to the start of training: initial
+    /// parameters, statistics and moments, pictures in their order, the clock.
+    pub fn write_inputs(&self, backend: &mut Backend) {
+        let mut parameters = vec![0.0; self.arena.flat_parameters().len()];
+        for (tensor, values) in self.model.initial(self.settings.seed) {
+            parameters[tensor.offset..][..values.len()].copy_from_slice(&values);
+        }
+        backend.write(self.arena.flat_parameters(), &parameters);
+        for statistic in self.arena.statistics() {
+            backend.write(statistic.value, &vec![statistic.initial; statistic.value.len()]);
+        }
+        for &(_, moments) in &self.optimizer.moments {
+            backend.write(moments, &vec![0.0; moments.len()]);
+        }
+        self.data.upload(backend, &self.pictures);
+        backend.write_words(self.data.order, &(0..self.pictures.count as u32).collect::<Vec<_>>());
+        let [beta1, beta2] = self.settings.betas;
+        let row = |step: usize| Row {
+            lr: self.settings.lr as f32,
+            kl_weight: self.settings.kl_weight as f32,
+            bias_correction1: (1.0 - beta1.powi(step as i32 + 1)) as f32,
+            bias_correction2_sqrt: (1.0 - beta2.powi(step as i32 + 1)).sqrt() as f32,
+        };
+        let clock =
+            Clock { seed: self.settings.seed, step: 0, batch: 0, epoch: 0, rows: (0..REPLAYS).map(row).collect() };
+        backend.write_words(self.data.clock, &clock.words());
+    }
+}
+
+/// Discs of many sizes and grey levels on a gradient, each channel its own: smooth enough to be learned, no two alike.
+fn pictures(count: usize, shape: [usize; 3]) -> Split {
+    let [channels, height, width] = shape;
+    let mut pixels = Vec::with_capacity(count * channels * height * width);
+    for n in 0..count {
+        for c in 0..channels {
+            let part = |k: usize| ((n * 7919 + c * 104_729 + k * 1_299_709) % 1009) as f32 / 1009.0;
+            let [y0, x0, radius] = [part(1), part(2), 0.1 + 0.3 * part(3)];
+            for i in 0..height * width {
+                let [y, x] = [(i / width) as f32 / height as f32, (i % width) as f32 / width as f32];
+                let is_inside = (y - y0).powi(2) + (x - x0).powi(2) < radius * radius;
+                pixels.push(if is_inside { 255.0 * (0.5 + 0.5 * part(4)) } else { 80.0 * x * part(5) } as u8);
+            }
+        }
+    }
+    Split { pixels, count, shape, labels: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Device, cpu::Cpu};
+
+    /// The second round repeats the first bit for bit, and the parameters have moved in between.
+    #[test]
+    fn a_subject_starts_over() {
+        let subject = Subject::open("mnist-mlp", Some(3)).unwrap();
+        let mut backend = Device::Cpu(Cpu::Accelerated).backend();
+        let step = subject.load(&mut backend).unwrap();
+        let parameters = subject.arena.flat_parameters();
+        let initial = backend.read_one(parameters).unwrap();
+        let mut after = || {
+            backend.run(&[(step, REPLAYS)]).unwrap();
+            let after = backend.read_one(parameters).unwrap();
+            subject.write_inputs(&mut backend);
+            after
+        };
+        let first = after();
+        assert!(first != initial && first.iter().all(|v| v.is_finite()));
+        assert!(first == after());
+    }
+
+    #[test]
+    fn an_unknown_model_is_a_usage_error_with_the_nearest() {
+        let message = Subject::open("mnist-mpl", None).err().unwrap().to_string();
+        assert!(message.contains("did you mean `mnist-mlp`?") && message.contains("run folder"), "{message}");
+    }
+}
