@@ -1,11 +1,13 @@
 //! The command line, a file a command.
 
 mod animate;
+mod check;
 mod decode;
 mod devices;
 mod encode;
 mod eval;
 mod interpolate;
+mod lockstep;
 mod manifold;
 mod reconstruct;
 mod sample;
@@ -48,6 +50,10 @@ enum Command {
     Animate(animate::Args),
     /// List the adapters of this machine and say which one `--device auto` takes
     Devices(devices::Args),
+    /// Hold every kernel against its reference on this machine's devices; the output makes a bug report
+    Check(check::Args),
+    /// Run a training step dispatch by dispatch beside the references and name the first element that differs
+    Lockstep(lockstep::Args),
 }
 
 impl Cli {
@@ -64,9 +70,14 @@ impl Cli {
             Command::Decode(args) => args.run(),
             Command::Animate(args) => args.run(),
             Command::Devices(args) => args.run(),
+            Command::Check(args) => args.run(),
+            Command::Lockstep(args) => args.run(),
         }
     }
 }
+
+/// The wgpu that is built in.
+const WGPU: &str = "30";
 
 /// Prints a line of results. A reader that went away (`| head`) is no error.
 pub fn print(line: &str) {
