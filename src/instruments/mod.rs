@@ -1,3 +1,4 @@
 //! Instruments: what looks at a recorded program without training with it.
 
+pub mod peak;
 pub mod subject;
