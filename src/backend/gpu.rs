@@ -215,6 +215,7 @@ struct LoadedStep {
     grid: [u32; 3],
 }
 
+// ANCHOR: dispatch
 impl LoadedStep {
     fn dispatch(&self, pass: &mut wgpu::ComputePass) {
         pass.set_pipeline(&self.pipeline.pipeline);
@@ -223,6 +224,7 @@ impl LoadedStep {
         pass.dispatch_workgroups(x, y, z);
     }
 }
+// ANCHOR_END: dispatch
 
 /// Buffers and loaded programs of one arena.
 pub struct Session {
@@ -397,6 +399,7 @@ impl Session {
         }
     }
 
+    // ANCHOR: submit
     fn submit(&mut self, program: usize, replays: usize) -> wgpu::SubmissionIndex {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
@@ -411,6 +414,7 @@ impl Session {
         self.counters.submits += 1;
         self.gpu.queue.submit([encoder.finish()])
     }
+    // ANCHOR_END: submit
 
     /// Runs the program once and times each of its dispatches: by timestamps, or by the wall clock where the adapter has
     /// none or reports ones that stand still (Metal on some versions of macOS).
