@@ -165,7 +165,7 @@ pub struct Programs {
     /// (S,Z) latent points and (S,D) their pictures, the same points at each epoch.
     pub samples: Tensor,
     pub sample_pictures: Tensor,
-    /// (R,D): the first test pictures and their reconstructions.
+    /// (R,D): test pictures, spread over the set, and their reconstructions.
     pub originals: Tensor,
     pub reconstructions: Tensor,
     /// The training step, for whoever wants to look at it dispatch by dispatch.
@@ -232,7 +232,7 @@ impl Programs {
         let pictures = load(&pictures)?;
 
         train.upload(backend, &data.train);
-        backend.write(originals, &data.test.values(0..originals.matrix()[0]));
+        backend.write(originals, &data.test.spread(originals.matrix()[0]));
         Ok(Programs {
             arena: arena.clone(),
             model,
