@@ -15,6 +15,7 @@ pub enum Tolerance {
     Because(f32, &'static str),
 }
 
+// ANCHOR: bound
 impl Tolerance {
     /// The largest accepted difference near magnitude `scale`.
     pub fn bound(&self, scale: f32) -> f32 {
@@ -25,6 +26,7 @@ impl Tolerance {
         }
     }
 }
+// ANCHOR_END: bound
 
 /// Two arrays beside each other: how far they are apart, and the verdict.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +73,15 @@ pub struct Mismatch {
     pub first: usize,
 }
 
+// ANCHOR: compare
+/// The verdict on one element. Identical bits pass, be they a NaN, infinite, a poisoned word left alone or an integer; any
+/// other NaN or infinite difference fails whatever the bound.
+fn passes(got: f32, want: f32, bound: f32) -> bool {
+    let difference = (got - want).abs();
+    got.to_bits() == want.to_bits() || (difference.is_finite() && difference <= bound)
+}
+// ANCHOR_END: compare
+
 /// Compares element by element; `Err` holds the worst element and how many failed. Unequal lengths panic.
 pub fn compare(got: &[f32], want: &[f32], tolerance: Tolerance) -> Result<(), Mismatch> {
     measure(got, want, tolerance, 1.0).mismatch.map_or(Ok(()), Err)
@@ -85,14 +96,11 @@ pub fn measure(got: &[f32], want: &[f32], tolerance: Tolerance, unit: f32) -> Co
     for (index, (&got, &want)) in got.iter().zip(want).enumerate() {
         let magnitude = got.abs().max(want.abs());
         let bound = unit * tolerance.bound(magnitude / unit);
-        // Identical bits are no difference, be they a NaN, infinite, a poisoned word left alone or an integer.
-        let same = got.to_bits() == want.to_bits();
-        let difference = if same { 0.0 } else { (got - want).abs() };
+        let difference = if got.to_bits() == want.to_bits() { 0.0 } else { (got - want).abs() };
         comparison.ulps.add(ulp::distance(got, want));
         comparison.absolute.see(difference, index, got, want);
         comparison.relative.see(if difference == 0.0 { 0.0 } else { difference / magnitude }, index, got, want);
-        // A NaN or infinite difference fails whatever the bound.
-        if same || (difference.is_finite() && difference <= bound) {
+        if passes(got, want, bound) {
             if difference > 0.0 {
                 comparison.of_accepted = comparison.of_accepted.max(difference / bound);
             }

@@ -75,6 +75,7 @@ pub fn measure(device: &Device, case: &GradientCase, recorded: &Recorded) -> Res
     let analytic = backend.read(gradients)?;
 
     let mut comparisons = Vec::new();
+    // ANCHOR: difference
     for (index, (_, values)) in case.inputs.iter().enumerate() {
         let mut moved = values.clone();
         let mut numeric = Vec::with_capacity(values.len());
@@ -93,6 +94,7 @@ pub fn measure(device: &Device, case: &GradientCase, recorded: &Recorded) -> Res
         backend.write(inputs[index], values);
         comparisons.push(close::measure(&analytic[index], &numeric, TOLERANCE, 1.0));
     }
+    // ANCHOR_END: difference
     Ok(comparisons)
 }
 

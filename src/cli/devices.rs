@@ -20,7 +20,7 @@ impl Args {
             for (i, device) in list.iter_mut().enumerate() {
                 device["auto"] = (i == auto.unwrap_or(adapters.len())).into();
             }
-            super::print(&serde_json::to_string_pretty(&list).expect("plain data"));
+            super::print_json(&list);
             return Ok(());
         }
         for (i, adapter) in adapters.iter().enumerate() {

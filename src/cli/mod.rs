@@ -7,11 +7,15 @@ mod devices;
 mod encode;
 mod eval;
 mod interpolate;
+mod kernels;
 mod lockstep;
 mod manifold;
+mod plan;
+mod profile;
 mod reconstruct;
 mod sample;
 mod shared;
+mod table;
 mod train;
 mod traverse;
 
@@ -54,6 +58,12 @@ enum Command {
     Check(check::Args),
     /// Run a training step dispatch by dispatch beside the references and name the first element that differs
     Lockstep(lockstep::Args),
+    /// List the kernels, or show the code of one
+    Kernels(kernels::Args),
+    /// Print a model's training step dispatch by dispatch, and its memory, before anything runs
+    Plan(plan::Args),
+    /// Time each dispatch of a model's training step and hold it against the device's measured peak
+    Profile(profile::Args),
 }
 
 impl Cli {
@@ -72,12 +82,20 @@ impl Cli {
             Command::Devices(args) => args.run(),
             Command::Check(args) => args.run(),
             Command::Lockstep(args) => args.run(),
+            Command::Kernels(args) => args.run(),
+            Command::Plan(args) => args.run(),
+            Command::Profile(args) => args.run(),
         }
     }
 }
 
 /// The wgpu that is built in.
 const WGPU: &str = "30";
+
+/// Prints results for a program to read.
+pub fn print_json(value: &impl serde::Serialize) {
+    print(&serde_json::to_string_pretty(value).expect("plain data"));
+}
 
 /// Prints a line of results. A reader that went away (`| head`) is no error.
 pub fn print(line: &str) {

@@ -128,7 +128,7 @@ fn tolerances(kernel: &Kernel) -> Vec<Vec<Tolerance>> {
 /// an element rounds once, so the flops per element of the largest output stand for its terms.
 fn tolerance(step: &Step, of_the_cases: &[Tolerance]) -> Tolerance {
     let elements = step.writes.iter().map(Tensor::len).max().expect("a kernel writes something");
-    let terms = (step.kernel.cost)(&step.params).flops.div_ceil(elements as u64) as usize;
+    let terms = step.cost().flops.div_ceil(elements as u64) as usize;
     let here = of_the_cases.iter().map(|&tolerance| match tolerance {
         Tolerance::Dot(_) => Tolerance::Dot(terms),
         other => other,

@@ -1,5 +1,10 @@
 //! Instruments: what looks at a recorded program without training with it.
 
+pub mod catalogue;
 pub mod faults;
 pub mod lockstep;
+pub mod peak;
+pub mod plan;
+pub mod profile;
 pub mod subject;
+pub mod translate;

@@ -73,6 +73,12 @@ impl Resident {
         }
     }
 
+    /// Indices of its buffers in the arena.
+    pub(crate) fn buffers(&self) -> Vec<usize> {
+        let parts = self.data.iter().map(|part| part.data);
+        parts.chain([self.order, self.clock, self.losses]).map(|tensor| tensor.buffer).collect()
+    }
+
     /// Buffers that the pictures lie in.
     pub fn parts(&self) -> usize {
         self.data.len()
@@ -281,6 +287,7 @@ fn augmented(r: &mut Recorder, x: Tensor, settings: &Settings, data: &Resident) 
     augment::forward(r, x, data.clock, data.shape, [h, w], settings.shift, settings.flip)
 }
 
+// ANCHOR: step
 /// A training step: batch, model forward and backward, optimiser, losses, clock.
 pub(crate) fn record_step(
     arena: &mut Arena,
@@ -311,6 +318,7 @@ pub(crate) fn record_step(
     clock::tick(&mut r, data.clock);
     r.finish(&format!("train step of {rows}"))
 }
+// ANCHOR_END: step
 
 /// An evaluation step: batch, model forward, losses, clock.
 fn record_evaluation(arena: &mut Arena, model: &Vae, data: &Resident, rows: usize, latent: Latent) -> Program {
