@@ -16,12 +16,12 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;          // (B,H,W,I)
 @group(0) @binding(2) var<storage, read> w: array<f32>;          // (O,KH,KW,I/G)
-@group(0) @binding(3) var<storage, read> b: array<f32>;          // (O); backward_x: (I). Not read where bias is 0
+@group(0) @binding(3) var<storage, read> b: array<f32>;          // (O); backward_x, fold: (I). Not read where bias is 0
 @group(0) @binding(4) var<storage, read> dy: array<f32>;         // (B,P,Q,O)
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;    // (B,P,Q,O)
 @group(0) @binding(6) var<storage, read_write> dx: array<f32>;   // (B,H,W,I)
 @group(0) @binding(7) var<storage, read_write> dw: array<f32>;   // (O,KH,KW,I/G)
-@group(0) @binding(8) var<storage, read_write> db: array<f32>;   // (O) or (I)
+@group(0) @binding(8) var<storage, read_write> db: array<f32>;   // (O)
 @group(0) @binding(9) var<storage, read> columns: array<f32>;    // (B,P,Q,KH,KW,I)
 
 // First row and column of a workgroup's tile in a matrix of `columns` columns; tiles are numbered row by row of tiles.

@@ -81,6 +81,18 @@ impl Kernel {
         self.name.split('.').next().expect("split yields at least one part")
     }
 
+    /// The portable shader, and the software ones that the cases use, each file once.
+    pub fn shaders(&'static self) -> Vec<&'static Shader> {
+        let software = (self.cases)().into_iter().map(|case| self.shader_for(true, &case.params));
+        let mut shaders: Vec<&Shader> = Vec::new();
+        for shader in std::iter::once(&self.shader).chain(software) {
+            if shaders.iter().all(|s| s.source.file != shader.source.file) {
+                shaders.push(shader);
+            }
+        }
+        shaders
+    }
+
     /// The shader that suits the adapter and the params.
     pub fn shader_for(&'static self, software_adapter: bool, params: &[u32]) -> &'static Shader {
         match self.software {

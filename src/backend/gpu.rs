@@ -112,6 +112,11 @@ impl Gpu {
         limit.try_into().unwrap_or(usize::MAX)
     }
 
+    /// The form of the step's kernel that runs here.
+    pub fn shader(&self, step: &Step) -> &'static Shader {
+        step.kernel.shader_for(self.software, &step.params)
+    }
+
     /// The first thing that went wrong on the device, if anything did.
     fn health(&self) -> Result<()> {
         match &*self.lost.lock().unwrap() {
@@ -305,7 +310,7 @@ impl Session {
 
     fn load_step(&self, step: &Step, uniforms: &wgpu::Buffer, offset: usize) -> Result<LoadedStep> {
         let kernel = step.kernel;
-        let shader = kernel.shader_for(self.gpu.software, &step.params);
+        let shader = self.gpu.shader(step);
         let pipeline = self.gpu.pipeline(kernel, shader);
         let bind = |buffer, offset: usize, size: usize| {
             wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -420,6 +425,11 @@ impl Session {
                 return Ok(Timings { seconds, clock: TimingClock::Timestamps });
             }
         }
+        self.time_by_wall(program)
+    }
+
+    /// Each dispatch submitted and waited for alone.
+    pub fn time_by_wall(&mut self, program: usize) -> Result<Timings> {
         let mut seconds = Vec::new();
         for index in 0..self.programs[program].len() {
             let start = Instant::now();

@@ -26,6 +26,7 @@ pub mod matmul;
 pub mod mse;
 pub mod optimal_sigma;
 pub mod pool;
+pub mod probe;
 pub mod random;
 pub mod reduce;
 pub mod reparameterise;
@@ -129,6 +130,9 @@ pub static ALL: &[&Kernel] = &[
     &clip::FORWARD,
     &clock::TALLY,
     &clock::TICK,
+    &probe::MULTIPLY_ADD,
+    &probe::COPY,
+    &probe::EMPTY,
 ];
 
 /// The kernels of a name: one of `stem.entry`, all of a `stem`. Errors: no such kernel, with the nearest.

@@ -73,6 +73,12 @@ impl Resident {
         }
     }
 
+    /// Indices of its buffers in the arena.
+    pub(crate) fn buffers(&self) -> Vec<usize> {
+        let parts = self.data.iter().map(|part| part.data);
+        parts.chain([self.order, self.clock, self.losses]).map(|tensor| tensor.buffer).collect()
+    }
+
     /// Buffers that the pictures lie in.
     pub fn parts(&self) -> usize {
         self.data.len()
