@@ -29,6 +29,9 @@ pub enum Error {
     /// A loss that is NaN or infinite.
     #[error("{0}")]
     Diverged(String),
+    /// A check that found a difference.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl Error {

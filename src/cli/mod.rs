@@ -1,12 +1,14 @@
 //! The command line, a file a command.
 
 mod animate;
+mod check;
 mod decode;
 mod devices;
 mod encode;
 mod eval;
 mod interpolate;
 mod kernels;
+mod lockstep;
 mod manifold;
 mod plan;
 mod profile;
@@ -58,7 +60,14 @@ enum Command {
     Plan(plan::Args),
     /// Time each dispatch of a model's training step and hold it against the device's measured peak
     Profile(profile::Args),
+    /// Hold every kernel against its reference on this machine's devices; the output makes a bug report
+    Check(check::Args),
+    /// Run a training step dispatch by dispatch beside the references and name the first element that differs
+    Lockstep(lockstep::Args),
 }
+
+/// The wgpu that is built in.
+const WGPU: &str = "30";
 
 impl Cli {
     pub fn run(self) -> Result<()> {
@@ -77,6 +86,8 @@ impl Cli {
             Command::Kernels(args) => args.run(),
             Command::Plan(args) => args.run(),
             Command::Profile(args) => args.run(),
+            Command::Check(args) => args.run(),
+            Command::Lockstep(args) => args.run(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Instruments: what looks at a recorded program without training with it.
 
 pub mod catalogue;
+pub mod faults;
+pub mod lockstep;
 pub mod peak;
 pub mod plan;
 pub mod profile;
