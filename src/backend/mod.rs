@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::arena::Arena;
 use crate::error::Result;
+use crate::kernel::Kernel;
 use crate::program::Program;
 use crate::tensor::Tensor;
 
@@ -71,6 +72,14 @@ impl Device {
         match self {
             Device::Gpu(gpu) => gpu.largest_binding(),
             Device::Cpu(_) => usize::MAX,
+        }
+    }
+
+    /// What the kernel needs and the device has not, e.g. subgroups: it cannot be loaded.
+    pub fn lacks(&self, kernel: &Kernel) -> Option<&'static str> {
+        match self {
+            Device::Gpu(gpu) => gpu.lacks(kernel),
+            Device::Cpu(_) => None,
         }
     }
 

@@ -6,10 +6,12 @@ mod devices;
 mod encode;
 mod eval;
 mod interpolate;
+mod ladder;
 mod manifold;
 mod reconstruct;
 mod sample;
 mod shared;
+mod table;
 mod train;
 mod traverse;
 
@@ -46,6 +48,8 @@ enum Command {
     Decode(decode::Args),
     /// Show a run's samples epoch after epoch, as a GIF
     Animate(animate::Args),
+    /// Time an operation written ever better, from three plain loops to the kernel that models run
+    Ladder(ladder::Args),
     /// List the adapters of this machine and say which one `--device auto` takes
     Devices(devices::Args),
 }
@@ -63,6 +67,7 @@ impl Cli {
             Command::Encode(args) => args.run(),
             Command::Decode(args) => args.run(),
             Command::Animate(args) => args.run(),
+            Command::Ladder(args) => args.run(),
             Command::Devices(args) => args.run(),
         }
     }

@@ -1,14 +1,15 @@
 //! Pictures out: grids of images, charts of losses, scatters of latents, and the latent points they start from.
 //!
 //! - `grid` arranges (N,C,H,W) values as one picture; `reconstructions` puts originals above their reconstructions.
-//! - `curves` draws losses over epochs or steps, `scatter` draws 2-D encodings coloured by label; `chart` is what
-//!   both share.
+//! - `curves` draws losses over epochs or steps, `scatter` draws 2-D encodings coloured by label; `bars` draws
+//!   rates side by side; `chart` is what they share.
 //! - `save_gif` shows pictures one after the other.
 //! - `latent` has the points to decode: interpolations, traversals, the manifold of a 2-D latent.
 //!
 //! Everything ends as a [`Picture`], and [`Picture::save_png`] and [`save_gif`] are the only ways to a file.
 
 mod animation;
+mod bars;
 mod chart;
 mod curves;
 mod grid;
@@ -16,6 +17,7 @@ pub mod latent;
 mod scatter;
 
 pub use animation::{save_gif, save_gif_of};
+pub use bars::{Bar, Bars, bars};
 pub use curves::{Series, curves};
 pub use grid::{grid, grid_size, reconstructions};
 pub use scatter::scatter;
