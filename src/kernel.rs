@@ -22,6 +22,11 @@ impl Source {
         text
     }
 
+    /// Whether it needs an adapter with subgroups. WGSL's `enable subgroups;` would say so, but naga does not take it yet.
+    pub fn uses_subgroups(&self) -> bool {
+        self.text.contains("@builtin(subgroup_")
+    }
+
     /// The `@binding` number of a tensor.
     pub fn binding(&self, tensor: &str) -> u32 {
         let index = self.bindings.iter().position(|b| *b == tensor);

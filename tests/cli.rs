@@ -601,6 +601,41 @@ fn devices_marks_one_as_auto() {
     assert_eq!(lines.matches("<- auto").count(), 1, "{lines}");
 }
 
+// ---- Instruments
+
+#[test]
+fn a_ladder_is_climbed_in_json_and_bars() {
+    let desk = Desk::empty();
+    let output = desk.run("ladder reduce --json --size 1001 --device cpu --chart bars/reduce.png");
+    assert_eq!(output.status.code(), Some(0), "{}", text_of(&output.stderr));
+    let climbs: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let climb = &climbs[0];
+    assert_eq!(
+        (climbs.as_array().unwrap().len(), &climb["ladder"], &climb["unit"]),
+        (1, &"reduce".into(), &"GB/s".into())
+    );
+    assert_eq!((&climb["size"], &climb["flops"]), (&serde_json::json!([1001]), &1001.into()));
+    let rung = climb["rungs"].as_array().unwrap().last().unwrap();
+    assert_eq!((&rung["kernels"][0], &rung["status"]), (&"reduce.rows".into(), &"timed".into()));
+    let [ms, rate, share, peak] =
+        [&rung["ms"], &rung["rate"], &rung["share_of_peak"], &climb["peak"]].map(|v| v.as_f64().unwrap());
+    let close = |a: f64, b: f64| a > 0.0 && (a - b).abs() < 1e-6 * b;
+    assert!(close(rate, 4004.0 / (ms * 1e6)) && close(share, rate / peak), "{rung} {peak}");
+    assert_eq!(image::open(desk.path("bars/reduce.png")).unwrap().width(), 900);
+}
+
+#[test]
+fn ladders_that_are_none_are_answered_with_what_there_is() {
+    let desk = Desk::empty();
+    desk.fails("ladder matmull", &["no ladder is called `matmull`", "did you mean `matmul`?", "conv2d"]);
+    desk.fails("ladder matmul --size 12,13", &["M,K,N", "3 numbers are needed and 2 given"]);
+    desk.fails("ladder conv2d --size 1,3,4,4,5,1,0", &["B,H,I,O,K,stride,padding", "does not fit"]);
+    desk.fails("ladder reduce --size 0", &["N is 0"]);
+    desk.fails("ladder reduce --device vodoo2", &["no device matches 'vodoo2'"]);
+    desk.fails("ladder reduce --chart bars.jpg --device cpu", &[".png"]);
+    desk.fails_with(2, "ladder --size 5", &[]);
+}
+
 // ---- Data
 
 #[test]

@@ -8,12 +8,14 @@ use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::gpu::Options;
 use elbo::instruments::faults::{self, FAULTS};
+use elbo::instruments::ladder::{Verdict, climb};
 use elbo::instruments::lockstep;
+use elbo::instruments::peak::{self, Peak};
 use elbo::instruments::plan::{Dispatch, plan};
 use elbo::instruments::profile::{Timed, profile};
 use elbo::instruments::subject::Subject;
-use elbo::instruments::{peak, translate};
-use elbo::kernels;
+use elbo::instruments::translate;
+use elbo::kernels::{self, ladder};
 use elbo::train::presets;
 
 /// Timing a step is running it: the same parameters come out, and every dispatch has its time.
@@ -237,4 +239,35 @@ fn a_difference_has_layer_tensor_element_and_both_values() {
     assert!(message.contains("matmul.forward in fc1: y = fc1.y["), "{message}");
     let message = stopped("adam.forward:no_correction");
     assert!(message.contains("adam.forward in optimizer: p = fc"), "{message}");
+}
+
+// ---- The ladder
+
+/// Every rung agrees with its reference and is timed, but those that need fours at a size that is none and those that
+/// need what the adapter has not. The last are the production kernel, and one of them is what models run.
+#[test]
+fn a_ladder_has_every_rung_and_ends_with_the_production_kernel() {
+    let Some(device) = common::gpu(Options::default()) else { return };
+    let peak = Peak { flops_per_second: 1e9, bytes_per_second: 1e9, empty_dispatch: 1e-6 };
+    for (name, size, rungs, refused) in [("matmul", &[65, 33, 17][..], 8, 2), ("reduce", &[5003][..], 6, 0)] {
+        let ladder = ladder::find(name).unwrap();
+        let mut heard = Vec::new();
+        let climb = climb(ladder, &device, size, peak, &mut |rung| heard.push(rung.to_string())).unwrap();
+        assert_eq!(climb.rungs.iter().map(|rung| rung.name.as_str()).collect::<Vec<_>>(), heard);
+        assert_eq!(climb.rungs.len(), rungs, "{heard:?}");
+        let mut skipped = 0;
+        for (index, rung) in climb.rungs.iter().enumerate() {
+            match &rung.verdict {
+                Verdict::Seconds(_) => assert!(climb.rate(index).unwrap() > 0.0),
+                Verdict::Skipped(why) if why.contains("multiples of 4") => skipped += 1,
+                Verdict::Skipped(why) => assert!(rung.name.contains("subgroup") && why.contains("subgroups"), "{why}"),
+                Verdict::Wrong(what) => panic!("{}: {what}", rung.name),
+            }
+        }
+        assert_eq!(skipped, refused, "{name}");
+        let last = climb.rungs.last().unwrap();
+        assert_eq!(last.kernels[0], ladder.production.name);
+        assert_eq!(climb.rungs.iter().filter(|rung| rung.is_used).count(), 1);
+        assert!(climb.rungs.iter().all(|rung| !rung.is_used || rung.kernels == last.kernels));
+    }
 }

@@ -8,6 +8,7 @@ mod encode;
 mod eval;
 mod interpolate;
 mod kernels;
+mod ladder;
 mod lockstep;
 mod manifold;
 mod plan;
@@ -52,6 +53,8 @@ enum Command {
     Decode(decode::Args),
     /// Show a run's samples epoch after epoch, as a GIF
     Animate(animate::Args),
+    /// Time an operation written ever better, from three plain loops to the kernel that models run
+    Ladder(ladder::Args),
     /// List the adapters of this machine and say which one `--device auto` takes
     Devices(devices::Args),
     /// List the kernels, or show the code of one
@@ -82,6 +85,7 @@ impl Cli {
             Command::Encode(args) => args.run(),
             Command::Decode(args) => args.run(),
             Command::Animate(args) => args.run(),
+            Command::Ladder(args) => args.run(),
             Command::Devices(args) => args.run(),
             Command::Kernels(args) => args.run(),
             Command::Plan(args) => args.run(),

@@ -2,6 +2,7 @@
 
 pub mod catalogue;
 pub mod faults;
+pub mod ladder;
 pub mod lockstep;
 pub mod peak;
 pub mod plan;
