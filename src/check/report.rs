@@ -87,10 +87,11 @@ impl Place {
     }
 }
 
-/// As in `y[12] of 65x257x17`.
+/// As in `y[12] of 65x257x17`; without the case where it has no label.
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(f, "{}[{}] of {}", self.output, self.index, self.case)
+        let Place { output, index, case, .. } = self;
+        if case.is_empty() { write!(f, "{output}[{index}]") } else { write!(f, "{output}[{index}] of {case}") }
     }
 }
 

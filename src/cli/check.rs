@@ -222,13 +222,10 @@ impl Scope {
             match gradient::measure(suited, case, recorded) {
                 Ok(inputs) => {
                     let named: Vec<String> = (0..inputs.len()).map(|i| format!("d input {i}")).collect();
-                    report.add(
-                        &case.label,
-                        named.iter().map(String::as_str).zip(&inputs),
-                        gradient::failure(case, &inputs),
-                    );
+                    let outputs = named.iter().map(String::as_str).zip(&inputs);
+                    report.add("", outputs, gradient::failure(case, &inputs));
                 }
-                Err(e) => report.add(&case.label, [], Some(e.to_string())),
+                Err(e) => report.add("", [], Some(format!("{}: {e}", case.label))),
             }
             found.gradients.push(report);
             bar.inc(1);
@@ -276,13 +273,8 @@ impl Findings {
     }
 
     fn print(&self, scope: &Scope) {
-        let buckets: String = BUCKETS.iter().map(|(label, _)| format!("{label:>7}")).collect();
-        let heading = |of: &str| {
-            format!("{of:<28} {:>5} {:>9} {:>9} {:>9} {buckets}  verdict", "cases", "absolute", "relative", "accepted")
-        };
-        super::print("");
-        super::print(&heading("kernel"));
-        self.kernels.iter().for_each(|report| super::print(&line(report)));
+        super::print(&heading("kernel", true));
+        self.kernels.iter().for_each(|report| super::print(&line(report, true)));
         if self.references > 0 {
             super::print(&format!(
                 "{} more kernels have no accelerated form: this device runs their references.",
@@ -294,13 +286,13 @@ impl Findings {
         }
         if !self.gradients.is_empty() {
             super::print("");
-            super::print(&heading("gradient of"));
-            self.gradients.iter().for_each(|report| super::print(&line(report)));
+            super::print(&heading("gradient of", false));
+            self.gradients.iter().for_each(|report| super::print(&line(report, false)));
         }
         if let Some(model) = &scope.model {
             super::print("");
-            super::print(&heading(&format!("in a step of {}", model.name)));
-            self.step.iter().for_each(|report| super::print(&line(report)));
+            super::print(&heading(&format!("in a step of {}", model.name), true));
+            self.step.iter().for_each(|report| super::print(&line(report, true)));
         }
         super::print("");
         for failure in self.reports().flat_map(|report| &report.failures) {
@@ -314,9 +306,17 @@ impl Findings {
     }
 }
 
-fn line(report: &Report) -> String {
+/// The columns over a table of reports. Finite differences are no numbers to count units in the last place of.
+fn heading(of: &str, with_ulps: bool) -> String {
+    let buckets: String = BUCKETS.iter().map(|(label, _)| format!("{label:>7}")).collect();
+    let buckets = if with_ulps { buckets } else { String::new() };
+    format!("{of:<29} {:>5} {:>9} {:>9} {:>9} {buckets}  verdict", "cases", "absolute", "relative", "accepted")
+}
+
+fn line(report: &Report, with_ulps: bool) -> String {
     let error = |place: &Option<Place>| place.as_ref().map_or("-".into(), |p| short(p.error));
     let shares: String = report.ulps.shares().iter().map(|&share| format!("{:>7}", percent(share))).collect();
+    let shares = if with_ulps { shares } else { String::new() };
     let verdict = if report.passed() { "ok".into() } else { format!("{} FAILED", report.failed) };
     let wrong = |place: &&Place| place.error > 0.0;
     let places: Vec<String> = [("absolute", &report.absolute), ("relative", &report.relative)]
@@ -324,7 +324,7 @@ fn line(report: &Report) -> String {
         .filter_map(|(name, place)| place.as_ref().filter(wrong).map(|place| format!("{name} {place}")))
         .collect();
     let line = format!(
-        "{:<28} {:>5} {:>9} {:>9} {:>9} {shares}  {verdict:<8} {}",
+        "{:<29} {:>5} {:>9} {:>9} {:>9} {shares}  {verdict:<8} {}",
         report.name,
         report.cases,
         error(&report.absolute),

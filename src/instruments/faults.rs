@@ -361,9 +361,9 @@ pub static FAULTS: &[Fault] = &[
         kernel: &conv2d::BACKWARD_W,
         name: "last_place",
         about: "the sum over all places of all pictures stops one early",
-        lesson: "one of thousands of terms: in a step it may hide below the rounding of so long a sum; the cases' sums \
-                 are short",
-        shows_in_a_step: false,
+        lesson: "one of thousands of terms: with many pictures it hides below the rounding that is accepted of so long \
+                 a sum; the cases' sums are short",
+        shows_in_a_step: true,
         from: "if n < depth && o < outputs {",
         to: "if n + 1u < depth && o < outputs {",
         wrong: |p, r, w| {
