@@ -4,9 +4,9 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::gpu::Options;
+use elbo::backend::{Backend, Device, TimingClock};
 use elbo::instruments::faults::{self, FAULTS};
 use elbo::instruments::ladder::{Verdict, climb};
 use elbo::instruments::lockstep;
@@ -28,12 +28,15 @@ fn a_timed_step_is_a_step() {
         let step = subject.load(&mut backend).unwrap();
         backend.run(&[(step, 1)]).unwrap();
         let run = backend.read_one(parameters).unwrap();
-        subject.write_inputs(&mut backend);
-        let timings = backend.time(step).unwrap();
-        assert!(backend.read_one(parameters).unwrap() == run, "{name}");
-        assert_eq!(timings.seconds.len(), subject.step.steps.len(), "{name}");
-        let total: f64 = timings.seconds.iter().sum();
-        assert!(timings.seconds.iter().all(|&s| s >= 0.0) && total > 0.0 && total < 60.0, "{name}: {timings:?}");
+        for time in [Backend::time, Backend::time_by_wall] {
+            subject.write_inputs(&mut backend);
+            let timings = time(&mut backend, step).unwrap();
+            assert!(backend.read_one(parameters).unwrap() == run, "{name}");
+            assert_eq!(timings.seconds.len(), subject.step.steps.len(), "{name}");
+            let total: f64 = timings.seconds.iter().sum();
+            assert!(timings.seconds.iter().all(|&s| s >= 0.0) && total > 0.0 && total < 60.0, "{name}: {timings:?}");
+        }
+        assert_eq!(backend.time_by_wall(step).unwrap().clock, TimingClock::Wall, "{name}");
     }
 }
 

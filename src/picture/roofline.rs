@@ -167,7 +167,7 @@ mod tests {
 
     /// Columns and rows of the pixels in the dots' blue.
     fn dots(picture: &Picture) -> Vec<(usize, usize)> {
-        let is_blue = |pixel: &[u8]| pixel[2] > pixel[0] + 60;
+        let is_blue = |pixel: &[u8]| pixel[2] > pixel[0].saturating_add(60);
         let at = picture.pixels.chunks(3).enumerate().filter(|(_, pixel)| is_blue(pixel));
         at.map(|(i, _)| (i % picture.width as usize, i / picture.width as usize)).collect()
     }
