@@ -46,6 +46,7 @@ fn place(group: u32, index: u32, width: u32) -> Place {
     return Place(c, row, lanes, row < lanes && c < params.C);
 }
 
+// ANCHOR: merge
 // Moments of two disjoint sets of numbers, (count, mean, M2) with M2 the sum of squared distances from the mean, to
 // those of their union (Chan, Golub & LeVeque 1979). Nothing cancels, as in E[x^2] - E[x]^2.
 fn merge(p: vec3<f32>, q: vec3<f32>) -> vec3<f32> {
@@ -54,6 +55,7 @@ fn merge(p: vec3<f32>, q: vec3<f32>) -> vec3<f32> {
     let d = q.y - p.y;
     return vec3<f32>(count, p.y + d * share, p.z + q.z + d * d * p.x * share);
 }
+// ANCHOR_END: merge
 
 // Combines the shares of the invocations of each channel, by halves: the first of them ends with the whole.
 fn merge_shares(index: u32, at: Place, width: u32) {
@@ -245,6 +247,7 @@ fn backward_w(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     }
 }
 
+// ANCHOR: backward_x
 // backward to x: dx = w * rstd * (g - mean of g - xhat * mean of (g * xhat)); mean and rstd depend on x too.
 @compute @workgroup_size(256)
 fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32,
@@ -277,3 +280,4 @@ fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         }
     }
 }
+// ANCHOR_END: backward_x

@@ -4,8 +4,8 @@
 struct Params { B: u32, C: u32, S: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;          // (B,C,S), for first (B,S,C)
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;    // (B,S,C), for first (B,C,S)
+@group(0) @binding(1) var<storage, read> x: array<f32>;          // (B,C,S); first: (B,S,C)
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;    // (B,S,C); first: (B,C,S)
 
 // y[b, j, i] = x[b, i, j] for pictures of `rows` by `columns`.
 fn transpose(o: u32, rows: u32, columns: u32) {

@@ -5,9 +5,9 @@ struct Params { B: u32, Z: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> recon: array<f32>;            // (B), nats of each row
 @group(0) @binding(2) var<storage, read> kl: array<f32>;               // (Z), nats of each dimension, summed over rows
-@group(0) @binding(3) var<storage, read> time: array<u32>;             // the clock, read
+@group(0) @binding(3) var<storage, read> time: array<u32>;             // (8+4*batches): the clock, read
 @group(0) @binding(4) var<storage, read_write> losses: array<f32>;     // (batches, 4): recon, kl, kl_weight, rows
-@group(0) @binding(5) var<storage, read_write> clock: array<u32>;      // the clock, moved
+@group(0) @binding(5) var<storage, read_write> clock: array<u32>;      // (8+4*batches): the clock, moved
 
 var<workgroup> shares: array<vec2<f32>, 64>;
 

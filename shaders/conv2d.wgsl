@@ -16,12 +16,12 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;          // (B,H,W,I)
 @group(0) @binding(2) var<storage, read> w: array<f32>;          // (O,KH,KW,I/G)
-@group(0) @binding(3) var<storage, read> b: array<f32>;          // (O); backward_x: (I). Not read where bias is 0
+@group(0) @binding(3) var<storage, read> b: array<f32>;          // (O); backward_x, fold: (I). Not read where bias is 0
 @group(0) @binding(4) var<storage, read> dy: array<f32>;         // (B,P,Q,O)
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;    // (B,P,Q,O)
 @group(0) @binding(6) var<storage, read_write> dx: array<f32>;   // (B,H,W,I)
 @group(0) @binding(7) var<storage, read_write> dw: array<f32>;   // (O,KH,KW,I/G)
-@group(0) @binding(8) var<storage, read_write> db: array<f32>;   // (O) or (I)
+@group(0) @binding(8) var<storage, read_write> db: array<f32>;   // (O)
 @group(0) @binding(9) var<storage, read> columns: array<f32>;    // (B,P,Q,KH,KW,I)
 
 // First row and column of a workgroup's tile in a matrix of `columns` columns; tiles are numbered row by row of tiles.
@@ -31,6 +31,7 @@ fn corner(group: vec3<u32>, groups: vec3<u32>, columns: u32) -> vec2<u32> {
     return TILE * vec2<u32>(tile / across, tile % across);
 }
 
+// ANCHOR: under
 // x at the place that place n of y meets under `tap`, channel i; 0 outside. Below 0 wraps to far above H.
 fn x_under(n: u32, tap: u32, i: u32) -> f32 {
     let h = n / params.Q % params.P * params.stride_h + tap / params.KW * params.dilation_h - params.padding_h;
@@ -48,6 +49,7 @@ fn dy_under(m: u32, tap: u32, o: u32) -> f32 {
     if p * params.stride_h != h || q * params.stride_w != v || p >= params.P || q >= params.Q { return 0.0; }
     return dy[((m / (params.H * params.W) * params.P + p) * params.Q + q) * params.O + o];
 }
+// ANCHOR_END: under
 
 // forward: y[n,o] = act(b[o] + sum over taps and i of x[n under tap, i] w[o,tap,i]). Rows: places of y; columns: o of a
 // group. Saved for backward: x and y.
@@ -133,6 +135,7 @@ fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
     }
 }
 
+// ANCHOR: fold
 // fold: dx[m,i] = act(b[i] + sum over taps of columns[m under tap, tap, i]): the rest of backward_x where dy w is there
 // already, for every place of y and every tap. For grey and colour pictures, whose few channels would leave the tiles of
 // backward_x nearly empty. An invocation owns an element of dx.
@@ -163,6 +166,7 @@ fn fold(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     if params.bias != 0u { sum += b[i]; }
     dx[index] = activate(params.activation, sum);
 }
+// ANCHOR_END: fold
 
 // backward of y = x * w to w: dw[o,tap,i] += sum over places n of y of dy[n,o] x[n under tap, i]. Rows: o of a group;
 // columns: taps and i.

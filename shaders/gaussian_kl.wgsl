@@ -8,7 +8,7 @@ struct Params { B: u32, Z: u32, scale: f32, free: f32 }
 @group(0) @binding(1) var<storage, read> mean: array<f32>;             // (B,Z)
 @group(0) @binding(2) var<storage, read> logvar: array<f32>;           // (B,Z)
 @group(0) @binding(3) var<storage, read> kl: array<f32>;               // (Z): what loss wrote
-@group(0) @binding(4) var<storage, read> clock: array<u32>;            // the KL weight of this step
+@group(0) @binding(4) var<storage, read> clock: array<u32>;            // (8+4*batches): the KL weight of this step
 @group(0) @binding(5) var<storage, read_write> loss_kl: array<f32>;    // (Z), nats summed over the batch
 @group(0) @binding(6) var<storage, read_write> dmean: array<f32>;      // (B,Z)
 @group(0) @binding(7) var<storage, read_write> dlogvar: array<f32>;    // (B,Z)

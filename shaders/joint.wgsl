@@ -4,12 +4,12 @@ struct Params { B: u32, I: u32, O: u32, scale: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;          // (B,I)
-@group(0) @binding(2) var<storage, read> b: array<f32>;          // (B,I), for concat (B,O)
-@group(0) @binding(3) var<storage, read> dy: array<f32>;         // like y
+@group(0) @binding(2) var<storage, read> b: array<f32>;          // (B,I); concat: (B,O)
+@group(0) @binding(3) var<storage, read> dy: array<f32>;         // (B,I)
 @group(0) @binding(4) var<storage, read> joined: array<f32>;     // (B,I+O)
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;    // (B,I), for concat (B,I+O)
-@group(0) @binding(6) var<storage, read_write> da: array<f32>;   // like a
-@group(0) @binding(7) var<storage, read_write> db: array<f32>;   // like b
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;    // (B,I); concat: (B,I+O)
+@group(0) @binding(6) var<storage, read_write> da: array<f32>;   // (B,I)
+@group(0) @binding(7) var<storage, read_write> db: array<f32>;   // (B,I); split: (B,O)
 
 // add: y = a + scale * b. Its backward is fan-out: da = dy, db = scale * dy (scale).
 @compute @workgroup_size(64)

@@ -14,6 +14,7 @@ struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
 @group(0) @binding(7) var<storage, read_write> dw: array<f32>;   // (O,I)
 @group(0) @binding(8) var<storage, read_write> db: array<f32>;   // (O)
 
+// ANCHOR: forward
 // forward: y[m,n] = act(sum_k x[m,k] w[n,k] + b[n]). Saved for backward: x and y (x W^T for silu and gelu).
 @compute @workgroup_size(16, 16)
 fn forward(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) t: vec3<u32>,
@@ -39,6 +40,7 @@ fn forward(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id)
     store_y(row0 + 4u * t.y + 2u, column0 + 4u * t.x, sum2);
     store_y(row0 + 4u * t.y + 3u, column0 + 4u * t.x, sum3);
 }
+// ANCHOR_END: forward
 
 fn store_y(m: u32, n: u32, sum: vec4<f32>) {
     if m >= params.B { return; }

@@ -4,7 +4,7 @@
 struct Params { N: u32, site: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> clock: array<u32>;            // words 0,1: seed; 2: step
+@group(0) @binding(1) var<storage, read> clock: array<u32>;            // (8+4*batches): words 0,1: seed, 2: step
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;          // (N)
 @group(0) @binding(3) var<storage, read_write> bits: array<u32>;       // (N)
 
@@ -30,6 +30,7 @@ fn unit(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     for (var j = 0u; j < min(4u, params.N - 4u * i); j++) { y[4u * i + j] = to_uniform(words[j]); }
 }
 
+// ANCHOR: normal
 // normal: mean 0, variance 1.
 @compute @workgroup_size(64)
 fn normal(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -39,3 +40,4 @@ fn normal(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     let four = vec4<f32>(to_normal(words.x, words.y), to_normal(words.z, words.w));
     for (var j = 0u; j < min(4u, params.N - 4u * i); j++) { y[4u * i + j] = four[j]; }
 }
+// ANCHOR_END: normal

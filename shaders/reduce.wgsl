@@ -4,8 +4,8 @@ struct Params { B: u32, F: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;          // (B,F)
-@group(0) @binding(2) var<storage, read> dy: array<f32>;         // (B), (F) or (1)
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;    // (B), (F) or (1)
+@group(0) @binding(2) var<storage, read> dy: array<f32>;         // (B); backward_columns: (F); backward_whole: (1)
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;    // (B); columns: (F); whole: (1)
 @group(0) @binding(4) var<storage, read_write> dx: array<f32>;   // (B,F)
 
 // rows: y[r] = sum_f x[r,f]. A workgroup owns a row, an invocation every 64th element of it.

@@ -1,5 +1,6 @@
 // z ~ N(mean, e^logvar) as a differentiable function of noise (Kingma & Welling 2013, section 2.4).
 
+// ANCHOR: forward
 struct Params { N: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -17,7 +18,9 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     let i = linear_index(id, groups);
     if i < params.N { z[i] = mean[i] + exp(0.5 * logvar[i]) * noise[i]; }
 }
+// ANCHOR_END: forward
 
+// ANCHOR: backward
 // backward of z = mean + e^(logvar/2) * noise: dmean += dz; dlogvar += dz * noise * e^(logvar/2) / 2.
 // Added: mean and logvar also feed the KL term, whose backward comes first and assigns.
 @compute @workgroup_size(64)
@@ -28,3 +31,4 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
         dlogvar[i] += 0.5 * dz[i] * noise[i] * exp(0.5 * logvar[i]);
     }
 }
+// ANCHOR_END: backward

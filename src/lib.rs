@@ -12,7 +12,7 @@
 //! 5. [`backend`]: where programs run.
 //! 6. [`train`]: the loop, and everything around it. [`inference`]: using a trained model.
 //! 7. [`check`]: what makes the claims above testable. [`instruments`]: a recorded step looked at from all sides.
-//! 8. [`data`], [`picture`], [`files`], [`error`]: the world.
+//! 8. [`data`], [`picture`], [`files`], [`units`], [`error`]: the world.
 
 pub mod arena;
 pub mod backend;
@@ -30,3 +30,4 @@ pub mod picture;
 pub mod program;
 pub mod tensor;
 pub mod train;
+pub mod units;

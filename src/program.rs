@@ -1,7 +1,7 @@
 //! A training step is recorded once as a list of dispatches and replayed thousands of times.
 
 use crate::arena::Arena;
-use crate::kernel::Kernel;
+use crate::kernel::{Cost, Kernel};
 use crate::tensor::Tensor;
 
 /// One dispatch: kernel, params, tensors.
@@ -14,6 +14,13 @@ pub struct Step {
     pub writes: Vec<Tensor>,
     /// The layer it belongs to, for messages.
     pub scope: String,
+}
+
+impl Step {
+    /// The least work it does.
+    pub fn cost(&self) -> Cost {
+        (self.kernel.cost)(&self.params)
+    }
 }
 
 /// A list of dispatches that a backend runs any number of times.

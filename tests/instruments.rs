@@ -2,11 +2,16 @@
 
 mod common;
 
+use elbo::backend::Device;
+use elbo::backend::cpu::Cpu;
 use elbo::backend::gpu::Options;
 use elbo::instruments::ladder::{Verdict, climb};
 use elbo::instruments::peak::Peak;
+use elbo::instruments::plan::{Dispatch, plan};
+use elbo::instruments::profile::{Timed, profile};
 use elbo::instruments::subject::Subject;
-use elbo::kernels::ladder;
+use elbo::instruments::{peak, translate};
+use elbo::kernels::{self, ladder};
 
 /// Timing a step is running it: the same parameters come out, and every dispatch has its time.
 #[test]
@@ -26,6 +31,128 @@ fn a_timed_step_is_a_step() {
         assert!(timings.seconds.iter().all(|&s| s >= 0.0) && total > 0.0 && total < 60.0, "{name}: {timings:?}");
     }
 }
+
+// ---- Plan, profile, kernels
+
+/// A plan has every dispatch of the step, with the shader that would run.
+#[test]
+fn a_plan_lists_what_would_run() {
+    let subject = Subject::open("mnist-conv", Some(4)).unwrap();
+    for (name, device) in common::devices() {
+        let plan = plan(&subject, &device);
+        assert_eq!(plan.dispatches.len(), subject.step.steps.len(), "{name}");
+        for (dispatch, step) in plan.dispatches.iter().zip(&subject.step.steps) {
+            let cost = step.cost();
+            assert_eq!((dispatch.kernel, dispatch.flops, dispatch.bytes), (step.kernel.name, cost.flops, cost.bytes));
+            assert_eq!([dispatch.reads.len(), dispatch.writes.len()], [step.reads.len(), step.writes.len()]);
+            assert_eq!(dispatch.grid.is_some(), matches!(device, Device::Gpu(_)), "{name}");
+        }
+        assert_eq!(plan.flops, plan.dispatches.iter().map(|d| d.flops).sum::<u64>(), "{name}");
+        let weight =
+            |d: &&Dispatch| d.kernel == "conv2d.forward" && d.reads[1].to_string().starts_with("encoder.0.0.weight (");
+        assert!(plan.dispatches.iter().any(|d| weight(&d)), "{name}");
+        let forms: Vec<&str> = plan.dispatches.iter().map(|d| d.form.as_str()).collect();
+        let is_expected = match name {
+            "CPU reference" => forms.iter().all(|form| *form == "reference"),
+            "CPU accelerated" => forms.contains(&"accelerated") && forms.contains(&"reference"),
+            "GPU portable" => forms.contains(&"shaders/conv2d.wgsl") && !forms.iter().any(|f| f.contains("software")),
+            _ => forms.iter().any(|form| form.starts_with("shaders/software/conv2d_")),
+        };
+        assert!(is_expected, "{name}: {forms:?}");
+    }
+}
+
+/// What is said of a step adds up, and of the same work the slower dispatch has the smaller share of the peak.
+#[test]
+fn a_profile_adds_up() {
+    let subject = Subject::open("mnist-mlp", Some(16)).unwrap();
+    for (name, device) in common::devices().into_iter().filter(|(name, _)| *name != "CPU reference") {
+        let profile = profile(&subject, &device, &mut |_, done, parts| assert!(done < parts)).unwrap();
+        assert_eq!(profile.dispatches.len(), subject.step.steps.len(), "{name}");
+        let sum: f64 = profile.dispatches.iter().map(|timed| timed.seconds).sum();
+        assert!((profile.sum - sum).abs() < 1e-9 && profile.replays >= 3, "{name}: {sum}");
+        let percents = [
+            profile.dispatches.iter().map(|timed| timed.percent).sum::<f64>(),
+            profile.kernels.iter().map(|kernel| kernel.percent).sum(),
+        ];
+        assert!(percents.iter().all(|percent| (percent - 100.0).abs() < 1e-6), "{name}: {percents:?}");
+        assert!(profile.kernels.is_sorted_by(|a, b| a.seconds >= b.seconds), "{name}");
+        let least: f64 = subject.step.steps.iter().map(|step| profile.peak.seconds(step.cost())).sum();
+        let empty = profile.dispatches.len() as f64 * profile.peak.empty_dispatch;
+        assert!((profile.floor - least - empty).abs() < 1e-9 && profile.floor > 0.0, "{name}");
+        assert!(profile.step > 0.0 && profile.step < 10.0, "{name}: {}", profile.step);
+        let of = |kernel: &str, layer: &str| {
+            let is = |t: &&Timed| t.dispatch.kernel == kernel && t.dispatch.layer == layer;
+            profile.dispatches.iter().find(is).unwrap_or_else(|| panic!("{name}: no {kernel} of {layer}"))
+        };
+        let (a, b) = (of("matmul.forward", "fc21"), of("matmul.forward", "fc22"));
+        assert_eq!((a.dispatch.flops, a.reached.bound), (b.dispatch.flops, b.reached.bound), "{name}");
+        assert_eq!(a.seconds < b.seconds, a.reached.share() > b.reached.share(), "{name}");
+    }
+}
+
+/// Complete events in microseconds, end to end; each layer spans its dispatches.
+#[test]
+fn a_trace_is_one_step_end_to_end() {
+    let subject = Subject::open("mnist-mlp", Some(2)).unwrap();
+    let profile = profile(&subject, &Device::Cpu(Cpu::Accelerated), &mut |_, _, _| {}).unwrap();
+    let trace = profile.trace("a step");
+    let of_thread = |thread: u64| -> Vec<&serde_json::Value> {
+        let events = trace["traceEvents"].as_array().unwrap();
+        events.iter().filter(|event| event["ph"] == "X" && event["tid"] == thread).collect()
+    };
+    let number = |event: &serde_json::Value, key: &str| event[key].as_f64().unwrap();
+    let (layers, dispatches) = (of_thread(1), of_thread(2));
+    assert_eq!(dispatches.len(), profile.dispatches.len());
+    for events in [&layers, &dispatches] {
+        let mut now = 0.0;
+        for event in events {
+            assert!((number(event, "ts") - now).abs() < 1e-6, "{event} starts at {now}");
+            now += number(event, "dur");
+        }
+        assert!((now - 1e6 * profile.sum).abs() < 1e-3, "{now} us of {} s", profile.sum);
+    }
+    let forward = dispatches.iter().find(|event| event["name"] == "matmul.forward").unwrap();
+    assert_eq!(forward["cat"], "fc1");
+    assert_eq!(forward["args"]["reads"][1], "fc1.weight (400,784)");
+    assert_eq!(forward["args"]["flops"].as_u64(), Some(profile.dispatches[3].dispatch.flops));
+}
+
+/// Nothing made today is outside of these, whatever else the machine does meanwhile.
+#[test]
+fn the_peak_of_every_device_is_plausible() {
+    for (name, device) in common::devices().into_iter().filter(|(name, _)| *name != "CPU reference") {
+        let peak = peak::measure(&device).unwrap();
+        assert!((1e7..1e15).contains(&peak.flops_per_second), "{name}: {peak:?}");
+        assert!((1e7..1e14).contains(&peak.bytes_per_second), "{name}: {peak:?}");
+        assert!((1e-10..1e-2).contains(&peak.empty_dispatch), "{name}: {peak:?}");
+    }
+}
+
+/// Every kernel in every language: the entry point is there, and no division is wrapped in a check that runs do without.
+#[test]
+fn kernels_are_shown_in_every_language() {
+    for kernel in kernels::ALL {
+        for shader in kernel.shaders() {
+            let label = format!("{} in {}", kernel.name, shader.source.file);
+            let words = translate::spirv(shader);
+            assert_eq!(words[0], 0x0723_0203, "{label}");
+            let assembly = translate::disassemble(&words);
+            assert!(
+                assembly.contains("OpEntryPoint GLCompute") && assembly.contains(&format!("\"{}\"", shader.entry)),
+                "{label}"
+            );
+            let [x, y, z] = shader.workgroup;
+            assert!(assembly.contains(&format!("LocalSize {x} {y} {z}")), "{label}");
+            let (msl, hlsl) = (translate::msl(shader), translate::hlsl(shader));
+            assert!(msl.contains("kernel void") && msl.contains(shader.entry), "{label}");
+            assert!(hlsl.contains(&format!("[numthreads({x}, {y}, {z})]")) && hlsl.contains(shader.entry), "{label}");
+            assert!(!assembly.contains("naga_div") && !msl.contains("naga_div"), "{label}");
+        }
+    }
+}
+
+// ---- The ladder
 
 /// Every rung agrees with its reference and is timed, but those that need fours at a size that is none and those that
 /// need what the adapter has not. The last are the production kernel, and one of them is what models run.

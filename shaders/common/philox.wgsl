@@ -1,4 +1,5 @@
 
+// ANCHOR: philox
 // The high 32 bits of a * b, from 16-bit halves: WGSL has no 64-bit integers.
 fn multiply_high(a: u32, b: u32) -> u32 {
     let a0 = a & 0xffffu; let a1 = a >> 16u;
@@ -25,7 +26,9 @@ fn philox(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
     }
     return c;
 }
+// ANCHOR_END: philox
 
+// ANCHOR: normal
 // A uniform number strictly inside (0, 1): 23 bits and half a step, so log never sees 0 or 1.
 fn to_uniform(bits: u32) -> f32 {
     return (f32(bits >> 9u) + 0.5) * exp2(-23.0);
@@ -48,3 +51,4 @@ fn to_normal(a: u32, b: u32) -> vec2<f32> {
         default: { return radius * vec2<f32>(s, -c); }
     }
 }
+// ANCHOR_END: normal

@@ -133,6 +133,11 @@ impl Gpu {
         limit.try_into().unwrap_or(usize::MAX)
     }
 
+    /// The form of the step's kernel that runs here.
+    pub fn shader(&self, step: &Step) -> &'static Shader {
+        step.kernel.shader_for(self.software, &step.params)
+    }
+
     /// The first thing that went wrong on the device, if anything did.
     fn health(&self) -> Result<()> {
         match &*self.lost.lock().unwrap() {
@@ -239,6 +244,7 @@ struct LoadedStep {
     grid: [u32; 3],
 }
 
+// ANCHOR: dispatch
 impl LoadedStep {
     fn dispatch(&self, pass: &mut wgpu::ComputePass) {
         pass.set_pipeline(&self.pipeline.pipeline);
@@ -247,6 +253,7 @@ impl LoadedStep {
         pass.dispatch_workgroups(x, y, z);
     }
 }
+// ANCHOR_END: dispatch
 
 /// Buffers and loaded programs of one arena.
 pub struct Session {
@@ -335,7 +342,7 @@ impl Session {
         if let Some(what) = self.gpu.lacks(kernel) {
             return Err(Error::Adapter(format!("{} needs {what}, which {} has not", kernel.name, self.gpu.info.name)));
         }
-        let shader = kernel.shader_for(self.gpu.software, &step.params);
+        let shader = self.gpu.shader(step);
         let pipeline = self.gpu.pipeline(kernel, shader);
         let bind = |buffer, offset: usize, size: usize| {
             wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -424,6 +431,7 @@ impl Session {
         }
     }
 
+    // ANCHOR: submit
     fn submit(&mut self, program: usize, replays: usize) -> wgpu::SubmissionIndex {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
@@ -438,6 +446,7 @@ impl Session {
         self.counters.submits += 1;
         self.gpu.queue.submit([encoder.finish()])
     }
+    // ANCHOR_END: submit
 
     /// Runs the program once and times each of its dispatches: by timestamps, or by the wall clock where the adapter has
     /// none or reports ones that stand still (Metal on some versions of macOS).
@@ -448,6 +457,11 @@ impl Session {
                 return Ok(Timings { seconds, clock: TimingClock::Timestamps });
             }
         }
+        self.time_by_wall(program)
+    }
+
+    /// Each dispatch submitted and waited for alone.
+    pub fn time_by_wall(&mut self, program: usize) -> Result<Timings> {
         let mut seconds = Vec::new();
         for index in 0..self.programs[program].len() {
             let start = Instant::now();

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use crate::arena::Arena;
 use crate::error::Result;
-use crate::kernel::Kernel;
-use crate::program::Program;
+use crate::kernel::{Kernel, Shader};
+use crate::program::{Program, Step};
 use crate::tensor::Tensor;
 
 /// An opened device.
@@ -45,7 +45,8 @@ pub struct Timings {
     pub clock: TimingClock,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TimingClock {
     /// The device's own: a dispatch's time alone.
     Timestamps,
@@ -80,6 +81,30 @@ impl Device {
         match self {
             Device::Gpu(gpu) => gpu.lacks(kernel),
             Device::Cpu(_) => None,
+        }
+    }
+
+    /// Bytes of the largest buffer there can be.
+    pub fn largest_buffer(&self) -> usize {
+        match self {
+            Device::Gpu(gpu) => gpu.limits.max_buffer_size.try_into().unwrap_or(usize::MAX),
+            Device::Cpu(_) => usize::MAX,
+        }
+    }
+
+    /// The shader that a dispatch runs here; none on the CPU device.
+    pub fn shader(&self, step: &Step) -> Option<&'static Shader> {
+        match self {
+            Device::Gpu(gpu) => Some(gpu.shader(step)),
+            Device::Cpu(_) => None,
+        }
+    }
+
+    /// The name alone: of the adapter, or `cpu`.
+    pub fn name(&self) -> &str {
+        match self {
+            Device::Gpu(gpu) => &gpu.info.name,
+            Device::Cpu(_) => "cpu",
         }
     }
 
@@ -131,6 +156,14 @@ impl Backend {
     pub fn time(&mut self, program: Loaded) -> Result<Timings> {
         match self {
             Backend::Gpu(session) => session.time(program.0),
+            Backend::Cpu(session) => Ok(session.time(program.0)),
+        }
+    }
+
+    /// [`time`](Backend::time) by the host's clock, where the device's own is not to be trusted.
+    pub fn time_by_wall(&mut self, program: Loaded) -> Result<Timings> {
+        match self {
+            Backend::Gpu(session) => session.time_by_wall(program.0),
             Backend::Cpu(session) => Ok(session.time(program.0)),
         }
     }

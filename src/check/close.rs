@@ -13,6 +13,7 @@ pub enum Tolerance {
     Because(f32, &'static str),
 }
 
+// ANCHOR: bound
 impl Tolerance {
     /// The largest accepted difference near magnitude `scale`.
     pub fn bound(&self, scale: f32) -> f32 {
@@ -23,6 +24,7 @@ impl Tolerance {
         }
     }
 }
+// ANCHOR_END: bound
 
 /// The worst disagreement between two arrays.
 #[derive(Clone, Debug)]
@@ -34,6 +36,7 @@ pub struct Mismatch {
     pub count: usize,
 }
 
+// ANCHOR: compare
 /// Compares element by element; `Err` holds the worst element and how many failed. Unequal lengths panic.
 pub fn compare(got: &[f32], want: &[f32], tolerance: Tolerance) -> Result<(), Mismatch> {
     assert!(got.len() == want.len(), "comparing {} elements with {}", got.len(), want.len());
@@ -57,6 +60,7 @@ pub fn compare(got: &[f32], want: &[f32], tolerance: Tolerance) -> Result<(), Mi
         Some((_, mismatch)) => Err(Mismatch { count, ..mismatch }),
     }
 }
+// ANCHOR_END: compare
 
 impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {

@@ -54,6 +54,7 @@ pub fn check(case: &GradientCase) -> Result<(), String> {
     backend.run(&[(loaded, 1)]).map_err(|e| e.to_string())?;
     let analytic = backend.read(&gradients).map_err(|e| e.to_string())?;
 
+    // ANCHOR: difference
     for (index, (_, values)) in case.inputs.iter().enumerate() {
         for element in 0..values.len() {
             let mut objective = |shift: f32| -> Result<f64, String> {
@@ -77,6 +78,7 @@ pub fn check(case: &GradientCase) -> Result<(), String> {
         }
         backend.write(inputs[index], values);
     }
+    // ANCHOR_END: difference
     Ok(())
 }
 

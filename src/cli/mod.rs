@@ -6,8 +6,11 @@ mod devices;
 mod encode;
 mod eval;
 mod interpolate;
+mod kernels;
 mod ladder;
 mod manifold;
+mod plan;
+mod profile;
 mod reconstruct;
 mod sample;
 mod shared;
@@ -48,10 +51,16 @@ enum Command {
     Decode(decode::Args),
     /// Show a run's samples epoch after epoch, as a GIF
     Animate(animate::Args),
-    /// Time an operation written ever better, from three plain loops to the kernel that models run
-    Ladder(ladder::Args),
     /// List the adapters of this machine and say which one `--device auto` takes
     Devices(devices::Args),
+    /// List the kernels, or show the code of one
+    Kernels(kernels::Args),
+    /// Print a model's training step dispatch by dispatch, and its memory, before anything runs
+    Plan(plan::Args),
+    /// Time each dispatch of a model's training step and hold it against the device's measured peak
+    Profile(profile::Args),
+    /// Time an operation written ever better, from three plain loops to the kernel that models run
+    Ladder(ladder::Args),
 }
 
 impl Cli {
@@ -67,10 +76,18 @@ impl Cli {
             Command::Encode(args) => args.run(),
             Command::Decode(args) => args.run(),
             Command::Animate(args) => args.run(),
-            Command::Ladder(args) => args.run(),
             Command::Devices(args) => args.run(),
+            Command::Kernels(args) => args.run(),
+            Command::Plan(args) => args.run(),
+            Command::Profile(args) => args.run(),
+            Command::Ladder(args) => args.run(),
         }
     }
+}
+
+/// Prints results for a program to read.
+pub fn print_json(value: &impl serde::Serialize) {
+    print(&serde_json::to_string_pretty(value).expect("plain data"));
 }
 
 /// Prints a line of results. A reader that went away (`| head`) is no error.

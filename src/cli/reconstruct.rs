@@ -15,7 +15,7 @@ pub struct Args {
     data: DataArgs,
     #[command(flatten)]
     picture: PictureArgs,
-    /// How many test pictures, from the first on
+    /// How many test pictures, spread evenly over the set
     #[arg(long, value_name = "N", default_value_t = 16)]
     count: usize,
 }
@@ -29,7 +29,7 @@ impl Args {
         let data = self.data.open(&self.model, &model.card)?;
         let there = data.test.count;
         require(count <= there, &format!("--count is {count}, but {} has {there} test pictures", data.name))?;
-        let originals = data.test.values(0..count);
+        let originals = data.test.spread(count);
         let (mean, _) = model.encode(&originals)?;
         let made = model.decode(&mean)?;
         let pairs = [&originals[..], &made];

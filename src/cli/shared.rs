@@ -6,6 +6,7 @@ use elbo::backend::choose;
 use elbo::data::{Choice, Corrupt, Dataset, Preparation};
 use elbo::error::{Error, Result};
 use elbo::inference::{Trained, model_file};
+use elbo::instruments::subject::Subject;
 use elbo::models::likelihood::Likelihood;
 use elbo::models::network::Shape;
 use elbo::models::vae::Config;
@@ -71,6 +72,26 @@ pub fn describe(card: &ModelCard) -> String {
         epoch => format!("epoch {epoch} on {}", card.dataset),
     };
     format!("{}, {origin}", sizes.join("-"))
+}
+
+/// A model for the instruments: its training step on drawn pictures.
+#[derive(clap::Args)]
+pub struct SubjectArgs {
+    /// A preset, as in mnist-mlp, or a run folder
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// Pictures a step [default: as the preset or the run has it]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// auto (a real GPU, else the CPU), cpu, gpu, or part of an adapter's name
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub device: String,
+}
+
+impl SubjectArgs {
+    pub fn open(&self) -> Result<Subject> {
+        Subject::open(&self.model, self.batch_size)
+    }
 }
 
 // ---- The data

@@ -61,6 +61,11 @@ impl Split {
         bytes.iter().map(|&byte| byte as f32 / 255.0).collect()
     }
 
+    /// The values of `n` pictures at equal distances, so that of a set sorted by class there are some of each.
+    pub fn spread(&self, n: usize) -> Vec<f32> {
+        (0..n).map(|i| i * self.count / n).flat_map(|picture| self.values(picture..picture + 1)).collect()
+    }
+
     /// The first `n` pictures, or all where there are fewer.
     pub fn truncated(mut self, n: usize) -> Split {
         self.count = self.count.min(n);
@@ -292,6 +297,10 @@ mod tests {
         let split = Split { pixels: vec![0, 255, 51, 102, 1, 2], count: 3, shape: [1, 1, 2], labels: None };
         assert_eq!(split.values(0..2), [0.0, 1.0, 0.2, 0.4]);
         assert_eq!(split.values(1..3), [0.2, 0.4, 1.0 / 255.0, 2.0 / 255.0]);
+        assert_eq!(split.spread(2), split.values(0..2));
+        assert_eq!(split.spread(3), split.values(0..3));
+        let longer = Split { pixels: (0..9).collect(), count: 9, shape: [1, 1, 1], labels: None };
+        assert_eq!(longer.spread(3), [0, 3, 6].map(|level| level as f32 / 255.0));
     }
 
     #[test]

@@ -16,17 +16,31 @@ use crate::tensor::Tensor;
 
 /// Bytes of each of the two tensors that are copied: larger than the caches, and what every adapter can bind.
 const COPIED: usize = 128 << 20;
-/// Elements of the multiply-adds: several for each lane of the largest GPUs.
-const ELEMENTS: usize = 1 << 20;
 /// Empty dispatches in a program.
 const EMPTY: usize = 256;
-/// Seconds that one measurement should take at least; a dispatch of multiply-adds should take a tenth of it.
-const MEASUREMENT: f64 = 0.04;
+/// More replays than any probe needs.
+const MOST_REPLAYS: usize = 1 << 20;
 /// Measurements of each, of which the best counts: noise only adds.
-const MEASUREMENTS: usize = 4;
+const MEASUREMENTS: usize = 12;
+
+/// Elements and rounds of the multiply-adds that are tried first: enough rounds that what surrounds them takes no time.
+const ELEMENTS: usize = 1 << 14;
+const ROUNDS: usize = 16;
+/// More elements are of no use: several for each lane of the largest GPUs.
+const MOST_ELEMENTS: usize = 1 << 20;
+
+/// Seconds that one measurement takes at least; a dispatch of multiply-adds takes a fifth of it. Long against the way to a GPU
+/// and back. The CPU device is measured in moments short enough that some go by undisturbed on a machine that does
+/// other things too.
+fn measurement(device: &Device) -> f64 {
+    match device {
+        Device::Gpu(_) => 0.01,
+        Device::Cpu(_) => 0.001,
+    }
+}
 
 /// The roof: no dispatch of this device is expected to do better.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Peak {
     /// Floating-point operations a second, a multiply-add counted as two.
     pub flops_per_second: f64,
@@ -42,11 +56,6 @@ impl Peak {
     pub fn seconds(&self, cost: Cost) -> f64 {
         (cost.flops as f64 / self.flops_per_second).max(cost.bytes as f64 / self.bytes_per_second)
     }
-
-    /// Floating-point operations a second that work of `intensity` operations a byte can reach.
-    pub fn roof(&self, intensity: f64) -> f64 {
-        self.flops_per_second.min(self.bytes_per_second * intensity)
-    }
 }
 
 /// Measures the device, in about a second. Errors: no room for 256 MiB, the device is lost.
@@ -55,11 +64,15 @@ pub fn measure(device: &Device) -> Result<Peak> {
     let own = |seconds: f64| (seconds - empty_dispatch).max(seconds / 2.0);
     let words = COPIED.min(device.largest_binding()) / 4;
     let copy = seconds(device, words, |r, [x, y]| probe::copy(r, x, y))?;
-    // One round first: the time it takes says how many are worth timing.
-    let chains = |rounds: usize| seconds(device, ELEMENTS, |r, [x, y]| probe::multiply_add(r, x, y, rounds));
-    let rounds = (0.1 * MEASUREMENT / own(chains(1)?)).clamp(1.0, 1e5) as usize;
+    let chains = |[elements, rounds]: [usize; 2]| {
+        let seconds = seconds(device, elements, |r, [x, y]| probe::multiply_add(r, x, y, rounds))?;
+        Ok(probe::flops(elements, rounds) as f64 / own(seconds))
+    };
+    let enough = chains([ELEMENTS, ROUNDS])? * measurement(device) / 5.0 / probe::flops(1, 1) as f64;
+    let elements = ((enough / ROUNDS as f64) as usize).clamp(ELEMENTS, MOST_ELEMENTS);
+    let rounds = ((enough / elements as f64) as usize).max(ROUNDS);
     Ok(Peak {
-        flops_per_second: probe::flops(ELEMENTS, rounds) as f64 / own(chains(rounds)?),
+        flops_per_second: chains([elements, rounds])?,
         bytes_per_second: 8.0 * words as f64 / own(copy),
         empty_dispatch,
     })
@@ -90,16 +103,22 @@ fn seconds(device: &Device, words: usize, record: impl FnOnce(&mut Recorder, [Te
         backend.read_one(word)?;
         Ok(start.elapsed().as_secs_f64())
     };
+    let mut best = |replays: usize, measurements: usize| {
+        (0..measurements).try_fold(f64::INFINITY, |best: f64, _| Ok(best.min(time(replays)?)))
+    };
+    // The way to the device and back is none of the probe's.
+    let way = best(0, MEASUREMENTS)?;
+    let measurement = measurement(device);
     let mut replays = 1;
-    let mut best = time(replays)?;
-    while best < MEASUREMENT {
-        replays = (1.2 * MEASUREMENT / best * replays as f64).ceil().min(16.0 * replays as f64) as usize;
-        best = time(replays)?;
+    loop {
+        let seconds = best(replays, 3)? - way;
+        if seconds >= measurement || replays == MOST_REPLAYS {
+            break;
+        }
+        let factor = (1.2 * measurement / seconds.max(1e-9)).min(16.0);
+        replays = ((replays as f64 * factor).ceil() as usize).min(MOST_REPLAYS);
     }
-    for _ in 1..MEASUREMENTS {
-        best = best.min(time(replays)?);
-    }
-    Ok(best / replays as f64)
+    Ok((best(replays, MEASUREMENTS)? - way).max(1e-9) / replays as f64)
 }
 
 #[cfg(test)]
@@ -112,7 +131,6 @@ mod tests {
         let peak = Peak { flops_per_second: 100.0, bytes_per_second: 10.0, empty_dispatch: 1.0 };
         assert_eq!(peak.seconds(Cost { flops: 200, bytes: 10 }), 2.0);
         assert_eq!(peak.seconds(Cost { flops: 200, bytes: 50 }), 5.0);
-        assert_eq!((peak.roof(5.0), peak.roof(20.0)), (50.0, 100.0));
     }
 
     /// Any processor makes more than 10 MFLOP/s and 10 MB/s and starts a function within a millisecond.

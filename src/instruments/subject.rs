@@ -31,7 +31,8 @@ pub struct Subject {
     pub model: Vae,
     pub optimizer: OptimizerState,
     pub step: Program,
-    data: Resident,
+    /// The drawn pictures on the device, and how the steps walk through them.
+    pub data: Resident,
     pictures: Split,
 }
 

@@ -30,6 +30,19 @@ const SOURCE: Source = Source {
     bindings: &["x", "y"],
 };
 
+/// Where N is a multiple of 64: an invocation takes that many elements.
+static COPY_SOFTWARE: Shader = Shader {
+    source: &Source {
+        file: "software/probe.wgsl",
+        text: include_str!("../../shaders/software/probe.wgsl"),
+        common: SOURCE.common,
+        bindings: SOURCE.bindings,
+    },
+    entry: "copy",
+    workgroup: [64, 1, 1],
+    grid: |p| grid_1d(p[0] as usize / 64, 64),
+};
+
 /// The kernel whose floating-point rate is the device's.
 pub static MULTIPLY_ADD: Kernel = Kernel {
     name: "probe.multiply_add",
@@ -86,7 +99,7 @@ pub static COPY: Kernel = Kernel {
         workgroup: [64, 1, 1],
         grid: |p| grid_1d((p[0] as usize).div_ceil(8), 64),
     },
-    software: None,
+    software: Some(|p| if p[0].is_multiple_of(64) { &COPY_SOFTWARE } else { &COPY.shader }),
     reference: |p, reads, writes| {
         let n = p[0] as usize;
         writes[0][..n].copy_from_slice(&reads[0][..n]);
@@ -103,7 +116,7 @@ pub static COPY: Kernel = Kernel {
                 .read(uniform(1, n, -1.0, 1.0))
                 .assign(n, Tolerance::Exact)
         };
-        [1, 65, 511, 1024, 4099].map(case).into()
+        [1, 65, 511, 1024, 4099, 4160].map(case).into()
     },
 };
 
@@ -158,8 +171,7 @@ fn multiply_add_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32
     chunks.for_each(|(y, x)| arch.dispatch(Chains { x, y, steps: STEPS * p.rounds as usize }));
 }
 
-/// The chains of some elements, as many elements at a time as a vector holds, eight chains at a time: a multiply-add
-/// takes about four cycles until it is done, and two are begun in each.
+/// The chains of some elements, as many elements at a time as a vector holds.
 struct Chains<'a> {
     x: &'a [f32],
     y: &'a mut [f32],
@@ -169,25 +181,37 @@ struct Chains<'a> {
 impl WithSimd for Chains<'_> {
     type Output = ();
 
+    /// A multiply-add takes about four cycles, and two are begun in each: eight chains at once keep a core busy, more of
+    /// them better so, as long as they stay in registers.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        const AT_ONCE: usize = 8;
         for (y, x) in self.y.chunks_mut(S::F32_LANES).zip(self.x.chunks(S::F32_LANES)) {
             let s = simd.partial_load_f32s(x);
-            let t = simd.sub_f32s(simd.splat_f32s(1.0), s);
-            let mut sum = simd.splat_f32s(0.0);
-            for first in (0..CHAINS).step_by(AT_ONCE) {
-                let mut chains: [_; AT_ONCE] = std::array::from_fn(|c| simd.splat_f32s((first + c) as f32));
-                for _ in 0..self.steps {
-                    for a in &mut chains {
-                        *a = simd.mul_add_e_f32s(*a, s, t);
-                    }
-                }
-                for a in chains {
-                    sum = simd.add_f32s(sum, a);
-                }
-            }
+            let sum = if S::REGISTER_COUNT > 16 {
+                chains::<S, 16>(simd, s, self.steps)
+            } else {
+                chains::<S, 8>(simd, s, self.steps)
+            };
             simd.partial_store_f32s(y, sum);
         }
     }
+}
+
+/// The sum of the chains of one vector of elements, `AT_ONCE` of them side by side.
+#[inline(always)]
+fn chains<S: Simd, const AT_ONCE: usize>(simd: S, s: S::f32s, steps: usize) -> S::f32s {
+    let t = simd.sub_f32s(simd.splat_f32s(1.0), s);
+    let mut sum = simd.splat_f32s(0.0);
+    for first in (0..CHAINS).step_by(AT_ONCE) {
+        let mut chains: [_; AT_ONCE] = std::array::from_fn(|c| simd.splat_f32s((first + c) as f32));
+        for _ in 0..steps {
+            for a in &mut chains {
+                *a = simd.mul_add_e_f32s(*a, s, t);
+            }
+        }
+        for a in chains {
+            sum = simd.add_f32s(sum, a);
+        }
+    }
+    sum
 }

@@ -26,6 +26,7 @@ const SOURCE: Source = Source {
     bindings: &["mean", "logvar", "noise", "dz", "z", "dmean", "dlogvar"],
 };
 
+// ANCHOR: kernel
 pub static FORWARD: Kernel = Kernel {
     name: "reparameterise.forward",
     formula: "z = mean + e^(logvar/2) * noise",
@@ -44,6 +45,7 @@ pub static FORWARD: Kernel = Kernel {
     cost: |p| Cost { flops: 4 * p[0] as u64, bytes: 16 * p[0] as u64 },
     cases: forward_cases,
 };
+// ANCHOR_END: kernel
 
 pub static BACKWARD: Kernel = Kernel {
     name: "reparameterise.backward",
@@ -71,6 +73,7 @@ fn grid(p: &[u32]) -> [u32; 3] {
 
 // ---- Record
 
+// ANCHOR: record
 /// z = mean + e^(logvar/2) * noise, all (B,Z).
 pub fn forward(r: &mut Recorder, mean: Tensor, logvar: Tensor, noise: Tensor) -> Tensor {
     assert!(mean.shape() == logvar.shape(), "reparameterise.forward: mean {mean:?}, logvar {logvar:?}");
@@ -79,6 +82,7 @@ pub fn forward(r: &mut Recorder, mean: Tensor, logvar: Tensor, noise: Tensor) ->
     r.dispatch(&FORWARD, Params { n: mean.len() as u32 }, &[mean, logvar, noise], &[z]);
     z
 }
+// ANCHOR_END: record
 
 /// Adds the gradients through z to `dmean` and `dlogvar`, which the KL term's backward has assigned. All (B,Z).
 pub fn backward(r: &mut Recorder, logvar: Tensor, noise: Tensor, dz: Tensor, dmean: Tensor, dlogvar: Tensor) {
@@ -90,6 +94,7 @@ pub fn backward(r: &mut Recorder, logvar: Tensor, noise: Tensor, dz: Tensor, dme
 
 // ---- Cases
 
+// ANCHOR: cases
 const TOLERANCE: Tolerance = Tolerance::Because(1e-6, "exp of an argument of size 2: 3 + 2|x| ulp");
 
 fn forward_cases() -> Vec<Case> {
@@ -102,6 +107,7 @@ fn forward_cases() -> Vec<Case> {
     };
     [1, 63, 65, 1001].map(case).into()
 }
+// ANCHOR_END: cases
 
 fn backward_cases() -> Vec<Case> {
     let case = |n: usize| {
@@ -117,6 +123,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+// ANCHOR: gradients
 pub fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "reparameterise".into(),
@@ -133,3 +140,4 @@ pub fn gradients() -> Vec<GradientCase> {
         state: vec![],
     }]
 }
+// ANCHOR_END: gradients

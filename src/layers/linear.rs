@@ -37,6 +37,7 @@ impl Linear {
         super::uniform_by_fan_in(rng, &self.weight, Some(&self.bias))
     }
 
+    // ANCHOR: passes
     /// x (B,I) to y (B,O).
     pub fn forward(&self, r: &mut Recorder, x: Tensor) -> (Tensor, Saved) {
         r.scope(&self.name);
@@ -69,4 +70,5 @@ impl Linear {
         matmul::backward_w(r, dh, saved.x, self.weight.grad, self.bias.grad);
         dh
     }
+    // ANCHOR_END: passes
 }

@@ -42,6 +42,7 @@ C is the number of channels that the item before leaves.
   ( ... ), residual( ... )            a nested Sequential; x + body(x) of one
 
 k, s, p, d and op take one number, or height x width as in k3x5. Without s, p, d, g and op they are 1, 0, 1, 1 and 0.
+A sequence is a picture of height 1: conv 16 k1x5 p0x2 is Conv1d(C, 16, 5, padding 2).
 The encoder takes a picture (channels, rows, columns), the decoder z as a picture (latent, 1, 1).";
 
 /// A network that was parsed; its text is what it was parsed from.
@@ -230,8 +231,11 @@ fn parse_item(text: &str) -> Parsed<Item> {
         "upsample" => {
             let factor = words.first("its factor")?;
             let bilinear = words.flag("bilinear");
-            words.flag("nearest");
+            // The default may be said, but not with its opposite: then `nearest` is left over.
             let kind = if bilinear { upsample::Kind::Bilinear } else { upsample::Kind::Nearest };
+            if !bilinear {
+                words.flag("nearest");
+            }
             Item::Upsample { kind, factor }
         }
         "dropout" => {
@@ -652,6 +656,7 @@ mod tests {
         assert!(problem("conv 4 k4 s0").contains("cannot be 0"));
         assert!(problem("conv 4 k99999").contains("no whole number up to 65536"));
         assert!(problem("conv 4 k4 z3").contains("`z3` means nothing there"));
+        assert!(problem("upsample 2 nearest bilinear").contains("`nearest` means nothing there"));
         assert!(problem("linear").contains("lacks the number of features"));
         assert!(problem("dropout 1").contains("below 1"));
         assert!(problem("maxpool k2 p2").contains("half the window"));

@@ -265,6 +265,7 @@ impl Vae {
 
     // ---- Forward and backward
 
+    // ANCHOR: step
     /// Both terms for x (B,D), and their gradients added to the parameters': the forward lines, the loss, then the
     /// backward lines mirrored. The KL weight is the clock's.
     pub fn step(&self, r: &mut Recorder, x: Tensor, noise: Tensor, clock: Tensor, objective: Objective) -> Terms {
@@ -287,6 +288,7 @@ impl Vae {
         self.encode_backward(r, saved, dmean, dlogvar);
         Terms { recon: recon.rows, kl }
     }
+    // ANCHOR_END: step
 
     /// dy (B,D) to dz (B,Z).
     fn decode_backward(&self, r: &mut Recorder, saved: DecoderSaved, dy: Tensor) -> Tensor {

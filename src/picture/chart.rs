@@ -86,6 +86,8 @@ pub struct Axis<'a> {
     pub range: Range<f64>,
     /// Only whole numbers are marked (epochs, steps).
     pub whole: bool,
+    /// How a mark is written, where it is not by its number.
+    pub mark: Option<fn(f64) -> String>,
 }
 
 impl Axis<'_> {
@@ -98,6 +100,10 @@ impl Axis<'_> {
     /// Where plotters puts the marks.
     fn marks(&self) -> Vec<f64> {
         RangedCoordf64::from(self.range.clone()).key_points(self.max_marks())
+    }
+
+    fn mark_text(&self, value: f64, marks: &[f64]) -> String {
+        self.mark.map_or_else(|| mark_text(value, marks), |mark| mark(value))
     }
 }
 
@@ -132,7 +138,7 @@ pub fn axes<'a>(canvas: &Canvas<'a>, title: &str, x: &Axis, y: &Axis) -> Result<
         .configure_mesh()
         .x_labels(x.max_marks())
         .y_labels(y.max_marks())
-        .x_label_formatter(&|value| mark_text(*value, &x_marks))
+        .x_label_formatter(&|value| x.mark_text(*value, &x_marks))
         .y_label_formatter(&|_| String::new())
         .max_light_lines(0)
         .bold_line_style(GRID_LINE.stroke_width(SCALE as u32))
@@ -147,7 +153,7 @@ pub fn axes<'a>(canvas: &Canvas<'a>, title: &str, x: &Axis, y: &Axis) -> Result<
     for value in &y_marks {
         let (left, middle) = chart.backend_coord(&(x.range.start, *value));
         let at = (left - 10 * SCALE, middle + TEXT_LIFT * SCALE);
-        canvas.draw(&Text::new(mark_text(*value, &y_marks), at, style.clone()))?;
+        canvas.draw(&Text::new(y.mark_text(*value, &y_marks), at, style.clone()))?;
     }
     Ok(chart)
 }
@@ -210,7 +216,7 @@ mod tests {
     #[test]
     fn whole_axes_are_marked_at_whole_numbers() {
         for end in 1..60 {
-            let axis = Axis { label: "epoch", range: 0.9..f64::from(end) + 0.1, whole: true };
+            let axis = Axis { label: "epoch", range: 0.9..f64::from(end) + 0.1, whole: true, mark: None };
             let marks = axis.marks();
             assert!(!marks.is_empty() && marks.len() <= 10, "to {end}: {marks:?}");
             assert!(marks.iter().all(|mark| (mark - mark.round()).abs() < 1e-9), "to {end}: {marks:?}");

@@ -23,8 +23,8 @@ pub fn curves(series: &[Series], title: &str, x_label: &str, y_label: &str) -> P
     let names: Vec<String> = series.iter().map(|(name, _)| name.clone()).collect();
     let points = || lines.iter().flatten();
     let x_is_whole = points().all(|(x, _)| x.fract() == 0.0);
-    let x = Axis { label: x_label, range: chart::range(points().map(|p| p.0), 0.02), whole: x_is_whole };
-    let y = Axis { label: y_label, range: chart::range(points().map(|p| p.1), 0.05), whole: false };
+    let x = Axis { label: x_label, range: chart::range(points().map(|p| p.0), 0.02), whole: x_is_whole, mark: None };
+    let y = Axis { label: y_label, range: chart::range(points().map(|p| p.1), 0.05), whole: false, mark: None };
 
     chart::render(WIDTH, HEIGHT, |canvas| {
         let (left, beside) = canvas.split_horizontally((WIDTH - chart::legend_width(&names)) as i32 * SCALE);

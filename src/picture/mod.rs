@@ -1,8 +1,8 @@
 //! Pictures out: grids of images, charts of losses, scatters of latents, and the latent points they start from.
 //!
 //! - `grid` arranges (N,C,H,W) values as one picture; `reconstructions` puts originals above their reconstructions.
-//! - `curves` draws losses over epochs or steps, `scatter` draws 2-D encodings coloured by label; `bars` draws
-//!   rates side by side; `chart` is what they share.
+//! - `curves` draws losses over epochs or steps, `scatter` draws 2-D encodings coloured by label, `roofline`
+//!   what kernels reach of a device, `bars` rates side by side; `chart` is what they share.
 //! - `save_gif` shows pictures one after the other.
 //! - `latent` has the points to decode: interpolations, traversals, the manifold of a 2-D latent.
 //!
@@ -14,12 +14,14 @@ mod chart;
 mod curves;
 mod grid;
 pub mod latent;
+mod roofline;
 mod scatter;
 
 pub use animation::{save_gif, save_gif_of};
 pub use bars::{Bar, Bars, bars};
 pub use curves::{Series, curves};
 pub use grid::{grid, grid_size, reconstructions};
+pub use roofline::{Mark, roofline};
 pub use scatter::scatter;
 
 use crate::error::{Error, Result};

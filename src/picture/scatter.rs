@@ -20,8 +20,8 @@ pub fn scatter(points: &[[f32; 2]], labels: &[u8], title: &str) -> Picture {
     assert_eq!(points.len(), labels.len(), "a scatter needs one label a point");
     let placed = || points.iter().zip(labels).filter(|(point, _)| point.iter().all(|z| z.is_finite()));
     let range = chart::range(placed().flat_map(|(point, _)| point.map(f64::from)), 0.03);
-    let x = Axis { label: "z1", range: range.clone(), whole: false };
-    let y = Axis { label: "z2", range, whole: false };
+    let x = Axis { label: "z1", range: range.clone(), whole: false, mark: None };
+    let y = Axis { label: "z2", range, whole: false, mark: None };
     let classes: BTreeSet<u8> = placed().map(|(_, label)| *label).collect();
     let names: Vec<String> = classes.iter().map(u8::to_string).collect();
     let color = |label: u8| chart::color(usize::from(label));

@@ -173,6 +173,7 @@ fn cifar_conv() -> Settings {
         output: Likelihood::OptimalSigma,
         epochs: 30,
         batch_size: 64,
+        lr_schedule: LrSchedule::Cosine { last: 0.0 },
         ..mnist_mlp()
     }
 }
@@ -195,6 +196,7 @@ fn faces_conv() -> Settings {
         decoder: network(&up(&[256, 128, 64, 32])),
         output: Likelihood::OptimalSigma,
         batch_size: 64,
+        lr_schedule: LrSchedule::Cosine { last: 0.0 },
         ..faces()
     }
 }

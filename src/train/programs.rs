@@ -73,6 +73,12 @@ impl Resident {
         }
     }
 
+    /// Indices of its buffers in the arena.
+    pub(crate) fn buffers(&self) -> Vec<usize> {
+        let parts = self.data.iter().map(|part| part.data);
+        parts.chain([self.order, self.clock, self.losses]).map(|tensor| tensor.buffer).collect()
+    }
+
     /// Buffers that the pictures lie in.
     pub fn parts(&self) -> usize {
         self.data.len()
@@ -165,7 +171,7 @@ pub struct Programs {
     /// (S,Z) latent points and (S,D) their pictures, the same points at each epoch.
     pub samples: Tensor,
     pub sample_pictures: Tensor,
-    /// (R,D): the first test pictures and their reconstructions.
+    /// (R,D): test pictures, spread over the set, and their reconstructions.
     pub originals: Tensor,
     pub reconstructions: Tensor,
     /// The training step, for whoever wants to look at it dispatch by dispatch.
@@ -232,7 +238,7 @@ impl Programs {
         let pictures = load(&pictures)?;
 
         train.upload(backend, &data.train);
-        backend.write(originals, &data.test.values(0..originals.matrix()[0]));
+        backend.write(originals, &data.test.spread(originals.matrix()[0]));
         Ok(Programs {
             arena: arena.clone(),
             model,
@@ -281,6 +287,7 @@ fn augmented(r: &mut Recorder, x: Tensor, settings: &Settings, data: &Resident) 
     augment::forward(r, x, data.clock, data.shape, [h, w], settings.shift, settings.flip)
 }
 
+// ANCHOR: step
 /// A training step: batch, model forward and backward, optimiser, losses, clock.
 pub(crate) fn record_step(
     arena: &mut Arena,
@@ -311,6 +318,7 @@ pub(crate) fn record_step(
     clock::tick(&mut r, data.clock);
     r.finish(&format!("train step of {rows}"))
 }
+// ANCHOR_END: step
 
 /// An evaluation step: batch, model forward, losses, clock.
 fn record_evaluation(arena: &mut Arena, model: &Vae, data: &Resident, rows: usize, latent: Latent) -> Program {

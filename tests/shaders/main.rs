@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use elbo::instruments::catalogue;
 use elbo::kernel::{Kernel, Shader, Source};
 use elbo::kernels;
 use naga::back::{hlsl, msl, spv};
@@ -26,21 +27,6 @@ struct Parsed {
     info: ModuleInfo,
 }
 
-/// Every kernel's portable shader, and the software shaders that its cases use.
-fn shaders() -> Vec<(&'static Kernel, &'static Shader)> {
-    let mut all = Vec::new();
-    for &kernel in kernels::ALL {
-        let mut files = BTreeSet::new();
-        let software = (kernel.cases)().into_iter().map(|case| kernel.shader_for(true, &case.params));
-        for shader in std::iter::once(&kernel.shader).chain(software) {
-            if files.insert(shader.source.file) {
-                all.push((kernel, shader));
-            }
-        }
-    }
-    all
-}
-
 fn parse_all() -> Vec<Parsed> {
     let parse = |(kernel, shader): (&'static Kernel, &'static Shader)| {
         let text = shader.source.full_text();
@@ -52,7 +38,8 @@ fn parse_all() -> Vec<Parsed> {
         let info = validator.validate(&module).unwrap_or_else(|e| panic!("{file}: {}", e.emit_to_string(&text)));
         Parsed { kernel, shader, text, module, info }
     };
-    shaders().into_iter().map(parse).collect()
+    let forms = |&kernel: &&'static Kernel| kernel.shaders().into_iter().map(move |shader| (kernel, shader));
+    kernels::ALL.iter().flat_map(forms).map(parse).collect()
 }
 
 impl Parsed {
@@ -179,11 +166,7 @@ fn names_agree() {
         let (label, stem) = (shader.label(), shader.kernel.stem());
         assert_eq!(shader.kernel.name, format!("{stem}.{}", shader.shader.entry), "{label}");
         let file = shader.shader.source.file;
-        let number = stem.match_indices('_').find(|(i, _)| stem[i + 1..].starts_with(|c: char| c.is_ascii_digit()));
-        let rust = match number {
-            Some((end, _)) if file.starts_with("ladder/") => format!("src/kernels/ladder/{}.rs", &stem[..end]),
-            _ => format!("src/kernels/{stem}.rs"),
-        };
+        let rust = shader.kernel.rust_file();
         assert!(root().join(&rust).is_file(), "{label}: {rust} is missing");
         let variant = |name: &str| name == stem || name.starts_with(&format!("{stem}_"));
         let fits = match file.strip_suffix(".wgsl").unwrap().split_once('/') {
@@ -255,6 +238,45 @@ fn bindings_agree() {
             assert!(used[tensor].1.contains(GlobalUse::WRITE), "{label}: {tensor} is declared written and never is");
         }
     }
+}
+
+/// Each binding's comment begins with the tensor's shape, and where it is written in params alone it is that of the cases.
+#[test]
+fn shapes_are_those_of_the_cases() {
+    let mut computed = 0;
+    for kernel in kernels::ALL {
+        let shape = |tensor: &str| {
+            let missing = || panic!("{}: the binding of {tensor} has no comment with its shape", kernel.name);
+            catalogue::shape(kernel, tensor).unwrap_or_else(missing)
+        };
+        for case in (kernel.cases)() {
+            let reads = case.reads.iter().map(Vec::len);
+            let writes = case.writes.iter().map(|output| output.before.len());
+            for (tensor, len) in kernel.reads.iter().chain(kernel.writes).zip(reads.chain(writes)) {
+                let Some(elements) = elements(&shape(tensor), kernel, &case.params) else { continue };
+                computed += 1;
+                let label = format!("{} [{}]: {tensor} {}", kernel.name, case.label, shape(tensor));
+                assert_eq!(elements, len, "{label} in the shader, then in the case");
+            }
+        }
+    }
+    assert!(computed > 1000, "{computed} tensors have shapes written in params");
+}
+
+/// The product of a shape such as `(B,I+O)`, if all its letters are params.
+fn elements(shape: &str, kernel: &Kernel, params: &[u32]) -> Option<usize> {
+    let value = |letter: &str| match letter.trim().parse() {
+        Ok(number) => Some(number),
+        Err(_) => kernel.params.iter().position(|p| *p == letter.trim()).map(|i| params[i] as usize),
+    };
+    let product = |text: &str| {
+        text.split('*').try_fold(1, |product, factor| {
+            let mut parts = factor.split('/').map(value);
+            parts.next()?.and_then(|first| parts.try_fold(first, |n, part| Some(n / part?))).map(|n| product * n)
+        })
+    };
+    let sum = |text: &str| text.split('+').try_fold(0, |sum, term| Some(sum + product(term)?));
+    shape.trim_matches(['(', ')']).split(',').try_fold(1, |product, size| Some(product * sum(size)?))
 }
 
 // ---- The files together

@@ -1,0 +1,111 @@
+//! `elbo plan`
+
+use elbo::backend::choose;
+use elbo::error::Result;
+use elbo::instruments::plan::{Dispatch, Group, Plan, plan};
+use elbo::instruments::subject::Subject;
+use elbo::units;
+
+use super::shared::SubjectArgs;
+use super::table::{Column, table};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    subject: SubjectArgs,
+    /// Print JSON for a program to read
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub fn run(self) -> Result<()> {
+        let subject = self.subject.open()?;
+        let device = choose::open(&self.subject.device)?;
+        eprintln!("device: {}", device.description());
+        let plan = plan(&subject, &device);
+        if self.json {
+            super::print_json(&serde_json::json!({
+                "model": subject.name,
+                "batch_size": subject.settings.batch_size,
+                "device": device.description(),
+                "plan": plan,
+            }));
+            return Ok(());
+        }
+        print(&subject, &plan);
+        Ok(())
+    }
+}
+
+fn print(subject: &Subject, plan: &Plan) {
+    let Plan { dispatches, flops, bytes, memory, groups, largest_buffer, largest_binding, problems } = plan;
+    super::print(&format!("{}, {}: {} dispatches", subject.name, subject.step.name, dispatches.len()));
+    super::print("");
+    let heads = [
+        ("#", Column::Right),
+        ("layer", Column::Left),
+        ("kernel", Column::Left),
+        ("grid x workgroup", Column::Left),
+        ("FLOP", Column::Right),
+        ("bytes", Column::Right),
+        ("FLOP/B", Column::Right),
+        ("reads -> writes", Column::Left),
+    ];
+    super::print(&table(&heads, &dispatches.iter().map(row).collect::<Vec<_>>()));
+    super::print("");
+    super::print(&format!(
+        "a step at least: {}FLOP and {}B, {:.1} FLOP a byte",
+        units::metric(*flops as f64),
+        units::metric(*bytes as f64),
+        *flops as f64 / *bytes as f64
+    ));
+    super::print("");
+    super::print(&format!("memory: {} in all, without a data set's own pictures", units::memory(*memory)));
+    groups.iter().for_each(print_group);
+    super::print("");
+    if *largest_binding == usize::MAX {
+        super::print("limits: the CPU device takes what the system has");
+    } else {
+        super::print(&format!(
+            "limits: a buffer has at most {}, and a kernel sees at most {} of it",
+            units::memory(*largest_buffer),
+            units::memory(*largest_binding)
+        ));
+    }
+    if problems.is_empty() {
+        super::print("every buffer fits");
+    }
+    for problem in problems {
+        super::print(&format!("DOES NOT FIT: {problem}"));
+    }
+}
+
+fn row(dispatch: &Dispatch) -> Vec<String> {
+    let sizes = |[x, y, z]: [u32; 3]| match [y, z] {
+        [1, 1] => x.to_string(),
+        [_, 1] => format!("({x},{y})"),
+        _ => format!("({x},{y},{z})"),
+    };
+    let grid = dispatch.grid.zip(dispatch.workgroup);
+    let names = |operands: &[elbo::instruments::plan::Operand]| {
+        operands.iter().map(|operand| operand.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    vec![
+        dispatch.number.to_string(),
+        dispatch.layer.clone(),
+        dispatch.kernel.into(),
+        grid.map_or(dispatch.form.clone(), |(grid, workgroup)| format!("{} x {}", sizes(grid), sizes(workgroup))),
+        units::metric(dispatch.flops as f64),
+        units::metric(dispatch.bytes as f64),
+        format!("{:.2}", dispatch.intensity),
+        format!("{} -> {}", names(&dispatch.reads), names(&dispatch.writes)).trim_start().into(),
+    ]
+}
+
+fn print_group(group: &Group) {
+    super::print(&format!("  {}: {}", group.name, units::memory(group.bytes)));
+    for tensor in &group.tensors {
+        super::print(&format!("    {:>10}  {}", units::memory(tensor.bytes), tensor.name));
+    }
+}
