@@ -86,6 +86,20 @@ impl Kernel {
         self.name.split('.').next().expect("split yields at least one part")
     }
 
+    /// Where its Rust side is, from the root of the repository. The rungs of a ladder, `matmul_1_naive` and so on, share a
+    /// file.
+    pub fn rust_file(&self) -> String {
+        let stem = self.stem();
+        let number = |end: &usize| stem[end + 1..].starts_with(|c: char| c.is_ascii_digit());
+        let operation = stem.match_indices('_').map(|(end, _)| end).find(number);
+        match operation {
+            Some(end) if self.shader.source.file.starts_with("ladder/") => {
+                format!("src/kernels/ladder/{}.rs", &stem[..end])
+            }
+            _ => format!("src/kernels/{stem}.rs"),
+        }
+    }
+
     /// The portable shader, and the software ones that the cases use, each file once.
     pub fn shaders(&'static self) -> Vec<&'static Shader> {
         let software = (self.cases)().into_iter().map(|case| self.shader_for(true, &case.params));

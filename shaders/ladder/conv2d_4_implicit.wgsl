@@ -14,8 +14,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;    // (B,H,W,I/4)
-@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;    // (O,KH,KW,I/4)
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;    // (B,H,W,I), in fours
+@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;    // (O,KH,KW,I), in fours
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;    // (B,P,Q,O)
 
 var<workgroup> left: array<vec4<f32>, 256>;     // (4,64): four words of the window deep, 64 places across

@@ -9,9 +9,9 @@
 struct Params { M: u32, K: u32, N: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;          // (M,K/4)
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;          // (K,N/4)
-@group(0) @binding(3) var<storage, read_write> c: array<vec4<f32>>;    // (M,N/4)
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;          // (M,K), in fours
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;          // (K,N), in fours
+@group(0) @binding(3) var<storage, read_write> c: array<vec4<f32>>;    // (M,N), in fours
 
 // forward: c[m,n] = sum_k a[m,k] b[k,n]. Past the edge, slices hold zeros.
 @compute @workgroup_size(16, 16)

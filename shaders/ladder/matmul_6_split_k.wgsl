@@ -9,11 +9,11 @@
 struct Params { M: u32, K: u32, N: u32, depth: u32, S: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;               // (M,K/4)
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;               // (K,N/4)
-@group(0) @binding(3) var<storage, read> parts: array<vec4<f32>>;           // (S,M,N/4): what partials wrote
-@group(0) @binding(4) var<storage, read_write> slices: array<vec4<f32>>;    // (S,M,N/4)
-@group(0) @binding(5) var<storage, read_write> c: array<vec4<f32>>;         // (M,N/4)
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;               // (M,K), in fours
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;               // (K,N), in fours
+@group(0) @binding(3) var<storage, read> parts: array<vec4<f32>>;           // (S,M,N), in fours: what partials wrote
+@group(0) @binding(4) var<storage, read_write> slices: array<vec4<f32>>;    // (S,M,N), in fours
+@group(0) @binding(5) var<storage, read_write> c: array<vec4<f32>>;         // (M,N), in fours
 
 // partials: slices[s,m,n] = sum over the s-th `depth` k of a[m,k] b[k,n].
 @compute @workgroup_size(16, 16)

@@ -8,6 +8,7 @@ use elbo::instruments::ladder::{Climb, Outcome, Verdict, climb, rungs, usual_siz
 use elbo::instruments::peak;
 use elbo::kernels::ladder::{LADDERS, Ladder, find};
 use elbo::picture::{Bar, Bars, bars};
+use elbo::units::metric;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -52,7 +53,7 @@ impl Args {
         let climbs = self.climb(&ladders, &device)?;
         if self.json {
             let list: Vec<_> = climbs.iter().map(to_json).collect();
-            super::print(&serde_json::to_string_pretty(&list).expect("plain data"));
+            super::print_json(&list);
         } else {
             climbs.iter().for_each(print);
             remarks(&device, &climbs);
@@ -105,14 +106,9 @@ fn size(climb: &Climb) -> String {
 fn print(climb: &Climb) {
     let cost = climb.cost();
     super::print(&format!("{}: {}", climb.ladder.name, climb.ladder.formula));
-    super::print(&format!(
-        "{}: {:.1} MFLOP and at least {:.2} MB; the device's peak, measured just now: {:.1} {}",
-        size(climb),
-        cost.flops as f64 / 1e6,
-        cost.bytes as f64 / 1e6,
-        climb.peak_rate(),
-        climb.unit(),
-    ));
+    let least = format!("{}FLOP and at least {}B", metric(cost.flops as f64), metric(cost.bytes as f64));
+    let peak = format!("{:.1} {}", climb.peak_rate(), climb.unit());
+    super::print(&format!("{}: {least}; the device's peak, measured just now: {peak}", size(climb)));
     super::print("");
     let heads = [
         ("rung", Column::Left),

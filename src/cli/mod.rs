@@ -53,8 +53,6 @@ enum Command {
     Decode(decode::Args),
     /// Show a run's samples epoch after epoch, as a GIF
     Animate(animate::Args),
-    /// Time an operation written ever better, from three plain loops to the kernel that models run
-    Ladder(ladder::Args),
     /// List the adapters of this machine and say which one `--device auto` takes
     Devices(devices::Args),
     /// List the kernels, or show the code of one
@@ -63,6 +61,8 @@ enum Command {
     Plan(plan::Args),
     /// Time each dispatch of a model's training step and hold it against the device's measured peak
     Profile(profile::Args),
+    /// Time an operation written ever better, from three plain loops to the kernel that models run
+    Ladder(ladder::Args),
     /// Hold every kernel against its reference on this machine's devices; the output makes a bug report
     Check(check::Args),
     /// Run a training step dispatch by dispatch beside the references and name the first element that differs
@@ -85,11 +85,11 @@ impl Cli {
             Command::Encode(args) => args.run(),
             Command::Decode(args) => args.run(),
             Command::Animate(args) => args.run(),
-            Command::Ladder(args) => args.run(),
             Command::Devices(args) => args.run(),
             Command::Kernels(args) => args.run(),
             Command::Plan(args) => args.run(),
             Command::Profile(args) => args.run(),
+            Command::Ladder(args) => args.run(),
             Command::Check(args) => args.run(),
             Command::Lockstep(args) => args.run(),
         }

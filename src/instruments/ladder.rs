@@ -40,7 +40,7 @@ pub struct Outcome {
     /// The rung's name; the production kernel's with its form.
     pub name: String,
     pub adds: &'static str,
-    /// The kernels it dispatches, and their shaders where they have run as such.
+    /// The kernels it dispatches, and their shaders where there are some.
     pub kernels: Vec<&'static str>,
     pub shaders: Vec<&'static str>,
     /// Models on this device use it.
@@ -223,13 +223,7 @@ impl Entry {
     fn take(self, ladder: &Ladder, size: &[usize], inputs: &[Vec<f32>], want: &[f32]) -> Result<Outcome> {
         let (program, ..) = record(ladder, self.rung, size);
         let steps = program.steps.iter();
-        let shaders = match &self.device {
-            Device::Cpu(_) => Vec::new(),
-            Device::Gpu(gpu) => steps
-                .clone()
-                .map(|step| step.kernel.shader_for(gpu.runs_software_forms(), &step.params).source.file)
-                .collect(),
-        };
+        let shaders = steps.clone().filter_map(|step| self.device.shader(step)).map(|s| s.source.file).collect();
         let kernels = steps.map(|step| step.kernel.name).collect();
         let verdict = self.judge(&program, ladder, size, inputs, want)?;
         Ok(Outcome { name: self.name, adds: self.adds, kernels, shaders, is_used: self.is_used, verdict })

@@ -166,11 +166,7 @@ fn names_agree() {
         let (label, stem) = (shader.label(), shader.kernel.stem());
         assert_eq!(shader.kernel.name, format!("{stem}.{}", shader.shader.entry), "{label}");
         let file = shader.shader.source.file;
-        let number = stem.match_indices('_').find(|(i, _)| stem[i + 1..].starts_with(|c: char| c.is_ascii_digit()));
-        let rust = match number {
-            Some((end, _)) if file.starts_with("ladder/") => format!("src/kernels/ladder/{}.rs", &stem[..end]),
-            _ => format!("src/kernels/{stem}.rs"),
-        };
+        let rust = shader.kernel.rust_file();
         assert!(root().join(&rust).is_file(), "{label}: {rust} is missing");
         let variant = |name: &str| name == stem || name.starts_with(&format!("{stem}_"));
         let fits = match file.strip_suffix(".wgsl").unwrap().split_once('/') {

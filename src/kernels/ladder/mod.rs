@@ -63,7 +63,7 @@ pub fn find(name: &str) -> Result<&'static Ladder> {
     LADDERS.into_iter().find(|ladder| ladder.name == name).ok_or_else(|| {
         let names = LADDERS.map(|ladder| ladder.name);
         let hint = nearest(name, names).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
-        Error::Usage(format!("no ladder is called `{name}`{hint} There are {}.", names.join(", ")))
+        Error::Usage(format!("no ladder is called `{name}`{hint} (there are {})", names.join(", ")))
     })
 }
 
