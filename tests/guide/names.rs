@@ -157,7 +157,7 @@ impl Repository {
                 };
                 let takes_next = after.starts_with(" <") && !option.contains('=');
                 let value = if takes_next { words.next() } else { None };
-                if let (true, Some(value)) = (name == "--break", value) {
+                if let (true, Some(&value)) = (name == "--break", value) {
                     let (kernel, fault) = value.split_once(':').unwrap_or((value, ""));
                     let is_it = |f: &Fault| f.kernel.name == kernel && (fault.is_empty() || f.name == fault);
                     if !is_placeholder(kernel) && !FAULTS.iter().any(is_it) {
