@@ -29,6 +29,9 @@ pub enum Error {
     /// A loss that is NaN or infinite.
     #[error("{0}")]
     Diverged(String),
+    /// A check that did not hold, on a program that did what it was asked to.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl Error {

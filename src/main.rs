@@ -1,4 +1,4 @@
-//! Parse, call, print the error once, exit code: 0 fine, 1 a run that diverged, 2 anything the caller can mend.
+//! Parse, call, print the error once, exit code: 0 fine, 1 a run that diverged or a check that failed, 2 anything the caller can mend.
 
 mod cli;
 
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::from(if matches!(error, Error::Diverged(_)) { 1 } else { 2 })
+            ExitCode::from(if matches!(error, Error::Diverged(_) | Error::Failed(_)) { 1 } else { 2 })
         }
     }
 }

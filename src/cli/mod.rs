@@ -7,6 +7,7 @@ mod encode;
 mod eval;
 mod interpolate;
 mod manifold;
+mod parity;
 mod reconstruct;
 mod sample;
 mod shared;
@@ -46,6 +47,8 @@ enum Command {
     Decode(decode::Args),
     /// Show a run's samples epoch after epoch, as a GIF
     Animate(animate::Args),
+    /// Take the same training steps here and in PyTorch, and compare losses, gradients and parameters
+    Parity(parity::Args),
     /// List the adapters of this machine and say which one `--device auto` takes
     Devices(devices::Args),
 }
@@ -63,6 +66,7 @@ impl Cli {
             Command::Encode(args) => args.run(),
             Command::Decode(args) => args.run(),
             Command::Animate(args) => args.run(),
+            Command::Parity(args) => args.run(),
             Command::Devices(args) => args.run(),
         }
     }
