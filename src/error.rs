@@ -29,7 +29,7 @@ pub enum Error {
     /// A loss that is NaN or infinite.
     #[error("{0}")]
     Diverged(String),
-    /// A check that did not hold, on a program that did what it was asked to.
+    /// A check that found a difference.
     #[error("{0}")]
     Failed(String),
 }

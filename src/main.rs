@@ -1,4 +1,5 @@
-//! Parse, call, print the error once, exit code: 0 fine, 1 a run that diverged or a check that failed, 2 anything the caller can mend.
+//! Parse, call, print the error once, exit code: 0 fine, 1 a run that diverged or a check that failed, 2 anything the caller
+//! can mend.
 
 mod cli;
 

@@ -772,6 +772,65 @@ fn ctrl_c_saves_and_ends_well() {
     goes_on_as_if_uninterrupted(&desk);
 }
 
+// ---- check and lockstep
+
+#[test]
+fn check_prints_a_table_and_json_of_one_kernel() {
+    let desk = Desk::empty();
+    let output = desk.run("check adam.forward --device cpu");
+    let table = text_of(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{table}");
+    assert!(table.starts_with(concat!("elbo ", env!("CARGO_PKG_VERSION"), ", wgpu 30, ")), "{table}");
+    let line = table.lines().find(|line| line.starts_with("adam.forward ")).unwrap_or_else(|| panic!("{table}"));
+    assert!(line.contains(" ok ") && line.contains("absolute p["), "{line}");
+    assert!(table.contains("6 comparisons, all within their tolerances"), "{table}");
+
+    let output = desk.run("check matmul --device cpu --json");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json["passed"] == true && json["devices"][0]["device"]["name"] == "cpu", "{json}");
+    let kernels = json["devices"][0]["kernels"].as_array().unwrap();
+    let names: Vec<_> = kernels.iter().map(|k| k["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["matmul.forward", "matmul.backward_x", "matmul.backward_w"]);
+    assert!(kernels.iter().all(|k| k["failed"] == 0 && k["relative"]["case"].is_string()), "{json}");
+    assert!(!json["devices"][0]["gradients"].as_array().unwrap().is_empty(), "{json}");
+}
+
+#[test]
+fn check_takes_a_model_and_names_the_nearest() {
+    let desk = Desk::empty();
+    let output = desk.run("check mnist-2d --batch-size 2 --device cpu --json");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let step = json["devices"][0]["step"].as_array().unwrap();
+    let adam = step.iter().find(|k| k["name"] == "adam.forward").unwrap();
+    assert!(adam["cases"] == 1 && adam["failed"] == 0 && adam["elements"].as_u64() > Some(300_000), "{adam}");
+    desk.fails("check adam.forwrad", &["did you mean `adam.forward`?"]);
+    desk.fails("check mnist-mpl", &["did you mean `mnist-mlp`?"]);
+    desk.fails("check adam --device nonesuch", &["no device matches 'nonesuch'"]);
+}
+
+#[test]
+fn lockstep_agrees_and_a_broken_kernel_fails() {
+    let desk = Desk::empty();
+    let output = desk.run("lockstep mnist-mlp --batch-size 2 --device cpu --all");
+    let table = text_of(&output.stdout);
+    assert!(output.status.success() && table.contains("dispatches agree"), "{table}");
+    assert!(table.contains("matmul.backward_w") && table.contains("fc1.weight.grad"), "{table}");
+
+    let broken = "lockstep mnist-mlp --batch-size 2 --device cpu --break adam.forward:no_correction";
+    desk.fails_with(1, broken, &["noticed by cases, lockstep"]);
+    let output = desk.run(&format!("{broken} --json"));
+    assert_eq!(output.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json["first_difference"].as_str().unwrap().contains("adam.forward in optimizer"), "{json}");
+    let noticed: Vec<_> = json["instruments"].as_array().unwrap().iter().map(|i| &i["noticed"]).collect();
+    assert_eq!(noticed, [&serde_json::json!(true), &serde_json::Value::Null, &serde_json::json!(true)]);
+
+    desk.fails("lockstep mnist-mlp --break adam.forwad", &["did you mean `adam.forward`?"]);
+    desk.fails("lockstep mnist-mpl", &["did you mean `mnist-mlp`?"]);
+    let output = desk.run("lockstep --faults");
+    assert!(output.status.success() && text_of(&output.stdout).contains("adam.forward:no_correction"));
+}
+
 // ---- Plan, profile, kernels
 
 fn json(output: &Output) -> serde_json::Value {

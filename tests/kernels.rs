@@ -12,6 +12,7 @@ use elbo::backend::gpu::{Checks, Form, Options};
 use elbo::check::case::{self, Case, GUARD, uniform};
 use elbo::check::close::Tolerance;
 use elbo::check::gradient::{self, GradientCase};
+use elbo::check::report;
 use elbo::kernel::{Kernel, Reference, Source};
 use elbo::kernels::clock::Clock;
 use elbo::kernels::{self, activation, joint, matmul, reduce, shuffle};
@@ -22,19 +23,19 @@ use proptest::test_runner::{Config, TestRunner};
 /// Holds the device against the reference on every case that `wanted` picks.
 fn check_cases(device: &Device, wanted: impl Fn(&'static Kernel, &Case) -> bool) {
     let mut failures = Vec::new();
-    let mut cases = 0;
+    let (mut cases, mut failed) = (0, 0);
     for &kernel in kernels::ALL {
         if let Some(what) = device.lacks(kernel) {
             common::say(&format!("NOT RUN: {}, which needs {what}. {} has none.", kernel.name, device.description()));
             continue;
         }
-        for case in (kernel.cases)().iter().filter(|case| wanted(kernel, case)) {
-            cases += 1;
-            failures.extend(case::check(device, kernel, case).err());
-        }
+        let report = report::kernel(kernel, &[("", device.clone())], |case| wanted(kernel, case)).unwrap();
+        cases += report.cases;
+        failed += report.failed;
+        failures.extend(report.failures);
     }
     assert!(cases > 0, "no case was run");
-    assert!(failures.is_empty(), "{} of {cases} cases failed:\n{}", failures.len(), failures.join("\n"));
+    assert!(failed == 0, "{failed} of {cases} cases failed:\n{}", failures.join("\n"));
 }
 
 fn check_gpu(checks: Checks, form: Form) {

@@ -1,4 +1,4 @@
-//! Which device a run takes: `auto`, `cpu`, `gpu` or a part of an adapter's name.
+//! Which device a run takes: `auto`, `best`, `cpu`, `gpu` or a part of an adapter's name.
 
 use super::Device;
 use super::cpu::Cpu;
@@ -44,30 +44,38 @@ pub fn auto(adapters: &[wgpu::Adapter]) -> Option<usize> {
     adapters.iter().position(|a| a.get_info().device_type != wgpu::DeviceType::Cpu)
 }
 
-/// Opens the device a user asked for.
+/// The adapter a user asked for; `None` is the CPU device.
 ///
 /// `auto`: a real GPU if there is one, else the CPU device. `cpu`: the CPU device. `gpu`: the best adapter, a software
-/// one included. Anything else: the best adapter whose name contains it, upper and lower case alike.
-/// Errors name every adapter there is.
+/// one included. `best`: that, and the CPU device where there is no adapter. Anything else: the best adapter whose name
+/// contains it, upper and lower case alike. Errors name every adapter there is.
+pub fn find(adapters: &[wgpu::Adapter], wanted: &str) -> Result<Option<usize>> {
+    let best = (!adapters.is_empty()).then_some(0);
+    let index = match wanted {
+        "cpu" => return Ok(None),
+        "auto" => return Ok(auto(adapters)),
+        "best" => return Ok(best),
+        "gpu" => best,
+        name => adapters.iter().position(|a| a.get_info().name.to_lowercase().contains(&name.to_lowercase())),
+    };
+    if index.is_none() {
+        let mut list: Vec<String> = adapters.iter().map(|a| format!("  {}", describe(&a.get_info()))).collect();
+        list.push("  cpu (always there)".into());
+        return Err(Error::Adapter(format!("no device matches '{wanted}'. There are:\n{}", list.join("\n"))));
+    }
+    Ok(index)
+}
+
+/// Opens the device a user asked for, as [`find`] finds it.
 pub async fn open_async(wanted: &str, options: Options) -> Result<Device> {
     if wanted == "cpu" {
         return Ok(Device::Cpu(Cpu::Accelerated));
     }
     let adapters = adapters().await;
-    let index = match wanted {
-        "auto" => match auto(&adapters) {
-            Some(index) => Some(index),
-            None => return Ok(Device::Cpu(Cpu::Accelerated)),
-        },
-        "gpu" => (!adapters.is_empty()).then_some(0),
-        name => adapters.iter().position(|a| a.get_info().name.to_lowercase().contains(&name.to_lowercase())),
-    };
-    let Some(index) = index else {
-        let mut list: Vec<String> = adapters.iter().map(|a| format!("  {}", describe(&a.get_info()))).collect();
-        list.push("  cpu (always there)".into());
-        return Err(Error::Adapter(format!("no device matches '{wanted}'. There are:\n{}", list.join("\n"))));
-    };
-    Ok(Device::Gpu(std::sync::Arc::new(Gpu::open(&adapters[index], options).await?)))
+    match find(&adapters, wanted)? {
+        Some(index) => Ok(Device::Gpu(std::sync::Arc::new(Gpu::open(&adapters[index], options).await?))),
+        None => Ok(Device::Cpu(Cpu::Accelerated)),
+    }
 }
 
 pub fn open(wanted: &str) -> Result<Device> {

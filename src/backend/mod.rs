@@ -76,14 +76,6 @@ impl Device {
         }
     }
 
-    /// What the kernel needs and the device has not, e.g. subgroups: it cannot be loaded.
-    pub fn lacks(&self, kernel: &Kernel) -> Option<&'static str> {
-        match self {
-            Device::Gpu(gpu) => gpu.lacks(kernel),
-            Device::Cpu(_) => None,
-        }
-    }
-
     /// Bytes of the largest buffer there can be.
     pub fn largest_buffer(&self) -> usize {
         match self {
@@ -96,6 +88,14 @@ impl Device {
     pub fn shader(&self, step: &Step) -> Option<&'static Shader> {
         match self {
             Device::Gpu(gpu) => Some(gpu.shader(step)),
+            Device::Cpu(_) => None,
+        }
+    }
+
+    /// What the kernel needs and the device has not, e.g. subgroups: it cannot be loaded.
+    pub fn lacks(&self, kernel: &Kernel) -> Option<&'static str> {
+        match self {
+            Device::Gpu(gpu) => gpu.lacks(kernel),
             Device::Cpu(_) => None,
         }
     }

@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::close::{Tolerance, compare};
+use super::close::{self, Comparison, Tolerance};
 use crate::arena::Arena;
 use crate::backend::{Backend, Device, Loaded, cpu};
 use crate::error::Result;
@@ -106,20 +106,45 @@ pub fn run(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Vec<
     backend.read(&writes)
 }
 
+/// The outputs of a case on a device beside the reference's.
+pub struct Outcome {
+    /// One for each output; none where the device could not run the case.
+    pub outputs: Vec<Comparison>,
+    /// The first thing that is wrong: which output and where.
+    pub failure: Option<String>,
+}
+
+/// What the reference makes of the case, with the guard bands.
+pub fn reference(kernel: &'static Kernel, case: &Case) -> Result<Vec<Vec<f32>>> {
+    run(&Device::Cpu(cpu::Cpu::Reference), kernel, case)
+}
+
+/// Runs the case on `device` and compares with `want`, what [`reference()`] returned for it.
+pub fn measure(device: &Device, kernel: &'static Kernel, case: &Case, want: &[Vec<f32>]) -> Outcome {
+    let where_ = |what: String| format!("{} [{}]: {what}", kernel.name, case.label);
+    let got = match run(device, kernel, case) {
+        Ok(got) => got,
+        Err(e) => return Outcome { outputs: Vec::new(), failure: Some(where_(e.to_string())) },
+    };
+    let mut outcome = Outcome { outputs: Vec::new(), failure: None };
+    for (((got, want), output), name) in got.iter().zip(want).zip(&case.writes).zip(kernel.writes) {
+        let len = output.before.len();
+        let comparison = close::measure(&got[..len], &want[..len], output.tolerance, 1.0);
+        let problem = if got[len..].iter().any(|v| v.to_bits() != GUARD_WORD) {
+            Some(format!("{name} is written past its end"))
+        } else if let Some(i) = want[..len].iter().position(|v| v.to_bits() == POISON) {
+            Some(format!("the reference leaves {name}[{i}] unwritten"))
+        } else {
+            comparison.mismatch.as_ref().map(|m| format!("{name}: {m}"))
+        };
+        outcome.failure = outcome.failure.or(problem.map(where_));
+        outcome.outputs.push(comparison);
+    }
+    outcome
+}
+
 /// Runs the case on `device` and on the reference and compares. `Err` says which output differs and where.
 pub fn check(device: &Device, kernel: &'static Kernel, case: &Case) -> std::result::Result<(), String> {
-    let where_ = |what: String| format!("{} [{}]: {what}", kernel.name, case.label);
-    let got = run(device, kernel, case).map_err(|e| where_(e.to_string()))?;
-    let want = run(&Device::Cpu(cpu::Cpu::Reference), kernel, case).map_err(|e| where_(e.to_string()))?;
-    for (((got, want), output), name) in got.iter().zip(&want).zip(&case.writes).zip(kernel.writes) {
-        let len = output.before.len();
-        if got[len..].iter().any(|v| v.to_bits() != GUARD_WORD) {
-            return Err(where_(format!("{name} is written past its end")));
-        }
-        if let Some(i) = want[..len].iter().position(|v| v.to_bits() == POISON) {
-            return Err(where_(format!("the reference leaves {name}[{i}] unwritten")));
-        }
-        compare(&got[..len], &want[..len], output.tolerance).map_err(|m| where_(format!("{name}: {m}")))?;
-    }
-    Ok(())
+    let want = reference(kernel, case).map_err(|e| format!("{} [{}]: {e}", kernel.name, case.label))?;
+    measure(device, kernel, case, &want).failure.map_or(Ok(()), Err)
 }

@@ -1,5 +1,7 @@
 //! The one comparison. It is written so that NaN fails.
 
+use super::ulp::{self, Histogram};
+
 /// How far two results of the same formula may be apart, with the reason.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tolerance {
@@ -26,6 +28,39 @@ impl Tolerance {
 }
 // ANCHOR_END: bound
 
+/// Two arrays beside each other: how far they are apart, and the verdict.
+#[derive(Clone, Debug, Default)]
+pub struct Comparison {
+    pub elements: usize,
+    /// The largest |got - want|.
+    pub absolute: Worst,
+    /// The largest |got - want| as a share of the larger magnitude.
+    pub relative: Worst,
+    /// The largest |got - want| as a share of the accepted one; infinite where the comparison fails.
+    pub of_accepted: f32,
+    pub ulps: Histogram,
+    /// What failed, if anything did.
+    pub mismatch: Option<Mismatch>,
+}
+
+/// Where an error is largest; infinite where one of the two is NaN.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Worst {
+    pub error: f32,
+    pub index: usize,
+    pub got: f32,
+    pub want: f32,
+}
+
+impl Worst {
+    fn see(&mut self, error: f32, index: usize, got: f32, want: f32) {
+        let error = if error.is_nan() { f32::INFINITY } else { error };
+        if index == 0 || error > self.error {
+            *self = Worst { error, index, got, want };
+        }
+    }
+}
+
 /// The worst disagreement between two arrays.
 #[derive(Clone, Debug)]
 pub struct Mismatch {
@@ -34,37 +69,54 @@ pub struct Mismatch {
     pub want: f32,
     pub bound: f32,
     pub count: usize,
+    /// The first element that fails.
+    pub first: usize,
 }
 
 // ANCHOR: compare
 /// Compares element by element; `Err` holds the worst element and how many failed. Unequal lengths panic.
 pub fn compare(got: &[f32], want: &[f32], tolerance: Tolerance) -> Result<(), Mismatch> {
+    measure(got, want, tolerance, 1.0).mismatch.map_or(Ok(()), Err)
+}
+
+/// Compares element by element, numbers that count as 1 where they are `unit` large. Unequal lengths panic.
+pub fn measure(got: &[f32], want: &[f32], tolerance: Tolerance, unit: f32) -> Comparison {
     assert!(got.len() == want.len(), "comparing {} elements with {}", got.len(), want.len());
+    let mut comparison = Comparison { elements: got.len(), ..Comparison::default() };
     let mut worst: Option<(f32, Mismatch)> = None;
-    let mut count = 0;
+    let (mut count, mut first) = (0, 0);
     for (index, (&got, &want)) in got.iter().zip(want).enumerate() {
-        let bound = tolerance.bound(got.abs().max(want.abs()));
-        let difference = (got - want).abs();
-        // A NaN or infinite difference fails whatever the bound; identical bits (a poisoned word left alone) pass.
-        if got.to_bits() == want.to_bits() || (difference.is_finite() && difference <= bound) {
+        let magnitude = got.abs().max(want.abs());
+        let bound = unit * tolerance.bound(magnitude / unit);
+        // Identical bits are no difference, be they a NaN, infinite, a poisoned word left alone or an integer.
+        let same = got.to_bits() == want.to_bits();
+        let difference = if same { 0.0 } else { (got - want).abs() };
+        comparison.ulps.add(ulp::distance(got, want));
+        comparison.absolute.see(difference, index, got, want);
+        comparison.relative.see(if difference == 0.0 { 0.0 } else { difference / magnitude }, index, got, want);
+        // A NaN or infinite difference fails whatever the bound.
+        if same || (difference.is_finite() && difference <= bound) {
+            if difference > 0.0 {
+                comparison.of_accepted = comparison.of_accepted.max(difference / bound);
+            }
             continue;
         }
+        comparison.of_accepted = f32::INFINITY;
+        first = if count == 0 { index } else { first };
         count += 1;
         let excess = if difference.is_nan() { f32::INFINITY } else { difference - bound };
         if worst.as_ref().is_none_or(|(e, _)| excess > *e) {
-            worst = Some((excess, Mismatch { index, got, want, bound, count: 0 }));
+            worst = Some((excess, Mismatch { index, got, want, bound, count: 0, first: 0 }));
         }
     }
-    match worst {
-        None => Ok(()),
-        Some((_, mismatch)) => Err(Mismatch { count, ..mismatch }),
-    }
+    comparison.mismatch = worst.map(|(_, mismatch)| Mismatch { count, first, ..mismatch });
+    comparison
 }
 // ANCHOR_END: compare
 
 impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let Mismatch { index, got, want, bound, count } = self;
+        let Mismatch { index, got, want, bound, count, .. } = self;
         write!(
             f,
             "{count} elements differ, worst at {index}: got {got:e}, want {want:e}, accepted difference {bound:e}"
@@ -96,5 +148,26 @@ mod tests {
     fn exact_means_bits() {
         assert!(compare(&[1.0], &[1.0 + f32::EPSILON], Tolerance::Exact).is_err());
         assert!(compare(&[1.0], &[1.0], Tolerance::Exact).is_ok());
+    }
+
+    #[test]
+    fn the_statistics_are_those_of_the_verdict() {
+        let tolerance = Tolerance::Because(1e-3, "test");
+        let c = measure(&[100.0, 2.0005, 0.0, 1e-6], &[100.01, 2.0, 0.0, 2e-6], tolerance, 1.0);
+        assert!(c.mismatch.is_none() && (0.24..0.26).contains(&c.of_accepted), "{c:?}");
+        assert_eq!((c.elements, c.absolute.index, c.relative.index, c.relative.error), (4, 0, 3, 0.5));
+        assert_eq!((c.ulps.total(), c.ulps.counts[0]), (4, 1));
+        let c = measure(&[1.0, f32::NAN, 1.5], &[1.0, 1.0, 1.0], tolerance, 1.0);
+        let m = c.mismatch.unwrap();
+        assert_eq!((m.count, m.first, c.absolute.index, c.absolute.error), (2, 1, 1, f32::INFINITY));
+    }
+
+    #[test]
+    fn a_unit_moves_the_bound_with_the_numbers() {
+        let tolerance = Tolerance::Because(1e-3, "test");
+        let [got, want] = [[1e-3, 1e-6], [1e-3, 2e-6]];
+        assert!(measure(&got, &want, tolerance, 1.0).mismatch.is_none());
+        assert!(measure(&got, &want, tolerance, 1e-3).mismatch.is_none());
+        assert!(measure(&got, &want, tolerance, 5e-4).mismatch.is_some());
     }
 }

@@ -59,7 +59,7 @@ impl Args {
                 let row = |(dimension, kl): &(usize, f64)| serde_json::json!({ "dimension": dimension, "kl": kl });
                 object["dimensions"] = dimensions.iter().map(row).collect();
             }
-            super::print(&serde_json::to_string_pretty(&object).expect("plain data"));
+            super::print_json(&object);
             return Ok(());
         }
         let z = if self.mean { "z is the mean".into() } else { format!("z sampled with seed {}", self.seed) };

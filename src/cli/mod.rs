@@ -1,6 +1,7 @@
 //! The command line, a file a command.
 
 mod animate;
+mod check;
 mod decode;
 mod devices;
 mod encode;
@@ -8,7 +9,9 @@ mod eval;
 mod interpolate;
 mod kernels;
 mod ladder;
+mod lockstep;
 mod manifold;
+mod parity;
 mod plan;
 mod profile;
 mod reconstruct;
@@ -51,6 +54,8 @@ enum Command {
     Decode(decode::Args),
     /// Show a run's samples epoch after epoch, as a GIF
     Animate(animate::Args),
+    /// Take the same training steps here and in PyTorch, and compare losses, gradients and parameters
+    Parity(parity::Args),
     /// List the adapters of this machine and say which one `--device auto` takes
     Devices(devices::Args),
     /// List the kernels, or show the code of one
@@ -61,7 +66,14 @@ enum Command {
     Profile(profile::Args),
     /// Time an operation written ever better, from three plain loops to the kernel that models run
     Ladder(ladder::Args),
+    /// Hold every kernel against its reference on this machine's devices; the output makes a bug report
+    Check(check::Args),
+    /// Run a training step dispatch by dispatch beside the references and name the first element that differs
+    Lockstep(lockstep::Args),
 }
+
+/// The wgpu that is built in.
+const WGPU: &str = "30";
 
 impl Cli {
     pub fn run(self) -> Result<()> {
@@ -76,11 +88,14 @@ impl Cli {
             Command::Encode(args) => args.run(),
             Command::Decode(args) => args.run(),
             Command::Animate(args) => args.run(),
+            Command::Parity(args) => args.run(),
             Command::Devices(args) => args.run(),
             Command::Kernels(args) => args.run(),
             Command::Plan(args) => args.run(),
             Command::Profile(args) => args.run(),
             Command::Ladder(args) => args.run(),
+            Command::Check(args) => args.run(),
+            Command::Lockstep(args) => args.run(),
         }
     }
 }

@@ -239,7 +239,7 @@ fn new_record(settings: &Settings, data: &Dataset, device: &Device) -> RunRecord
         driver,
         backend,
         elbo: env!("CARGO_PKG_VERSION").into(),
-        wgpu: "30".into(),
+        wgpu: super::WGPU.into(),
         git: git_revision(),
         settings: settings.clone(),
     }

@@ -13,6 +13,9 @@ use crate::kernel::{Cost, Kernel, Reference, Shader, Source};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
+/// A shape for each of some tensors, or why there are none.
+pub type Shapes = std::result::Result<Vec<Vec<usize>>, String>;
+
 /// An operation and the ways to compute it.
 pub struct Ladder {
     pub name: &'static str,
@@ -22,7 +25,7 @@ pub struct Ladder {
     /// A size for adapters that run on a CPU, for integrated GPUs, and for all others.
     pub sizes: [&'static [usize]; 3],
     /// The shapes of what is read, or why there are none of this size.
-    pub inputs: fn(&[usize]) -> std::result::Result<Vec<Vec<usize>>, String>,
+    pub inputs: fn(&[usize]) -> Shapes,
     /// Inputs are drawn evenly from this range.
     pub range: [f32; 2],
     /// The least work, which all rungs are held against.

@@ -1,0 +1,156 @@
+//! What checking says of a kernel: the worst errors and where they are, how the results round, the verdict.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::Serialize;
+
+use super::case::{self, Case, Outcome};
+use super::close::{Comparison, Worst};
+use super::ulp::{BUCKETS, Histogram};
+use crate::backend::Device;
+use crate::error::Result;
+use crate::kernel::Kernel;
+
+/// Failures a report quotes; of the others it has the number.
+const QUOTED: usize = 3;
+
+/// The comparisons of one kernel, or of one backward, put together.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    pub name: String,
+    /// Comparisons, each of all outputs of one run.
+    pub cases: usize,
+    pub failed: usize,
+    /// Elements compared.
+    pub elements: u64,
+    pub absolute: Option<Place>,
+    pub relative: Option<Place>,
+    /// The worst difference as a share of the accepted one, where nothing failed.
+    pub of_accepted: f32,
+    #[serde(serialize_with = "by_bucket")]
+    pub ulps: Histogram,
+    pub failures: Vec<String>,
+}
+
+/// An error, and the element that has it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Place {
+    pub error: f32,
+    pub got: f32,
+    pub want: f32,
+    pub case: String,
+    pub output: String,
+    pub index: usize,
+}
+
+impl Report {
+    pub fn new(name: impl Into<String>) -> Report {
+        Report { name: name.into(), ..Report::default() }
+    }
+
+    /// Adds a run: its outputs, named, and what is wrong with it.
+    pub fn add<'a>(
+        &mut self,
+        case: &str,
+        outputs: impl IntoIterator<Item = (&'a str, &'a Comparison)>,
+        failure: Option<String>,
+    ) {
+        self.cases += 1;
+        for (output, comparison) in outputs {
+            self.elements += comparison.elements as u64;
+            self.of_accepted = self.of_accepted.max(comparison.of_accepted);
+            self.ulps.merge(&comparison.ulps);
+            for (place, worst) in [(&mut self.absolute, comparison.absolute), (&mut self.relative, comparison.relative)]
+            {
+                if place.as_ref().is_none_or(|p| worst.error > p.error) {
+                    *place = Some(Place::new(worst, case, output));
+                }
+            }
+        }
+        if let Some(failure) = failure {
+            self.failed += 1;
+            if self.failures.len() < QUOTED {
+                self.failures.push(failure);
+            }
+        }
+    }
+
+    pub fn passed(&self) -> bool {
+        self.failed == 0
+    }
+}
+
+impl Place {
+    fn new(Worst { error, index, got, want }: Worst, case: &str, output: &str) -> Place {
+        Place { error, got, want, case: case.into(), output: output.into(), index }
+    }
+}
+
+/// As in `y[12] of 65x257x17`; without the case where it has no label.
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let Place { output, index, case, .. } = self;
+        if case.is_empty() { write!(f, "{output}[{index}]") } else { write!(f, "{output}[{index}] of {case}") }
+    }
+}
+
+/// Runs those cases of a kernel that `wanted` picks on each of the devices, against its reference. A device's name follows
+/// the label of its cases; it may be empty.
+pub fn kernel(kernel: &'static Kernel, devices: &[(&str, Device)], wanted: impl Fn(&Case) -> bool) -> Result<Report> {
+    let mut report = Report::new(kernel.name);
+    for case in (kernel.cases)().iter().filter(|case| wanted(case)) {
+        let want = case::reference(kernel, case)?;
+        for (name, device) in devices {
+            // A shader that the driver refuses panics; here it is a result, and the other kernels are checked all the same.
+            let outcome = catch_unwind(AssertUnwindSafe(|| case::measure(device, kernel, case, &want)))
+                .unwrap_or_else(|panic| Outcome { outputs: Vec::new(), failure: Some(said(&*panic)) });
+            let label = if name.is_empty() { case.label.clone() } else { format!("{}, {name}", case.label) };
+            let failure = outcome.failure.map(|f| if name.is_empty() { f } else { format!("{name}: {f}") });
+            report.add(&label, kernel.writes.iter().copied().zip(&outcome.outputs), failure);
+        }
+    }
+    Ok(report)
+}
+
+/// The message of a panic.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string())).unwrap_or_else(|| "a panic".into())
+}
+
+fn by_bucket<S: serde::Serializer>(ulps: &Histogram, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_map(BUCKETS.iter().map(|&(label, _)| label).zip(ulps.counts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::Cpu;
+    use crate::kernels::matmul;
+
+    #[test]
+    fn a_report_holds_every_case_and_the_worst_place() {
+        let devices = [("one", Device::Cpu(Cpu::Accelerated)), ("other", Device::Cpu(Cpu::Reference))];
+        let report = kernel(&matmul::BACKWARD_W, &devices, |_| true).unwrap();
+        let cases = (matmul::BACKWARD_W.cases)();
+        assert_eq!((report.cases, report.failed), (2 * cases.len(), 0));
+        let elements: usize = cases.iter().flat_map(|c| &c.writes).map(|o| o.before.len()).sum();
+        assert_eq!((report.elements, report.ulps.total()), (2 * elements as u64, 2 * elements as u64));
+        let worst = report.absolute.unwrap();
+        assert!(worst.error > 0.0 && worst.error == (worst.got - worst.want).abs(), "{worst:?}");
+        assert!(worst.case.ends_with(", one") && report.of_accepted > 0.0 && report.of_accepted < 1.0, "{worst:?}");
+        let json = serde_json::to_value(kernel(&matmul::FORWARD, &devices[..1], |_| true).unwrap()).unwrap();
+        assert!(json["ulps"]["2-3"].is_u64() && json["relative"]["output"] == "y", "{json}");
+    }
+
+    #[test]
+    fn failures_are_counted_and_the_first_are_quoted() {
+        let mut report = Report::new("k");
+        for n in 0..5 {
+            report.add("c", [], (n > 0).then(|| n.to_string()));
+        }
+        assert_eq!((report.cases, report.failed, report.passed()), (5, 4, false));
+        assert_eq!(report.failures, ["1", "2", "3"]);
+    }
+}

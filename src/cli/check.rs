@@ -1,0 +1,350 @@
+//! `elbo check`
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use elbo::backend::cpu::Cpu;
+use elbo::backend::gpu::{Checks, Form, Gpu, Options};
+use elbo::backend::{Device, choose};
+use elbo::check::gradient;
+use elbo::check::report::{self, Place, Report};
+use elbo::check::ulp::BUCKETS;
+use elbo::error::{Error, Result, nearest};
+use elbo::instruments::lockstep;
+use elbo::instruments::subject::Subject;
+use elbo::kernel::Kernel;
+use elbo::kernels;
+use elbo::train::presets::PRESETS;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::devices;
+
+#[derive(clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    /// What to check: a kernel (adam.forward), all kernels of a file (matmul), or a model (a preset or a run folder)
+    /// [default: every kernel]
+    #[arg(value_name = "KERNEL|MODEL")]
+    name: Option<String>,
+    /// best (a GPU, else a software adapter, else the CPU), auto, cpu, gpu, or part of an adapter's name
+    #[arg(long, value_name = "NAME", default_value = "best")]
+    device: String,
+    /// Check on each adapter of this machine, then on the CPU device
+    #[arg(long, conflicts_with = "device")]
+    all_adapters: bool,
+    /// Pictures a step of a model; its references are plain loops in f64
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    batch_size: usize,
+    /// Print JSON for a program to read
+    #[arg(long)]
+    json: bool,
+}
+
+const HELP: &str = "\
+Runs the cases of each kernel on the device and compares with the kernel's reference, with wgpu's bounds checks on and \
+off; takes the gradient of each operation and compares with finite differences of what the device makes of its forward; of \
+a model, also runs a training step dispatch by dispatch. The CPU device has its accelerated forms checked.
+
+Columns: the worst absolute error, the worst relative one, the worst as a share of the accepted one; then in percent how \
+many results are 0, 1, 2-3, ... units in the last place from the reference; the verdict; where the worst errors are. A \
+result that is the small difference of large terms may be many units off and right: the verdict goes by the tolerance.
+
+Exit code 1 if anything fails. For a bug report, send the whole output.";
+
+/// What the argument names.
+struct Scope {
+    kernels: Vec<&'static Kernel>,
+    model: Option<Subject>,
+}
+
+/// A device of this machine, not opened yet.
+enum Target<'a> {
+    Adapter(&'a wgpu::Adapter),
+    Cpu,
+}
+
+/// What a device's checks found.
+struct Findings {
+    kernels: Vec<Report>,
+    /// Kernels whose reference is all that the device runs.
+    references: usize,
+    /// Kernels that need what the device has not, and what that is.
+    lacking: Vec<(&'static str, &'static str)>,
+    /// One for each operation.
+    gradients: Vec<Report>,
+    /// A model's step, one for each kernel.
+    step: Vec<Report>,
+}
+
+impl Args {
+    pub fn run(self) -> Result<()> {
+        let scope = Scope::find(self.name.as_deref(), self.batch_size)?;
+        let adapters = pollster::block_on(choose::adapters());
+        let targets = if self.all_adapters {
+            adapters.iter().map(Target::Adapter).chain([Target::Cpu]).collect()
+        } else {
+            vec![choose::find(&adapters, &self.device)?.map_or(Target::Cpu, |i| Target::Adapter(&adapters[i]))]
+        };
+        let [version, os, arch] = [env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH];
+        if !self.json {
+            super::print(&format!("elbo {version}, wgpu {}, {os} {arch}", super::WGPU));
+        }
+        let (mut list, mut failed) = (Vec::new(), Vec::new());
+        for target in &targets {
+            if !self.json {
+                target.print();
+            }
+            let found = match target.open() {
+                Ok(devices) => scope.check(&devices)?,
+                // Of several adapters one that cannot be opened is a finding; the one asked for is the caller's to mend.
+                Err(e) if targets.len() > 1 => {
+                    eprintln!("{e}");
+                    failed.push(format!("{} cannot be opened", target.name()));
+                    list.push(json!({ "device": target.json(), "passed": false, "error": e.to_string() }));
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
+            if self.json {
+                list.push(found.json(target));
+            } else {
+                found.print(&scope);
+            }
+            let wrong = found.failures();
+            if !wrong.is_empty() {
+                failed.push(format!("on {}: {}", target.name(), wrong.join(", ")));
+            }
+        }
+        if self.json {
+            let program = json!({
+                "elbo": version, "wgpu": super::WGPU, "os": os, "arch": arch,
+                "passed": failed.is_empty(), "devices": list,
+            });
+            super::print_json(&program);
+        }
+        if failed.is_empty() { Ok(()) } else { Err(Error::Failed(format!("checks failed {}", failed.join("; ")))) }
+    }
+}
+
+impl Target<'_> {
+    fn name(&self) -> String {
+        match self {
+            Target::Adapter(adapter) => adapter.get_info().name,
+            Target::Cpu => "cpu".into(),
+        }
+    }
+
+    /// The forms to check, each with what its cases are called; the last is what users run. Errors: an adapter that cannot
+    /// be opened.
+    fn open(&self) -> Result<Vec<(&'static str, Device)>> {
+        let Target::Adapter(adapter) = self else { return Ok(vec![("", Device::Cpu(Cpu::Accelerated))]) };
+        let open = |checks| {
+            let gpu = pollster::block_on(Gpu::open(adapter, Options { checks, form: Form::Suited }))?;
+            Ok(Device::Gpu(Arc::new(gpu)))
+        };
+        Ok(vec![("checks on", open(Checks::On)?), ("checks off", open(Checks::Off)?)])
+    }
+
+    fn print(&self) {
+        match self {
+            Target::Adapter(adapter) => {
+                let info = adapter.get_info();
+                super::print(&format!("\n{}, device {:04x}:{:04x}", choose::describe(&info), info.vendor, info.device));
+                super::print(&format!("    {}", devices::limits(adapter)));
+            }
+            Target::Cpu => {
+                super::print(&format!("\n{}, accelerated forms", Device::Cpu(Cpu::Accelerated).description()));
+            }
+        }
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Target::Adapter(adapter) => devices::json(adapter),
+            Target::Cpu => devices::cpu_json(),
+        }
+    }
+}
+
+impl Scope {
+    /// Errors: neither a kernel nor a model, with the nearest.
+    fn find(name: Option<&str>, batch_size: usize) -> Result<Scope> {
+        let Some(name) = name else { return Ok(Scope { kernels: kernels::ALL.to_vec(), model: None }) };
+        if let Ok(kernels) = kernels::find(name) {
+            return Ok(Scope { kernels, model: None });
+        }
+        let presets = PRESETS.iter().map(|preset| preset.name);
+        if !Path::new(name).exists() && !presets.clone().any(|preset| preset == name) {
+            let known = kernels::ALL.iter().flat_map(|kernel| [kernel.name, kernel.stem()]).chain(presets);
+            let hint = nearest(name, known).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+            return Err(Error::Usage(format!("`{name}` is no kernel, no preset and no run folder{hint}")));
+        }
+        let model = Subject::open(name, Some(batch_size))?;
+        let names: HashSet<&str> = model.step.steps.iter().map(|step| step.kernel.name).collect();
+        let kernels = kernels::ALL.iter().copied().filter(|kernel| names.contains(kernel.name)).collect();
+        Ok(Scope { kernels, model: Some(model) })
+    }
+
+    /// Runs all checks. Errors: no room for the model on the device.
+    fn check(&self, devices: &[(&'static str, Device)]) -> Result<Findings> {
+        let suited = &devices.last().expect("a target opens a device").1;
+        let is_cpu = matches!(suited, Device::Cpu(_));
+        let lacking: Vec<_> =
+            self.kernels.iter().filter_map(|kernel| suited.lacks(kernel).map(|what| (kernel.name, what))).collect();
+        let is_there = |kernel: &Kernel| lacking.iter().all(|(name, _)| *name != kernel.name);
+        let kernels: Vec<_> =
+            self.kernels.iter().filter(|k| is_there(k) && (!is_cpu || k.accelerated.is_some())).collect();
+        let operations: Vec<_> = kernels::gradients().into_iter().map(|case| (case.recorded(), case)).collect();
+        let is_wanted = |name| self.kernels.iter().any(|kernel| kernel.name == name);
+        let operations: Vec<_> =
+            operations.iter().filter(|(r, _)| r.program.steps.iter().any(|s| is_wanted(s.kernel.name))).collect();
+
+        let dispatches = self.model.as_ref().map_or(0, |model| model.step.steps.len());
+        let bar = ProgressBar::new((kernels.len() + operations.len() + dispatches) as u64);
+        bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").expect("a valid template"));
+        let mut found = Findings {
+            kernels: vec![],
+            references: self.kernels.len() - kernels.len() - lacking.len(),
+            lacking: lacking.clone(),
+            gradients: vec![],
+            step: vec![],
+        };
+        for kernel in kernels {
+            bar.set_message(kernel.name);
+            found.kernels.push(report::kernel(kernel, devices, |_| true)?);
+            bar.inc(1);
+        }
+        for (recorded, case) in operations {
+            bar.set_message(case.label.clone());
+            let mut report = Report::new(&case.label);
+            match gradient::measure(suited, case, recorded) {
+                Ok(inputs) => {
+                    let named: Vec<String> = (0..inputs.len()).map(|i| format!("d input {i}")).collect();
+                    let outputs = named.iter().map(String::as_str).zip(&inputs);
+                    report.add("", outputs, gradient::failure(case, &inputs));
+                }
+                Err(e) => report.add("", [], Some(format!("{}: {e}", case.label))),
+            }
+            found.gradients.push(report);
+            bar.inc(1);
+        }
+        if let Some(model) = &self.model {
+            found.step = self.kernels.iter().map(|kernel| Report::new(kernel.name)).collect();
+            lockstep::run(model, suited, None, &mut |dispatch| {
+                bar.set_message(dispatch.kernel.name);
+                let report = found.step.iter_mut().find(|report| report.name == dispatch.kernel.name);
+                let outputs = dispatch.outputs.iter().map(|o| (o.tensor.as_str(), &o.comparison));
+                let label = format!("dispatch {}", dispatch.index + 1);
+                report.expect("a report for each kernel").add(&label, outputs, dispatch.difference());
+                bar.inc(1);
+                true
+            })?;
+        }
+        bar.finish_and_clear();
+        Ok(found)
+    }
+}
+
+// ---- Showing it
+
+impl Findings {
+    fn reports(&self) -> impl Iterator<Item = &Report> {
+        self.kernels.iter().chain(&self.gradients).chain(&self.step)
+    }
+
+    /// What failed, each once.
+    fn failures(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for report in self.reports().filter(|report| !report.passed()) {
+            if !names.contains(&report.name.as_str()) {
+                names.push(&report.name);
+            }
+        }
+        names
+    }
+
+    fn json(&self, target: &Target) -> Value {
+        json!({
+            "device": target.json(), "passed": self.failures().is_empty(), "kernels": self.kernels,
+            "without_another_form": self.references, "not_run": self.lacking, "gradients": self.gradients, "step": self.step,
+        })
+    }
+
+    fn print(&self, scope: &Scope) {
+        super::print(&heading("kernel", true));
+        self.kernels.iter().for_each(|report| super::print(&line(report, true)));
+        if self.references > 0 {
+            super::print(&format!(
+                "{} more kernels have no accelerated form: this device runs their references.",
+                self.references
+            ));
+        }
+        for (kernel, what) in &self.lacking {
+            super::print(&format!("{kernel:<28} not run: it needs {what}, which this device has not"));
+        }
+        if !self.gradients.is_empty() {
+            super::print("");
+            super::print(&heading("gradient of", false));
+            self.gradients.iter().for_each(|report| super::print(&line(report, false)));
+        }
+        if let Some(model) = &scope.model {
+            super::print("");
+            super::print(&heading(&format!("in a step of {}", model.name), true));
+            self.step.iter().for_each(|report| super::print(&line(report, true)));
+        }
+        super::print("");
+        for failure in self.reports().flat_map(|report| &report.failures) {
+            super::print(failure);
+        }
+        let (runs, failed) = self.reports().fold((0, 0), |(runs, failed), r| (runs + r.cases, failed + r.failed));
+        super::print(&match failed {
+            0 => format!("{runs} comparisons, all within their tolerances"),
+            _ => format!("{failed} of {runs} comparisons failed"),
+        });
+    }
+}
+
+/// The columns over a table of reports. Finite differences are no numbers to count units in the last place of.
+fn heading(of: &str, with_ulps: bool) -> String {
+    let buckets: String = BUCKETS.iter().map(|(label, _)| format!("{label:>7}")).collect();
+    let buckets = if with_ulps { buckets } else { String::new() };
+    format!("{of:<29} {:>5} {:>9} {:>9} {:>9} {buckets}  verdict", "cases", "absolute", "relative", "accepted")
+}
+
+fn line(report: &Report, with_ulps: bool) -> String {
+    let error = |place: &Option<Place>| place.as_ref().map_or("-".into(), |p| short(p.error));
+    let shares: String = report.ulps.shares().iter().map(|&share| format!("{:>7}", percent(share))).collect();
+    let shares = if with_ulps { shares } else { String::new() };
+    let verdict = if report.passed() { "ok".into() } else { format!("{} FAILED", report.failed) };
+    let wrong = |place: &&Place| place.error > 0.0;
+    let places: Vec<String> = [("absolute", &report.absolute), ("relative", &report.relative)]
+        .iter()
+        .filter_map(|(name, place)| place.as_ref().filter(wrong).map(|place| format!("{name} {place}")))
+        .collect();
+    let line = format!(
+        "{:<29} {:>5} {:>9} {:>9} {:>9} {shares}  {verdict:<8} {}",
+        report.name,
+        report.cases,
+        error(&report.absolute),
+        error(&report.relative),
+        format!("{} %", percent(report.of_accepted as f64)),
+        places.join("; ")
+    );
+    line.trim_end().into()
+}
+
+fn short(error: f32) -> String {
+    if error == 0.0 { "0".into() } else { format!("{error:.1e}") }
+}
+
+/// A share in percent; a point for none.
+fn percent(share: f64) -> String {
+    match 100.0 * share {
+        0.0 => ".".into(),
+        p if p < 0.05 => "<0.1".into(),
+        p if p < 99.95 => format!("{p:.1}"),
+        p => format!("{p:.0}"),
+    }
+}
