@@ -218,6 +218,6 @@ fn chart(climb: &Climb) -> Bars {
     Bars {
         title: format!("{}, {}, {} on {device}", climb.ladder.name, size(climb), climb.unit()),
         bars: (0..climb.rungs.len()).map(bar).collect(),
-        roof: (climb.peak_rate(), format!("measured peak {:.0}", climb.peak_rate())),
+        roof: (climb.peak_rate(), format!("measured peak {:.1}", climb.peak_rate())),
     }
 }

@@ -11,6 +11,7 @@ mod kernels;
 mod ladder;
 mod lockstep;
 mod manifold;
+mod parity;
 mod plan;
 mod profile;
 mod reconstruct;
@@ -53,6 +54,8 @@ enum Command {
     Decode(decode::Args),
     /// Show a run's samples epoch after epoch, as a GIF
     Animate(animate::Args),
+    /// Take the same training steps here and in PyTorch, and compare losses, gradients and parameters
+    Parity(parity::Args),
     /// List the adapters of this machine and say which one `--device auto` takes
     Devices(devices::Args),
     /// List the kernels, or show the code of one
@@ -85,6 +88,7 @@ impl Cli {
             Command::Encode(args) => args.run(),
             Command::Decode(args) => args.run(),
             Command::Animate(args) => args.run(),
+            Command::Parity(args) => args.run(),
             Command::Devices(args) => args.run(),
             Command::Kernels(args) => args.run(),
             Command::Plan(args) => args.run(),
