@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """The PyTorch side of `elbo parity`: the training steps that elbo wrote down, taken by PyTorch.
 
-    python3 pytorch_parity.py FOLDER [--float64]
+    python3 pytorch_parity.py FOLDER [--float64] [--whole]
 
 FOLDER/exchange.safetensors, which `elbo parity` writes, holds the settings, the initial parameters,
 and the pictures and the noise of every step. What PyTorch makes of them goes to
 FOLDER/pytorch.safetensors: the loss of every step, norm and some elements of every gradient and
-parameter, and after the last step all of them. Layers, autograd, optimisers and clipping are
+parameter, and after the last step all of them; with --whole all parameters after every step. Layers, autograd, optimisers and clipping are
 PyTorch's own, in eager mode on the CPU; nothing is derived by hand.
 Exit code 3: PyTorch or safetensors is not installed.
 """
@@ -140,19 +140,19 @@ class Recording:
     """What is kept of a run, by name: a list that becomes one tensor (steps, ...)."""
 
     def __init__(self):
-        self.lists, self.whole = {}, {}
+        self.lists, self.last = {}, {}
 
     def add(self, name, value):
         self.lists.setdefault(name, []).append(value.detach().clone())
 
-    def add_tensor(self, kind, name, values, is_last):
+    def add_tensor(self, kind, name, values, is_whole, is_last):
         self.add(f"{kind}.norm.{name}", values.detach().double().norm())
-        self.add(f"{kind}.sample.{name}", sample(values))
+        self.add(f"{kind}.sample.{name}", values.flatten() if is_whole else sample(values))
         if is_last:
-            self.whole[f"{kind}.last.{name}"] = values.detach().clone().contiguous()
+            self.last[f"{kind}.last.{name}"] = values.detach().clone().contiguous()
 
     def tensors(self):
-        return self.whole | {name: torch.stack(values) for name, values in self.lists.items()}
+        return self.last | {name: torch.stack(values) for name, values in self.lists.items()}
 
 
 def load_initial(model, initial):
@@ -167,7 +167,7 @@ def load_initial(model, initial):
             parameter.copy_(initial[name])
 
 
-def run(folder, dtype):
+def run(folder, dtype, is_whole):
     path = folder / EXCHANGE
     with safe_open(path, "pt") as file:
         about = json.loads(file.metadata()["elbo.parity"])
@@ -196,11 +196,12 @@ def run(folder, dtype):
         for name, value in [("loss", loss), ("recon", recon), ("kl", kl)]:
             recording.add(name, value)
         for name, parameter in model.named_parameters():
-            recording.add_tensor("gradient", name, parameter.grad, step == steps)
+            recording.add_tensor("gradient", name, parameter.grad, False, step == steps)
         optimizer.step()
         for name, parameter in model.named_parameters():
-            recording.add_tensor("parameter", name, parameter, step == steps)
-        print(f"step {step} of {steps} loss {loss.item() / (1 if settings['reduction'] == 'mean' else len(x)):.4f}", flush=True)
+            recording.add_tensor("parameter", name, parameter, is_whole, step == steps)
+        per_picture = 1 if settings["reduction"] == "mean" else 1 / len(x)
+        print(f"step {step} of {steps} loss {loss.item() * per_picture:.4f}", flush=True)
     by = f"PyTorch {torch.__version__}, CPU, {str(dtype).removeprefix('torch.')}"
     metadata = {"by": by, "exchange": hashlib.sha256(path.read_bytes()).hexdigest()}
     save_file(recording.tensors(), folder / RECORDING, metadata)
@@ -210,8 +211,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="FOLDER", type=Path)
     parser.add_argument("--float64", action="store_true", help="compute in float64: a more exact referee")
+    parser.add_argument("--whole", action="store_true", help="keep all parameters of every step")
     arguments = parser.parse_args()
-    run(arguments.folder, torch.float64 if arguments.float64 else torch.float32)
+    run(arguments.folder, torch.float64 if arguments.float64 else torch.float32, arguments.whole)
 
 
 if __name__ == "__main__":

@@ -161,8 +161,8 @@ fn pytorch_takes_the_same_steps() {
         let output = Command::new("python3").arg(folder.path().join(SCRIPT)).arg(folder.path()).output().unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         let there = Recording::read(folder.path(), &exchange).unwrap();
-        let here = Recording::take(&exchange, &Device::Cpu(Cpu::Reference), &mut |_| ()).unwrap();
-        let report = Report::new(&exchange, &here, &there);
+        let here = Recording::take(&exchange, &Device::Cpu(Cpu::Reference), None, &mut |_| ()).unwrap();
+        let report = Report::new(&exchange, &here, &there, false);
         let loss = report.worst(|d| d.loss_difference);
         let gradient = report.worst(|d| d.gradient.difference);
         assert!(loss.loss_difference < 1e-5 && gradient.gradient.difference < 1e-3, "{name}: {loss:?}\n{gradient:?}");

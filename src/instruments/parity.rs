@@ -4,6 +4,12 @@
 //! noise of every step. Each side makes a [`Recording`] of it: elbo [takes](Recording::take) the steps on a device,
 //! `scripts/pytorch_parity.py` takes them in PyTorch. [`Report::new`] sets two recordings side by side.
 //!
+//! Two runs that differ by rounding drift apart. Where an input of a rectifier is within rounding of zero, one run
+//! has a gradient that the other lacks, and Adam's first steps, lr times the sign of the gradient, turn small gradients
+//! into whole steps. A perceptron's losses still agree to 1e-5 and better after 100 steps; networks with millions of
+//! rectifiers end 1e-3 apart, as PyTorch's own float32 and float64 do. So a recording can follow another one: each step then
+//! starts from that one's parameters, and every difference is of a single step.
+//!
 //! Files go to one folder: `exchange.safetensors`, the script, and what it leaves, `pytorch.safetensors`.
 
 use std::collections::BTreeMap;
@@ -289,7 +295,7 @@ impl<'a> File<'a> {
 // ---- What each side makes of it
 
 /// What is kept of the steps: all losses; of every gradient and parameter its norm and some elements at each step, and all
-/// elements at the last.
+/// elements at the last. Of parameters it can be all at each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recording {
     /// Who took the steps.
@@ -309,8 +315,8 @@ const KINDS: [&str; 2] = ["gradient", "parameter"];
 struct Trace {
     /// The Euclidean norm of all its elements, at each step.
     norms: Vec<f64>,
-    /// At each step some of its elements; at the last, all.
-    elements: Vec<Vec<f64>>,
+    /// At each step some of its elements, or all; at the last, all.
+    elements: Vec<Vec<f32>>,
 }
 
 /// Of more than 512 elements about 256: 0, k, 2k, ..., k odd so that it is no multiple of a row's length. As in the script.
@@ -319,8 +325,19 @@ fn stride(len: usize) -> usize {
 }
 
 impl Recording {
-    /// Takes the steps on a device. `progress` hears how many are done. Errors: no room on the device, the device was lost.
-    pub fn take(exchange: &Exchange, device: &Device, progress: &mut dyn FnMut(usize)) -> Result<Recording> {
+    /// Takes the steps on a device, from the exchange's parameters or, following a recording with all parameters, from
+    /// those that it has at each step. `progress` hears how many are done.
+    /// Errors: a recording that cannot be followed, no room on the device, the device was lost.
+    pub fn take(
+        exchange: &Exchange,
+        device: &Device,
+        follow: Option<&Recording>,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Recording> {
+        if follow.is_some_and(|recording| !recording.has_all_parameters()) {
+            let problem = format!("to follow it, all parameters must be recorded: {SCRIPT} FOLDER --whole");
+            return Err(Error::Usage(problem));
+        }
         let settings = &exchange.about.settings;
         let mut replay = Replay::new(settings, exchange.about.shape, exchange.steps, device)?;
         replay.write_parameters(|p| exchange.initial[&p.name].1.clone());
@@ -337,19 +354,30 @@ impl Recording {
             let noise = &exchange.noise[step * latents..][..latents];
             let taken = replay.take(&pictures.collect::<Vec<f32>>(), noise)?;
             recording.losses.push([taken.loss, taken.recon, taken.kl].map(f64::from));
-            let is_last = step + 1 == exchange.steps;
             for name in &names {
                 let traces = recording.tensors.entry(name.clone()).or_default();
-                for (trace, file) in traces.iter_mut().zip([&taken.gradients, &taken.parameters]) {
+                let kept = [(&taken.gradients, false), (&taken.parameters, follow.is_some())];
+                for (trace, (file, is_whole)) in traces.iter_mut().zip(kept) {
                     let (_, values) = &file.tensors[name];
-                    let stride = if is_last { 1 } else { stride(values.len()) };
+                    let is_whole = is_whole || step + 1 == exchange.steps;
+                    let stride = if is_whole { 1 } else { stride(values.len()) };
                     trace.norms.push(norm(values.iter().map(|&v| f64::from(v))));
-                    trace.elements.push(values.iter().step_by(stride).map(|&v| f64::from(v)).collect());
+                    trace.elements.push(values.iter().copied().step_by(stride).collect());
                 }
+            }
+            if let Some(there) = follow {
+                replay.write_parameters(|p| there.tensors[&p.name][1].elements[step].clone());
             }
             progress(step + 1);
         }
         Ok(recording)
+    }
+
+    /// Whether every parameter is there at each step, so that a run can [follow](Recording::take) it.
+    pub fn has_all_parameters(&self) -> bool {
+        let is_whole =
+            |trace: &Trace| trace.elements.iter().all(|e| Some(e.len()) == trace.elements.last().map(Vec::len));
+        self.tensors.values().all(|[_, parameter]| is_whole(parameter))
     }
 
     /// Reads what PyTorch recorded in the exchange's folder. Errors: no recording, one of another exchange, a damaged one.
@@ -364,10 +392,14 @@ impl Recording {
         let [loss, recon, kl] = ["loss", "recon", "kl"].map(|name| file.numbers(name, steps));
         let (loss, recon, kl) = (loss?, recon?, kl?);
         let trace = |kind: &str, name: &str, len: usize| -> Result<Trace> {
-            let sampled = len.div_ceil(stride(len));
-            let samples = file.numbers(&format!("{kind}.sample.{name}"), steps * sampled)?;
-            let mut elements: Vec<Vec<f64>> = samples.chunks(sampled).map(<[f64]>::to_vec).collect();
-            elements[steps - 1] = file.numbers(&format!("{kind}.last.{name}"), len)?;
+            let narrow = |values: &[f64]| values.iter().map(|&v| v as f32).collect::<Vec<f32>>();
+            let sample = format!("{kind}.sample.{name}");
+            // All elements, or as many as the stride leaves.
+            let is_whole = file.view(&sample)?.shape() == [steps, len];
+            let sampled = if is_whole { len } else { len.div_ceil(stride(len)) };
+            let samples = file.numbers(&sample, steps * sampled)?;
+            let mut elements: Vec<Vec<f32>> = samples.chunks(sampled).map(narrow).collect();
+            elements[steps - 1] = narrow(&file.numbers(&format!("{kind}.last.{name}"), len)?);
             Ok(Trace { norms: file.numbers(&format!("{kind}.norm.{name}"), steps)?, elements })
         };
         let both = |(name, (_, values)): (&String, &(Vec<usize>, Vec<f32>))| {
@@ -394,6 +426,8 @@ pub struct Report {
     /// Who took the steps here, and who there.
     pub here: String,
     pub there: String,
+    /// Whether each step here starts from the parameters there.
+    pub follows: bool,
     /// [`TARGET`]
     pub target: f64,
     /// Whether the loss keeps to the target at every step.
@@ -431,8 +465,9 @@ pub struct Worst {
 }
 
 impl Report {
-    /// Compares what was done here with what was done there, by step. Panics on recordings of different exchanges.
-    pub fn new(exchange: &Exchange, here: &Recording, there: &Recording) -> Report {
+    /// Compares what was done here, following or not, with what was done there, by step. Panics on recordings of
+    /// different exchanges.
+    pub fn new(exchange: &Exchange, here: &Recording, there: &Recording, follows: bool) -> Report {
         let names = here.tensors.keys().eq(there.tensors.keys());
         assert!(names && here.losses.len() == there.losses.len(), "these are recordings of different exchanges");
         let share = |name: &String| rounding_share(there, name);
@@ -466,6 +501,7 @@ impl Report {
             batch_size,
             here: here.by.clone(),
             there: there.by.clone(),
+            follows,
             target: TARGET,
             passes: steps.iter().all(|step| step.loss_difference <= TARGET),
             steps,
@@ -511,7 +547,7 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
 /// Of two gradients at step `s`: [`Difference::gradient`] says how.
 fn relative(here: &Trace, there: &Trace, s: usize) -> f64 {
     let reference = there.norms[s];
-    let differences = here.elements[s].iter().zip(&there.elements[s]).map(|(a, b)| a - b);
+    let differences = here.elements[s].iter().zip(&there.elements[s]).map(|(&a, &b)| f64::from(a) - f64::from(b));
     // The last step has all elements, and its count of them; the steps before it have a sample.
     let share = here.elements[s].len() as f64 / here.elements.last().expect("a step").len() as f64;
     let apart = [norm(differences) / share.sqrt(), (here.norms[s] - reference).abs()];
@@ -519,9 +555,9 @@ fn relative(here: &Trace, there: &Trace, s: usize) -> f64 {
     largest(apart.map(|difference| if difference == 0.0 { 0.0 } else { difference / reference }).into_iter())
 }
 
-fn absolute(here: &[f64], there: &[f64]) -> f64 {
+fn absolute(here: &[f32], there: &[f32]) -> f64 {
     assert!(here.len() == there.len(), "both sides keep the same elements");
-    largest(here.iter().zip(there).map(|(a, b)| (a - b).abs()))
+    largest(here.iter().zip(there).map(|(&a, &b)| (f64::from(a) - f64::from(b)).abs()))
 }
 
 #[cfg(test)]
@@ -538,36 +574,37 @@ mod tests {
 
     fn take(exchange: &Exchange, cpu: Cpu) -> Recording {
         let mut heard = Vec::new();
-        let recording = Recording::take(exchange, &Device::Cpu(cpu), &mut |done| heard.push(done)).unwrap();
+        let recording = Recording::take(exchange, &Device::Cpu(cpu), None, &mut |done| heard.push(done)).unwrap();
         assert!(heard.into_iter().eq(1..=exchange.steps));
         recording
     }
 
     /// Writes what the script would: norms and losses in float64, elements in float32.
     fn write(recording: &Recording, exchange: &str, folder: &Path) {
-        let mut tensors: Vec<(String, Dtype, usize, Vec<u8>)> = Vec::new();
-        let wide = |values: Vec<f64>| (Dtype::F64, values.len(), bytemuck::pod_collect_to_vec(&values));
-        let narrow = |values: Vec<f64>| {
-            let values: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
-            (Dtype::F32, values.len(), bytemuck::pod_collect_to_vec(&values))
-        };
-        let mut put = |name: String, (dtype, len, bytes)| tensors.push((name, dtype, len, bytes));
+        let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+        let steps = recording.losses.len();
+        let wide = |values: Vec<f64>| (Dtype::F64, vec![values.len()], bytemuck::pod_collect_to_vec(&values));
+        let narrow = |values: Vec<f32>, shape| (Dtype::F32, shape, bytemuck::pod_collect_to_vec(&values));
+        let mut put = |name: String, (dtype, shape, bytes)| tensors.push((name, dtype, shape, bytes));
         for (i, name) in ["loss", "recon", "kl"].into_iter().enumerate() {
             put(name.into(), wide(recording.losses.iter().map(|terms| terms[i]).collect()));
         }
         for (name, traces) in &recording.tensors {
             for (kind, trace) in KINDS.into_iter().zip(traces) {
                 let last = trace.elements.last().unwrap().clone();
-                let stride = stride(last.len());
                 let (_, before) = trace.elements.split_last().unwrap();
-                let sampled = before.iter().flatten().copied().chain(last.iter().copied().step_by(stride)).collect();
+                let stride = if before[0].len() == last.len() { 1 } else { stride(last.len()) };
+                let sampled: Vec<f32> =
+                    before.iter().flatten().copied().chain(last.iter().copied().step_by(stride)).collect();
+                let shape = vec![steps, sampled.len() / steps];
                 put(format!("{kind}.norm.{name}"), wide(trace.norms.clone()));
-                put(format!("{kind}.sample.{name}"), narrow(sampled));
-                put(format!("{kind}.last.{name}"), narrow(last));
+                put(format!("{kind}.sample.{name}"), narrow(sampled, shape));
+                put(format!("{kind}.last.{name}"), narrow(last.clone(), vec![last.len()]));
             }
         }
-        let views =
-            tensors.iter().map(|(name, dtype, len, bytes)| (name, TensorView::new(*dtype, vec![*len], bytes).unwrap()));
+        let views = tensors
+            .iter()
+            .map(|(name, dtype, shape, bytes)| (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
         let metadata = [("by", "somebody"), ("exchange", exchange)].map(|(k, v)| (k.to_string(), v.to_string()));
         let bytes = safetensors::serialize(views, Some(HashMap::from(metadata))).unwrap();
         fs::write(folder.join(RECORDING), bytes).unwrap();
@@ -643,18 +680,50 @@ mod tests {
 
     #[test]
     fn forms_of_one_kernel_train_alike() {
-        let exchange = exchange("mnist-2d", 4, 5).unwrap();
+        let exchange = exchange("mnist-mlp", 4, 5).unwrap();
         let [here, there] = [Cpu::Accelerated, Cpu::Reference].map(|cpu| take(&exchange, cpu));
-        let report = Report::new(&exchange, &here, &there);
+        let report = Report::new(&exchange, &here, &there, false);
         assert!(report.passes && report.steps.len() == 5 && report.left_out.is_empty());
         assert!(report.worst(|d| d.loss_difference).loss_difference < 1e-6);
         assert!(report.worst(|d| d.gradient.difference).gradient.difference < 1e-4);
         let parameter = report.worst(|d| d.parameter.difference).parameter.difference;
-        assert!(0.0 < parameter && parameter < 1e-5, "{parameter}");
+        // Where a gradient is rounding, Adam goes a whole step of 1e-3 in either direction.
+        assert!(0.0 < parameter && parameter < 1e-2, "{parameter}");
         // A picture of 784 pixels costs some hundreds of nats before training.
         assert!((300.0..800.0).contains(&report.steps[0].loss[0]), "{:?}", report.steps[0]);
         let [loss, recon, kl] = [report.steps[0].loss[1], report.steps[0].recon[1], report.steps[0].kl[1]];
         assert!((loss - recon - kl).abs() < 1e-6 * loss);
+    }
+
+    /// All parameters zero: logits of 0, a KL of 0.
+    #[test]
+    fn a_step_that_follows_starts_from_the_others_parameters() {
+        let folder = tempfile::tempdir().unwrap();
+        let exchange = exchange("mnist-mlp", 3, 3).unwrap();
+        exchange.write(folder.path()).unwrap();
+        let free = take(&exchange, Cpu::Accelerated);
+        assert!(!free.has_all_parameters());
+        let device = Device::Cpu(Cpu::Accelerated);
+        let message = Recording::take(&exchange, &device, Some(&free), &mut |_| ()).unwrap_err().to_string();
+        assert!(message.contains("--whole"), "{message}");
+
+        let mut zero = free.clone();
+        for [_, parameter] in zero.tensors.values_mut() {
+            let len = parameter.elements[2].len();
+            parameter.elements = vec![vec![0.0; len]; 3];
+        }
+        write(&zero, &exchange.digest, folder.path());
+        let zero = Recording::read(folder.path(), &exchange).unwrap();
+        assert!(zero.has_all_parameters());
+        let here = Recording::take(&exchange, &device, Some(&zero), &mut |_| ()).unwrap();
+        assert_eq!(here.losses[0], free.losses[0]);
+        let expected = 3.0 * 784.0 * std::f64::consts::LN_2;
+        for [loss, recon, kl] in &here.losses[1..] {
+            assert!((loss - expected).abs() < 1e-3 && loss == recon && *kl == 0.0, "{loss} {recon} {kl}");
+        }
+        // From zero, Adam moves no parameter by more than the learning rate's share that its moments leave.
+        let report = Report::new(&exchange, &here, &zero, true);
+        assert!(report.follows && report.steps[2].parameter.difference < 2e-3, "{:?}", report.steps[2]);
     }
 
     #[test]
@@ -664,7 +733,7 @@ mod tests {
         let report = |change: &dyn Fn(&mut Recording)| {
             let mut here = there.clone();
             change(&mut here);
-            Report::new(&exchange, &here, &there)
+            Report::new(&exchange, &here, &there, false)
         };
         let same = report(&|_| ());
         let all = |d: &Difference| [d.loss_difference, d.gradient.difference, d.parameter.difference];
@@ -692,8 +761,8 @@ mod tests {
         }
         let moved = report(&|here| here.tensors.get_mut("fc3.bias").unwrap()[1].elements[2][699] += 0.5);
         let d = &moved.steps[2].parameter;
-        assert!(d.tensor == "fc3.bias" && (d.difference - 0.5).abs() < 1e-9 && moved.passes, "{d:?}");
-        let lost = report(&|here| here.tensors.get_mut("fc3.bias").unwrap()[1].elements[0][0] = f64::NAN);
+        assert!(d.tensor == "fc3.bias" && (d.difference - 0.5).abs() < 1e-6 && moved.passes, "{d:?}");
+        let lost = report(&|here| here.tensors.get_mut("fc3.bias").unwrap()[1].elements[0][0] = f32::NAN);
         assert!(lost.worst(|d| d.parameter.difference).parameter.tensor == "fc3.bias");
     }
 
@@ -712,11 +781,11 @@ mod tests {
             bias.norms = weight.iter().map(|norm| share * norm).collect();
             there
         };
-        let rounding = Report::new(&exchange, &here, &there(1e-6));
+        let rounding = Report::new(&exchange, &here, &there(1e-6), false);
         assert_eq!(rounding.left_out, ["fc1.bias"]);
         assert!((rounding.left_out_gradient - 1e-6).abs() < 1e-12);
         assert!(rounding.steps.iter().all(|d| d.gradient.difference == 0.0));
-        let gradient = Report::new(&exchange, &here, &there(0.5));
+        let gradient = Report::new(&exchange, &here, &there(0.5), false);
         assert!(gradient.left_out.is_empty());
         assert!(gradient.steps.iter().all(|d| d.gradient.tensor == "fc1.bias" && d.gradient.difference > 0.01));
     }
