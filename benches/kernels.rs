@@ -18,6 +18,10 @@ fn kernels(c: &mut Criterion) {
     for (name, device) in &devices {
         eprintln!("{name}: {}", device.description());
         for kernel in kernels::ALL {
+            if let Some(what) = device.lacks(kernel) {
+                eprintln!("{name}/{} is not timed: the device has no {what}", kernel.name);
+                continue;
+            }
             let mut group = c.benchmark_group(format!("{name}/{}", kernel.name));
             group.sample_size(10).warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(500));
             for case in (kernel.cases)() {

@@ -7,7 +7,7 @@
 struct Params { B: u32, D: u32, stride: u32, first: u32, count: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> data: array<u32>;             // (count*D/4): four pixels a word
+@group(0) @binding(1) var<storage, read> data: array<u32>;             // (words): four pixels each
 @group(0) @binding(2) var<storage, read> order: array<u32>;            // (N), the epoch's order
 @group(0) @binding(3) var<storage, read> clock: array<u32>;            // (8+4*batches): word 3 is the batch
 @group(0) @binding(4) var<storage, read_write> x: array<f32>;          // (B,D)

@@ -22,6 +22,11 @@ impl Source {
         text
     }
 
+    /// Whether it needs an adapter with subgroups. WGSL's `enable subgroups;` would say so, but naga does not take it yet.
+    pub fn uses_subgroups(&self) -> bool {
+        self.text.contains("@builtin(subgroup_")
+    }
+
     /// The `@binding` number of a tensor.
     pub fn binding(&self, tensor: &str) -> u32 {
         let index = self.bindings.iter().position(|b| *b == tensor);
@@ -79,6 +84,20 @@ impl Kernel {
     /// The part of the name before the dot: the stem of its files.
     pub fn stem(&self) -> &'static str {
         self.name.split('.').next().expect("split yields at least one part")
+    }
+
+    /// Where its Rust side is, from the root of the repository. The rungs of a ladder, `matmul_1_naive` and so on, share a
+    /// file.
+    pub fn rust_file(&self) -> String {
+        let stem = self.stem();
+        let number = |end: &usize| stem[end + 1..].starts_with(|c: char| c.is_ascii_digit());
+        let operation = stem.match_indices('_').map(|(end, _)| end).find(number);
+        match operation {
+            Some(end) if self.shader.source.file.starts_with("ladder/") => {
+                format!("src/kernels/ladder/{}.rs", &stem[..end])
+            }
+            _ => format!("src/kernels/{stem}.rs"),
+        }
     }
 
     /// The portable shader, and the software ones that the cases use, each file once.

@@ -48,7 +48,7 @@ fn largest(values: &[f32]) -> f32 {
 fn follow(name: &str, device: &Device) -> Vec<String> {
     let mut t = Trajectory::new(name, device);
     let zero: Vec<String> = t.golden.text("zero_gradient").map_or(vec![], |z| z.split(',').map(String::from).collect());
-    let parameters = t.arena.parameters().to_vec();
+    let parameters = t.replay.arena.parameters().to_vec();
     let mut failures = Vec::new();
     let mut seen = 0;
     for s in 0..t.steps {
@@ -64,7 +64,7 @@ fn follow(name: &str, device: &Device) -> Vec<String> {
                 let (_, weight) = &after.gradients.tensors[&p.name.replace(".bias", ".weight")];
                 let bound = Tolerance::Because(ROUNDING * largest(weight), "rounding of sums that cancel");
                 check(what("gradient"), gradient, &vec![0.0; gradient.len()], bound, &mut failures);
-                t.backend.write(p.value, want_parameter);
+                t.replay.backend.write(p.value, want_parameter);
                 continue;
             }
             let sampled = sample(&t.golden, gradient);
@@ -78,7 +78,7 @@ fn follow(name: &str, device: &Device) -> Vec<String> {
                 seen += 1;
             }
         }
-        for statistic in t.arena.statistics() {
+        for statistic in t.replay.arena.statistics() {
             let name = &statistic.name;
             let (shape, values) = &after.parameters.tensors[name];
             let tolerance = if statistic.is_count { Tolerance::Exact } else { STATISTIC };
@@ -95,7 +95,10 @@ fn follow(name: &str, device: &Device) -> Vec<String> {
 
 /// The trained model on the first batch, with the running statistics.
 fn evaluate(t: &mut Trajectory, failures: &mut Vec<String>) {
-    t.write_batch(0);
+    let [x, noise] = t.batch(0);
+    let (golden, t) = (&t.golden, &mut t.replay);
+    t.backend.write(t.x, &x);
+    t.backend.write(t.noise, &noise);
     let before = t.arena.flat_statistics().map(|s| t.backend.read_one(s).unwrap());
     let mut r = Recorder::new(&mut t.arena);
     let terms = t.model.evaluate(&mut r, t.x, t.noise);
@@ -107,7 +110,7 @@ fn evaluate(t: &mut Trajectory, failures: &mut Vec<String>) {
     t.backend.run(&[(program, 1)]).unwrap();
     let read = t.backend.read(&[q.mean, q.logvar, output, terms.recon, terms.kl]).unwrap();
     for (name, got) in ["mean", "logvar", "output", "recon", "kl"].into_iter().zip(read) {
-        let (shape, want) = t.golden.any(&format!("eval.{name}"));
+        let (shape, want) = golden.any(&format!("eval.{name}"));
         let got = if shape.is_empty() { vec![got.iter().sum()] } else { got };
         check_relative(format!("eval {name}"), &got, want, TERM, failures);
     }
@@ -127,7 +130,7 @@ fn ten_steps_of_training_follow_pytorch() {
 #[test]
 fn the_formula_of_the_initial_parameters_is_pytorchs() {
     let t = Trajectory::new("conv_article", &Device::Cpu(elbo::backend::cpu::Cpu::Accelerated));
-    let values = initial_by_formula(&t.arena);
+    let values = initial_by_formula(&t.replay.arena);
     assert_eq!(values.values().map(Vec::len).sum::<usize>(), 715_537);
     for (name, values) in values {
         let (_, want) = t.golden.any(&format!("init.{name}"));

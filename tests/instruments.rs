@@ -2,13 +2,21 @@
 
 mod common;
 
-use elbo::backend::Device;
+use std::collections::BTreeSet;
+
 use elbo::backend::cpu::Cpu;
+use elbo::backend::gpu::Options;
+use elbo::backend::{Backend, Device, TimingClock};
+use elbo::instruments::faults::{self, FAULTS};
+use elbo::instruments::ladder::{Verdict, climb};
+use elbo::instruments::lockstep;
+use elbo::instruments::peak::{self, Peak};
 use elbo::instruments::plan::{Dispatch, plan};
 use elbo::instruments::profile::{Timed, profile};
 use elbo::instruments::subject::Subject;
-use elbo::instruments::{peak, translate};
-use elbo::kernels;
+use elbo::instruments::translate;
+use elbo::kernels::{self, ladder};
+use elbo::train::presets;
 
 /// Timing a step is running it: the same parameters come out, and every dispatch has its time.
 #[test]
@@ -20,12 +28,15 @@ fn a_timed_step_is_a_step() {
         let step = subject.load(&mut backend).unwrap();
         backend.run(&[(step, 1)]).unwrap();
         let run = backend.read_one(parameters).unwrap();
-        subject.write_inputs(&mut backend);
-        let timings = backend.time(step).unwrap();
-        assert!(backend.read_one(parameters).unwrap() == run, "{name}");
-        assert_eq!(timings.seconds.len(), subject.step.steps.len(), "{name}");
-        let total: f64 = timings.seconds.iter().sum();
-        assert!(timings.seconds.iter().all(|&s| s >= 0.0) && total > 0.0 && total < 60.0, "{name}: {timings:?}");
+        for time in [Backend::time, Backend::time_by_wall] {
+            subject.write_inputs(&mut backend);
+            let timings = time(&mut backend, step).unwrap();
+            assert!(backend.read_one(parameters).unwrap() == run, "{name}");
+            assert_eq!(timings.seconds.len(), subject.step.steps.len(), "{name}");
+            let total: f64 = timings.seconds.iter().sum();
+            assert!(timings.seconds.iter().all(|&s| s >= 0.0) && total > 0.0 && total < 60.0, "{name}: {timings:?}");
+        }
+        assert_eq!(backend.time_by_wall(step).unwrap().clock, TimingClock::Wall, "{name}");
     }
 }
 
@@ -146,5 +157,120 @@ fn kernels_are_shown_in_every_language() {
             assert!(hlsl.contains(&format!("[numthreads({x}, {y}, {z})]")) && hlsl.contains(shader.entry), "{label}");
             assert!(!assembly.contains("naga_div") && !msl.contains("naga_div"), "{label}");
         }
+    }
+}
+
+// ---- Lockstep
+
+/// Models that together dispatch every kernel that a fault is known for: products alone, and a small network with all
+/// that the convolutional presets are made of.
+fn models() -> [Subject; 2] {
+    let preset = presets::find("cifar-conv").unwrap();
+    let mut settings = preset.settings();
+    settings.batch_size = 4;
+    settings.latent = 4;
+    settings.encoder = Some(
+        "(conv 8 k4 s2 p1, batchnorm, relu), residual(conv 8 k3 p1, relu, conv 8 k3 p1), flatten".parse().unwrap(),
+    );
+    settings.decoder = Some(
+        "flatten, linear 128, view 8 4 4, batchnorm, relu, conv_transpose 8 k3 p1, relu, conv_transpose 3 k4 s2 p1"
+            .parse()
+            .unwrap(),
+    );
+    [Subject::open("mnist-mlp", Some(5)).unwrap(), Subject::record("small", settings, [3, 8, 8]).unwrap()]
+}
+
+/// The whole step, whatever differs.
+fn whole_step(model: &Subject, device: &Device, fault: Option<&faults::Fault>) -> Vec<lockstep::Dispatch> {
+    lockstep::run(model, device, fault.map(|fault| fault.broken()), &mut |_| true).unwrap()
+}
+
+#[test]
+fn a_step_in_lockstep_agrees_on_every_device() {
+    let models = models();
+    for (name, device) in common::devices() {
+        for model in &models {
+            let dispatches = whole_step(model, &device, None);
+            assert_eq!(dispatches.len(), model.step.steps.len());
+            let difference = dispatches.iter().find_map(lockstep::Dispatch::difference);
+            assert_eq!(difference, None, "{name}, {}", model.name);
+            // Something is compared: sums in f32 are not those in f64.
+            let inexact = dispatches.iter().flat_map(|d| &d.outputs).any(|o| o.comparison.of_accepted > 0.0);
+            assert_eq!(inexact, name != "CPU reference", "{name}, {}", model.name);
+        }
+    }
+}
+
+/// Each fault differs where its kernel runs and nowhere else, however many dispatches follow; those that a first step
+/// cannot show are not shown.
+#[test]
+fn lockstep_names_the_broken_kernel() {
+    let models = models();
+    let gpu = common::gpu(Options::default());
+    for (name, device) in [("CPU", Some(Device::Cpu(Cpu::Accelerated))), ("GPU", gpu)] {
+        let Some(device) = device else { continue };
+        for fault in FAULTS {
+            let dispatched = |model: &&Subject| model.step.steps.iter().any(|s| s.kernel.name == fault.kernel.name);
+            let model = models.iter().find(dispatched).expect("a model for each fault");
+            let dispatches = whole_step(model, &device, Some(fault));
+            let differ: BTreeSet<_> = dispatches.iter().filter(|d| !d.agrees()).map(|d| d.kernel.name).collect();
+            let expected: BTreeSet<_> = fault.shows_in_a_step.then_some(fault.kernel.name).into_iter().collect();
+            assert_eq!(differ, expected, "{} on the {name}", fault.id());
+            if let Some(first) = dispatches.iter().find_map(lockstep::Dispatch::difference) {
+                assert!(first.contains(fault.kernel.name) && first.contains("the reference has"), "{first}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_difference_has_layer_tensor_element_and_both_values() {
+    let model = Subject::open("mnist-mlp", Some(2)).unwrap();
+    let device = Device::Cpu(Cpu::Accelerated);
+    let stopped = |id: &str| {
+        let fault = faults::find(id).unwrap();
+        let mut seen = 0;
+        let dispatches = lockstep::run(&model, &device, Some(fault.broken()), &mut |dispatch| {
+            seen += 1;
+            dispatch.agrees()
+        })
+        .unwrap();
+        assert!(dispatches.len() == seen && seen < model.step.steps.len());
+        dispatches.last().unwrap().difference().unwrap()
+    };
+    let message = stopped("matmul.forward:no_bias");
+    assert!(message.contains("matmul.forward in fc1: y = fc1.y["), "{message}");
+    let message = stopped("adam.forward:no_correction");
+    assert!(message.contains("adam.forward in optimizer: p = fc"), "{message}");
+}
+
+// ---- The ladder
+
+/// Every rung agrees with its reference and is timed, but those that need fours at a size that is none and those that
+/// need what the adapter has not. The last are the production kernel, and one of them is what models run.
+#[test]
+fn a_ladder_has_every_rung_and_ends_with_the_production_kernel() {
+    let Some(device) = common::gpu(Options::default()) else { return };
+    let peak = Peak { flops_per_second: 1e9, bytes_per_second: 1e9, empty_dispatch: 1e-6 };
+    for (name, size, rungs, refused) in [("matmul", &[65, 33, 17][..], 8, 2), ("reduce", &[5003][..], 6, 0)] {
+        let ladder = ladder::find(name).unwrap();
+        let mut heard = Vec::new();
+        let climb = climb(ladder, &device, size, peak, &mut |rung| heard.push(rung.to_string())).unwrap();
+        assert_eq!(climb.rungs.iter().map(|rung| rung.name.as_str()).collect::<Vec<_>>(), heard);
+        assert_eq!(climb.rungs.len(), rungs, "{heard:?}");
+        let mut skipped = 0;
+        for (index, rung) in climb.rungs.iter().enumerate() {
+            match &rung.verdict {
+                Verdict::Seconds(_) => assert!(climb.rate(index).unwrap() > 0.0),
+                Verdict::Skipped(why) if why.contains("multiples of 4") => skipped += 1,
+                Verdict::Skipped(why) => assert!(rung.name.contains("subgroup") && why.contains("subgroups"), "{why}"),
+                Verdict::Wrong(what) => panic!("{}: {what}", rung.name),
+            }
+        }
+        assert_eq!(skipped, refused, "{name}");
+        let last = climb.rungs.last().unwrap();
+        assert_eq!(last.kernels[0], ladder.production.name);
+        assert_eq!(climb.rungs.iter().filter(|rung| rung.is_used).count(), 1);
+        assert!(climb.rungs.iter().all(|rung| !rung.is_used || rung.kernels == last.kernels));
     }
 }

@@ -53,7 +53,7 @@ fn follow(name: &str, device: &Device) -> Vec<String> {
         }
     }
     // init, grad and param of each step, final, and what the steps are given and lose: nothing in the file is left out.
-    let recorded = t.arena.parameters().len() * (2 * t.steps + 2) + 5 + t.settings.clip_norm.is_some() as usize;
+    let recorded = t.replay.arena.parameters().len() * (2 * t.steps + 2) + 5 + t.settings.clip_norm.is_some() as usize;
     assert_eq!(t.golden.file.tensors.len(), recorded, "{name}");
     failures
 }

@@ -79,7 +79,7 @@ impl Gpu {
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("elbo"),
-                required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+                required_features: adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP),
                 required_limits: limits.clone(),
                 memory_hints: wgpu::MemoryHints::Performance,
                 ..Default::default()
@@ -98,12 +98,33 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error| {
             slot.lock().unwrap().get_or_insert(format!("the device reported an error: {error}"));
         }));
-        let software = match options.form {
-            Form::Suited => info.device_type == wgpu::DeviceType::Cpu,
-            Form::Portable => false,
-            Form::Software => true,
-        };
+        let software = is_software(&info, options.form);
         Ok(Gpu { info, limits, device, queue, checks: options.checks, software, pipelines: Mutex::default(), lost })
+    }
+
+    /// The same adapter, its kernels in another form.
+    pub fn in_form(&self, form: Form) -> Gpu {
+        Gpu {
+            info: self.info.clone(),
+            limits: self.limits.clone(),
+            device: self.device.clone(),
+            queue: self.queue.clone(),
+            checks: self.checks,
+            software: is_software(&self.info, form),
+            pipelines: Mutex::default(),
+            lost: self.lost.clone(),
+        }
+    }
+
+    /// Whether its kernels run in their software form, where they have one.
+    pub fn runs_software_forms(&self) -> bool {
+        self.software
+    }
+
+    /// What the kernel needs and the adapter has not.
+    pub fn lacks(&self, kernel: &Kernel) -> Option<&'static str> {
+        let has_subgroups = self.device.features().contains(wgpu::Features::SUBGROUP);
+        (kernel.shader.source.uses_subgroups() && !has_subgroups).then_some("subgroups")
     }
 
     /// Bytes of the largest buffer a kernel can read or write.
@@ -209,6 +230,14 @@ impl Gpu {
     }
 }
 
+fn is_software(info: &wgpu::AdapterInfo, form: Form) -> bool {
+    match form {
+        Form::Suited => info.device_type == wgpu::DeviceType::Cpu,
+        Form::Portable => false,
+        Form::Software => true,
+    }
+}
+
 struct LoadedStep {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
@@ -310,6 +339,9 @@ impl Session {
 
     fn load_step(&self, step: &Step, uniforms: &wgpu::Buffer, offset: usize) -> Result<LoadedStep> {
         let kernel = step.kernel;
+        if let Some(what) = self.gpu.lacks(kernel) {
+            return Err(Error::Adapter(format!("{} needs {what}, which {} has not", kernel.name, self.gpu.info.name)));
+        }
         let shader = self.gpu.shader(step);
         let pipeline = self.gpu.pipeline(kernel, shader);
         let bind = |buffer, offset: usize, size: usize| {

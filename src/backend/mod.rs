@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::arena::Arena;
 use crate::error::Result;
-use crate::kernel::Shader;
+use crate::kernel::{Kernel, Shader};
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
 
@@ -88,6 +88,14 @@ impl Device {
     pub fn shader(&self, step: &Step) -> Option<&'static Shader> {
         match self {
             Device::Gpu(gpu) => Some(gpu.shader(step)),
+            Device::Cpu(_) => None,
+        }
+    }
+
+    /// What the kernel needs and the device has not, e.g. subgroups: it cannot be loaded.
+    pub fn lacks(&self, kernel: &Kernel) -> Option<&'static str> {
+        match self {
+            Device::Gpu(gpu) => gpu.lacks(kernel),
             Device::Cpu(_) => None,
         }
     }

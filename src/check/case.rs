@@ -119,7 +119,7 @@ pub fn reference(kernel: &'static Kernel, case: &Case) -> Result<Vec<Vec<f32>>> 
     run(&Device::Cpu(cpu::Cpu::Reference), kernel, case)
 }
 
-/// Runs the case on `device` and compares with `want`, what [`reference`] returned for it.
+/// Runs the case on `device` and compares with `want`, what [`reference()`] returned for it.
 pub fn measure(device: &Device, kernel: &'static Kernel, case: &Case, want: &[Vec<f32>]) -> Outcome {
     let where_ = |what: String| format!("{} [{}]: {what}", kernel.name, case.label);
     let got = match run(device, kernel, case) {

@@ -71,6 +71,8 @@ struct Findings {
     kernels: Vec<Report>,
     /// Kernels whose reference is all that the device runs.
     references: usize,
+    /// Kernels that need what the device has not, and what that is.
+    lacking: Vec<(&'static str, &'static str)>,
     /// One for each operation.
     gradients: Vec<Report>,
     /// A model's step, one for each kernel.
@@ -190,7 +192,11 @@ impl Scope {
     fn check(&self, devices: &[(&'static str, Device)]) -> Result<Findings> {
         let suited = &devices.last().expect("a target opens a device").1;
         let is_cpu = matches!(suited, Device::Cpu(_));
-        let kernels: Vec<_> = self.kernels.iter().filter(|k| !is_cpu || k.accelerated.is_some()).collect();
+        let lacking: Vec<_> =
+            self.kernels.iter().filter_map(|kernel| suited.lacks(kernel).map(|what| (kernel.name, what))).collect();
+        let is_there = |kernel: &Kernel| lacking.iter().all(|(name, _)| *name != kernel.name);
+        let kernels: Vec<_> =
+            self.kernels.iter().filter(|k| is_there(k) && (!is_cpu || k.accelerated.is_some())).collect();
         let operations: Vec<_> = kernels::gradients().into_iter().map(|case| (case.recorded(), case)).collect();
         let is_wanted = |name| self.kernels.iter().any(|kernel| kernel.name == name);
         let operations: Vec<_> =
@@ -201,7 +207,8 @@ impl Scope {
         bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").expect("a valid template"));
         let mut found = Findings {
             kernels: vec![],
-            references: self.kernels.len() - kernels.len(),
+            references: self.kernels.len() - kernels.len() - lacking.len(),
+            lacking: lacking.clone(),
             gradients: vec![],
             step: vec![],
         };
@@ -262,7 +269,7 @@ impl Findings {
     fn json(&self, target: &Target) -> Value {
         json!({
             "device": target.json(), "passed": self.failures().is_empty(), "kernels": self.kernels,
-            "without_another_form": self.references, "gradients": self.gradients, "step": self.step,
+            "without_another_form": self.references, "not_run": self.lacking, "gradients": self.gradients, "step": self.step,
         })
     }
 
@@ -273,6 +280,9 @@ impl Findings {
                 "{} more kernels have no accelerated form: this device runs their references.",
                 self.references
             ));
+        }
+        for (kernel, what) in &self.lacking {
+            super::print(&format!("{kernel:<28} not run: it needs {what}, which this device has not"));
         }
         if !self.gradients.is_empty() {
             super::print("");

@@ -8,8 +8,10 @@ mod encode;
 mod eval;
 mod interpolate;
 mod kernels;
+mod ladder;
 mod lockstep;
 mod manifold;
+mod parity;
 mod plan;
 mod profile;
 mod reconstruct;
@@ -52,19 +54,26 @@ enum Command {
     Decode(decode::Args),
     /// Show a run's samples epoch after epoch, as a GIF
     Animate(animate::Args),
+    /// Take the same training steps here and in PyTorch, and compare losses, gradients and parameters
+    Parity(parity::Args),
     /// List the adapters of this machine and say which one `--device auto` takes
     Devices(devices::Args),
-    /// Hold every kernel against its reference on this machine's devices; the output makes a bug report
-    Check(check::Args),
-    /// Run a training step dispatch by dispatch beside the references and name the first element that differs
-    Lockstep(lockstep::Args),
     /// List the kernels, or show the code of one
     Kernels(kernels::Args),
     /// Print a model's training step dispatch by dispatch, and its memory, before anything runs
     Plan(plan::Args),
     /// Time each dispatch of a model's training step and hold it against the device's measured peak
     Profile(profile::Args),
+    /// Time an operation written ever better, from three plain loops to the kernel that models run
+    Ladder(ladder::Args),
+    /// Hold every kernel against its reference on this machine's devices; the output makes a bug report
+    Check(check::Args),
+    /// Run a training step dispatch by dispatch beside the references and name the first element that differs
+    Lockstep(lockstep::Args),
 }
+
+/// The wgpu that is built in.
+const WGPU: &str = "30";
 
 impl Cli {
     pub fn run(self) -> Result<()> {
@@ -79,18 +88,17 @@ impl Cli {
             Command::Encode(args) => args.run(),
             Command::Decode(args) => args.run(),
             Command::Animate(args) => args.run(),
+            Command::Parity(args) => args.run(),
             Command::Devices(args) => args.run(),
-            Command::Check(args) => args.run(),
-            Command::Lockstep(args) => args.run(),
             Command::Kernels(args) => args.run(),
             Command::Plan(args) => args.run(),
             Command::Profile(args) => args.run(),
+            Command::Ladder(args) => args.run(),
+            Command::Check(args) => args.run(),
+            Command::Lockstep(args) => args.run(),
         }
     }
 }
-
-/// The wgpu that is built in.
-const WGPU: &str = "30";
 
 /// Prints results for a program to read.
 pub fn print_json(value: &impl serde::Serialize) {

@@ -46,7 +46,7 @@ pub fn entry(kernel: &'static Kernel) -> Entry {
         workgroup: kernel.shader.workgroup,
         shader: path(kernel.shader.source.file),
         software: kernel.shaders()[1..].iter().map(|shader| path(shader.source.file)).collect(),
-        reference: format!("src/kernels/{}.rs", kernel.stem()),
+        reference: kernel.rust_file(),
         is_accelerated: kernel.accelerated.is_some(),
         cases: (kernel.cases)().len(),
     }
@@ -86,5 +86,13 @@ mod tests {
         assert_eq!(of("joint.concat", "y").as_deref(), Some("(B,I+O)"));
         assert_eq!(of("bce.loss", "rows").as_deref(), Some("(B)"));
         assert_eq!(of("bce.loss", "row"), None);
+    }
+
+    #[test]
+    fn the_rungs_of_a_ladder_share_a_file() {
+        let of = |name: &str| entry(kernels::find(name).unwrap()[0]).reference;
+        assert_eq!(of("batch_norm.forward"), "src/kernels/batch_norm.rs");
+        assert_eq!(of("batch_norm_2_welford.statistics"), "src/kernels/ladder/batch_norm.rs");
+        assert_eq!(of("conv2d_1_naive"), "src/kernels/ladder/conv2d.rs");
     }
 }

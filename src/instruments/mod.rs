@@ -2,9 +2,12 @@
 
 pub mod catalogue;
 pub mod faults;
+pub mod ladder;
 pub mod lockstep;
+pub mod parity;
 pub mod peak;
 pub mod plan;
 pub mod profile;
+pub mod replay;
 pub mod subject;
 pub mod translate;

@@ -56,11 +56,6 @@ impl Peak {
     pub fn seconds(&self, cost: Cost) -> f64 {
         (cost.flops as f64 / self.flops_per_second).max(cost.bytes as f64 / self.bytes_per_second)
     }
-
-    /// Floating-point operations a second that work of `intensity` operations a byte can reach.
-    pub fn roof(&self, intensity: f64) -> f64 {
-        self.flops_per_second.min(self.bytes_per_second * intensity)
-    }
 }
 
 /// Measures the device, in about a second. Errors: no room for 256 MiB, the device is lost.
@@ -136,7 +131,6 @@ mod tests {
         let peak = Peak { flops_per_second: 100.0, bytes_per_second: 10.0, empty_dispatch: 1.0 };
         assert_eq!(peak.seconds(Cost { flops: 200, bytes: 10 }), 2.0);
         assert_eq!(peak.seconds(Cost { flops: 200, bytes: 50 }), 5.0);
-        assert_eq!((peak.roof(5.0), peak.roof(20.0)), (50.0, 100.0));
     }
 
     /// Any processor makes more than 10 MFLOP/s and 10 MB/s and starts a function within a millisecond.

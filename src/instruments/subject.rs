@@ -110,8 +110,9 @@ impl Subject {
     }
 }
 
-/// Discs of many sizes and grey levels on a gradient, each channel its own: smooth enough to be learned, no two alike.
-fn pictures(count: usize, shape: [usize; 3]) -> Split {
+/// Drawn pictures of this (C,H,W): discs of many sizes and grey levels on a gradient, each channel its own. Smooth enough
+/// to be learned, no two alike.
+pub fn pictures(count: usize, shape: [usize; 3]) -> Split {
     let [channels, height, width] = shape;
     let mut pixels = Vec::with_capacity(count * channels * height * width);
     for n in 0..count {

@@ -13,7 +13,8 @@ use crate::kernel::Shader;
 fn module(shader: &Shader) -> (Module, ModuleInfo) {
     let text = shader.source.full_text();
     let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&text)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    let needs = if shader.source.uses_subgroups() { Capabilities::SUBGROUP } else { Capabilities::empty() };
+    let info = Validator::new(ValidationFlags::all(), needs)
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}", e.emit_to_string(&text)));
     (module, info)

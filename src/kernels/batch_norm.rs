@@ -17,7 +17,7 @@ use crate::tensor::Tensor;
 // ---- Params
 
 /// PyTorch's defaults.
-const EPS: f32 = 1e-5;
+pub const EPS: f32 = 1e-5;
 const MOMENTUM: f32 = 0.1;
 
 /// x is (R,C), R places of pictures or vectors. It is summed in `chunks` K of `rows` each, the last one perhaps shorter.
@@ -319,14 +319,26 @@ pub fn forward(
     activation: Activation,
 ) -> (Tensor, Saved) {
     let p = fitting("batch_norm.forward", x, [w, b, running.mean, running.var], activation);
-    assert!(running.count.len() == 1, "batch_norm.forward: num_batches_tracked is {:?}", running.count);
+    let moments = statistics(r, x, running);
+    let y = r.tensor("y", x.shape());
+    r.dispatch(&FORWARD, p, &[x, w, b, moments], &[y]);
+    (y, Saved { x, y, moments })
+}
+
+/// Mean and rstd = 1 / sqrt(var + eps) of each channel of x (.., C), as (2,C); moves the running statistics.
+pub fn statistics(r: &mut Recorder, x: Tensor, running: Running) -> Tensor {
+    let p = fitting(
+        "batch_norm.statistics",
+        x,
+        [running.mean, running.var, running.mean, running.var],
+        Activation::Identity,
+    );
+    assert!(running.count.len() == 1, "batch_norm.statistics: num_batches_tracked is {:?}", running.count);
     let chunk = r.tensor("chunks", &[p.chunks as usize, 2, p.c as usize]);
     r.dispatch(&PARTIALS, p, &[x], &[chunk]);
     let moments = r.tensor("moments", &[2, p.c as usize]);
     r.dispatch(&STATISTICS, p, &[chunk], &[moments, running.mean, running.var, running.count]);
-    let y = r.tensor("y", x.shape());
-    r.dispatch(&FORWARD, p, &[x, w, b, moments], &[y]);
-    (y, Saved { x, y, moments })
+    moments
 }
 
 /// [`forward`] with the running statistics, which stay as they are.

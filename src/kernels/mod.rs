@@ -19,6 +19,7 @@ pub mod gather;
 pub mod gaussian_kl;
 pub mod group_norm;
 pub mod joint;
+pub mod ladder;
 pub mod laplace;
 pub mod layer_norm;
 pub mod math;
@@ -133,6 +134,25 @@ pub static ALL: &[&Kernel] = &[
     &probe::MULTIPLY_ADD,
     &probe::COPY,
     &probe::EMPTY,
+    &ladder::matmul::NAIVE,
+    &ladder::matmul::COALESCED,
+    &ladder::matmul::TILE,
+    &ladder::matmul::REGISTERS,
+    &ladder::matmul::VEC4,
+    &ladder::matmul::PARTIALS,
+    &ladder::matmul::SUM,
+    &ladder::conv2d::NAIVE,
+    &ladder::conv2d::REGISTERS,
+    &ladder::conv2d::VEC4,
+    &ladder::conv2d::IMPLICIT,
+    &ladder::reduce::NAIVE,
+    &ladder::reduce::COALESCED,
+    &ladder::reduce::TREE,
+    &ladder::reduce::UNROLLED,
+    &ladder::reduce::SUBGROUP,
+    &ladder::batch_norm::TWO_PASSES,
+    &ladder::batch_norm::WELFORD,
+    &ladder::batch_norm::CHAN,
 ];
 
 /// The kernels of a name: one of `stem.entry`, all of a `stem`. Errors: no such kernel, with the nearest.

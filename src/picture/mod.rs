@@ -2,13 +2,14 @@
 //!
 //! - `grid` arranges (N,C,H,W) values as one picture; `reconstructions` puts originals above their reconstructions.
 //! - `curves` draws losses over epochs or steps, `scatter` draws 2-D encodings coloured by label, `roofline`
-//!   what kernels reach of a device; `chart` is what they share.
+//!   what kernels reach of a device, `bars` rates side by side; `chart` is what they share.
 //! - `save_gif` shows pictures one after the other.
 //! - `latent` has the points to decode: interpolations, traversals, the manifold of a 2-D latent.
 //!
 //! Everything ends as a [`Picture`], and [`Picture::save_png`] and [`save_gif`] are the only ways to a file.
 
 mod animation;
+mod bars;
 mod chart;
 mod curves;
 mod grid;
@@ -17,6 +18,7 @@ mod roofline;
 mod scatter;
 
 pub use animation::{save_gif, save_gif_of};
+pub use bars::{Bar, Bars, bars};
 pub use curves::{Series, curves};
 pub use grid::{grid, grid_size, reconstructions};
 pub use roofline::{Mark, roofline};

@@ -167,7 +167,7 @@ mod tests {
 
     /// Columns and rows of the pixels in the dots' blue.
     fn dots(picture: &Picture) -> Vec<(usize, usize)> {
-        let is_blue = |pixel: &[u8]| pixel[2] > pixel[0] + 60;
+        let is_blue = |pixel: &[u8]| pixel[2] > pixel[0].saturating_add(60);
         let at = picture.pixels.chunks(3).enumerate().filter(|(_, pixel)| is_blue(pixel));
         at.map(|(i, _)| (i % picture.width as usize, i / picture.width as usize)).collect()
     }
@@ -184,7 +184,7 @@ mod tests {
         let far = mark("far", 1e-2, 1e8);
         let at = |intensity: f64, flops: f64| {
             let with = roofline(&[far.clone(), mark("b", intensity, flops)], [1e11, 1e10], "");
-            let without = roofline(&[far.clone()], [1e11, 1e10], "");
+            let without = roofline(std::slice::from_ref(&far), [1e11, 1e10], "");
             let known = dots(&without);
             let new: Vec<_> = dots(&with).into_iter().filter(|dot| !known.contains(dot)).collect();
             (
@@ -195,7 +195,7 @@ mod tests {
         let [a, b, c] = [at(1e-1, 1e9), at(1.0, 1e9), at(1.0, 1e10)];
         assert!(b.0 > a.0 + 100.0 && (b.1 - a.1).abs() < 2.0, "{a:?} {b:?}");
         assert!(c.1 < b.1 - 100.0 && (c.0 - b.0).abs() < 2.0, "{b:?} {c:?}");
-        let origin = middle(&roofline(&[far.clone()], [1e11, 1e10], ""));
+        let origin = middle(&roofline(std::slice::from_ref(&far), [1e11, 1e10], ""));
         assert!(((a.0 - origin.0 as f64) - (b.0 - a.0)).abs() < 4.0, "{origin:?} {a:?} {b:?}");
     }
 

@@ -288,7 +288,7 @@ fn augmented(r: &mut Recorder, x: Tensor, settings: &Settings, data: &Resident) 
 }
 
 // ANCHOR: step
-/// A training step: batch, model forward and backward, optimiser, losses, clock.
+/// A training step: batch, noise, and what [`record_update`] makes of them.
 pub(crate) fn record_step(
     arena: &mut Arena,
     model: &Vae,
@@ -298,25 +298,38 @@ pub(crate) fn record_step(
     rows: usize,
 ) -> Program {
     let gradients = arena.flat_gradients();
-    let objective = Objective {
-        scale: match settings.reduction {
-            Reduction::Sum => 1.0,
-            Reduction::Mean => 1.0 / rows as f32,
-        },
-        free_bits: settings.free_bits as f32,
-    };
     let mut r = Recorder::new(arena);
     fill::forward(&mut r, gradients, 0.0);
     let x = data.gather(&mut r, rows);
     let x = augmented(&mut r, x, settings, data);
     r.scope("latent");
     let noise = random::normal(&mut r, data.clock, &[rows, model.config.latent]);
-    let terms = model.step(&mut r, x, noise, data.clock, objective);
-    optimizer.step(&mut r, settings, data.clock);
-    r.scope("clock");
-    clock::tally(&mut r, terms.recon, terms.kl, data.clock, data.losses);
-    clock::tick(&mut r, data.clock);
+    record_update(&mut r, model, optimizer, settings, [x, noise], [data.clock, data.losses]);
     r.finish(&format!("train step of {rows}"))
+}
+
+/// What a training step makes of pictures x (B,D) and noise (B,Z), where the gradients are clear: model forward and
+/// backward, optimiser, losses, clock.
+pub(crate) fn record_update(
+    r: &mut Recorder,
+    model: &Vae,
+    optimizer: &OptimizerState,
+    settings: &Settings,
+    [x, noise]: [Tensor; 2],
+    [clock, losses]: [Tensor; 2],
+) {
+    let objective = Objective {
+        scale: match settings.reduction {
+            Reduction::Sum => 1.0,
+            Reduction::Mean => 1.0 / x.matrix()[0] as f32,
+        },
+        free_bits: settings.free_bits as f32,
+    };
+    let terms = model.step(r, x, noise, clock, objective);
+    optimizer.step(r, settings, clock);
+    r.scope("clock");
+    clock::tally(r, terms.recon, terms.kl, clock, losses);
+    clock::tick(r, clock);
 }
 // ANCHOR_END: step
 

@@ -7,111 +7,15 @@ Networks are built from the text that elbo's settings `encoder` and `decoder` ta
 """
 
 import math
-import re
 import sys
 from dataclasses import dataclass, replace
 
 import torch
-from record import batches, loss_terms, make_optimizer, rounding, save, text
+from record import FOLDER, batches, loss_terms, make_optimizer, rounding, save, text
 from torch import nn
 
-# ---- Networks from text
-
-ACTIVATIONS = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "softplus": nn.Softplus,
-    "silu": nn.SiLU,
-    "gelu": nn.GELU,
-}
-
-CONVOLUTIONS = {
-    "conv": nn.Conv2d,
-    "conv_transpose": nn.ConvTranspose2d,
-    "conv1d": nn.Conv1d,
-    "conv_transpose1d": nn.ConvTranspose1d,
-}
-SETTINGS = {
-    "k": "kernel_size",
-    "s": "stride",
-    "p": "padding",
-    "d": "dilation",
-    "g": "groups",
-    "op": "output_padding",
-}
-SETTING = re.compile(r"(k|s|p|d|g|op)(\d+)")
-
-
-class Residual(nn.Module):
-    """y = x + body(x)."""
-
-    def __init__(self, body):
-        super().__init__()
-        self.body = body
-
-    def forward(self, x):
-        return x + self.body(x)
-
-
-def items(layers):
-    """The text between the commas that are in no parenthesis."""
-    depth, start = 0, 0
-    for at, letter in enumerate(layers):
-        depth += {"(": 1, ")": -1}.get(letter, 0)
-        if letter == "," and depth == 0:
-            yield layers[start:at].strip()
-            start = at + 1
-    assert depth == 0, f"parentheses of '{layers}'"
-    yield layers[start:].strip()
-
-
-def sequential(layers, shape):
-    """The nn.Sequential of a text, for one example of this shape, and the shape of its output."""
-    modules = []
-    for item in items(layers):
-        module = layer(item, shape)
-        with torch.no_grad():  # eval: batch norm would not take a batch of one, and counts it
-            shape = tuple(module.eval()(torch.zeros(1, *shape)).shape[1:])
-        modules.append(module.train())
-    return nn.Sequential(*modules), shape
-
-
-def layer(item, shape):
-    if item.startswith("residual("):
-        return Residual(sequential(item[len("residual(") : -1], shape)[0])
-    if item.startswith("("):
-        return sequential(item[1:-1], shape)[0]
-    kind, *words = item.split()
-    sizes = [int(word) for word in words if word.isdigit()]
-    # Without s, p, d, g or op these are PyTorch's own defaults.
-    settings = {SETTINGS[m[1]]: int(m[2]) for m in map(SETTING.fullmatch, words) if m}
-    bias = "nobias" not in words
-    if kind in CONVOLUTIONS:
-        return CONVOLUTIONS[kind](shape[0], *sizes, **settings, bias=bias)
-    if kind == "linear":
-        return nn.Linear(shape[0], *sizes, bias=bias)
-    if kind == "batchnorm":
-        return (nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d)(shape[0])
-    if kind == "groupnorm":
-        return nn.GroupNorm(*sizes, shape[0])
-    if kind == "layernorm":
-        return nn.LayerNorm(shape)
-    if kind == "maxpool":
-        return nn.MaxPool2d(**settings)
-    if kind == "avgpool":
-        return nn.AvgPool2d(**settings)
-    if kind == "upsample":
-        return nn.Upsample(scale_factor=sizes[0], mode=words[1])
-    if kind == "dropout":
-        return nn.Dropout(float(words[0]))
-    if kind == "view":
-        return nn.Unflatten(1, sizes)
-    if kind == "flatten":
-        return nn.Flatten()
-    return ACTIVATIONS[kind]()
+sys.path.insert(0, str(FOLDER.parents[1] / "scripts"))
+from pytorch_network import layer, sequential  # noqa: E402
 
 
 class VAE(nn.Module):

@@ -11,7 +11,7 @@ use names::{Repository, beside};
 use page::{Kind, items};
 
 const OTHERS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
-const PICTURE_BYTES: usize = 100_000;
+const PICTURE_BYTES: usize = 100 << 10;
 
 /// The guide's pages: path from the root, and text.
 fn chapters(repository: &Repository) -> Vec<(String, String)> {
@@ -96,9 +96,15 @@ fn pictures_say_how_they_were_made() {
             shown.insert(beside(&file, target));
         }
     }
+    // The README's captions are its own.
+    let readme = items(&repository.read("README.md")).into_iter().filter_map(|item| match item.kind {
+        Kind::Link(target) if target.ends_with(".png") => Some(target),
+        _ => None,
+    });
+    shown.extend(readme);
     let pictures: BTreeSet<String> =
         repository.files.iter().filter(|file| file.starts_with("docs/src/images/")).cloned().collect();
-    assert_eq!(shown, pictures, "pictures of the guide, then those in its folder");
+    assert_eq!(shown, pictures, "pictures shown, then those in the guide's folder");
     for picture in pictures {
         let bytes = std::fs::metadata(concat!(env!("CARGO_MANIFEST_DIR"), "/").to_string() + &picture).unwrap().len();
         assert!(bytes < PICTURE_BYTES as u64, "{picture} has {bytes} bytes");
@@ -119,13 +125,35 @@ fn the_step_in_the_guide_is_the_recorded_one() {
     assert_eq!(rows.collect::<Vec<_>>(), recorded);
 }
 
+/// What the chapter on wgpu says of barriers, by the rule that it gives: one between two uses of a buffer in a pass, unless
+/// both read it.
+#[test]
+fn barriers_are_counted_as_the_guide_has_them() {
+    let step = Subject::open("mnist-mlp", None).unwrap().step;
+    let mut written = std::collections::HashMap::new();
+    let mut replay = || {
+        let needs_one = |step: &elbo::program::Step| {
+            let uses = step.reads.iter().map(|t| (t.buffer, false)).chain(step.writes.iter().map(|t| (t.buffer, true)));
+            let uses: std::collections::HashMap<usize, bool> = uses.collect();
+            uses.into_iter().filter(|&(b, write)| written.insert(b, write).is_some_and(|was| was || write)).count() > 0
+        };
+        step.steps.iter().map(needs_one).filter(|needs| *needs).count()
+    };
+    let counts = [replay(), replay(), replay()];
+    assert_eq!(counts, [19, 28, 28]);
+    let text = Repository::open().read("docs/src/wgpu.md");
+    let said =
+        ["Of the 28 dispatches of `mnist-mlp` 19 need a barrier", "a barrier: all 28", "find the 9 that need no"];
+    assert!(said.iter().all(|sentence| text.contains(sentence)), "{said:?}");
+}
+
 // ---- The checks themselves
 
 #[test]
 fn a_right_page_passes() {
     let page = "# Right\n\n[The file](../../src/kernel.rs), [down there](#also-right) and [there](kernel.md#a-kernel).\n\n\
         `matmul.forward`, `src/kernels/`, `close.rs`, `metrics.csv`, `fc1.weight`, `Recorder::random_site`, `2 * x.y`, \
-        `elbo eval RUN --mean`, `shaders/<stem>.wgsl`\n\n    elbo train mnist-2d --epochs 2 --seed=3    # a comment\n    \
+        `elbo eval RUN --mean`, `elbo lockstep --break adam.forward:sign`, `shaders/<stem>.wgsl`\n\n    elbo train mnist-2d --epochs 2 --seed=3    # a comment\n    \
         cargo test --test kernels\n    a formula = 1\n\n## Also, right?\n\n```rust\n{{#include \
         ../../src/kernels/reparameterise.rs:kernel}}\n```\n\n```toml\nanything = 1\n```\n";
     assert_eq!(Repository::open().problems("docs/src/right.md", page), Vec::<String>::new());
@@ -147,6 +175,7 @@ fn each_mistake_on_a_page_is_found() {
         ("`elbo eval RUN --meen`", "`elbo eval` has no option --meen"),
         ("`elbo eval RUN --see 3`", "`elbo eval` has no option --see"),
         ("`elbo devices mnist-2d`", "`elbo devices` takes no `mnist-2d`"),
+        ("`elbo lockstep MODEL --break adam.forward:sing`", "no fault is called `adam.forward:sing`"),
         ("    elbo trian", "takes no `trian`"),
         ("```\nelbo trian\n```", "takes no `trian`"),
         ("    cargo run --release -- trian", "takes no `trian`"),

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use elbo::instruments::faults::{FAULTS, Fault};
 use elbo::kernels;
 use elbo::train::presets;
 
@@ -154,8 +155,14 @@ impl Repository {
                 let Some(after) = uses.find(|after| after.starts_with(is_end)) else {
                     return Some(format!("`{}` has no option {name}", command.trim_end()));
                 };
-                if after.starts_with(" <") && !option.contains('=') {
-                    words.next();
+                let takes_next = after.starts_with(" <") && !option.contains('=');
+                let value = if takes_next { words.next() } else { None };
+                if let (true, Some(&value)) = (name == "--break", value) {
+                    let (kernel, fault) = value.split_once(':').unwrap_or((value, ""));
+                    let is_it = |f: &Fault| f.kernel.name == kernel && (fault.is_empty() || f.name == fault);
+                    if !is_placeholder(kernel) && !FAULTS.iter().any(is_it) {
+                        return Some(format!("no fault is called `{value}`"));
+                    }
                 }
             } else if subcommands(&help).any(|name| name == word) {
                 path.push(word.to_string());
@@ -181,11 +188,10 @@ impl Repository {
         let usage = help.lines().find(|line| line.trim_start().starts_with("Usage:")).unwrap_or("");
         let takes_some =
             usage.replace("[OPTIONS]", "").replace("<COMMAND>", "").replace("[COMMAND]", "").contains(['<', '[']);
-        let is_placeholder = word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
         let is_file = word.contains('/') || FILES.iter().any(|ending| word.ends_with(&format!(".{ending}")));
         let is_name = is_kernel(word) || kernels::find(word).is_ok() || presets::find(word).is_ok();
         let in_help = help.split(|c: char| !(c.is_alphanumeric() || "_-.".contains(c))).any(|w| w == word);
-        takes_some && (is_placeholder || is_file || is_name || in_help || word.parse::<f64>().is_ok())
+        takes_some && (is_placeholder(word) || is_file || is_name || in_help || word.parse::<f64>().is_ok())
     }
 
     // ---- Includes and links
@@ -237,6 +243,11 @@ impl Repository {
 
 fn is_kernel(name: &str) -> bool {
     kernels::ALL.iter().any(|kernel| kernel.name == name)
+}
+
+/// `MODEL`
+fn is_placeholder(word: &str) -> bool {
+    word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
 }
 
 /// Names under `Commands:`.

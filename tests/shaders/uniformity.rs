@@ -11,7 +11,7 @@
 //!
 //! Control flow is *divergent* below an `if`, `switch` or loop whose condition varies, after a divergent `return` (to the
 //! end of the function), and throughout a loop that has a divergent `break` or `return`. A barrier in divergent control
-//! flow is reported. The rules follow WGSL's uniformity analysis and are stricter where that keeps them short.
+//! flow is reported, and so is a subgroup operation. The rules follow WGSL's uniformity analysis and are stricter where that keeps them short.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -132,6 +132,11 @@ impl Analysis<'_> {
                         self.findings.insert(format!("line {line}: a barrier in divergent control flow"));
                     }
                 }
+                Statement::SubgroupCollectiveOperation { .. } => {
+                    if divergent {
+                        self.findings.insert(format!("line {line}: a subgroup operation in divergent control flow"));
+                    }
+                }
                 Statement::Call { function, arguments, result } => {
                     let function = &self.module.functions[*function];
                     let varying = arguments.iter().map(|a| self.varies(*a)).collect();
@@ -214,6 +219,7 @@ const GOOD: &[&str] = &[
     "for (var i = index; i < params.N; i += 64u) { if i == 7u { break; } } workgroupBarrier();",
     "for (var i = 0u; i < 8u; i++) { if index == i { continue; } shares[i] = 0.0; } workgroupBarrier();",
     "for (var w = 32u; w > 0u; w /= 2u) { if index < w { shares[index] += shares[index + w]; } workgroupBarrier(); }",
+    "shares[index] = subgroupAdd(f32(index)); workgroupBarrier();",
     // All leave together.
     "if params.N == 0u { return; } workgroupBarrier();",
     "returns_early(index); workgroupBarrier();",
@@ -237,6 +243,8 @@ const BAD: &[&str] = &[
     "for (var i = 0u; i < 8u; i++) { if i == index { return; } } workgroupBarrier();",
     "loop { workgroupBarrier(); continuing { break if index < 7u; } }",
     "switch index { case 1u: { workgroupBarrier(); } default: { } }",
+    "if index < 7u { shares[index] = subgroupAdd(1.0); }",
+    "if subgroupAdd(1.0) < 7.0 { workgroupBarrier(); }",
     // Through variables: by value, by the branch that stores, around a loop, by a pointer.
     "var n = 0u; n = index; if n < 7u { workgroupBarrier(); }",
     "var n = 0u; if index < 7u { n = 1u; } if n == 1u { workgroupBarrier(); }",

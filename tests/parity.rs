@@ -1,0 +1,174 @@
+//! `elbo parity` as its user meets it, and PyTorch itself where it is installed.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use elbo::backend::{Device, cpu::Cpu};
+use elbo::instruments::parity::{Exchange, Recording, Report, SCRIPT};
+use elbo::instruments::subject;
+use elbo::kernels::activation::Activation;
+use elbo::models::likelihood::Likelihood;
+use elbo::train::presets;
+use elbo::train::settings::{Head, Optimizer, Reduction, Settings};
+
+fn parity(folder: &Path, args: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_elbo"));
+    command.arg("parity").args(args.split_whitespace()).current_dir(folder).env("NODEVICE_SELECT", "1");
+    command.output().unwrap()
+}
+
+/// Runs to an error of exit code 2; stderr.
+#[track_caller]
+fn fails(folder: &Path, args: &str, words: &[&str]) -> String {
+    let output = parity(folder, args);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "elbo parity {args}\n{stderr}");
+    for word in words {
+        assert!(stderr.contains(word), "no {word:?} from elbo parity {args}\n{stderr}");
+    }
+    stderr
+}
+
+#[test]
+fn a_wrong_question_gets_an_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fails(here, "mnist-mpl --device cpu", &["did you mean `mnist-mlp`?"]);
+    fails(here, "--device nonesuch", &["no device matches 'nonesuch'"]);
+    fails(here, "--device cpu --steps 0", &["--steps is 0"]);
+    fails(here, "--device cpu --batch-size 0", &["--batch-size is 0"]);
+    fails(here, "--device cpu --from nowhere", &["nowhere/exchange.safetensors"]);
+    fails(here, "mnist-2d --from nowhere", &["cannot be used with"]);
+    assert!(fs::read_dir(here).unwrap().next().is_none(), "nothing is left behind");
+}
+
+/// Without PyTorch everything is written, and the message says how to go on.
+#[test]
+fn without_python_there_is_a_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = "mnist-2d --device cpu --steps 2 --batch-size 3 --float64 --python /nonesuch/python";
+    let go_on = ["/nonesuch/python runs/parity-mnist-2d/pytorch_parity.py runs/parity-mnist-2d --float64"];
+    let stderr = fails(folder.path(), args, &go_on);
+    assert!(stderr.contains("elbo parity --from runs/parity-mnist-2d"), "{stderr}");
+    for file in ["exchange.safetensors", "pytorch_parity.py", "pytorch_network.py"] {
+        assert!(folder.path().join("runs/parity-mnist-2d").join(file).exists(), "{file}");
+    }
+    fails(folder.path(), "--device cpu --from runs/parity-mnist-2d", &["pytorch.safetensors"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_python_without_pytorch_is_told_from_a_script_that_failed() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    for (code, words) in [(3, "lacks PyTorch or safetensors"), (1, "the script left no pytorch.safetensors")] {
+        let python = folder.path().join(format!("python{code}"));
+        fs::write(&python, format!("#!/bin/sh\necho step 1 of 2\nexit {code}\n")).unwrap();
+        fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+        let args = format!("--device cpu --steps 2 --batch-size 3 --out o --python {}", python.display());
+        fails(folder.path(), &args, &[words, "o/pytorch_parity.py o"]);
+    }
+}
+
+// ---- With PyTorch
+
+fn has_pytorch() -> bool {
+    let output = Command::new("python3").args(["-c", "import torch, safetensors"]).output();
+    let there = output.is_ok_and(|output| output.status.success());
+    if !there {
+        common::say("NOT RUN: parity with PyTorch itself. python3 has no torch and safetensors.");
+    }
+    there
+}
+
+/// Every output, optimiser, reduction, kind of model and layer, a few steps of each on the reference.
+#[test]
+fn pytorch_takes_the_same_steps() {
+    if !has_pytorch() {
+        return;
+    }
+    let mnist = presets::find(presets::DEFAULT).unwrap().settings();
+    let base = Settings { hidden: vec![17], latent: 3, batch_size: 5, ..mnist };
+    let network = |text: &str| Some(text.parse().unwrap());
+    let listed = Settings {
+        head: Head::Direct,
+        latent: 3,
+        encoder: network(
+            "(conv 4 k4x3 s2 p1 nobias, batchnorm, leaky_relu), residual(conv 4 k3 p1, groupnorm 2, silu), maxpool k2, \
+             conv 5 k2 d2 g1, gelu, flatten, layernorm, linear 6",
+        ),
+        decoder: network(
+            "flatten, linear 24, view 6 2 2, elu, upsample 2, conv 4 k3 p1, upsample 2 bilinear, softplus, \
+             avgpool k3 s1 p1, conv_transpose 3 k4 s2 p1 op1, batchnorm, sigmoid, conv_transpose 2 k2x1 s1",
+        ),
+        output: Likelihood::OptimalSigma,
+        ..base.clone()
+    };
+    let cases = [
+        ("split", [1, 6, 5], base.clone()),
+        (
+            "fused, deep, L2, free bits",
+            [1, 6, 5],
+            Settings {
+                head: Head::Fused,
+                hidden: vec![19, 11],
+                activation: Activation::Tanh,
+                output: Likelihood::ContinuousBernoulli,
+                weight_decay: 1e-2,
+                betas: [0.9, 0.99],
+                free_bits: 0.05,
+                ..base.clone()
+            },
+        ),
+        (
+            "AdamW, mean, warm-up",
+            [1, 6, 5],
+            Settings {
+                output: Likelihood::Laplace,
+                sigma: 0.3,
+                reduction: Reduction::Mean,
+                optimizer: Optimizer::AdamW,
+                weight_decay: 0.1,
+                kl_weight: 0.5,
+                kl_schedule: "linear:5".parse().unwrap(),
+                lr: 1e-2,
+                ..base.clone()
+            },
+        ),
+        (
+            "SGD, clipping",
+            [1, 6, 5],
+            Settings {
+                output: Likelihood::DiscretisedLogistic,
+                sigma: 0.2,
+                optimizer: Optimizer::Sgd,
+                momentum: 0.9,
+                lr: 1e-3,
+                clip_norm: Some(30.0),
+                ..base.clone()
+            },
+        ),
+        ("listed", [2, 18, 17], listed),
+        ("Gaussian", [3, 4, 4], Settings { output: Likelihood::Gaussian, sigma: 0.7, ..base }),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (name, shape, settings) in cases {
+        let exchange = Exchange::new(name, "drawn", &settings, &subject::pictures(23, shape), 6).unwrap();
+        exchange.write(folder.path()).unwrap();
+        // In float64: what is seen is the rounding here, not that of both.
+        let mut script = Command::new("python3");
+        let output = script.arg(folder.path().join(SCRIPT)).arg(folder.path()).arg("--float64").output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let there = Recording::read(folder.path(), &exchange).unwrap();
+        let here = Recording::take(&exchange, &Device::Cpu(Cpu::Reference), None, &mut |_| ()).unwrap();
+        let report = Report::new(&exchange, &here, &there, false);
+        let loss = report.worst(|d| d.loss_difference);
+        let gradient = report.worst(|d| d.gradient.difference);
+        assert!(loss.loss_difference < 1e-5 && gradient.gradient.difference < 1e-3, "{name}: {loss:?}\n{gradient:?}");
+        // Training moves: six steps of one model are not one step six times.
+        assert!(report.steps[5].loss[0] != report.steps[0].loss[0], "{name}");
+    }
+}
