@@ -36,6 +36,7 @@ const SOURCE: Source = Source {
     bindings: &["a", "b", "dy", "joined", "y", "da", "db"],
 };
 
+/// a and b of one shape to y, assigned; recorded by [`add`]: a residual connection, and where two gradients meet.
 pub static ADD: Kernel = kernel(
     "joint.add",
     "add",
@@ -51,6 +52,7 @@ pub static ADD: Kernel = kernel(
     add_cases,
 );
 
+/// a of any shape to y, assigned; recorded by [`scale`].
 pub static SCALE: Kernel = kernel(
     "joint.scale",
     "scale",
@@ -66,6 +68,7 @@ pub static SCALE: Kernel = kernel(
     scale_cases,
 );
 
+/// a and b of one shape to y, assigned; recorded by [`multiply`].
 pub static MULTIPLY: Kernel = kernel(
     "joint.multiply",
     "multiply",
@@ -80,6 +83,7 @@ pub static MULTIPLY: Kernel = kernel(
     multiply_cases,
 );
 
+/// a, b and dy of one shape to da and db, assigned; recorded by [`backward_multiply`].
 pub static BACKWARD_MULTIPLY: Kernel = kernel(
     "joint.backward_multiply",
     "backward_multiply",
@@ -95,6 +99,7 @@ pub static BACKWARD_MULTIPLY: Kernel = kernel(
     backward_multiply_cases,
 );
 
+/// a (B,I), b (B,O) to y (B,I+O), assigned; recorded by [`concat()`].
 pub static CONCAT: Kernel = kernel(
     "joint.concat",
     "concat",
@@ -113,6 +118,7 @@ pub static CONCAT: Kernel = kernel(
     concat_cases,
 );
 
+/// joined (B,I+O) to da (B,I), db (B,O), assigned; recorded by [`split`].
 pub static SPLIT: Kernel = kernel(
     "joint.split",
     "split",
@@ -269,6 +275,7 @@ fn split_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: add, multiply and concat.
 pub fn gradients() -> Vec<GradientCase> {
     let input = |seed| (vec![4, 6], uniform(seed, 24, -1.0, 1.0));
     vec![
