@@ -31,6 +31,7 @@ impl Tolerance {
 /// Two arrays beside each other: how far they are apart, and the verdict.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
+    /// How many there are in each array.
     pub elements: usize,
     /// The largest |got - want|.
     pub absolute: Worst,
@@ -38,6 +39,7 @@ pub struct Comparison {
     pub relative: Worst,
     /// The largest |got - want| as a share of the accepted one; infinite where the comparison fails.
     pub of_accepted: f32,
+    /// Elements by their distance in units in the last place.
     pub ulps: Histogram,
     /// What failed, if anything did.
     pub mismatch: Option<Mismatch>,
@@ -46,9 +48,13 @@ pub struct Comparison {
 /// Where an error is largest; infinite where one of the two is NaN.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Worst {
+    /// The error, absolute or relative as [`Comparison`] says.
     pub error: f32,
+    /// The element that has it, counted through the array.
     pub index: usize,
+    /// What was computed there.
     pub got: f32,
+    /// What it should be.
     pub want: f32,
 }
 
@@ -64,10 +70,15 @@ impl Worst {
 /// The worst disagreement between two arrays.
 #[derive(Clone, Debug)]
 pub struct Mismatch {
+    /// The element that is furthest beyond its accepted difference.
     pub index: usize,
+    /// What was computed there.
     pub got: f32,
+    /// What it should be.
     pub want: f32,
+    /// The |got - want| that is accepted there.
     pub bound: f32,
+    /// How many elements fail.
     pub count: usize,
     /// The first element that fails.
     pub first: usize,

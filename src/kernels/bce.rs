@@ -32,8 +32,8 @@ const SOURCE: Source = Source {
     bindings: &["logits", "x", "rows", "dlogits"],
 };
 
-/// logits (B,D), x (B,D) in `[0,1]` to rows (B) in nats, assigned; recorded by [`loss`]. This form of the logarithm
-/// overflows for no l.
+/// logits (B,D), x (B,D) in `[0,1]` to rows (B) in nats, assigned; recorded by [`loss`]. In this form nothing overflows,
+/// however large l is.
 pub static LOSS: Kernel = Kernel {
     name: "bce.loss",
     formula: "rows[r] = sum_d max(l,0) - l*x + log(1 + e^-|l|)",

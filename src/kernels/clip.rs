@@ -86,7 +86,7 @@ pub static FORWARD: Kernel = Kernel {
     },
 };
 
-/// Scales `grad` so that its norm is at most `max_norm`.
+/// Scales `grad`, of any shape, so that its Euclidean norm is at most `max_norm`.
 pub fn forward(r: &mut Recorder, grad: Tensor, max_norm: f32) {
     let params = Params { n: grad.len() as u32, groups: GROUPS as u32, max_norm };
     let squares = r.tensor("squares", &[GROUPS]);

@@ -96,7 +96,7 @@ const fn kernel(
 
 // ---- Record
 
-/// y = x * keep / (1 - p), any shape. A site of the recorder's own for each dropout.
+/// y = x * keep / (1 - p), any shape, p in `[0,1)`. A site of the recorder's own for each dropout.
 pub fn forward(r: &mut Recorder, x: Tensor, clock: Tensor, p: f32, site: u32) -> Tensor {
     let y = r.tensor("y", x.shape());
     r.dispatch(&FORWARD, Params::new(x.len(), p, site), &[x, clock], &[y]);

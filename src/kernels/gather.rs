@@ -104,7 +104,8 @@ pub fn parts(arena: &mut Arena, name: &str, [count, d]: [usize; 2], largest: usi
     (0..count).step_by(pictures).map(part).collect()
 }
 
-/// The next `rows` pictures of `d` pixels in `[0,1]`: (rows, d). `stride` is the size of a full batch.
+/// The next `rows` pictures of `d` pixels in `[0,1]`: (rows, d). `order` is (N), N the pictures of all parts; `stride` is
+/// the size of a full batch.
 pub fn forward(
     r: &mut Recorder,
     parts: &[Part],

@@ -183,7 +183,7 @@ pub fn add(r: &mut Recorder, a: Tensor, b: Tensor, scale: f32) -> Tensor {
     y
 }
 
-/// y = s * a.
+/// y = s * a, any shape.
 pub fn scale(r: &mut Recorder, a: Tensor, s: f32) -> Tensor {
     let y = r.tensor("y", a.shape());
     r.dispatch(&SCALE, flat(a, s), &[a], &[y]);
@@ -198,7 +198,7 @@ pub fn multiply(r: &mut Recorder, a: Tensor, b: Tensor) -> Tensor {
     y
 }
 
-/// (da, db) of y = a * b.
+/// (da, db) of y = a * b, all of one shape.
 pub fn backward_multiply(r: &mut Recorder, a: Tensor, b: Tensor, dy: Tensor) -> (Tensor, Tensor) {
     assert!(a.shape() == dy.shape(), "joint.backward_multiply: a {a:?}, dy {dy:?}");
     let (da, db) = (r.tensor("da", a.shape()), r.tensor("db", b.shape()));

@@ -121,7 +121,7 @@ pub fn forward(r: &mut Recorder, x: Tensor, w: Tensor, b: Tensor) -> (Tensor, Sa
     (y, Saved { x, moments })
 }
 
-/// dy (B,F) to dx (B,F).
+/// dy (B,F), w (F) to dx (B,F).
 pub fn backward_x(r: &mut Recorder, Saved { x, moments }: Saved, dy: Tensor, w: Tensor) -> Tensor {
     assert!(dy.shape() == x.shape(), "layer_norm.backward_x: dy {dy:?} does not fit x {x:?}");
     assert!(w.shape() == [x.matrix()[1]], "layer_norm.backward_x: w {w:?} does not fit x {x:?}");

@@ -174,7 +174,7 @@ pub fn backward_x(r: &mut Recorder, dy: Tensor, w: Tensor) -> Tensor {
     dx
 }
 
-/// dx += dy W, where x feeds a second layer whose gradient `dx` already holds.
+/// dx += dy W, where x feeds a second layer whose gradient `dx` already holds: dy (B,O), w (O,I), dx (B,I).
 pub fn backward_x_into(r: &mut Recorder, dy: Tensor, w: Tensor, dx: Tensor) {
     let ([rows, outputs], [w_outputs, inputs]) = (dy.matrix(), w.matrix());
     assert!(outputs == w_outputs, "matmul.backward_x: dy {dy:?} does not fit w {w:?}");
