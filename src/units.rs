@@ -1,6 +1,7 @@
 //! Numbers for people: a few digits and the prefix of their thousands.
 
-/// At most three digits and the prefix of the thousands, as in `1.5 G`; a unit can follow. 0, NaN and infinities get no prefix.
+/// At most three digits and the prefix of the thousands, as in `1.5 G`; a unit can follow. 0, NaN and infinities get no
+/// prefix.
 pub fn metric(value: f64) -> String {
     const PREFIXES: [(f64, &str); 9] = [
         (1e15, "P"),

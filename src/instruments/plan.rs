@@ -44,7 +44,7 @@ pub struct Dispatch {
 pub struct Operand {
     /// A parameter's, e.g. `fc1.weight`, or an activation's with its layer, e.g. `fc1.y`.
     pub name: String,
-    /// On the device: pictures and the weights of convolutions have their channels last.
+    /// As on the device, where the weights of convolutions have their channels last.
     pub shape: Vec<usize>,
 }
 
