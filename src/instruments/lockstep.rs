@@ -20,9 +20,11 @@ use crate::tensor::Tensor;
 pub struct Dispatch {
     /// Its place in the step, from 0.
     pub index: usize,
+    /// The model's own, also where a broken one ran in its place.
     pub kernel: &'static Kernel,
     /// The layer it belongs to.
     pub scope: String,
+    /// What it wrote, in the kernel's order.
     pub outputs: Vec<Output>,
 }
 
@@ -32,14 +34,18 @@ pub struct Output {
     pub binding: &'static str,
     /// The model's name for it.
     pub tensor: String,
+    /// Its dimensions in the model.
     pub shape: Vec<usize>,
+    /// The widest of the kernel's cases; that of a sum is made for this dispatch's length.
     pub tolerance: Tolerance,
+    /// The device's values beside the reference's.
     pub comparison: Comparison,
     /// What failed, in words: the element with both values.
     pub difference: Option<String>,
 }
 
 impl Dispatch {
+    /// Whether everything it wrote is within its tolerance.
     pub fn agrees(&self) -> bool {
         self.outputs.iter().all(|output| output.difference.is_none())
     }
