@@ -12,7 +12,7 @@
 use crate::tensor::Tensor;
 
 /// Views start at multiples of this many words: 256 bytes, the largest offset alignment WebGPU lets an adapter ask for.
-const ALIGNMENT: usize = 64;
+pub(crate) const ALIGNMENT: usize = 64;
 const PARAMETERS: usize = 0;
 const GRADIENTS: usize = 1;
 const STATISTICS: usize = 2;
@@ -216,6 +216,11 @@ impl Arena {
             .or_else(|| in_flat(GRADIENTS, ".grad"))
             .or_else(statistic)
             .unwrap_or_else(|| self.buffers[tensor.buffer].name.clone())
+    }
+
+    /// Leaves a buffer that no program uses any more without memory. Its number stays taken.
+    pub(crate) fn give_up(&mut self, buffer: usize) {
+        self.buffers[buffer].words = 0;
     }
 
     /// Device memory of all buffers, in bytes. What a program adds to it, its params, is not in it.

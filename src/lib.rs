@@ -7,7 +7,7 @@
 //!
 //! 1. [`tensor`], [`arena`]: names for device memory, and its plan.
 //! 2. [`kernel`], [`kernels`]: a WGSL entry point and its CPU reference under one name; all of them.
-//! 3. [`program`]: recording dispatches.
+//! 3. [`program`]: recording dispatches. [`fusion`]: fewer of them.
 //! 4. [`layers`], [`models`]: forward lines and the mirrored backward lines.
 //! 5. [`backend`]: where programs run.
 //! 6. [`train`]: the loop, and everything around it. [`inference`]: using a trained model.
@@ -22,6 +22,7 @@ pub mod check;
 pub mod data;
 pub mod error;
 pub mod files;
+pub mod fusion;
 pub mod inference;
 pub mod instruments;
 pub mod kernel;

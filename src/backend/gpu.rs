@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Counters, Plan, TimingClock, Timings};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
+use crate::fusion::Fusion;
 use crate::kernel::{Kernel, Shader};
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
@@ -128,6 +129,11 @@ impl Gpu {
     /// Whether its kernels run in their software form, where they have one.
     pub fn runs_software_forms(&self) -> bool {
         self.software
+    }
+
+    /// The fused kernels that suit the adapter.
+    pub fn fusion(&self) -> Fusion {
+        if self.software { Fusion::Software } else { Fusion::Full }
     }
 
     /// What the kernel needs and the adapter has not.
@@ -279,6 +285,11 @@ impl Session {
     /// Without memory and programs yet.
     pub fn new(gpu: Arc<Gpu>) -> Session {
         Session { gpu, buffers: Vec::new(), programs: Vec::new(), seconds: Vec::new(), counters: Counters::default() }
+    }
+
+    /// [`Gpu::fusion`]
+    pub fn fusion(&self) -> Fusion {
+        self.gpu.fusion()
     }
 
     /// Bytes of the largest buffer a kernel can read or write.

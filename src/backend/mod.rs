@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::arena::Arena;
 use crate::error::Result;
+use crate::fusion::Fusion;
 use crate::kernel::{Kernel, Shader};
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
@@ -102,6 +103,14 @@ impl Device {
         }
     }
 
+    /// The fused kernels that suit it.
+    pub fn fusion(&self) -> Fusion {
+        match self {
+            Device::Gpu(gpu) => gpu.fusion(),
+            Device::Cpu(_) => Fusion::Full,
+        }
+    }
+
     /// What the kernel needs and the device has not, e.g. subgroups: it cannot be loaded.
     pub fn lacks(&self, kernel: &Kernel) -> Option<&'static str> {
         match self {
@@ -133,6 +142,14 @@ impl Backend {
         match self {
             Backend::Gpu(session) => session.largest_binding(),
             Backend::Cpu(_) => usize::MAX,
+        }
+    }
+
+    /// [`Device::fusion`]
+    pub fn fusion(&self) -> Fusion {
+        match self {
+            Backend::Gpu(session) => session.fusion(),
+            Backend::Cpu(_) => Fusion::Full,
         }
     }
 

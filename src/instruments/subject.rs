@@ -6,6 +6,7 @@ use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
 use crate::data::Split;
 use crate::error::{Error, Result};
+use crate::fusion::{Fusion, fuse};
 use crate::inference::model_file;
 use crate::kernels::clock::{Clock, Row};
 use crate::models::vae::{Config, Vae};
@@ -80,6 +81,13 @@ impl Subject {
         let data = Resident::new(&mut arena, "train", &pictures, settings.batch_size, usize::MAX);
         let step = record_step(&mut arena, &model, &optimizer, &settings, &data, settings.batch_size);
         Ok(Subject { name: name.into(), settings, config, arena, model, optimizer, step, data, pictures })
+    }
+
+    /// The same with the step [fused](crate::fusion) as a device likes it.
+    pub fn fused(mut self, fusion: Fusion) -> Subject {
+        let first = self.data.buffers().into_iter().max().map_or(0, |last| last + 1);
+        self.step = fuse(&mut self.arena, self.step, fusion, first);
+        self
     }
 
     /// Loads the step and writes its inputs. Errors: no room on the device.

@@ -14,7 +14,7 @@ use crate::tensor::Tensor;
 /// `decoupled` 1: AdamW (Loshchilov & Hutter 2017); 0: Adam with weight decay as L2, added to the gradient.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
+pub(super) struct Params {
     n: u32,
     beta1: f32,
     beta2: f32,
@@ -35,6 +35,20 @@ pub struct Adam {
     pub weight_decay: f32,
     /// AdamW; else Adam.
     pub decoupled: bool,
+}
+
+impl Adam {
+    /// The params of an update of `n` elements.
+    pub(super) fn params(&self, n: usize) -> Params {
+        Params {
+            n: n as u32,
+            beta1: self.betas[0],
+            beta2: self.betas[1],
+            eps: self.eps,
+            weight_decay: self.weight_decay,
+            decoupled: self.decoupled as u32,
+        }
+    }
 }
 
 const SOURCE: Source = Source {
@@ -94,15 +108,7 @@ pub static FORWARD: Kernel = Kernel {
 /// Updates `p` from `grad` and the moments `m` and `v`, all of one length.
 pub fn forward(r: &mut Recorder, adam: Adam, grad: Tensor, clock: Tensor, [p, m, v]: [Tensor; 3]) {
     assert!([p, m, v].iter().all(|t| t.len() == grad.len()), "adam.forward: grad {grad:?}, p {p:?}, m {m:?}, v {v:?}");
-    let params = Params {
-        n: p.len() as u32,
-        beta1: adam.betas[0],
-        beta2: adam.betas[1],
-        eps: adam.eps,
-        weight_decay: adam.weight_decay,
-        decoupled: adam.decoupled as u32,
-    };
-    r.dispatch(&FORWARD, params, &[grad, clock], &[p, m, v]);
+    r.dispatch(&FORWARD, adam.params(p.len()), &[grad, clock], &[p, m, v]);
 }
 
 fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {

@@ -80,7 +80,7 @@ pub static BACKWARD: Kernel = Kernel {
     cases: backward_cases,
 };
 
-fn cross_entropy(l: f64, x: f64) -> f64 {
+pub(crate) fn cross_entropy(l: f64, x: f64) -> f64 {
     l.max(0.0) - l * x + (-l.abs()).exp().ln_1p()
 }
 

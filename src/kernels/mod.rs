@@ -12,6 +12,7 @@
 pub mod activation;
 pub mod adam;
 pub mod augment;
+pub mod batch;
 pub mod batch_norm;
 pub mod bce;
 pub mod channels;
@@ -25,13 +26,17 @@ pub mod dropout;
 pub mod fill;
 pub mod gather;
 pub mod gaussian_kl;
+pub mod gemm;
 pub mod group_norm;
 pub mod joint;
 pub mod ladder;
 pub mod laplace;
+pub mod latent;
 pub mod layer_norm;
+pub mod linear;
 pub mod math;
 pub mod matmul;
+pub mod matmul_bce;
 pub mod mse;
 pub mod optimal_sigma;
 pub mod pool;
@@ -41,7 +46,9 @@ pub mod reduce;
 pub mod reparameterise;
 pub mod sgd;
 pub mod shuffle;
+pub mod update;
 pub mod upsample;
+pub mod weights;
 
 use crate::check::gradient::GradientCase;
 use crate::error::{Error, Result, nearest};
@@ -139,6 +146,13 @@ pub static ALL: &[&Kernel] = &[
     &clip::FORWARD,
     &clock::TALLY,
     &clock::TICK,
+    &batch::BEGIN,
+    &latent::FORWARD,
+    &latent::BACKWARD,
+    &linear::BACKWARD,
+    &matmul_bce::FORWARD,
+    &weights::BACKWARD,
+    &update::ADAM,
     &probe::MULTIPLY_ADD,
     &probe::COPY,
     &probe::EMPTY,
@@ -177,6 +191,7 @@ pub fn find(name: &str) -> Result<Vec<&'static Kernel>> {
 /// Every operation with a backward, for the finite-difference check.
 pub fn gradients() -> Vec<GradientCase> {
     [
+        linear::gradients(),
         matmul::gradients(),
         conv2d::gradients(),
         activation::gradients(),

@@ -138,6 +138,26 @@ fn to_normals(words: [u32; 4]) -> [f32; 4] {
     [a, b, c, d]
 }
 
+/// What random.normal draws for element `i` at that site, at the step of the clock.
+pub(super) fn normal_at(i: usize, site: u32, clock: &[f32]) -> f32 {
+    let clock = |i: usize| clock[i].to_bits();
+    to_normals(philox([i as u32 / 4, site, clock(2), 0], [clock(0), clock(1)]))[i % 4]
+}
+
+/// What random.normal draws for the elements from `first` on.
+pub(super) fn normals(first: usize, y: &mut [f32], site: u32, clock: &[f32]) {
+    let word = |i: usize| clock[i].to_bits();
+    let mut at = first;
+    let mut rest = y;
+    while !rest.is_empty() {
+        let four = to_normals(philox([at as u32 / 4, site, word(2), 0], [word(0), word(1)]));
+        let four = &four[at % 4..];
+        let (now, later) = rest.split_at_mut(four.len().min(rest.len()));
+        now.copy_from_slice(&four[..now.len()]);
+        (at, rest) = (at + now.len(), later);
+    }
+}
+
 /// Standard normal numbers on the host, from the same generator at step 0: for latent points to draw.
 pub fn host_normal(seed: u64, site: u32, n: usize) -> Vec<f32> {
     let blocks = (0..n.div_ceil(4) as u32).map(|i| philox([i, site, 0, 0], [seed as u32, (seed >> 32) as u32]));

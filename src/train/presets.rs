@@ -114,6 +114,7 @@ fn mnist_mlp() -> Settings {
         batch_size: 128,
         seed: 1,
         device: "auto".into(),
+        no_fuse: false,
 
         reduction: Reduction::Sum,
         kl_weight: 1.0,

@@ -7,6 +7,7 @@ use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
 use crate::data::{Dataset, Split};
 use crate::error::Result;
+use crate::fusion::{Fusion, fuse};
 use crate::kernels::clock::{self, Clock, Row};
 use crate::kernels::{augment, fill, gather, random, shuffle};
 use crate::layers::Mode;
@@ -221,7 +222,12 @@ impl Programs {
         let test =
             Evaluation::new(arena, backend, &model, &data.test, settings.batch_size, Latent::Sampled, largest_part)?;
 
-        let record = |arena: &mut Arena, rows| record_step(arena, &model, &optimizer, settings, &train, rows);
+        let fusion = if settings.no_fuse { Fusion::None } else { backend.fusion() };
+        let record = |arena: &mut Arena, rows| {
+            let before = arena.buffers().len();
+            let step = record_step(arena, &model, &optimizer, settings, &train, rows);
+            fuse(arena, step, fusion, before)
+        };
         let (full_batches, rest) = train.full_and_rest();
         let step = record(arena, if full_batches > 0 { settings.batch_size } else { rest });
         let short_step = (full_batches > 0 && rest > 0).then(|| record(arena, rest));
@@ -341,7 +347,7 @@ pub(crate) fn record_update(
     let terms = model.step(r, x, noise, clock, objective);
     optimizer.step(r, settings, clock);
     r.scope("clock");
-    clock::tally(r, terms.recon, terms.kl, clock, losses);
+    clock::tally(r, x.matrix()[0], [terms.recon, terms.kl], clock, losses);
     clock::tick(r, clock);
 }
 // ANCHOR_END: step
@@ -359,7 +365,7 @@ fn record_evaluation(arena: &mut Arena, model: &Vae, data: &Resident, rows: usiz
     };
     let terms = model.evaluate(&mut r, x, noise);
     r.scope("clock");
-    clock::tally(&mut r, terms.recon, terms.kl, data.clock, data.losses);
+    clock::tally(&mut r, rows, [terms.recon, terms.kl], data.clock, data.losses);
     clock::tick(&mut r, data.clock);
     r.finish(&format!("evaluation step of {rows}"))
 }

@@ -76,6 +76,9 @@ pub struct Settings {
     pub seed: u64,
     /// `auto` (a real GPU, else the CPU), `cpu`, `gpu`, or part of an adapter's name.
     pub device: String,
+    /// Whether a step runs as the model recorded it, one kernel an operation, instead of [fused](crate::fusion).
+    #[serde(default)]
+    pub no_fuse: bool,
 
     /// What the gradient is taken of: a batch's summed loss or its mean.
     pub reduction: Reduction,
@@ -167,7 +170,7 @@ const MOST_EPOCHS: usize = 1 << 20;
 
 /// The keys that `--resume` may change. None changes what the epochs already trained would have been, but `epochs` under a
 /// schedule that spans the whole run (any lr_schedule but constant, a cyclical kl_schedule), which it stretches.
-const RESUME_MAY_CHANGE: [&str; 7] = ["data", "device", "epochs", "patience", "monitor", "min_delta", "samples"];
+const RESUME_MAY_CHANGE: [&str; 8] = ["data", "device", "no_fuse", "epochs", "patience", "monitor", "min_delta", "samples"];
 
 impl Settings {
     /// Preset (named by the command line, else by the file, else the default one), then file, then command line.
