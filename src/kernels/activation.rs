@@ -4,6 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
@@ -116,6 +117,15 @@ impl Activation {
                 0.5 * (1.0 + libm::erf(saved * std::f64::consts::FRAC_1_SQRT_2)) + saved * density
             }
         }
+    }
+
+    /// y = act(y), element by element.
+    pub(crate) fn apply(self, y: &mut [f32]) {
+        math::vectorised(|| match self {
+            Activation::Identity => {}
+            Activation::Relu => y.iter_mut().for_each(|y| *y = if *y <= 0.0 { 0.0 } else { *y }),
+            other => y.iter_mut().for_each(|y| *y = other.value(*y as f64) as f32),
+        });
     }
 
     /// The activation of this number. Panics on a number no activation has.

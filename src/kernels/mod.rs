@@ -17,6 +17,7 @@ pub mod dropout;
 pub mod fill;
 pub mod gather;
 pub mod gaussian_kl;
+mod gemm;
 pub mod group_norm;
 pub mod joint;
 pub mod ladder;
