@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// Replaces a file as a whole: writes beside it, flushes to the disk, renames. Makes the file's folder if missing.
-/// On any error, a full disk among them, the file that was there stays as it was.
+/// On any error, a full disk among them, the file that was there stays as it was. Panics where `path` names no file.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     write_parts_atomic(path, &[bytes])
 }
 
-/// [`write_atomic`] of several pieces, one after the other: large ones need not be copied into one.
+/// [`write_atomic`] of several pieces, one after the other: large ones need not be copied into one. Errors and panics are
+/// its.
 pub fn write_parts_atomic(path: &Path, parts: &[&[u8]]) -> Result<()> {
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(Error::io("create the folder", parent))?;
@@ -32,7 +33,8 @@ pub fn write_parts_atomic(path: &Path, parts: &[&[u8]]) -> Result<()> {
     })
 }
 
-/// The name beside `path` under which it is written. Always the same, so that a killed run leaves at most one.
+/// The name beside `path` under which it is written. Always the same, so that a killed run leaves at most one. Panics where
+/// `path` names no file.
 pub fn temporary(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_else(|| panic!("{} names no file", path.display())));

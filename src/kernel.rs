@@ -6,6 +6,7 @@ use crate::check::case::Case;
 pub struct Source {
     /// Path below `shaders/`, e.g. `matmul.wgsl`.
     pub file: &'static str,
+    /// The WGSL of `file` alone.
     pub text: &'static str,
     /// Files of `shaders/common/`, appended so that line numbers in messages stay those of `file`.
     pub common: &'static [&'static str],
@@ -14,6 +15,7 @@ pub struct Source {
 }
 
 impl Source {
+    /// The WGSL that is compiled: the file's, then that of `common`.
     pub fn full_text(&self) -> String {
         let mut text = self.text.to_string();
         for common in self.common {
@@ -37,8 +39,11 @@ impl Source {
 /// One entry point and how it is dispatched.
 #[derive(Clone, Copy)]
 pub struct Shader {
+    /// The file that holds the entry point.
     pub source: &'static Source,
+    /// The name of the `@compute` function.
     pub entry: &'static str,
+    /// Invocations of a workgroup along x, y and z, as the entry point's `@workgroup_size` says.
     pub workgroup: [u32; 3],
     /// Workgroups to launch, from the params' words.
     pub grid: fn(&[u32]) -> [u32; 3],
@@ -56,7 +61,9 @@ pub struct Kernel {
     pub formula: &'static str,
     /// Fields of the params uniform, each one 32-bit word.
     pub params: &'static [&'static str],
+    /// Tensors that are only read, by their names in [`Source::bindings`] and in the order of the reference's slices.
     pub reads: &'static [&'static str],
+    /// Tensors that are assigned, added to or updated in place, likewise.
     pub writes: &'static [&'static str],
     /// The portable form: WebGPU's default limits.
     pub shader: Shader,
@@ -76,7 +83,9 @@ pub struct Kernel {
 /// The least work a dispatch does.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
+    /// Floating-point operations; a multiply-add is two.
     pub flops: u64,
+    /// Bytes read and written, each word counted once however often it is used.
     pub bytes: u64,
 }
 

@@ -14,6 +14,8 @@
 //! 7. [`check`]: what makes the claims above testable. [`instruments`]: a recorded step looked at from all sides.
 //! 8. [`data`], [`picture`], [`files`], [`units`], [`error`]: the world.
 
+#![warn(missing_docs)]
+
 pub mod arena;
 pub mod backend;
 pub mod check;

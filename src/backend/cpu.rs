@@ -20,14 +20,17 @@ pub enum Cpu {
     Reference,
 }
 
+/// Memory and programs of one arena, in the host's memory.
 pub struct Session {
     cpu: Cpu,
     memory: Vec<Vec<u32>>,
     programs: Vec<Program>,
+    /// What was done so far; there are no submissions.
     pub counters: Counters,
 }
 
 impl Session {
+    /// Without memory and programs yet.
     pub fn new(cpu: Cpu) -> Session {
         Session { cpu, memory: Vec::new(), programs: Vec::new(), counters: Counters::default() }
     }
@@ -56,6 +59,8 @@ impl Session {
         Ok(self.programs.len() - 1)
     }
 
+    /// Runs the plan in order. `progress` hears how many replays are done, after each, and returns false to stop.
+    /// Returns the replays run.
     pub fn run(&mut self, plan: &Plan, progress: &mut dyn FnMut(usize) -> bool) -> usize {
         let mut done = 0;
         for &(program, times) in plan {
@@ -85,10 +90,12 @@ impl Session {
         Timings { seconds, clock: TimingClock::Wall }
     }
 
+    /// Overwrites the words of a tensor.
     pub fn write(&mut self, tensor: Tensor, words: &[u32]) {
         self.memory[tensor.buffer][tensor.offset..][..words.len()].copy_from_slice(words);
     }
 
+    /// The words of each tensor.
     pub fn read(&mut self, tensors: &[Tensor]) -> Vec<Vec<u32>> {
         self.counters.synchronisations += 1;
         tensors.iter().map(|t| self.memory[t.buffer][t.offset..][..t.len()].to_vec()).collect()

@@ -24,10 +24,13 @@ const TIMED_AT_ONCE: usize = 2048;
 /// How a device is opened. The default is what users train with; tests open the others too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
+    /// Whether wgpu guards the shaders' accesses.
     pub checks: Checks,
+    /// Which form the kernels run in.
     pub form: Form,
 }
 
+/// Whether wgpu adds checks to the shaders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checks {
     /// Bounds and loop checks as wgpu inserts them: the tests' other half.
@@ -43,13 +46,18 @@ pub enum Form {
     /// The software form on an adapter that runs on a CPU, the portable one on all others.
     #[default]
     Suited,
+    /// The portable form everywhere.
     Portable,
+    /// The software form everywhere, where a kernel has one.
     Software,
 }
 
 /// An opened adapter with its pipelines.
 pub struct Gpu {
+    /// Name, kind, backend and driver, as wgpu tells them.
     pub info: wgpu::AdapterInfo,
+    /// What the device was opened with: WebGPU's defaults, and the adapter's own for the bytes of a buffer and a
+    /// binding.
     pub limits: wgpu::Limits,
     device: wgpu::Device,
     queue: wgpu::Queue,
@@ -67,7 +75,8 @@ struct Pipeline {
 }
 
 impl Gpu {
-    /// Opens the adapter with WebGPU's default limits, raised only where size matters: how large a buffer may be.
+    /// Opens the adapter with WebGPU's default limits, raised only where size matters: how large a buffer may be. Errors:
+    /// the driver refuses.
     pub async fn open(adapter: &wgpu::Adapter, options: Options) -> Result<Gpu> {
         let available = adapter.limits();
         let limits = wgpu::Limits {
@@ -262,18 +271,24 @@ pub struct Session {
     programs: Vec<Vec<LoadedStep>>,
     /// Seconds a replay of each program takes, as measured so far.
     seconds: Vec<Option<f64>>,
+    /// What the host did so far.
     pub counters: Counters,
 }
 
 impl Session {
+    /// Without memory and programs yet.
     pub fn new(gpu: Arc<Gpu>) -> Session {
         Session { gpu, buffers: Vec::new(), programs: Vec::new(), seconds: Vec::new(), counters: Counters::default() }
     }
 
+    /// Bytes of the largest buffer a kernel can read or write.
     pub fn largest_binding(&self) -> usize {
         self.gpu.largest_binding()
     }
 
+    /// Makes buffers, pipelines and bind groups, and writes all params. Returns the program's number. Errors: a buffer
+    /// larger than a binding may be, more workgroups than a dimension holds, a feature that the adapter lacks, out of
+    /// memory, a lost device. Panics on a shader that does not validate.
     pub fn load(&mut self, arena: &Arena, program: &Program) -> Result<usize> {
         let device = &self.gpu.device;
         let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -525,6 +540,7 @@ impl Session {
         self.gpu.queue.submit([encoder.finish()])
     }
 
+    /// Overwrites the words of a tensor, before the next submission runs.
     pub fn write(&mut self, tensor: Tensor, words: &[u32]) {
         self.gpu.queue.write_buffer(
             &self.buffers[tensor.buffer],
@@ -533,6 +549,8 @@ impl Session {
         );
     }
 
+    /// Waits for the device and returns the words of each tensor. Errors: the device was lost or could not map the
+    /// memory.
     pub async fn read(&mut self, tensors: &[Tensor]) -> Result<Vec<Vec<u32>>> {
         self.counters.synchronisations += 1;
         let size: usize = tensors.iter().map(|t| t.len() * 4).sum();

@@ -18,7 +18,9 @@ use crate::tensor::Tensor;
 /// An opened device.
 #[derive(Clone)]
 pub enum Device {
+    /// An adapter that wgpu opened; clones share it.
     Gpu(Arc<gpu::Gpu>),
+    /// No adapter: kernels are functions on the host's threads.
     Cpu(cpu::Cpu),
 }
 
@@ -32,7 +34,9 @@ pub type Plan = [(Loaded, usize)];
 /// What the host did, for reports: the fewer, the better.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
+    /// Kernels run, in every replay.
     pub dispatches: u64,
+    /// Times that dispatches were handed to a GPU.
     pub submits: u64,
     /// Times the host waited for the device to finish everything and read memory back.
     pub synchronisations: u64,
@@ -41,10 +45,13 @@ pub struct Counters {
 /// How long each dispatch of one replay took, in seconds, and by which clock.
 #[derive(Clone, Debug)]
 pub struct Timings {
+    /// One for each dispatch, in the program's order.
     pub seconds: Vec<f64>,
+    /// What they were measured with.
     pub clock: TimingClock,
 }
 
+/// Who measures the time of a dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TimingClock {
@@ -56,11 +63,14 @@ pub enum TimingClock {
 
 /// Memory and programs of one arena on one device.
 pub enum Backend {
+    /// wgpu's buffers, pipelines and bind groups.
     Gpu(gpu::Session),
+    /// Words in the host's memory.
     Cpu(cpu::Session),
 }
 
 impl Device {
+    /// A backend on this device, without memory and programs yet.
     pub fn backend(&self) -> Backend {
         match self {
             Device::Gpu(gpu) => Backend::Gpu(gpu::Session::new(gpu.clone())),
@@ -136,7 +146,8 @@ impl Backend {
     }
 
     /// Runs the plan in order. `progress` hears how many replays have been handed to the device since the start and
-    /// returns false to stop after the current submission. Returns the replays run. Nothing is read back.
+    /// returns false to stop after the current submission. Returns the replays run. Nothing is read back. Errors: the
+    /// device was lost or reported an error.
     pub async fn run_async(&mut self, plan: &Plan, progress: &mut dyn FnMut(usize) -> bool) -> Result<usize> {
         match self {
             Backend::Gpu(session) => session.run(plan, progress).await,
@@ -144,15 +155,17 @@ impl Backend {
         }
     }
 
+    /// [`run_async`](Backend::run_async) of all replays, blocking until they are handed over. Errors: the same.
     pub fn run(&mut self, plan: &Plan) -> Result<()> {
         pollster::block_on(self.run_async(plan, &mut |_| true)).map(|_| ())
     }
 
+    /// [`run_async`](Backend::run_async), blocking. Errors: the same.
     pub fn run_with(&mut self, plan: &Plan, progress: &mut dyn FnMut(usize) -> bool) -> Result<usize> {
         pollster::block_on(self.run_async(plan, progress))
     }
 
-    /// Runs the program once and times each of its dispatches.
+    /// Runs the program once and times each of its dispatches. Errors: the device was lost.
     pub fn time(&mut self, program: Loaded) -> Result<Timings> {
         match self {
             Backend::Gpu(session) => session.time(program.0),
@@ -160,7 +173,7 @@ impl Backend {
         }
     }
 
-    /// [`time`](Backend::time) by the host's clock, where the device's own is not to be trusted.
+    /// [`time`](Backend::time) by the host's clock, where the device's own is not to be trusted. Errors: the same.
     pub fn time_by_wall(&mut self, program: Loaded) -> Result<Timings> {
         match self {
             Backend::Gpu(session) => session.time_by_wall(program.0),
@@ -173,6 +186,7 @@ impl Backend {
         self.write_words(tensor, bytemuck::cast_slice(values));
     }
 
+    /// Overwrites a tensor with 32-bit words: integers, or the bits of f32. Panics when the lengths differ.
     pub fn write_words(&mut self, tensor: Tensor, words: &[u32]) {
         assert!(tensor.len() == words.len(), "writing {} words to {tensor:?}", words.len());
         match self {
@@ -181,7 +195,8 @@ impl Backend {
         }
     }
 
-    /// Waits for the device and reads the tensors, all in one synchronisation.
+    /// Waits for the device and reads the tensors, all in one synchronisation: a vector for each, in their order. Errors:
+    /// the device was lost, or its memory cannot be mapped.
     pub async fn read_words_async(&mut self, tensors: &[Tensor]) -> Result<Vec<Vec<u32>>> {
         match self {
             Backend::Gpu(session) => session.read(tensors).await,
@@ -189,15 +204,18 @@ impl Backend {
         }
     }
 
+    /// [`read_words_async`](Backend::read_words_async), blocking, the words as f32. Errors: the same.
     pub fn read(&mut self, tensors: &[Tensor]) -> Result<Vec<Vec<f32>>> {
         let words = pollster::block_on(self.read_words_async(tensors))?;
         Ok(words.into_iter().map(bytemuck::allocation::cast_vec).collect())
     }
 
+    /// [`read`](Backend::read) of a single tensor. Errors: the same.
     pub fn read_one(&mut self, tensor: Tensor) -> Result<Vec<f32>> {
         Ok(self.read(&[tensor])?.remove(0))
     }
 
+    /// What the host did since this backend was made.
     pub fn counters(&self) -> Counters {
         match self {
             Backend::Gpu(session) => session.counters,

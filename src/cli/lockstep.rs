@@ -8,6 +8,8 @@ use elbo::instruments::subject::Subject;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::table::{Column, table};
+
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
@@ -160,28 +162,27 @@ fn list_faults(json: bool) {
 }
 
 fn print_table(dispatches: &[Dispatch]) {
-    super::print(&format!(
-        "{:>4} {:<28} {:<24} {:<32} {:>9} {:>9} {:>9}  verdict",
-        "", "kernel", "layer", "tensor", "absolute", "relative", "accepted"
-    ));
+    let left = ["layer", "kernel", "tensor"].map(|head| (head, Column::Left));
+    let right = ["absolute", "relative", "accepted"].map(|head| (head, Column::Right));
+    let heads: Vec<_> =
+        [("#", Column::Right)].into_iter().chain(left).chain(right).chain([("", Column::Left)]).collect();
+    let mut rows = Vec::new();
     for dispatch in dispatches {
         for (i, output) in dispatch.outputs.iter().enumerate() {
             // A dispatch is named once.
-            let [number, kernel, scope] = match i {
-                0 => [(dispatch.index + 1).to_string(), dispatch.kernel.name.into(), dispatch.scope.clone()],
-                _ => Default::default(),
+            let mut row = match i {
+                0 => vec![(dispatch.index + 1).to_string(), dispatch.scope.clone(), dispatch.kernel.name.into()],
+                _ => vec![String::new(); 3],
             };
-            let Output { tensor, shape, comparison: c, .. } = output;
-            super::print(&format!(
-                "{number:>4} {kernel:<28} {scope:<24} {:<32} {:>9.1e} {:>9.1e} {:>7.1} %  {}",
-                format!("{tensor} {shape:?}"),
-                c.absolute.error,
-                c.relative.error,
-                100.0 * c.of_accepted,
-                if output.difference.is_some() { "DIFFERS" } else { "agrees" }
-            ));
+            let Output { tensor, shape, comparison, difference, .. } = output;
+            row.push(format!("{tensor} {shape:?}"));
+            row.extend([comparison.absolute.error, comparison.relative.error].map(|error| format!("{error:.1e}")));
+            row.push(format!("{:.1} %", 100.0 * comparison.of_accepted));
+            row.push(if difference.is_some() { "DIFFERS".into() } else { "agrees".into() });
+            rows.push(row);
         }
     }
+    super::print(&table(&heads, &rows));
 }
 
 fn print_verdicts(fault: &Fault, verdicts: &[Verdict]) {

@@ -29,7 +29,7 @@ use sets::{Places, Set, SetName};
 
 /// Largest data set read into memory, in bytes.
 pub const MAX_BYTES: u64 = 32 << 30;
-/// Largest side of a picture.
+/// Largest side of a picture, in pixels.
 pub const MAX_SIDE: usize = 1 << 14;
 /// Where a set is not split by its files, one picture of this many is a test picture, the first one included.
 const TEST_EVERY: usize = 10;
@@ -45,7 +45,7 @@ pub struct Split {
     pub count: usize,
     /// C, H, W.
     pub shape: [usize; 3],
-    /// N labels, each below the data set's `classes`.
+    /// N labels, each below the data set's `classes`; `None` where the set has none.
     pub labels: Option<Vec<u8>>,
 }
 
@@ -77,6 +77,7 @@ impl Split {
     }
 }
 
+/// A set of pictures in memory. Both splits have pictures of one shape (C,H,W).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     /// `mnist`, `digits`, ...: stands in every output, so that no result is taken for another set's.
@@ -85,26 +86,33 @@ pub struct Dataset {
     pub classes: usize,
     /// The name of each class, or empty where they are not known.
     pub class_names: Vec<String>,
+    /// What parameters are fitted to, in a new order each epoch.
     pub train: Split,
+    /// What is never trained on, but evaluated and drawn.
     pub test: Split,
 }
 
 /// How pictures of all sizes become pictures of one size. Only a folder's need it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Preparation {
-    /// Side of the square cut from the middle of the original picture.
+    /// Side in pixels of the square cut from the middle of the original picture; `None` cuts none.
     pub crop: Option<usize>,
-    /// Side of the square the picture is then resized to.
+    /// Side in pixels of the square the picture is then resized to; `None` leaves its size.
     pub image_size: Option<usize>,
-    /// 1 (grey) or 3 (red, green, blue).
+    /// 1 (grey) or 3 (red, green, blue); `None` takes 3 if any picture is in colour, else 1.
     pub channels: Option<usize>,
+    /// What a picture that cannot be decoded does to the rest.
     pub corrupt: Corrupt,
 }
 
 /// What is done about a picture that cannot be decoded.
+///
+/// - `Refuse`: it is an error, with the file's name. The default.
+/// - `Skip`: it is left out, and a notice names it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "clap would show them and spread the help of all options")]
 pub enum Corrupt {
     #[default]
     Refuse,
@@ -144,8 +152,11 @@ impl Preparation {
 pub enum Choice {
     /// MNIST, or the built-in digits with a loud notice where it is neither on disk nor to be downloaded.
     Auto,
+    /// A set in MNIST's format, or the built-in digits.
     Named(SetName),
+    /// [`cifar::CIFAR10`]
     Cifar10,
+    /// [`cifar::CIFAR100`]
     Cifar100,
     /// Picture files. The data set's name is `folder:<last part of its path>`.
     Folder,

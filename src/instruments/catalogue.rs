@@ -7,11 +7,15 @@ use crate::kernel::Kernel;
 /// One kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct Entry {
+    /// `stem.entry`, e.g. `matmul.forward`.
     pub name: &'static str,
+    /// What it computes, in one line, in the names of its tensors and the letters of the params.
     pub formula: &'static str,
     /// Fields of the params uniform; shapes are written in them.
     pub params: &'static [&'static str],
+    /// What it reads, in the order that its reference takes it.
     pub reads: Vec<Operand>,
+    /// What it writes or adds to, likewise.
     pub writes: Vec<Operand>,
     /// Invocations of a workgroup of the portable form.
     pub workgroup: [u32; 3],
@@ -23,16 +27,20 @@ pub struct Entry {
     pub reference: String,
     /// Whether the CPU device has a form beside the reference.
     pub is_accelerated: bool,
+    /// Inputs that `elbo check` and the tests run it on, against its reference.
     pub cases: usize,
 }
 
 /// A tensor of a kernel, its shape in the letters of the params.
 #[derive(Clone, Debug, Serialize)]
 pub struct Operand {
+    /// The kernel's name for it, as in the shader.
     pub name: &'static str,
+    /// As in `(B,I)`; `None` where the shader states none.
     pub shape: Option<String>,
 }
 
+/// Everything from the kernel's declaration, its cases and the text of its shader. Nothing runs.
 pub fn entry(kernel: &'static Kernel) -> Entry {
     let operands =
         |names: &[&'static str]| names.iter().map(|&name| Operand { name, shape: shape(kernel, name) }).collect();

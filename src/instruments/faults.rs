@@ -14,7 +14,9 @@ use crate::kernels::{
 
 /// A mistake in a kernel.
 pub struct Fault {
+    /// The kernel it is put into.
     pub kernel: &'static Kernel,
+    /// What [`Fault::id`] has after the kernel's name, e.g. `sign`.
     pub name: &'static str,
     /// What is wrong.
     pub about: &'static str,
@@ -29,6 +31,7 @@ pub struct Fault {
     wrong: Reference,
 }
 
+/// All of them. The first of a kernel is the one that the kernel's name alone stands for.
 pub static FAULTS: &[Fault] = &[
     Fault {
         kernel: &matmul::FORWARD,
@@ -482,6 +485,7 @@ pub fn find(wanted: &str) -> Result<&'static Fault> {
 
 /// What an instrument says of a broken kernel.
 pub struct Verdict {
+    /// Its name in the table: `cases`, `finite differences`, `lockstep`.
     pub instrument: &'static str,
     /// None where it does not look at this kernel.
     pub noticed: Option<bool>,
@@ -489,7 +493,7 @@ pub struct Verdict {
     pub what: String,
 }
 
-/// The cases of a broken kernel, against its reference.
+/// The cases of a broken kernel, against its reference. Errors: a device that is lost or has no room.
 pub fn by_cases(broken: &'static Kernel, device: &Device) -> Result<Verdict> {
     let report = report::kernel(broken, &[("", device.clone())], |_| true)?;
     let first = report.failures.first().map(|failure| format!("; the first: {failure}")).unwrap_or_default();
@@ -497,7 +501,8 @@ pub fn by_cases(broken: &'static Kernel, device: &Device) -> Result<Verdict> {
     Ok(Verdict { instrument: "cases", noticed: Some(!report.passed()), what })
 }
 
-/// Finite differences of every operation that dispatches a broken kernel, forward or backward.
+/// Finite differences of every operation that dispatches a broken kernel, forward or backward. Errors: a device that is lost
+/// or has no room.
 pub fn by_gradients(broken: &'static Kernel, device: &Device) -> Result<Verdict> {
     let (mut operations, mut failures) = (0, Vec::new());
     for case in kernels::gradients() {

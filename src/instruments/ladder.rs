@@ -25,13 +25,17 @@ const BUDGET: f64 = 1.0;
 
 /// A ladder as one device climbed it.
 pub struct Climb {
+    /// The operation and its rungs.
     pub ladder: &'static Ladder,
+    /// In the order of [`Ladder::dimensions`].
     pub size: Vec<usize>,
     /// The device, in words.
     pub device: String,
     /// It is an adapter that runs on a CPU.
     pub is_software: bool,
+    /// What rates are shares of, measured on the same device.
     pub peak: Peak,
+    /// In the order of the ladder, the production kernel in its forms last.
     pub rungs: Vec<Outcome>,
 }
 
@@ -39,15 +43,19 @@ pub struct Climb {
 pub struct Outcome {
     /// The rung's name; the production kernel's with its form.
     pub name: String,
+    /// What it does that the one before does not, in a few words.
     pub adds: &'static str,
-    /// The kernels it dispatches, and their shaders where there are some.
+    /// The kernels it dispatches, in their order.
     pub kernels: Vec<&'static str>,
+    /// The files of their portable or software forms, below `shaders/`; none on the CPU device.
     pub shaders: Vec<&'static str>,
     /// Models on this device use it.
     pub is_used: bool,
+    /// Its time, or why it has none.
     pub verdict: Verdict,
 }
 
+/// What a rung came to. Only one that agrees with the reference is timed.
 #[derive(Debug, PartialEq)]
 pub enum Verdict {
     /// It agrees with the reference; seconds it takes.
@@ -263,6 +271,7 @@ impl Entry {
 }
 
 impl Outcome {
+    /// Seconds of one run, the best of several samples; `None` where it was skipped or wrong.
     pub fn seconds(&self) -> Option<f64> {
         match self.verdict {
             Verdict::Seconds(seconds) => Some(seconds),
@@ -272,6 +281,7 @@ impl Outcome {
 }
 
 impl Climb {
+    /// The least flops and bytes at this size, the same for all rungs.
     pub fn cost(&self) -> Cost {
         (self.ladder.cost)(&self.size)
     }

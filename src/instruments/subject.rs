@@ -25,11 +25,17 @@ pub const REPLAYS: usize = 8;
 pub struct Subject {
     /// The preset's or the run's name.
     pub name: String,
+    /// The preset's or the run's, with the batch size that was asked for.
     pub settings: Settings,
+    /// The model that they describe, for the pictures' shape.
     pub config: Config,
+    /// The memory of all that follows.
     pub arena: Arena,
+    /// What the step trains, from its initial parameters.
     pub model: Vae,
+    /// The optimiser's memory, zeros at first.
     pub optimizer: OptimizerState,
+    /// A training step of one full batch.
     pub step: Program,
     /// The drawn pictures on the device, and how the steps walk through them.
     pub data: Resident,
@@ -51,14 +57,16 @@ pub fn settings(name: &str) -> Result<(Settings, [usize; 3])> {
 }
 
 impl Subject {
-    /// The model of that name, with another batch size if one is given. Nothing is on a device yet.
+    /// The model of that name, with another batch size if one is given. Nothing is on a device yet. Errors: those of
+    /// [`settings`] and of [`Subject::record`].
     pub fn open(name: &str, batch_size: Option<usize>) -> Result<Subject> {
         let (mut settings, shape) = settings(name)?;
         settings.batch_size = batch_size.unwrap_or(settings.batch_size);
         Subject::record(name, settings, shape)
     }
 
-    /// Errors: a network that does not fit the pictures.
+    /// The model of these settings for pictures of this (C,H,W). Errors: a batch size of 0, a network that does not fit the
+    /// pictures.
     pub fn record(name: &str, settings: Settings, shape: [usize; 3]) -> Result<Subject> {
         if settings.batch_size == 0 {
             return Err(Error::Usage("--batch-size is 0, but must be at least 1".into()));

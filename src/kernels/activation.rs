@@ -30,6 +30,7 @@ pub enum Activation {
     Elu = 3,
     /// y = 1 / (1 + e^-x)
     Sigmoid = 4,
+    /// y = tanh(x)
     Tanh = 5,
     /// y = log(1 + e^x)
     Softplus = 6,
@@ -40,6 +41,7 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// In the order of their numbers.
     pub const ALL: [Activation; 9] = [
         Activation::Identity,
         Activation::Relu,
@@ -134,6 +136,7 @@ impl Activation {
     }
 }
 
+/// 1 / (1 + e^-x), in f64 for the references.
 pub fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
@@ -154,6 +157,9 @@ const SOURCE: Source = Source {
     bindings: &["x", "saved", "dy", "y", "dx"],
 };
 
+/// x (N) to y (N), assigned; recorded by [`forward`]. Sources of the three that are younger than the textbooks: elu
+/// Clevert et al. 2015 (arXiv 1511.07289), gelu Hendrycks & Gimpel 2016 (arXiv 1606.08415), silu Elfwing et al. 2017
+/// (arXiv 1702.03118).
 pub static FORWARD: Kernel = Kernel {
     name: "activation.forward",
     formula: "y = act(x)",
@@ -173,6 +179,8 @@ pub static FORWARD: Kernel = Kernel {
     cases: forward_cases,
 };
 
+/// saved (N), which is y where [`Activation::saves_output`] and else x, and dy (N) to dx (N), assigned; recorded by
+/// [`backward`].
 pub static BACKWARD: Kernel = Kernel {
     name: "activation.backward",
     formula: "dx = dy * act'(x)",
@@ -264,6 +272,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: each activation, away from its kink.
 pub fn gradients() -> Vec<GradientCase> {
     Activation::ALL
         .into_iter()

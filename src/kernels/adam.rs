@@ -26,9 +26,14 @@ struct Params {
 /// Settings of `torch.optim.Adam` and `torch.optim.AdamW`; the learning rate is the clock's.
 #[derive(Clone, Copy, Debug)]
 pub struct Adam {
+    /// How much of the first moment m and of the second v a step keeps; each in [0, 1).
     pub betas: [f32; 2],
+    /// Added to the root of the corrected second moment, so in the unit of a gradient.
     pub eps: f32,
+    /// Decoupled: a step takes lr * weight_decay of each parameter away. Else the gradient grows by weight_decay times
+    /// the parameter.
     pub weight_decay: f32,
+    /// AdamW; else Adam.
     pub decoupled: bool,
 }
 
@@ -52,6 +57,8 @@ static SOFTWARE: Shader = Shader {
     grid: |p| grid_1d(p[0] as usize / 64, 64),
 };
 
+/// grad (N) and the clock, whose row has lr and the bias corrections; p, m and v (N) are updated in place. Recorded by
+/// [`forward`]. Kingma & Ba 2015 (arXiv 1412.6980); decoupled, Loshchilov & Hutter 2017 (arXiv 1711.05101).
 pub static FORWARD: Kernel = Kernel {
     name: "adam.forward",
     formula: "p -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps)",

@@ -93,6 +93,8 @@ const SOURCE: Source = Source {
     bindings: &["x", "clock", "y"],
 };
 
+/// x (B,C,H,W) and the clock to y (B,C,P,Q), assigned, zeros where a window reaches over the edge; recorded by
+/// [`forward`]. A picture's place and side are the Philox words of (seed, step, site, picture).
 pub static FORWARD: Kernel = kernel(
     "augment.forward",
     "forward",
@@ -109,6 +111,7 @@ pub static FORWARD: Kernel = kernel(
     forward_cases,
 );
 
+/// x (B,C,H,W) to y (B,C,P,Q), assigned; recorded by [`center`].
 pub static CENTER: Kernel = kernel(
     "augment.center",
     "center",

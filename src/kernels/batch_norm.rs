@@ -120,6 +120,8 @@ const SOFTWARE: Source = Source {
 
 const FIELDS: &[&str] = &["R", "C", "width", "rows", "chunks", "activation", "eps", "momentum"];
 
+/// x (R,C) to chunk (K,2,C), assigned: the mean and M2, the sum of squared distances from it, of each channel in each
+/// of K chunks of rows. Recorded by [`statistics`]. Ioffe & Szegedy 2015 (arXiv 1502.03167).
 pub static PARTIALS: Kernel = Kernel {
     name: "batch_norm.partials",
     formula: "chunk[k] = mean and M2 of each channel of the k-th rows",
@@ -137,6 +139,9 @@ pub static PARTIALS: Kernel = Kernel {
     cases: partials_cases,
 };
 
+/// parts (K,2,C), which [`PARTIALS`] wrote, to batch (2,C), assigned: mean and rstd. The running mean (C) and unbiased
+/// variance (C) are moved, the count of batches (1) grows by 1. Recorded by [`statistics`]. Chunks are merged as in
+/// Chan, Golub & LeVeque 1979.
 pub static STATISTICS: Kernel = Kernel {
     name: "batch_norm.statistics",
     formula: "mean, rstd = 1/sqrt(var + eps); running += momentum * (batch - running)",
@@ -151,6 +156,7 @@ pub static STATISTICS: Kernel = Kernel {
     cases: statistics_cases,
 };
 
+/// x (R,C), w (C), b (C), moments (2,C) to y (R,C), assigned; recorded by [`forward`].
 pub static FORWARD: Kernel = Kernel {
     name: "batch_norm.forward",
     formula: "y = act(w * (x - mean) * rstd + b)",
@@ -168,6 +174,8 @@ pub static FORWARD: Kernel = Kernel {
     cases: forward_cases,
 };
 
+/// [`FORWARD`] with the running mean (C) and variance (C), which are only read: x (R,C) to y (R,C), assigned. Recorded
+/// by [`evaluate`].
 pub static EVALUATE: Kernel = Kernel {
     name: "batch_norm.evaluate",
     formula: "y = act(w * (x - running_mean) / sqrt(running_var + eps) + b)",
@@ -185,6 +193,7 @@ pub static EVALUATE: Kernel = Kernel {
     cases: evaluate_cases,
 };
 
+/// x, saved (the forward's y) and dy (R,C), moments (2,C) to chunk (K,2,C), assigned; recorded by [`backward`].
 pub static BACKWARD_PARTIALS: Kernel = Kernel {
     name: "batch_norm.backward_partials",
     formula: "chunk[k] = sums of g and of g * xhat of the k-th rows, g = dy * act'(y)",
@@ -202,6 +211,8 @@ pub static BACKWARD_PARTIALS: Kernel = Kernel {
     cases: backward_partials_cases,
 };
 
+/// parts (K,2,C), which [`BACKWARD_PARTIALS`] wrote, to totals (2,C), assigned; dw and db (C) are added to. Recorded by
+/// [`backward`].
 pub static BACKWARD_W: Kernel = Kernel {
     name: "batch_norm.backward_w",
     formula: "totals = sums of g and of g * xhat; dw += sum g * xhat, db += sum g",
@@ -216,6 +227,8 @@ pub static BACKWARD_W: Kernel = Kernel {
     cases: backward_w_cases,
 };
 
+/// x, saved and dy (R,C), w (C), moments and sums (2,C) to dx (R,C), assigned; recorded by [`backward`]. The two means
+/// are the gradient's way through mean and variance, over all R rows.
 pub static BACKWARD_X: Kernel = Kernel {
     name: "batch_norm.backward_x",
     formula: "dx = w * rstd * (g - mean of g - xhat * mean of (g * xhat))",
@@ -293,8 +306,11 @@ fn merge_cost(p: &[u32]) -> Cost {
 /// What the forward moves and evaluation reads: `running_mean` (C), `running_var` (C), `num_batches_tracked` (1).
 #[derive(Clone, Copy, Debug)]
 pub struct Running {
+    /// (C): moved by a tenth of the distance to each batch's mean.
     pub mean: Tensor,
+    /// (C): moved likewise, by the unbiased variance of each batch.
     pub var: Tensor,
+    /// (1): batches seen, as an f32.
     pub count: Tensor,
 }
 
@@ -865,6 +881,7 @@ fn backward_x_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: pictures and vectors, with activations whose slope has no jump.
 pub fn gradients() -> Vec<GradientCase> {
     let case = |shape: &[usize], activation: Activation| {
         let (shape, c) = (shape.to_vec(), shape[shape.len() - 1]);

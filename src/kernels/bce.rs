@@ -32,6 +32,8 @@ const SOURCE: Source = Source {
     bindings: &["logits", "x", "rows", "dlogits"],
 };
 
+/// logits (B,D), x (B,D) in `[0,1]` to rows (B) in nats, assigned; recorded by [`loss`]. In this form nothing overflows,
+/// however large l is.
 pub static LOSS: Kernel = Kernel {
     name: "bce.loss",
     formula: "rows[r] = sum_d max(l,0) - l*x + log(1 + e^-|l|)",
@@ -52,6 +54,7 @@ pub static LOSS: Kernel = Kernel {
     cases: loss_cases,
 };
 
+/// logits (B,D), x (B,D) to dlogits (B,D), assigned; recorded by [`backward`].
 pub static BACKWARD: Kernel = Kernel {
     name: "bce.backward",
     formula: "dl = scale * (sigmoid(l) - x)",
@@ -149,6 +152,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: the sum of the rows.
 pub fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "bce".into(),

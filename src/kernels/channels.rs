@@ -37,6 +37,7 @@ const SOURCE: Source = Source {
     bindings: &["x", "y"],
 };
 
+/// x (B,C,S) to y (B,S,C), assigned, S = H*W; recorded by [`last`], and as the backward of [`first`].
 pub static LAST: Kernel = kernel(
     "channels.last",
     "last",
@@ -53,6 +54,7 @@ pub static LAST: Kernel = kernel(
     },
 );
 
+/// x (B,S,C) to y (B,C,S), assigned, S = H*W; recorded by [`first`], and as the backward of [`last`].
 pub static FIRST: Kernel = kernel(
     "channels.first",
     "first",
@@ -155,6 +157,7 @@ fn cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: each as the other's backward.
 pub fn gradients() -> Vec<GradientCase> {
     let x = |shape: &[usize]| vec![(shape.to_vec(), uniform(2, 60, -1.0, 1.0))];
     vec![

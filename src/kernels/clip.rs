@@ -26,6 +26,8 @@ const SOURCE: Source = Source {
     bindings: &["x", "squares", "partials", "grad"],
 };
 
+/// x (N), the gradients, to partials (groups), assigned: sums that a fixed number of workgroups find, so that the order
+/// of the sum is fixed. Recorded by [`forward`].
 pub static NORM: Kernel = Kernel {
     name: "clip.norm",
     formula: "partials[g] = sum of x^2 over the g-th share",
@@ -54,6 +56,8 @@ pub static NORM: Kernel = Kernel {
     },
 };
 
+/// squares (groups), which [`NORM`] wrote; grad (N) is scaled in place, by 1 where its norm is small enough. Recorded
+/// by [`forward`]. Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063).
 pub static FORWARD: Kernel = Kernel {
     name: "clip.forward",
     formula: "grad *= min(1, max_norm / (norm + 1e-6))",
@@ -82,7 +86,7 @@ pub static FORWARD: Kernel = Kernel {
     },
 };
 
-/// Scales `grad` so that its norm is at most `max_norm`.
+/// Scales `grad`, of any shape, so that its Euclidean norm is at most `max_norm`.
 pub fn forward(r: &mut Recorder, grad: Tensor, max_norm: f32) {
     let params = Params { n: grad.len() as u32, groups: GROUPS as u32, max_norm };
     let squares = r.tensor("squares", &[GROUPS]);

@@ -20,19 +20,25 @@ const HEADER: usize = 8;
 /// What the host writes: words 0,1 seed; 2 step; 3 batch; 4 epoch; from word 8 on a [`Row`] for each batch.
 #[derive(Clone, Debug)]
 pub struct Clock {
+    /// The key of every random number.
     pub seed: u64,
     /// Steps since the start of training.
     pub step: u32,
     /// The next batch of this epoch.
     pub batch: u32,
+    /// Epochs since the start of training; with the seed it decides the order of the data.
     pub epoch: u32,
+    /// One for each batch of the epoch.
     pub rows: Vec<Row>,
 }
 
 /// The schedules at one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row {
+    /// Learning rate.
     pub lr: f32,
+    /// What the KL term is multiplied by, without a unit: beta of the beta-VAE (Higgins et al. 2017), as warm-up has it
+    /// at this step.
     pub kl_weight: f32,
     /// 1 - beta1^t of Adam.
     pub bias_correction1: f32,
@@ -56,6 +62,8 @@ impl Clock {
         arena.tensor(name, &[HEADER + 4 * batches])
     }
 
+    /// As it lies on the device, (8 + 4 * rows): the header, whose last three words are 0, then each row's four f32 in
+    /// the order of [`Row`]'s fields.
     pub fn words(&self) -> Vec<u32> {
         let mut words = vec![self.seed as u32, (self.seed >> 32) as u32, self.step, self.batch, self.epoch, 0, 0, 0];
         for row in &self.rows {
@@ -101,6 +109,8 @@ const SOURCE: Source = Source {
     bindings: &["recon", "kl", "time", "losses", "clock"],
 };
 
+/// recon (B) and kl (Z) in nats, and the clock as `time`; row `batch` of losses (batches,4) is assigned, the others
+/// stay. Recorded by [`tally()`].
 pub static TALLY: Kernel = Kernel {
     name: "clock.tally",
     formula: "losses[batch] = (sum of recon, sum of kl, kl_weight, B)",
@@ -121,6 +131,7 @@ pub static TALLY: Kernel = Kernel {
     cases: tally_cases,
 };
 
+/// The clock (8 + 4 * batches) is updated in place: words 2 and 3, as integers. Recorded by [`tick`], last in a step.
 pub static TICK: Kernel = Kernel {
     name: "clock.tick",
     formula: "step += 1, batch += 1",

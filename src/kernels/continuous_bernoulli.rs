@@ -51,6 +51,8 @@ const SOURCE: Source = Source {
     bindings: &["logits", "x", "rows", "dlogits", "means"],
 };
 
+/// logits (B,D), x (B,D) in `[0,1]` to rows (B) in nats, assigned; recorded by [`loss`]. Loaiza-Ganem & Cunningham
+/// 2019.
 pub static LOSS: Kernel = Kernel {
     name: "continuous_bernoulli.loss",
     formula: "rows[r] = sum_d log((e^l - 1) / l) - l*x",
@@ -71,6 +73,7 @@ pub static LOSS: Kernel = Kernel {
     cases: loss_cases,
 };
 
+/// logits (B,D), x (B,D) to dlogits (B,D), assigned; recorded by [`backward`].
 pub static BACKWARD: Kernel = Kernel {
     name: "continuous_bernoulli.backward",
     formula: "dl = scale * (1/(1 - e^-l) - 1/l - x)",
@@ -90,6 +93,8 @@ pub static BACKWARD: Kernel = Kernel {
     cases: backward_cases,
 };
 
+/// logits (B,D) to means (B,D) in (0, 1), assigned: the picture to show, since the mean is not sigmoid(l). Recorded by
+/// [`mean`].
 pub static MEAN: Kernel = Kernel {
     name: "continuous_bernoulli.mean",
     formula: "means = 1/(1 - e^-l) - 1/l",
@@ -240,6 +245,7 @@ fn mean_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: the sum of the rows.
 pub fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "continuous_bernoulli".into(),

@@ -26,6 +26,7 @@ mod accelerated;
 pub struct Geometry {
     /// KH, KW
     pub kernel: [usize; 2],
+    /// Places of the large picture from one window to the next.
     pub stride: [usize; 2],
     /// Zeros around the large picture.
     pub padding: [usize; 2],
@@ -210,6 +211,8 @@ const NARROW_ROWS: Source = Source {
     ..NARROW
 };
 
+/// x (B,H,W,I), w (O,KH,KW,I/G), b (O) to y (B,P,Q,O), assigned; recorded by [`forward`], and as the backward of a
+/// transposed convolution. Each group of I/G channels meets the O/G outputs of its own.
 pub static FORWARD: Kernel = Kernel {
     name: "conv2d.forward",
     formula: "y[n,o] = act(b[o] + sum over taps and i of x[n under tap, i] w[o,tap,i])",
@@ -239,6 +242,8 @@ pub static FORWARD: Kernel = Kernel {
     cases: forward_cases,
 };
 
+/// dy (B,P,Q,O), w (O,KH,KW,I/G), b (I) to dx (B,H,W,I), assigned; recorded by [`backward_x`], which is a transposed
+/// convolution's forward too, and only there b and act are used.
 pub static BACKWARD_X: Kernel = Kernel {
     name: "conv2d.backward_x",
     formula: "dx[m,i] = act(b[i] + sum over taps and o of dy[m under tap, o] w[o,tap,i])",
@@ -268,6 +273,8 @@ pub static BACKWARD_X: Kernel = Kernel {
     cases: backward_x_cases,
 };
 
+/// columns (B,P,Q,KH,KW,I), the products dy w of each place with each tap, and b (I) to dx (B,H,W,I), assigned;
+/// recorded by [`backward_x`] after a matmul, where dx has at most 4 channels.
 pub static FOLD: Kernel = Kernel {
     name: "conv2d.fold",
     formula: "dx[m,i] = act(b[i] + sum over taps of columns[m under tap, tap, i])",
@@ -295,6 +302,7 @@ pub static FOLD: Kernel = Kernel {
     cases: fold_cases,
 };
 
+/// x (B,H,W,I), dy (B,P,Q,O); dw (O,KH,KW,I/G) is added to. Recorded by [`backward_w`].
 pub static BACKWARD_W: Kernel = Kernel {
     name: "conv2d.backward_w",
     formula: "dw[o,tap,i] += sum over places n of dy[n,o] x[n under tap, i]",
@@ -324,6 +332,8 @@ pub static BACKWARD_W: Kernel = Kernel {
     cases: backward_w_cases,
 };
 
+/// dy (B,P,Q,O); db (O) is added to. Recorded by [`backward_b`], for a transposed convolution with its large picture as
+/// dy.
 pub static BACKWARD_B: Kernel = Kernel {
     name: "conv2d.backward_b",
     formula: "db[o] += sum over places n of dy[n,o]",
@@ -765,6 +775,7 @@ fn backward_b_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: with and without groups, transposed, and by way of [`FOLD`].
 pub fn gradients() -> Vec<GradientCase> {
     let geometry = |groups| Geometry { kernel: [3, 2], stride: [2, 1], padding: [1, 0], dilation: [1, 2], groups };
     let convolution = |groups: usize| GradientCase {

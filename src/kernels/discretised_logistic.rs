@@ -67,6 +67,8 @@ const SOURCE: Source = Source {
     bindings: &["y", "x", "rows", "dy"],
 };
 
+/// Means y (B,D), grey levels over 255 x (B,D) to rows (B) in nats, assigned; recorded by [`loss`]. At x = 0 and 1 the
+/// bin reaches to infinity, and its sigmoid is 0 or 1. Salimans et al. 2017.
 pub static LOSS: Kernel = Kernel {
     name: "discretised_logistic.loss",
     formula: "rows[r] = sum_d -log(sigmoid((x + 1/510 - y)/s) - sigmoid((x - 1/510 - y)/s))",
@@ -88,6 +90,7 @@ pub static LOSS: Kernel = Kernel {
     cases: loss_cases,
 };
 
+/// y (B,D), x (B,D) to dy (B,D), assigned; recorded by [`backward`]. An edge at infinity adds nothing.
 pub static BACKWARD: Kernel = Kernel {
     name: "discretised_logistic.backward",
     formula: "dy = scale / s * (sigmoid(-(x + 1/510 - y)/s) - sigmoid((x - 1/510 - y)/s))",
@@ -220,6 +223,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: the sum of the rows, at black, at white and between.
 pub fn gradients() -> Vec<GradientCase> {
     // An inner grey level and the outer ones, and with the wide scale means far outside.
     [(0.4, 0.3, 1.0), (0.0, 0.5, 2.0), (1.0, 0.5, 2.0)]

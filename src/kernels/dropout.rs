@@ -52,8 +52,10 @@ const SOURCE: Source = Source {
     bindings: &["x", "dy", "clock", "y", "dx"],
 };
 
+/// x (N) and the clock to y (N), assigned; keep is 0 or 1, from one Philox word an element. Recorded by [`forward`].
 pub static FORWARD: Kernel =
     kernel("dropout.forward", "forward", "y = x * keep / (1 - p)", &["x", "clock"], &["y"], || cases(1));
+/// dy (N) and the clock to dx (N), assigned, with the forward's keep drawn again; recorded by [`backward`].
 pub static BACKWARD: Kernel =
     kernel("dropout.backward", "backward", "dx = dy * keep / (1 - p)", &["dy", "clock"], &["dx"], || cases(2));
 
@@ -94,7 +96,7 @@ const fn kernel(
 
 // ---- Record
 
-/// y = x * keep / (1 - p), any shape. A site of the recorder's own for each dropout.
+/// y = x * keep / (1 - p), any shape, p in `[0,1)`. A site of the recorder's own for each dropout.
 pub fn forward(r: &mut Recorder, x: Tensor, clock: Tensor, p: f32, site: u32) -> Tensor {
     let y = r.tensor("y", x.shape());
     r.dispatch(&FORWARD, Params::new(x.len(), p, site), &[x, clock], &[y]);
@@ -141,6 +143,7 @@ fn cases(seed: u64) -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: a mask that the clock fixes.
 pub fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "dropout".into(),

@@ -22,6 +22,7 @@ const SOURCE: Source = Source {
     bindings: &["y"],
 };
 
+/// y (N), assigned; recorded by [`forward`], first in a step to clear the gradients.
 pub static FORWARD: Kernel = Kernel {
     name: "fill.forward",
     formula: "y = value",

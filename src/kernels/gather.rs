@@ -30,6 +30,8 @@ const SOURCE: Source = Source {
     bindings: &["data", "order", "clock", "x"],
 };
 
+/// data (words of four pixels), order (N) as integers, and the clock; rows of x (B,D) whose picture lies in this part
+/// are assigned, in `[0,1]`, and the others stay. Recorded by [`forward`], once a part.
 pub static FORWARD: Kernel = Kernel {
     name: "gather.forward",
     formula: "x[r,d] = data[order[batch*stride + r] - first, d] / 255, where that picture is one of count",
@@ -82,7 +84,9 @@ pub fn pack(pixels: &[u8]) -> Vec<u32> {
 pub struct Part {
     /// Packed bytes.
     pub data: Tensor,
+    /// The data set's number of its first picture.
     pub first: usize,
+    /// How many pictures it has.
     pub count: usize,
 }
 
@@ -100,7 +104,8 @@ pub fn parts(arena: &mut Arena, name: &str, [count, d]: [usize; 2], largest: usi
     (0..count).step_by(pictures).map(part).collect()
 }
 
-/// The next `rows` pictures of `d` pixels in `[0,1]`: (rows, d). `stride` is the size of a full batch.
+/// The next `rows` pictures of `d` pixels in `[0,1]`: (rows, d). `order` is (N), N the pictures of all parts; `stride` is
+/// the size of a full batch.
 pub fn forward(
     r: &mut Recorder,
     parts: &[Part],

@@ -33,6 +33,8 @@ const SOURCE: Source = Source {
     bindings: &["mean", "logvar", "kl", "clock", "loss_kl", "dmean", "dlogvar"],
 };
 
+/// mean (B,Z), logvar (B,Z) to loss_kl (Z) in nats summed over the batch, assigned; recorded by [`loss`]. Kingma &
+/// Welling 2013, appendix B; free bits, a floor for each dimension's KL, Kingma et al. 2016 (arXiv 1606.04934).
 pub static LOSS: Kernel = Kernel {
     name: "gaussian_kl.loss",
     formula: "kl[j] = max(sum_b -(1 + logvar - mean^2 - e^logvar)/2, B * free), NaN where the sum is",
@@ -56,6 +58,8 @@ pub static LOSS: Kernel = Kernel {
     cases: loss_cases,
 };
 
+/// mean (B,Z), logvar (B,Z), the loss's kl (Z), and the clock, whose row has the KL weight, to dmean and dlogvar (B,Z),
+/// assigned; recorded by [`backward`], before the gradient through z is added.
 pub static BACKWARD: Kernel = Kernel {
     name: "gaussian_kl.backward",
     formula: "dmean = w * mean, dlogvar = w * (e^logvar - 1)/2, w = scale * kl_weight, 0 on free bits",
@@ -156,6 +160,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: with and without free bits.
 pub fn gradients() -> Vec<GradientCase> {
     let case = |free: f32| GradientCase {
         label: format!("gaussian_kl free {free}"),

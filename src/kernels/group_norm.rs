@@ -50,6 +50,8 @@ const SOURCE: Source = Source {
     bindings: &["x", "w", "b", "moments", "dy", "parts", "y", "whole", "sums", "dx", "dw", "db"],
 };
 
+/// x (B,S,C), w (C), b (C) to y (B,S,C) and whole (B,G,2), mean and rstd over the S places and C/G channels of a group,
+/// both assigned; recorded by [`forward`]. Wu & He 2018 (arXiv 1803.08494).
 pub static FORWARD: Kernel = Kernel {
     name: "group_norm.forward",
     formula: "y = w * (x - mean) / sqrt(var + eps) + b, a picture and group",
@@ -64,6 +66,8 @@ pub static FORWARD: Kernel = Kernel {
     cases: forward_cases,
 };
 
+/// x and dy (B,S,C), w (C), moments (B,G,2) to dx (B,S,C) and sums (B,2,C) over the places, both assigned; recorded by
+/// [`backward_x`].
 pub static BACKWARD_X: Kernel = Kernel {
     name: "group_norm.backward_x",
     formula: "dx = rstd * (g - mean of g - xhat * mean of (g * xhat)), g = w * dy; sums of dy and of dy * xhat",
@@ -78,6 +82,7 @@ pub static BACKWARD_X: Kernel = Kernel {
     cases: backward_x_cases,
 };
 
+/// parts (B,2,C), the sums of [`BACKWARD_X`]; dw and db (C) are added to. Recorded by [`backward_w`].
 pub static BACKWARD_W: Kernel = Kernel {
     name: "group_norm.backward_w",
     formula: "dw += sum over pictures of dy * xhat, db += sum over pictures of dy",
@@ -387,6 +392,7 @@ fn backward_w_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: pictures and vectors, in one group and in several.
 pub fn gradients() -> Vec<GradientCase> {
     let case = |shape: &[usize], groups: usize| {
         let (shape, c) = (shape.to_vec(), shape[shape.len() - 1]);

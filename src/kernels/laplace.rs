@@ -43,6 +43,7 @@ const SOURCE: Source = Source {
     bindings: &["y", "x", "rows", "dy"],
 };
 
+/// Medians y (B,D), x (B,D) to rows (B) in nats, assigned; recorded by [`loss`].
 pub static LOSS: Kernel = Kernel {
     name: "laplace.loss",
     formula: "rows[r] = sum_d |y - x| / b + log(2b)",
@@ -67,6 +68,7 @@ pub static LOSS: Kernel = Kernel {
     cases: loss_cases,
 };
 
+/// y (B,D), x (B,D) to dy (B,D), assigned; recorded by [`backward`].
 pub static BACKWARD: Kernel = Kernel {
     name: "laplace.backward",
     formula: "dy = scale * sign(y - x) / b, 0 where they are equal",
@@ -162,6 +164,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: the sum of the rows, away from y = x.
 pub fn gradients() -> Vec<GradientCase> {
     // Away from the kink at y = x, which no finite difference may cross.
     let y = uniform(1, 21, -1.0, 1.0).into_iter().map(|y| if y > 0.2 { y + 0.2 } else { y }).collect();

@@ -61,6 +61,7 @@ const SOFTWARE_ANY: Source = Source {
     bindings: BINDINGS,
 };
 
+/// x (B,I), w (O,I), b (O) to y (B,O), assigned; recorded by [`forward`].
 pub static FORWARD: Kernel = Kernel {
     name: "matmul.forward",
     formula: "y = act(x W^T + b)",
@@ -78,6 +79,7 @@ pub static FORWARD: Kernel = Kernel {
     cases: forward_cases,
 };
 
+/// dy (B,O), w (O,I) to dx (B,I): assigned where [`backward_x`] records it, added to where [`backward_x_into`] does.
 pub static BACKWARD_X: Kernel = Kernel {
     name: "matmul.backward_x",
     formula: "dx (+)= dy W",
@@ -95,6 +97,7 @@ pub static BACKWARD_X: Kernel = Kernel {
     cases: backward_x_cases,
 };
 
+/// x (B,I), dy (B,O); dw (O,I) and db (O) are added to. Recorded by [`backward_w`].
 pub static BACKWARD_W: Kernel = Kernel {
     name: "matmul.backward_w",
     formula: "dW += dy^T x, db += sum over rows of dy",
@@ -171,7 +174,7 @@ pub fn backward_x(r: &mut Recorder, dy: Tensor, w: Tensor) -> Tensor {
     dx
 }
 
-/// dx += dy W, where x feeds a second layer whose gradient `dx` already holds.
+/// dx += dy W, where x feeds a second layer whose gradient `dx` already holds: dy (B,O), w (O,I), dx (B,I).
 pub fn backward_x_into(r: &mut Recorder, dy: Tensor, w: Tensor, dx: Tensor) {
     let ([rows, outputs], [w_outputs, inputs]) = (dy.matrix(), w.matrix());
     assert!(outputs == w_outputs, "matmul.backward_x: dy {dy:?} does not fit w {w:?}");
@@ -346,6 +349,7 @@ fn backward_w_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: x, w and b, without an activation.
 pub fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "matmul".into(),

@@ -33,6 +33,7 @@ const SOURCE: Source = Source {
     bindings: &["y", "x", "rows", "dy"],
 };
 
+/// Means y (B,D), x (B,D) to rows (B) in nats, assigned; recorded by [`loss`].
 pub static LOSS: Kernel = Kernel {
     name: "mse.loss",
     formula: "rows[r] = sum_d (y - x)^2 / (2 sigma^2) + log(2 pi sigma^2)/2",
@@ -57,6 +58,7 @@ pub static LOSS: Kernel = Kernel {
     cases: loss_cases,
 };
 
+/// y (B,D), x (B,D) to dy (B,D), assigned; recorded by [`backward`].
 pub static BACKWARD: Kernel = Kernel {
     name: "mse.backward",
     formula: "dy = scale * (y - x) / sigma^2",
@@ -151,6 +153,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: the sum of the rows.
 pub fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "mse".into(),

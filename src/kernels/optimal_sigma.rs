@@ -54,6 +54,7 @@ const SOURCE: Source = Source {
     bindings: &["y", "x", "errors", "sigma", "row_errors", "rows", "batch_sigma", "dy"],
 };
 
+/// Means y (B,D), x (B,D) to row_errors (B), assigned; recorded by [`loss`].
 pub static SQUARES: Kernel = Kernel {
     name: "optimal_sigma.squares",
     formula: "row_errors[r] = sum_d (y - x)^2",
@@ -74,6 +75,8 @@ pub static SQUARES: Kernel = Kernel {
     cases: squares_cases,
 };
 
+/// errors (B), which [`SQUARES`] wrote, to rows (B) in nats and batch_sigma (1), both assigned; sigma*^2 is the mean of
+/// the B*D squared errors. Recorded by [`loss`]. Rybkin et al. 2020.
 pub static LOSS: Kernel = Kernel {
     name: "optimal_sigma.loss",
     formula: "log sigma = -6 + softplus(log sigma* + 6); rows[r] = D/2 log(2 pi sigma^2) + errors[r] / (2 sigma^2)",
@@ -96,6 +99,7 @@ pub static LOSS: Kernel = Kernel {
     cases: loss_cases,
 };
 
+/// y (B,D), x (B,D), sigma (1), which [`LOSS`] wrote, to dy (B,D), assigned; recorded by [`backward`].
 pub static BACKWARD: Kernel = Kernel {
     name: "optimal_sigma.backward",
     formula: "dy = scale * (y - x) / sigma^2",
@@ -221,6 +225,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: the sum of the rows, sigma* far above the clip.
 pub fn gradients() -> Vec<GradientCase> {
     // The finite difference moves sigma* too, which the envelope theorem makes right only far above the clip: errors of
     // size 8 put e^-u at 3e-4. The gradients are then of size 1/8, so the loss is taken ten times.

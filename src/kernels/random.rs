@@ -29,6 +29,8 @@ const SOURCE: Source = Source {
     bindings: &["clock", "y", "bits"],
 };
 
+/// The clock to bits (N), assigned: uniform 32-bit words. No model records it; its cases hold the generator to the
+/// reference bit for bit.
 pub static INTEGERS: Kernel = kernel(
     "random.integers",
     "integers",
@@ -38,6 +40,8 @@ pub static INTEGERS: Kernel = kernel(
     || cases(Tolerance::Exact),
 );
 
+/// The clock to y (N), assigned: the upper 23 bits of a word and half a step, so neither 0 nor 1. Recorded by
+/// [`unit()`].
 pub static UNIT: Kernel = kernel(
     "random.unit",
     "unit",
@@ -47,6 +51,7 @@ pub static UNIT: Kernel = kernel(
     || cases(Tolerance::Exact),
 );
 
+/// The clock to y (N), assigned; recorded by [`normal`]. Box & Muller 1958: two words to two numbers.
 pub static NORMAL: Kernel = kernel(
     "random.normal",
     "normal",

@@ -27,6 +27,7 @@ const SOURCE: Source = Source {
 };
 
 // ANCHOR: kernel
+/// mean, logvar and noise (B,Z), N = B*Z, to z (B,Z), assigned; recorded by [`forward`].
 pub static FORWARD: Kernel = Kernel {
     name: "reparameterise.forward",
     formula: "z = mean + e^(logvar/2) * noise",
@@ -47,6 +48,8 @@ pub static FORWARD: Kernel = Kernel {
 };
 // ANCHOR_END: kernel
 
+/// logvar, noise and dz (B,Z); dmean and dlogvar (B,Z) are added to. Recorded by [`backward`], after
+/// [`gaussian_kl::BACKWARD`](super::gaussian_kl::BACKWARD) has assigned them.
 pub static BACKWARD: Kernel = Kernel {
     name: "reparameterise.backward",
     formula: "dmean += dz, dlogvar += dz * noise * e^(logvar/2) / 2",
@@ -124,6 +127,7 @@ fn backward_cases() -> Vec<Case> {
 // ---- Gradients
 
 // ANCHOR: gradients
+/// For the finite-difference check: mean and logvar, the noise fixed.
 pub fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "reparameterise".into(),

@@ -24,6 +24,8 @@ const SOURCE: Source = Source {
     bindings: &["grad", "clock", "p", "velocity"],
 };
 
+/// grad (N) and the clock, whose row has lr; p and velocity (N) are updated in place. Recorded by [`forward`]. Polyak
+/// 1964, in the form of `torch.optim.SGD`, whose velocity does not hold the learning rate.
 pub static FORWARD: Kernel = Kernel {
     name: "sgd.forward",
     formula: "velocity = momentum * velocity + g + weight_decay * p, p -= lr * velocity",

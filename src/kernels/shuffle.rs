@@ -25,6 +25,8 @@ const SOURCE: Source = Source {
     bindings: &["clock", "order"],
 };
 
+/// The clock to order (N), assigned, as integers; recorded by [`forward`], once an epoch. Cycle walking: Black &
+/// Rogaway 2002.
 pub static FORWARD: Kernel = Kernel {
     name: "shuffle.forward",
     formula: "order = a permutation of 0..N keyed by (seed, epoch)",

@@ -68,6 +68,7 @@ const SOURCE: Source = Source {
     bindings: &["x", "dy", "y", "dx"],
 };
 
+/// x (B,H,W,C) to y (B,FH,FW,C), assigned; recorded by [`nearest`].
 pub static NEAREST: Kernel = forward_kernel(
     "upsample.nearest",
     "nearest",
@@ -77,6 +78,7 @@ pub static NEAREST: Kernel = forward_kernel(
     || forward_cases(Tolerance::Exact),
 );
 
+/// dy (B,FH,FW,C) to dx (B,H,W,C), assigned; recorded by [`backward_nearest`].
 pub static BACKWARD_NEAREST: Kernel = backward_kernel(
     "upsample.backward_nearest",
     "backward_nearest",
@@ -86,6 +88,7 @@ pub static BACKWARD_NEAREST: Kernel = backward_kernel(
     || backward_cases(|f| Tolerance::Dot(f * f)),
 );
 
+/// x (B,H,W,C) to y (B,FH,FW,C), assigned, places beyond the edge as at the edge; recorded by [`bilinear`].
 pub static BILINEAR: Kernel = forward_kernel(
     "upsample.bilinear",
     "bilinear",
@@ -95,6 +98,7 @@ pub static BILINEAR: Kernel = forward_kernel(
     || forward_cases(Tolerance::Dot(4)),
 );
 
+/// dy (B,FH,FW,C) to dx (B,H,W,C), assigned; recorded by [`backward_bilinear`].
 pub static BACKWARD_BILINEAR: Kernel = backward_kernel(
     "upsample.backward_bilinear",
     "backward_bilinear",
@@ -355,6 +359,7 @@ fn backward_cases(tolerance: fn(usize) -> Tolerance) -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: nearest by 2, bilinear by 2 and 3.
 pub fn gradients() -> Vec<GradientCase> {
     type Pass = fn(&mut Recorder, Tensor, usize) -> Tensor;
     let case = |label: &str, factor: usize, forward: Pass, backward: Pass| GradientCase {

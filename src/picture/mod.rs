@@ -32,7 +32,9 @@ use std::path::Path;
 /// A finished picture in memory, 8 bits a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
+    /// Pixels of a row.
     pub width: u32,
+    /// Rows.
     pub height: u32,
     /// 1 (grey) or 3 (red, green, blue).
     pub channels: u8,

@@ -16,13 +16,16 @@ use crate::tensor::Tensor;
 
 /// A data set on the device, and how an epoch walks through it.
 pub struct Resident {
+    /// N, pictures.
     pub count: usize,
+    /// B, pictures of a batch. The last batch of an epoch has the rest.
     pub batch_size: usize,
     data: Vec<gather::Part>,
-    /// (N): this epoch's order.
+    /// (N): this epoch's order, indices as u32.
     pub order: Tensor,
+    /// Seed, step, batch, and the schedules' row of each batch of the epoch: a [`Clock`].
     pub clock: Tensor,
-    /// (batches, 4): recon, kl, kl_weight, rows of each batch.
+    /// (batches, 4): recon and kl in nats, summed over the batch; kl_weight; rows of the batch.
     pub losses: Tensor,
     dims: usize,
     /// Channels, height, width of a picture.
@@ -52,6 +55,7 @@ impl Resident {
         }
     }
 
+    /// Batches of an epoch, the shorter last one included.
     pub fn batches(&self) -> usize {
         self.count.div_ceil(self.batch_size)
     }
@@ -103,6 +107,7 @@ impl Walk {
 
 /// A split on the device, and the programs that take a model's losses on all of it.
 pub struct Evaluation {
+    /// The split's pictures, order, clock and losses.
     pub data: Resident,
     order: Loaded,
     walk: Walk,
@@ -119,7 +124,7 @@ pub enum Latent {
 
 impl Evaluation {
     /// Records and loads the programs, and uploads the split, in parts of at most `largest_part` bytes. A batch larger than
-    /// the split is cut to it.
+    /// the split is cut to it. Errors: no room on the device.
     pub fn new(
         arena: &mut Arena,
         backend: &mut Backend,
@@ -163,19 +168,27 @@ impl Evaluation {
 
 /// The device side of a run.
 pub struct Programs {
+    /// Memory of all programs of the run.
     pub arena: Arena,
+    /// What is trained.
     pub model: Vae,
+    /// The optimiser's memory, flat like the parameters.
     pub optimizer: OptimizerState,
+    /// The training split, shuffled anew each epoch.
     pub train: Resident,
+    /// The test split, in its order.
     pub test: Evaluation,
-    /// (S,Z) latent points and (S,D) their pictures, the same points at each epoch.
+    /// (S,Z): latent points, the same at each epoch.
     pub samples: Tensor,
+    /// (S,D): their pictures, the means of p(x|z).
     pub sample_pictures: Tensor,
-    /// (R,D): test pictures, spread over the set, and their reconstructions.
+    /// (R,D): test pictures, spread over the set; R is at most [`RECONSTRUCTIONS`].
     pub originals: Tensor,
+    /// (R,D): their reconstructions, decoded from the mean of q(z|x).
     pub reconstructions: Tensor,
     /// The training step, for whoever wants to look at it dispatch by dispatch.
     pub step: Program,
+    /// The step of the shorter last batch; `None` where there is none, or no full batch before it.
     pub short_step: Option<Program>,
     shuffle: Loaded,
     training: Walk,
@@ -186,14 +199,14 @@ pub struct Programs {
 pub const RECONSTRUCTIONS: usize = 32;
 
 impl Programs {
-    /// Declares, records and loads everything, and uploads the data.
+    /// Declares, records and loads everything, and uploads the data. Errors: no room on the device.
     pub fn new(backend: &mut Backend, settings: &Settings, config: &Config, data: &Dataset) -> Result<Programs> {
         let largest_part = backend.largest_binding();
         Programs::in_parts(backend, settings, config, data, largest_part)
     }
 
     /// [`new`](Programs::new) with the pictures in buffers of at most `largest_part` bytes. Where they are parted changes no
-    /// result.
+    /// result. Errors are its.
     pub fn in_parts(
         backend: &mut Backend,
         settings: &Settings,
