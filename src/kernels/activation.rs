@@ -4,6 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
@@ -118,6 +119,27 @@ impl Activation {
                 0.5 * (1.0 + libm::erf(saved * std::f64::consts::FRAC_1_SQRT_2)) + saved * density
             }
         }
+    }
+
+    /// y = act(y), element by element.
+    pub(crate) fn apply(self, y: &mut [f32]) {
+        math::vectorised(|| match self {
+            Activation::Identity => {}
+            Activation::Relu => y.iter_mut().for_each(|y| *y = if *y <= 0.0 { 0.0 } else { *y }),
+            other => y.iter_mut().for_each(|y| *y = other.value(*y as f64) as f32),
+        });
+    }
+
+    /// dx = dx * slope, element by element, from what the forward saved.
+    pub(crate) fn multiply_slope(self, dx: &mut [f32], saved: &[f32]) {
+        math::vectorised(|| {
+            let elements = dx.iter_mut().zip(saved);
+            match self {
+                Activation::Identity => {}
+                Activation::Relu => elements.for_each(|(dx, &saved)| *dx = if saved > 0.0 { *dx } else { 0.0 }),
+                other => elements.for_each(|(dx, &saved)| *dx = (*dx as f64 * other.slope(saved as f64)) as f32),
+            }
+        });
     }
 
     /// The activation of this number. Panics on a number no activation has.

@@ -2,11 +2,11 @@
 //! `shaders/software/matmul.wgsl` on the buffers of `matmul_vec4.wgsl` or `matmul_any.wgsl` beside it.
 
 use bytemuck::{Pod, Zeroable};
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
-use rayon::prelude::*;
+use faer::MatMut;
 
 use super::activation::Activation;
+use super::gemm::{Store, View, product};
+use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
@@ -236,72 +236,54 @@ fn backward_w_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     }
 }
 
-// ---- Accelerated: a GEMM library on each thread's share of the result's rows
-
-/// Rows of the result a thread takes: an equal share, the whole where the product is too small to be worth waking threads.
-fn share(rows: usize, work: usize) -> usize {
-    if work < 1 << 18 { rows } else { rows.div_ceil(rayon::current_num_threads()).next_multiple_of(8) }
-}
+// ---- Accelerated
 
 fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [rows, inputs, outputs] = p.sizes();
+    let (x, w, b) = (View::rows(reads[0], inputs), View::rows(reads[1], inputs), reads[2]);
     let activation = Activation::from_number(p.activation);
-    let w = matrix(reads[1], outputs, inputs);
-    let b = &reads[2][..outputs];
-    let share = share(rows, rows * inputs * outputs);
-    let y = writes[0][..rows * outputs].par_chunks_mut(share * outputs);
-    y.zip(reads[0][..rows * inputs].par_chunks(share * inputs)).for_each(|(y, x)| {
-        let rows = x.len() / inputs;
-        let product = MatMut::from_row_major_slice_mut(&mut *y, rows, outputs);
-        matmul(product, Accum::Replace, matrix(x, rows, inputs), w.transpose(), 1.0, Par::Seq);
-        for row in y.chunks_mut(outputs) {
-            for (y, b) in row.iter_mut().zip(b) {
-                *y = match activation {
-                    Activation::Identity => *y + b,
-                    Activation::Relu if *y + b <= 0.0 => 0.0,
-                    Activation::Relu => *y + b,
-                    other => other.value((*y + b) as f64) as f32,
-                };
-            }
-        }
+    product(matrix(writes[0], rows, outputs), [x, w.transposed()], inputs, Store::Assign, &|_, column, y| {
+        bias_and_activation(y, &b[column..], activation);
     });
+}
+
+/// y = act(y + b) over a piece of a row.
+pub(crate) fn bias_and_activation(y: &mut [f32], b: &[f32], activation: Activation) {
+    math::vectorised(|| y.iter_mut().zip(b).for_each(|(y, b)| *y += b));
+    activation.apply(y);
 }
 
 fn backward_x_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [rows, inputs, outputs] = p.sizes();
-    let w = matrix(reads[0], outputs, inputs);
-    let accumulate = if p.accumulate != 0 { Accum::Add } else { Accum::Replace };
-    let share = share(rows, rows * inputs * outputs);
-    let dx = writes[0][..rows * inputs].par_chunks_mut(share * inputs);
-    dx.zip(reads[1][..rows * outputs].par_chunks(share * outputs)).for_each(|(dx, dy)| {
-        let rows = dy.len() / outputs;
-        let dx = MatMut::from_row_major_slice_mut(dx, rows, inputs);
-        matmul(dx, accumulate, matrix(dy, rows, outputs), w, 1.0, Par::Seq);
-    });
+    let (w, dy) = (View::rows(reads[0], inputs), View::rows(reads[1], outputs));
+    let store = if p.accumulate != 0 { Store::Add } else { Store::Assign };
+    product(matrix(writes[0], rows, inputs), [dy, w], outputs, store, &|_, _, _| ());
 }
 
 fn backward_w_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [rows, inputs, outputs] = params::<Params>(p).sizes();
-    let (x, dy) = (matrix(reads[0], rows, inputs), matrix(reads[1], rows, outputs));
-    let share = share(outputs, rows * inputs * outputs);
+    let (x, dy) = (View::rows(reads[0], inputs), View::rows(reads[1], outputs));
     let [dw, db] = writes else { unreachable!("backward_w writes dw and db") };
-    dw[..outputs * inputs].par_chunks_mut(share * inputs).enumerate().for_each(|(i, dw)| {
-        let columns = dw.len() / inputs;
-        let dy = dy.subcols(i * share, columns);
-        let dw = MatMut::from_row_major_slice_mut(dw, columns, inputs);
-        matmul(dw, Accum::Add, dy.transpose(), x, 1.0, Par::Seq);
-    });
-    for row in reads[1][..rows * outputs].chunks(outputs) {
-        for (db, dy) in db.iter_mut().zip(row) {
-            *db += dy;
-        }
-    }
+    product(matrix(dw, outputs, inputs), [dy.transposed(), x], rows, Store::Add, &|_, _, _| ());
+    add_rows(&mut db[..outputs], &reads[1][..rows * outputs]);
 }
 
-fn matrix(values: &[f32], rows: usize, columns: usize) -> MatRef<'_, f32> {
-    MatRef::from_row_major_slice(&values[..rows * columns], rows, columns)
+/// db += sum of the rows of dy.
+pub(crate) fn add_rows(db: &mut [f32], dy: &[f32]) {
+    math::vectorised(|| {
+        for row in dy.chunks_exact(db.len()) {
+            for (db, dy) in db.iter_mut().zip(row) {
+                *db += dy;
+            }
+        }
+    });
+}
+
+/// The first rows * columns values as a matrix.
+pub(super) fn matrix(values: &mut [f32], rows: usize, columns: usize) -> MatMut<'_, f32> {
+    MatMut::from_row_major_slice_mut(&mut values[..rows * columns], rows, columns)
 }
 
 // ---- Cases

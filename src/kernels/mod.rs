@@ -26,7 +26,7 @@ pub mod dropout;
 pub mod fill;
 pub mod gather;
 pub mod gaussian_kl;
-pub mod gemm;
+mod gemm;
 pub mod group_norm;
 pub mod joint;
 pub mod ladder;
