@@ -220,7 +220,7 @@ pub static FORWARD: Kernel = Kernel {
         let s = params::<Params>(p).sizes();
         tiles(s.b * s.small[0] * s.small[1], s.group()[1], s.groups)
     }),
-    software: Some(|p| {
+    software: Some(|_, p| {
         static FORMS: SoftwareForms = software(
             "forward",
             [
@@ -249,7 +249,7 @@ pub static BACKWARD_X: Kernel = Kernel {
         let s = params::<Params>(p).sizes();
         tiles(s.b * s.large[0] * s.large[1], s.group()[0], s.groups)
     }),
-    software: Some(|p| {
+    software: Some(|_, p| {
         static FORMS: SoftwareForms = software(
             "backward_x",
             [
@@ -305,7 +305,7 @@ pub static BACKWARD_W: Kernel = Kernel {
         let s = params::<Params>(p).sizes();
         tiles(s.group()[1], s.taps() * s.group()[0], s.groups)
     }),
-    software: Some(|p| {
+    software: Some(|_, p| {
         static FORMS: SoftwareForms = software(
             "backward_w",
             [

@@ -68,7 +68,7 @@ pub static FORWARD: Kernel = Kernel {
     reads: &["x", "w", "b"],
     writes: &["y"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [16, 16, 1], grid: |p| tiles(p[0], p[2]) },
-    software: Some(|p| {
+    software: Some(|_, p| {
         static FORMS: SoftwareForms = software("forward", |p| software_tiles(p[0], p[2]));
         FORMS.for_sizes(p)
     }),
@@ -85,7 +85,7 @@ pub static BACKWARD_X: Kernel = Kernel {
     reads: &["w", "dy"],
     writes: &["dx"],
     shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [16, 16, 1], grid: |p| tiles(p[0], p[1]) },
-    software: Some(|p| {
+    software: Some(|_, p| {
         static FORMS: SoftwareForms = software("backward_x", |p| software_tiles(p[0], p[1]));
         FORMS.for_sizes(p)
     }),
@@ -102,7 +102,7 @@ pub static BACKWARD_W: Kernel = Kernel {
     reads: &["x", "dy"],
     writes: &["dw", "db"],
     shader: Shader { source: &SOURCE, entry: "backward_w", workgroup: [16, 16, 1], grid: |p| tiles(p[2], p[1]) },
-    software: Some(|p| {
+    software: Some(|_, p| {
         static FORMS: SoftwareForms = software("backward_w", |p| software_tiles(p[2], p[1]));
         FORMS.for_sizes(p)
     }),
