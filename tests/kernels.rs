@@ -82,6 +82,16 @@ fn gpu_software_forms_agree_with_the_references_unchecked() {
     check_gpu(Checks::Off, Form::Software(Lanes::Apart));
 }
 
+#[test]
+fn gpu_software_forms_for_subgroups_agree_with_the_references_checked() {
+    check_gpu(Checks::On, Form::Software(Lanes::Eight));
+}
+
+#[test]
+fn gpu_software_forms_for_subgroups_agree_with_the_references_unchecked() {
+    check_gpu(Checks::Off, Form::Software(Lanes::Eight));
+}
+
 /// A NaN that an activation turned into a number would hide where a run went wrong.
 #[test]
 fn activations_keep_nan_and_make_none_of_large_numbers() {
