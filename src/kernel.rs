@@ -49,6 +49,15 @@ pub struct Shader {
     pub grid: fn(&[u32]) -> [u32; 3],
 }
 
+/// What the invocations of a software form can share, on an adapter that runs on a CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lanes {
+    /// Nothing: each loads what it needs.
+    Apart,
+    /// Subgroups of exactly 8, in which one hands a value to all (`subgroupBroadcast`).
+    Eight,
+}
+
 /// The whole dispatch on the CPU: params, the tensors read, the tensors written, in the kernel's order.
 pub type Reference = fn(params: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]);
 
@@ -68,8 +77,8 @@ pub struct Kernel {
     /// The portable form: WebGPU's default limits.
     pub shader: Shader,
     /// The form for adapters that run on a CPU (lavapipe, WARP), where the portable one is much slower. Which one may
-    /// depend on the params: on whether sizes are multiples of 4.
-    pub software: Option<fn(&[u32]) -> &'static Shader>,
+    /// depend on what the adapter's lanes can share, and on the params: on whether sizes are multiples of 4.
+    pub software: Option<fn(Lanes, &[u32]) -> &'static Shader>,
     /// The specification: obvious loops, sums in f64.
     pub reference: Reference,
     /// The CPU device's form, where the reference is too slow to train with.
@@ -111,7 +120,9 @@ impl Kernel {
 
     /// The portable shader, and the software ones that the cases use, each file once.
     pub fn shaders(&'static self) -> Vec<&'static Shader> {
-        let software = (self.cases)().into_iter().map(|case| self.shader_for(true, &case.params));
+        let lanes = [Lanes::Apart, Lanes::Eight];
+        let cases = lanes.into_iter().flat_map(|lanes| (self.cases)().into_iter().map(move |case| (lanes, case)));
+        let software = cases.map(|(lanes, case)| self.shader_for(Some(lanes), &case.params));
         let mut shaders: Vec<&Shader> = Vec::new();
         for shader in std::iter::once(&self.shader).chain(software) {
             if shaders.iter().all(|s| s.source.file != shader.source.file) {
@@ -121,10 +132,10 @@ impl Kernel {
         shaders
     }
 
-    /// The shader that suits the adapter and the params.
-    pub fn shader_for(&'static self, software_adapter: bool, params: &[u32]) -> &'static Shader {
-        match self.software {
-            Some(choose) if software_adapter => choose(params),
+    /// The shader for the params: a software form on lanes, where there is one, else the portable form.
+    pub fn shader_for(&'static self, software: Option<Lanes>, params: &[u32]) -> &'static Shader {
+        match (self.software, software) {
+            (Some(choose), Some(lanes)) => choose(lanes, params),
             _ => &self.shader,
         }
     }

@@ -13,7 +13,7 @@ use elbo::check::case::{self, Case, GUARD, uniform};
 use elbo::check::close::Tolerance;
 use elbo::check::gradient::{self, GradientCase};
 use elbo::check::report;
-use elbo::kernel::{Kernel, Reference, Source};
+use elbo::kernel::{Kernel, Lanes, Reference, Source};
 use elbo::kernels::clock::Clock;
 use elbo::kernels::{self, activation, joint, matmul, reduce, shuffle};
 use elbo::program::Recorder;
@@ -39,12 +39,15 @@ fn check_cases(device: &Device, wanted: impl Fn(&'static Kernel, &Case) -> bool)
 }
 
 fn check_gpu(checks: Checks, form: Form) {
-    let Some(device) = common::gpu(Options { checks, form }) else { return };
-    // Where the software form is the portable one, the other test runs it.
-    let differs = |kernel: &'static Kernel, case: &Case| {
-        kernel.shader_for(true, &case.params).source.file != kernel.shader.source.file
+    let Some(device) = common::gpu_in(checks, form) else { return };
+    // Where the form is a plainer one, the other test runs it.
+    let (own, plainer) = match form {
+        Form::Software(Lanes::Eight) => (Some(Lanes::Eight), Some(Lanes::Apart)),
+        Form::Software(Lanes::Apart) => (Some(Lanes::Apart), None),
+        _ => return check_cases(&device, |_, _| true),
     };
-    check_cases(&device, |kernel, case| form != Form::Software || differs(kernel, case));
+    let file = |kernel: &'static Kernel, case: &Case, lanes| kernel.shader_for(lanes, &case.params).source.file;
+    check_cases(&device, |kernel, case| file(kernel, case, own) != file(kernel, case, plainer));
 }
 
 #[test]
@@ -71,12 +74,22 @@ fn gpu_agrees_with_the_references_unchecked() {
 
 #[test]
 fn gpu_software_forms_agree_with_the_references_checked() {
-    check_gpu(Checks::On, Form::Software);
+    check_gpu(Checks::On, Form::Software(Lanes::Apart));
 }
 
 #[test]
 fn gpu_software_forms_agree_with_the_references_unchecked() {
-    check_gpu(Checks::Off, Form::Software);
+    check_gpu(Checks::Off, Form::Software(Lanes::Apart));
+}
+
+#[test]
+fn gpu_software_forms_for_subgroups_agree_with_the_references_checked() {
+    check_gpu(Checks::On, Form::Software(Lanes::Eight));
+}
+
+#[test]
+fn gpu_software_forms_for_subgroups_agree_with_the_references_unchecked() {
+    check_gpu(Checks::Off, Form::Software(Lanes::Eight));
 }
 
 /// A NaN that an activation turned into a number would hide where a run went wrong.
@@ -125,7 +138,10 @@ fn config(cases: u32) -> Config {
 /// Sizes on every side of the tiles' edges, not only those of the cases.
 #[test]
 fn products_of_any_shape_agree_with_the_reference() {
-    for (name, device) in common::devices() {
+    // The other software form, where devices() has that for subgroups.
+    let apart = common::gpu_in(Checks::Off, Form::Software(Lanes::Apart));
+    for (name, device) in common::devices().into_iter().chain(apart.map(|device| ("GPU software, lanes apart", device)))
+    {
         let sizes = (1usize..100, 1usize..100, 1usize..100, any::<bool>());
         let property = |(b, i, o, by_four): (usize, usize, usize, bool)| {
             // Multiples of 4 have software forms of their own.
@@ -289,8 +305,8 @@ fn a_shader_that_leaves_out_a_term_is_caught() {
 #[test]
 fn a_wrong_software_form_is_caught_where_it_runs() {
     static MUTANT: Kernel =
-        Kernel { name: "mutant.software", software: Some(|_| &joint::ADD.shader), ..joint::MULTIPLY };
-    for (form, expected) in [(Form::Portable, 0), (Form::Software, (MUTANT.cases)().len())] {
+        Kernel { name: "mutant.software", software: Some(|_, _| &joint::ADD.shader), ..joint::MULTIPLY };
+    for (form, expected) in [(Form::Portable, 0), (Form::Software(Lanes::Apart), (MUTANT.cases)().len())] {
         let Some(device) = common::gpu(Options { checks: Checks::On, form }) else { return };
         let errors = gpu_errors(&device, &MUTANT);
         assert_eq!(errors.len(), expected, "{form:?}: {errors:?}");

@@ -9,7 +9,7 @@ use super::{Counters, Plan, TimingClock, Timings};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::fusion::Fusion;
-use crate::kernel::{Kernel, Shader};
+use crate::kernel::{Kernel, Lanes, Shader};
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
 
@@ -44,13 +44,13 @@ pub enum Checks {
 /// Which form of a kernel runs where it has two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
-    /// The software form on an adapter that runs on a CPU, the portable one on all others.
+    /// The software form for its lanes on an adapter that runs on a CPU, the portable one on all others.
     #[default]
     Suited,
     /// The portable form everywhere.
     Portable,
-    /// The software form everywhere, where a kernel has one.
-    Software,
+    /// The software form for lanes that the adapter has, see [`Gpu::lanes`].
+    Software(Lanes),
 }
 
 /// An opened adapter with its pipelines.
@@ -63,8 +63,8 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     checks: Checks,
-    /// Kernels run in their software form.
-    software: bool,
+    /// Kernels run in their software form for these lanes.
+    software: Option<Lanes>,
     /// By kernel and shader file: a kernel may have more than one software form.
     pipelines: Mutex<HashMap<[&'static str; 2], Arc<Pipeline>>>,
     lost: Arc<Mutex<Option<String>>>,
@@ -108,7 +108,7 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error| {
             slot.lock().unwrap().get_or_insert(format!("the device reported an error: {error}"));
         }));
-        let software = is_software(&info, options.form);
+        let software = software_form(&info, lanes(&info, device.features()), options.form);
         Ok(Gpu { info, limits, device, queue, checks: options.checks, software, pipelines: Mutex::default(), lost })
     }
 
@@ -120,20 +120,25 @@ impl Gpu {
             device: self.device.clone(),
             queue: self.queue.clone(),
             checks: self.checks,
-            software: is_software(&self.info, form),
+            software: software_form(&self.info, self.lanes(), form),
             pipelines: Mutex::default(),
             lost: self.lost.clone(),
         }
     }
 
+    /// What the lanes of the adapter can share.
+    pub fn lanes(&self) -> Lanes {
+        lanes(&self.info, self.device.features())
+    }
+
     /// Whether its kernels run in their software form, where they have one.
     pub fn runs_software_forms(&self) -> bool {
-        self.software
+        self.software.is_some()
     }
 
     /// The fused kernels that suit the adapter.
     pub fn fusion(&self) -> Fusion {
-        if self.software { Fusion::Software } else { Fusion::Full }
+        if self.runs_software_forms() { Fusion::Software } else { Fusion::Full }
     }
 
     /// What the kernel needs and the adapter has not.
@@ -245,11 +250,20 @@ impl Gpu {
     }
 }
 
-fn is_software(info: &wgpu::AdapterInfo, form: Form) -> bool {
+fn lanes(info: &wgpu::AdapterInfo, features: wgpu::Features) -> Lanes {
+    let is_eight = [info.subgroup_min_size, info.subgroup_max_size] == [8, 8];
+    if features.contains(wgpu::Features::SUBGROUP) && is_eight { Lanes::Eight } else { Lanes::Apart }
+}
+
+/// The software form that kernels run in, if any, on an adapter with these lanes. Panics on one that it cannot run.
+fn software_form(info: &wgpu::AdapterInfo, lanes: Lanes, form: Form) -> Option<Lanes> {
     match form {
-        Form::Suited => info.device_type == wgpu::DeviceType::Cpu,
-        Form::Portable => false,
-        Form::Software => true,
+        Form::Suited => (info.device_type == wgpu::DeviceType::Cpu).then_some(lanes),
+        Form::Portable => None,
+        Form::Software(asked) => {
+            assert!(asked == lanes || asked == Lanes::Apart, "{} has no subgroups of exactly 8", info.name);
+            Some(asked)
+        }
     }
 }
 

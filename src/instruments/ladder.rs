@@ -164,7 +164,7 @@ fn entries(ladder: &'static Ladder, device: &Device, size: &[usize]) -> Vec<Entr
         let in_form = |form: Form| Device::Gpu(Arc::new(Gpu::in_form(gpu, form)));
         let software = gpu.runs_software_forms();
         entries.push(of_production("portable", production.adds, in_form(Form::Portable), !software));
-        entries.push(of_production("software", ladder.software, in_form(Form::Software), software));
+        entries.push(of_production("software", ladder.software, in_form(Form::Software(gpu.lanes())), software));
     } else {
         entries.push(of_production("", production.adds, device.clone(), true));
     }

@@ -80,7 +80,7 @@ pub static FORWARD: Kernel = Kernel {
     reads: &["grad", "clock"],
     writes: &["p", "m", "v"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| grid_1d(p[0] as usize, 64) },
-    software: Some(|p| if p[0].is_multiple_of(64) { &SOFTWARE } else { &FORWARD.shader }),
+    software: Some(|_, p| if p[0].is_multiple_of(64) { &SOFTWARE } else { &FORWARD.shader }),
     reference: |p, reads, writes| {
         let row = Row::read(reads[1]);
         let p: Params = params(p);

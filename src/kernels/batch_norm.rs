@@ -129,7 +129,7 @@ pub static PARTIALS: Kernel = Kernel {
     reads: &["x"],
     writes: &["chunk"],
     shader: shader("partials", chunk_grid),
-    software: Some(|p| {
+    software: Some(|_, p| {
         static SHADER: Shader = software("partials", software_chunk_grid);
         if suits_software(p) { &SHADER } else { &PARTIALS.shader }
     }),
@@ -164,7 +164,7 @@ pub static FORWARD: Kernel = Kernel {
     reads: &["x", "w", "b", "moments"],
     writes: &["y"],
     shader: shader("forward", row_grid),
-    software: Some(|p| {
+    software: Some(|_, p| {
         static SHADER: Shader = software("forward", software_row_grid);
         if suits_software(p) { &SHADER } else { &FORWARD.shader }
     }),
@@ -183,7 +183,7 @@ pub static EVALUATE: Kernel = Kernel {
     reads: &["x", "w", "b", "fixed_mean", "fixed_var"],
     writes: &["y"],
     shader: shader("evaluate", row_grid),
-    software: Some(|p| {
+    software: Some(|_, p| {
         static SHADER: Shader = software("evaluate", software_row_grid);
         if suits_software(p) { &SHADER } else { &EVALUATE.shader }
     }),
@@ -201,7 +201,7 @@ pub static BACKWARD_PARTIALS: Kernel = Kernel {
     reads: &["x", "saved", "dy", "moments"],
     writes: &["chunk"],
     shader: shader("backward_partials", chunk_grid),
-    software: Some(|p| {
+    software: Some(|_, p| {
         static SHADER: Shader = software("backward_partials", software_chunk_grid);
         if suits_software(p) { &SHADER } else { &BACKWARD_PARTIALS.shader }
     }),
@@ -236,7 +236,7 @@ pub static BACKWARD_X: Kernel = Kernel {
     reads: &["x", "w", "saved", "dy", "moments", "sums"],
     writes: &["dx"],
     shader: shader("backward_x", row_grid),
-    software: Some(|p| {
+    software: Some(|_, p| {
         static SHADER: Shader = software("backward_x", software_row_grid);
         if suits_software(p) { &SHADER } else { &BACKWARD_X.shader }
     }),

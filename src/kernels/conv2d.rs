@@ -223,7 +223,7 @@ pub static FORWARD: Kernel = Kernel {
         let s = params::<Params>(p).sizes();
         tiles(s.b * s.small[0] * s.small[1], s.group()[1], s.groups)
     }),
-    software: Some(|p| {
+    software: Some(|_, p| {
         static FORMS: SoftwareForms = software(
             "forward",
             [
@@ -254,7 +254,7 @@ pub static BACKWARD_X: Kernel = Kernel {
         let s = params::<Params>(p).sizes();
         tiles(s.b * s.large[0] * s.large[1], s.group()[0], s.groups)
     }),
-    software: Some(|p| {
+    software: Some(|_, p| {
         static FORMS: SoftwareForms = software(
             "backward_x",
             [
@@ -313,7 +313,7 @@ pub static BACKWARD_W: Kernel = Kernel {
         let s = params::<Params>(p).sizes();
         tiles(s.group()[1], s.taps() * s.group()[0], s.groups)
     }),
-    software: Some(|p| {
+    software: Some(|_, p| {
         static FORMS: SoftwareForms = software(
             "backward_w",
             [

@@ -1,5 +1,5 @@
 //! The products of a linear layer, `shaders/matmul.wgsl` and, for adapters that run on a CPU,
-//! `shaders/software/matmul.wgsl` on the buffers of `matmul_vec4.wgsl` or `matmul_any.wgsl` beside it.
+//! `shaders/software/matmul_eight.wgsl`, or `matmul.wgsl` on the buffers of `matmul_vec4.wgsl` or `matmul_any.wgsl` beside it.
 
 use bytemuck::{Pod, Zeroable};
 use faer::MatMut;
@@ -10,7 +10,7 @@ use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Shader, Source, params};
+use crate::kernel::{Cost, Kernel, Lanes, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -47,6 +47,13 @@ const SOURCE: Source = Source {
 
 const SOFTWARE: &str = include_str!("../../shaders/software/matmul.wgsl");
 
+const SOFTWARE_EIGHT: Source = Source {
+    file: "software/matmul_eight.wgsl",
+    text: include_str!("../../shaders/software/matmul_eight.wgsl"),
+    common: &[super::EIGHT, super::ACTIVATION],
+    bindings: BINDINGS,
+};
+
 const SOFTWARE_VEC4: Source = Source {
     file: "software/matmul_vec4.wgsl",
     text: include_str!("../../shaders/software/matmul_vec4.wgsl"),
@@ -69,9 +76,9 @@ pub static FORWARD: Kernel = Kernel {
     reads: &["x", "w", "b"],
     writes: &["y"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [16, 16, 1], grid: |p| tiles(p[0], p[2]) },
-    software: Some(|p| {
-        static FORMS: SoftwareForms = software("forward", |p| software_tiles(p[0], p[2]));
-        FORMS.for_sizes(p)
+    software: Some(|lanes, p| {
+        static FORMS: SoftwareForms = software("forward", |p| eight_tiles(p[0], p[2]), |p| software_tiles(p[0], p[2]));
+        FORMS.for_sizes(lanes, p)
     }),
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
@@ -87,9 +94,10 @@ pub static BACKWARD_X: Kernel = Kernel {
     reads: &["w", "dy"],
     writes: &["dx"],
     shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [16, 16, 1], grid: |p| tiles(p[0], p[1]) },
-    software: Some(|p| {
-        static FORMS: SoftwareForms = software("backward_x", |p| software_tiles(p[0], p[1]));
-        FORMS.for_sizes(p)
+    software: Some(|lanes, p| {
+        static FORMS: SoftwareForms =
+            software("backward_x", |p| eight_tiles(p[0], p[1]), |p| software_tiles(p[0], p[1]));
+        FORMS.for_sizes(lanes, p)
     }),
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
@@ -105,9 +113,10 @@ pub static BACKWARD_W: Kernel = Kernel {
     reads: &["x", "dy"],
     writes: &["dw", "db"],
     shader: Shader { source: &SOURCE, entry: "backward_w", workgroup: [16, 16, 1], grid: |p| tiles(p[2], p[1]) },
-    software: Some(|p| {
-        static FORMS: SoftwareForms = software("backward_w", |p| software_tiles(p[2], p[1]));
-        FORMS.for_sizes(p)
+    software: Some(|lanes, p| {
+        static FORMS: SoftwareForms =
+            software("backward_w", |p| eight_tiles(p[2], p[1]), |p| software_tiles(p[2], p[1]));
+        FORMS.for_sizes(lanes, p)
     }),
     reference: backward_w_reference,
     accelerated: Some(backward_w_accelerated),
@@ -122,24 +131,36 @@ fn tiles(rows: u32, columns: u32) -> [u32; 3] {
 
 /// The forms for adapters that run on a CPU.
 struct SoftwareForms {
+    /// Where B, I and O are multiples of 4 and lanes share what they load.
+    eight: Shader,
     /// Where B, I and O are multiples of 4.
     vec4: Shader,
     any: Shader,
 }
 
 impl SoftwareForms {
-    fn for_sizes(&'static self, p: &[u32]) -> &'static Shader {
+    fn for_sizes(&'static self, lanes: Lanes, p: &[u32]) -> &'static Shader {
         let whole = p[..3].iter().all(|size| size.is_multiple_of(4));
-        if whole { &self.vec4 } else { &self.any }
+        match lanes {
+            _ if !whole => &self.any,
+            Lanes::Eight => &self.eight,
+            Lanes::Apart => &self.vec4,
+        }
     }
 }
 
-const fn software(entry: &'static str, grid: fn(&[u32]) -> [u32; 3]) -> SoftwareForms {
+const fn software(entry: &'static str, eight: fn(&[u32]) -> [u32; 3], grid: fn(&[u32]) -> [u32; 3]) -> SoftwareForms {
     let workgroup = [8, 1, 1];
     SoftwareForms {
+        eight: Shader { source: &SOFTWARE_EIGHT, entry, workgroup, grid: eight },
         vec4: Shader { source: &SOFTWARE_VEC4, entry, workgroup, grid },
         any: Shader { source: &SOFTWARE_ANY, entry, workgroup, grid },
     }
+}
+
+/// A workgroup owns 32x64 of the result.
+fn eight_tiles(rows: u32, columns: u32) -> [u32; 3] {
+    [rows.div_ceil(32) * columns.div_ceil(64), 1, 1]
 }
 
 /// An invocation owns 16x16 of the result, a workgroup 8 of these tiles.

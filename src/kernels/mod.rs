@@ -56,6 +56,7 @@ use crate::kernel::Kernel;
 
 const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
 const BLOCKS: &str = include_str!("../../shaders/software/blocks.wgsl");
+const EIGHT: &str = include_str!("../../shaders/software/eight.wgsl");
 const CLOCK: &str = include_str!("../../shaders/common/clock.wgsl");
 const INDEX: &str = include_str!("../../shaders/common/index.wgsl");
 const PHILOX: &str = include_str!("../../shaders/common/philox.wgsl");

@@ -99,7 +99,7 @@ pub static COPY: Kernel = Kernel {
         workgroup: [64, 1, 1],
         grid: |p| grid_1d((p[0] as usize).div_ceil(8), 64),
     },
-    software: Some(|p| if p[0].is_multiple_of(64) { &COPY_SOFTWARE } else { &COPY.shader }),
+    software: Some(|_, p| if p[0].is_multiple_of(64) { &COPY_SOFTWARE } else { &COPY.shader }),
     reference: |p, reads, writes| {
         let n = p[0] as usize;
         writes[0][..n].copy_from_slice(&reads[0][..n]);

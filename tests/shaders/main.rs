@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use elbo::instruments::catalogue;
-use elbo::kernel::{Kernel, Shader, Source};
+use elbo::kernel::{Kernel, Lanes, Shader, Source};
 use elbo::kernels;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
@@ -183,6 +183,24 @@ fn workgroup_sizes_agree() {
     for shader in parse_all() {
         assert_eq!(shader.entry().workgroup_size, shader.shader.workgroup, "{}", shader.label());
     }
+}
+
+/// A software form with subgroups is for `Lanes::Eight`, and its workgroups are one subgroup.
+#[test]
+fn software_forms_use_subgroups_where_there_are_some() {
+    let mut with_subgroups = 0;
+    for kernel in kernels::ALL {
+        for case in (kernel.cases)() {
+            let [apart, eight] = [Lanes::Apart, Lanes::Eight].map(|lanes| kernel.shader_for(Some(lanes), &case.params));
+            let name = kernel.name;
+            assert!(kernel.shader.source.uses_subgroups() || !apart.source.uses_subgroups(), "{name} [{}]", case.label);
+            if eight.source.file.starts_with("software/") && eight.source.uses_subgroups() {
+                assert_eq!(eight.workgroup, [8, 1, 1], "{name} in {}", eight.source.file);
+                with_subgroups += 1;
+            }
+        }
+    }
+    assert!(with_subgroups > 0);
 }
 
 /// The params uniform is written word by word in the declared order.

@@ -132,7 +132,7 @@ impl Analysis<'_> {
                         self.findings.insert(format!("line {line}: a barrier in divergent control flow"));
                     }
                 }
-                Statement::SubgroupCollectiveOperation { .. } => {
+                Statement::SubgroupCollectiveOperation { .. } | Statement::SubgroupGather { .. } => {
                     if divergent {
                         self.findings.insert(format!("line {line}: a subgroup operation in divergent control flow"));
                     }
@@ -220,6 +220,7 @@ const GOOD: &[&str] = &[
     "for (var i = 0u; i < 8u; i++) { if index == i { continue; } shares[i] = 0.0; } workgroupBarrier();",
     "for (var w = 32u; w > 0u; w /= 2u) { if index < w { shares[index] += shares[index + w]; } workgroupBarrier(); }",
     "shares[index] = subgroupAdd(f32(index)); workgroupBarrier();",
+    "shares[index] = subgroupBroadcast(f32(index), 0u); workgroupBarrier();",
     // All leave together.
     "if params.N == 0u { return; } workgroupBarrier();",
     "returns_early(index); workgroupBarrier();",
@@ -244,6 +245,7 @@ const BAD: &[&str] = &[
     "loop { workgroupBarrier(); continuing { break if index < 7u; } }",
     "switch index { case 1u: { workgroupBarrier(); } default: { } }",
     "if index < 7u { shares[index] = subgroupAdd(1.0); }",
+    "if index < 7u { shares[index] = subgroupBroadcast(1.0, 0u); }",
     "if subgroupAdd(1.0) < 7.0 { workgroupBarrier(); }",
     // Through variables: by value, by the branch that stores, around a loop, by a pointer.
     "var n = 0u; n = index; if n < 7u { workgroupBarrier(); }",

@@ -221,7 +221,7 @@ pub static LADDER: Ladder = Ladder {
         refuses: takes_any,
         record: |r, _, t| matmul::backward_x(r, t[0], t[1]),
     },
-    software: "16x16 elements in registers, no workgroup memory",
+    software: "tiles in registers, no workgroup memory",
     advice: "Slices pay where C is small and K long: --size 128,8192,128. The MNIST preset's products are 128,400,784.",
 };
 
