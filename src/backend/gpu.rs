@@ -427,7 +427,9 @@ impl Session {
             let mut left = times;
             while left > 0 {
                 let replays = self.replays_a_submission(program.0).min(left);
+                let start = Instant::now();
                 let index = self.submit(program.0, replays);
+                self.counters.recording += start.elapsed();
                 under_way.push_back((index, program.0, replays));
                 left -= replays;
                 handed += replays;

@@ -8,6 +8,7 @@ pub mod cpu;
 pub mod gpu;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::arena::Arena;
 use crate::error::Result;
@@ -41,6 +42,8 @@ pub struct Counters {
     pub submits: u64,
     /// Times the host waited for the device to finish everything and read memory back.
     pub synchronisations: u64,
+    /// What it took the host to record submissions and hand them over.
+    pub recording: Duration,
 }
 
 /// How long each dispatch of one replay took, in seconds, and by which clock.

@@ -1,6 +1,7 @@
 //! The command line, a file a command.
 
 mod animate;
+mod bench;
 mod check;
 mod decode;
 mod devices;
@@ -66,6 +67,8 @@ enum Command {
     Profile(profile::Args),
     /// Time an operation written ever better, from three plain loops to the kernel that models run
     Ladder(ladder::Args),
+    /// Measure steps, kernels, starts and memory on a device, and compare with other frameworks' results
+    Bench(Box<bench::Args>),
     /// Hold every kernel against its reference on this machine's devices; the output makes a bug report
     Check(check::Args),
     /// Run a training step dispatch by dispatch beside the references and name the first element that differs
@@ -94,6 +97,7 @@ impl Cli {
             Command::Plan(args) => args.run(),
             Command::Profile(args) => args.run(),
             Command::Ladder(args) => args.run(),
+            Command::Bench(args) => args.run(),
             Command::Check(args) => args.run(),
             Command::Lockstep(args) => args.run(),
         }

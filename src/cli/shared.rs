@@ -250,6 +250,13 @@ pub fn describe_loss(output: Likelihood, nats: f64, dims: usize) -> String {
 /// What the loss of a Bernoulli output is on grey levels.
 pub const CROSS_ENTROPY: &str = "a cross-entropy of grey levels and not a likelihood";
 
+/// A folder's name of words, in small letters and digits: as in `mnist-mlp-cpu`.
+pub fn plain_name(words: &[&str]) -> String {
+    let plain = words.join(" ").to_lowercase();
+    let words = plain.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-")
+}
+
 // ---- Arguments
 
 pub fn require(holds: bool, problem: &str) -> Result<()> {

@@ -242,6 +242,22 @@ pub fn open(
     }
 }
 
+/// MNIST where its files are (in `data_dir`, else where [`open`] looks), else the built-in digits. Nothing is downloaded;
+/// the data set's name says which it is.
+///
+/// # Errors
+/// Files that are damaged or not MNIST's; a `data_dir` without any.
+pub fn mnist_or_digits(data_dir: Option<&Path>, notices: &mut dyn FnMut(&str)) -> Result<Dataset> {
+    let variable = std::env::var_os("ELBO_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = Set::of(SetName::Mnist).expect("MNIST is in the table");
+    let places = Places::new(set.name, data_dir, variable.as_deref());
+    match data_dir {
+        _ if set.any_file_in(&places) => set.open(&places, &Client::default(), notices),
+        Some(folder) => Err(Error::file(folder, "holds none of MNIST's files")),
+        None => Ok(digits::dataset()),
+    }
+}
+
 /// Refuses pictures that do not fit into memory, before they are read.
 fn check_memory(place: &Path, pictures: usize, shape: [usize; 3]) -> Result<()> {
     let bytes = shape.iter().fold(pictures as u128, |bytes, &size| bytes * size as u128);

@@ -103,10 +103,7 @@ pub fn climb(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Climb> {
     ladder.check(size)?;
-    let shapes = (ladder.inputs)(size).expect("a size that was checked");
-    let [low, high] = ladder.range;
-    let inputs: Vec<Vec<f32>> =
-        (1..).zip(&shapes).map(|(seed, shape)| uniform(seed, shape.iter().product(), low, high)).collect();
+    let inputs = inputs(ladder, size);
     // Tests hold the accelerated form against the reference, which would take minutes at a GPU's sizes.
     let mut truth = Prepared::new(ladder, &ladder.production, &Device::Cpu(Cpu::Accelerated), size, &inputs)?;
     truth.backend.run(&[(truth.loaded, 1)])?;
@@ -119,6 +116,13 @@ pub fn climb(
     let is_software = matches!(device, Device::Gpu(gpu) if gpu.info.device_type == wgpu::DeviceType::Cpu);
     let device = device.description();
     Ok(Climb { ladder, size: size.into(), device, is_software, peak, rungs: outcomes })
+}
+
+/// What its rungs read, drawn.
+pub(super) fn inputs(ladder: &Ladder, size: &[usize]) -> Vec<Vec<f32>> {
+    let shapes = (ladder.inputs)(size).expect("a size that was checked");
+    let [low, high] = ladder.range;
+    (1..).zip(&shapes).map(|(seed, shape)| uniform(seed, shape.iter().product(), low, high)).collect()
 }
 
 fn entries(ladder: &'static Ladder, device: &Device, size: &[usize]) -> Vec<Entry> {
@@ -182,14 +186,20 @@ fn record(ladder: &Ladder, rung: &Rung, size: &[usize]) -> (Program, Arena, Vec<
 }
 
 /// A rung's program on a device, its inputs written.
-struct Prepared {
+pub(super) struct Prepared {
     backend: Backend,
     loaded: Loaded,
     result: Tensor,
 }
 
 impl Prepared {
-    fn new(ladder: &Ladder, rung: &Rung, device: &Device, size: &[usize], inputs: &[Vec<f32>]) -> Result<Prepared> {
+    pub(super) fn new(
+        ladder: &Ladder,
+        rung: &Rung,
+        device: &Device,
+        size: &[usize],
+        inputs: &[Vec<f32>],
+    ) -> Result<Prepared> {
         let (program, arena, tensors, result) = record(ladder, rung, size);
         let mut backend = device.backend();
         let loaded = backend.load(&arena, &program)?;
@@ -199,14 +209,19 @@ impl Prepared {
         Ok(Prepared { backend, loaded, result })
     }
 
-    /// Seconds of a replay: the best of several samples, each of as many replays as last long enough.
-    fn seconds(&mut self) -> Result<f64> {
+    /// Runs it and waits for the device.
+    pub(super) fn take(&mut self, replays: usize) -> Result<()> {
+        self.backend.run(&[(self.loaded, replays)])?;
         // A word is read to wait for the device.
         let word = Tensor::new(self.result.buffer, self.result.offset, &[1]);
+        self.backend.read_one(word).map(|_| ())
+    }
+
+    /// Seconds of a replay: the best of several samples, each of as many replays as last long enough.
+    fn seconds(&mut self) -> Result<f64> {
         let mut sample = |replays: usize| -> Result<f64> {
             let start = Instant::now();
-            self.backend.run(&[(self.loaded, replays)])?;
-            self.backend.read_one(word)?;
+            self.take(replays)?;
             Ok(start.elapsed().as_secs_f64())
         };
         let start = Instant::now();

@@ -14,7 +14,7 @@ use crate::program::Program;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::optimizer::OptimizerState;
 use crate::train::presets;
-use crate::train::programs::{Resident, record_step};
+use crate::train::programs::{Resident, record_step, write_initial};
 use crate::train::run_folder::{RunFolder, RunRecord};
 use crate::train::settings::Settings;
 use crate::train::trainer::config;
@@ -100,17 +100,7 @@ impl Subject {
     /// Puts everything that a step reads, and that [`REPLAYS`] of them change, back to the start of training: initial
     /// parameters, statistics and moments, pictures in their order, the clock.
     pub fn write_inputs(&self, backend: &mut Backend) {
-        let mut parameters = vec![0.0; self.arena.flat_parameters().len()];
-        for (tensor, values) in self.model.initial(self.settings.seed) {
-            parameters[tensor.offset..][..values.len()].copy_from_slice(&values);
-        }
-        backend.write(self.arena.flat_parameters(), &parameters);
-        for statistic in self.arena.statistics() {
-            backend.write(statistic.value, &vec![statistic.initial; statistic.value.len()]);
-        }
-        for &(_, moments) in &self.optimizer.moments {
-            backend.write(moments, &vec![0.0; moments.len()]);
-        }
+        write_initial(backend, &self.arena, &self.model, &self.optimizer, self.settings.seed);
         self.data.upload(backend, &self.pictures);
         backend.write_words(self.data.order, &(0..self.pictures.count as u32).collect::<Vec<_>>());
         let [beta1, beta2] = self.settings.betas;

@@ -196,6 +196,21 @@ pub struct Programs {
     pictures: Loaded,
 }
 
+/// Writes what a training run starts from: the seed's parameters, statistics, moments.
+pub(crate) fn write_initial(backend: &mut Backend, arena: &Arena, model: &Vae, optimizer: &OptimizerState, seed: u64) {
+    let mut parameters = vec![0.0; arena.flat_parameters().len()];
+    for (tensor, values) in model.initial(seed) {
+        parameters[tensor.offset..][..values.len()].copy_from_slice(&values);
+    }
+    backend.write(arena.flat_parameters(), &parameters);
+    for statistic in arena.statistics() {
+        backend.write(statistic.value, &vec![statistic.initial; statistic.value.len()]);
+    }
+    for &(_, moments) in &optimizer.moments {
+        backend.write(moments, &vec![0.0; moments.len()]);
+    }
+}
+
 /// Test pictures that an epoch's reconstruction picture shows.
 pub const RECONSTRUCTIONS: usize = 32;
 
