@@ -14,10 +14,10 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x0: array<f32>;                 // (B,I0)
 @group(0) @binding(2) var<storage, read> dy0: array<f32>;                // (B,O0)
-@group(0) @binding(3) var<storage, read> x1: array<f32>;                 // (B,I1)
-@group(0) @binding(4) var<storage, read> dy1: array<f32>;                // (B,O1)
-@group(0) @binding(5) var<storage, read> x2: array<f32>;                 // (B,I2)
-@group(0) @binding(6) var<storage, read> dy2: array<f32>;                // (B,O2)
+@group(0) @binding(3) var<storage, read> x1: array<f32>;                 // (rows,I1): B rows; x0 where there is no such layer
+@group(0) @binding(4) var<storage, read> dy1: array<f32>;                // (rows,O1): B rows; dy0 where there is no such layer
+@group(0) @binding(5) var<storage, read> x2: array<f32>;                 // (rows,I2): B rows; x0 where there is no such layer
+@group(0) @binding(6) var<storage, read> dy2: array<f32>;                // (rows,O2): B rows; dy0 where there is no such layer
 @group(0) @binding(7) var<storage, read_write> gradients: array<f32>;    // (words): every parameter's, flat
 
 // Where a layer's gradients go: dW and db of its first `split` outputs to dw and db, of the others to dv and dc.

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::cell::Cell;
+use std::sync::Mutex;
 
 use elbo::arena::Arena;
 use elbo::backend::Device;
@@ -187,15 +187,14 @@ fn an_epochs_order_holds_every_picture_once() {
 
 // ---- Mutants: wrong kernels that the checks above must catch
 
-thread_local! {
-    /// What the mutant at work is made from: the right function, and the output that it spoils.
-    static ORIGINAL: Cell<(Reference, usize)> = const { Cell::new((|_, _, _| {}, 0)) };
-}
+/// What the mutant at work is made from: the right function, and the output that it spoils. The CPU device runs it on a
+/// thread of its own. One test alone makes mutants.
+static ORIGINAL: Mutex<(Reference, usize)> = Mutex::new((|_, _, _| {}, 0));
 
 /// The output that the mutant spoils, after the right function has run, and the index of its last element, which the
 /// guard band follows.
 fn run_original<'a>(params: &[u32], reads: &[&[f32]], writes: &'a mut [&mut [f32]]) -> (&'a mut [f32], usize) {
-    let (right, output) = ORIGINAL.get();
+    let (right, output) = *ORIGINAL.lock().unwrap();
     right(params, reads, writes);
     let last = writes[output].len() - GUARD - 1;
     (&mut writes[output], last)
@@ -221,7 +220,7 @@ fn nothing_written(_: &[u32], _: &[&[f32]], _: &mut [&mut [f32]]) {}
 
 /// The check's verdict on each case of a kernel whose accelerated form is the mutant.
 fn verdicts(kernel: &'static Kernel, output: usize, mutant: Reference) -> Vec<Result<(), String>> {
-    ORIGINAL.set((kernel.reference, output));
+    *ORIGINAL.lock().unwrap() = (kernel.reference, output);
     let mutated: &'static Kernel = Box::leak(Box::new(Kernel { accelerated: Some(mutant), ..*kernel }));
     (kernel.cases)().iter().map(|case| case::check(&Device::Cpu(Cpu::Accelerated), mutated, case)).collect()
 }
