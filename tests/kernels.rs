@@ -187,8 +187,8 @@ fn an_epochs_order_holds_every_picture_once() {
 
 // ---- Mutants: wrong kernels that the checks above must catch
 
-/// What the mutant at work is made from: the right function, and the output that it spoils. The CPU device runs it on a
-/// thread of its own. One test alone makes mutants.
+/// What the mutant at work is made from: the right function, and the output that it spoils. The CPU device runs it on
+/// threads of its own.
 static ORIGINAL: Mutex<(Reference, usize)> = Mutex::new((|_, _, _| {}, 0));
 
 /// The output that the mutant spoils, after the right function has run, and the index of its last element, which the
@@ -220,6 +220,8 @@ fn nothing_written(_: &[u32], _: &[&[f32]], _: &mut [&mut [f32]]) {}
 
 /// The check's verdict on each case of a kernel whose accelerated form is the mutant.
 fn verdicts(kernel: &'static Kernel, output: usize, mutant: Reference) -> Vec<Result<(), String>> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock();
     *ORIGINAL.lock().unwrap() = (kernel.reference, output);
     let mutated: &'static Kernel = Box::leak(Box::new(Kernel { accelerated: Some(mutant), ..*kernel }));
     (kernel.cases)().iter().map(|case| case::check(&Device::Cpu(Cpu::Accelerated), mutated, case)).collect()

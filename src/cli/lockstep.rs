@@ -25,6 +25,9 @@ pub struct Args {
     /// List the mistakes that --break knows
     #[arg(long)]
     faults: bool,
+    /// Look at the step with fused kernels, as it trains, and not as the model records it
+    #[arg(long)]
+    fused: bool,
     /// best (a GPU, else a software adapter, else the CPU), auto, cpu, gpu, or part of an adapter's name
     #[arg(long, value_name = "NAME", default_value = "best")]
     device: String,
@@ -58,6 +61,7 @@ impl Args {
         let model = Subject::open(self.model.as_deref().expect("clap asks for it"), Some(self.batch_size))?;
         let device = choose::open(&self.device)?;
         eprintln!("device: {}", device.description());
+        let model = if self.fused { model.fused(device.fusion()) } else { model };
         let steps = model.step.steps.len();
         let bar = ProgressBar::new(steps as u64);
         bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").expect("a valid template"));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use elbo::backend::{Device, TimingClock, choose};
+use elbo::backend::{Device, TimingClock};
 use elbo::error::Result;
 use elbo::files::write_atomic;
 use elbo::instruments::profile::{Bound, Profile, Timed, profile};
@@ -28,9 +28,7 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> Result<()> {
-        let subject = self.subject.open()?;
-        let device = choose::open(&self.subject.device)?;
-        eprintln!("device: {}", device.description());
+        let (subject, device) = self.subject.open()?;
         let profile = measure(&subject, &device)?;
 
         let folder =
