@@ -50,14 +50,15 @@ fn compare(device: &Device, settings: &Settings, shape: [usize; 3], fusion: Fusi
 
 fn small() -> Settings {
     let base = presets::find("mnist-mlp").unwrap().settings();
-    Settings { hidden: vec![40], latent: 6, batch_size: 17, ..base }
+    Settings { hidden: vec![40], latent: 6, batch_size: 20, ..base }
 }
 
 fn devices() -> Vec<(&'static str, Device)> {
     let mut devices = vec![("reference", Device::Cpu(Cpu::Reference)), ("cpu", Device::Cpu(Cpu::Accelerated))];
     for checks in [Checks::On, Checks::Off] {
-        let portable = common::gpu(Options { checks, form: Form::Portable });
-        devices.extend(portable.map(|device| ("gpu", device)));
+        for (name, form) in [("gpu", Form::Portable), ("gpu in its own form", Form::Suited)] {
+            devices.extend(common::gpu(Options { checks, form }).map(|device| (name, device)));
+        }
     }
     devices
 }
@@ -75,14 +76,16 @@ fn mlps_train_the_same_fused_and_recorded() {
         ("AdamW and clipping", Settings { optimizer: Optimizer::AdamW, weight_decay: 0.1, clip_norm: Some(1.0), ..base.clone() }),
         ("SGD", Settings { optimizer: Optimizer::Sgd, lr: 1e-5, ..base.clone() }),
         ("many latents", Settings { latent: 70, ..base.clone() }),
+        ("an odd batch", Settings { batch_size: 17, ..base.clone() }),
         ("one row", Settings { batch_size: 1, ..base }),
     ];
     for (name, device) in devices() {
         for (what, settings) in &variants {
             let recorded = subject(settings, [1, 12, 12], Fusion::None).step.steps.len();
-            let fused = compare(&device, settings, [1, 12, 12], Fusion::Full);
-            common::say(&format!("{what} on the {name}: {recorded} dispatches, {fused} fused"));
-            assert!(fused < recorded, "{what} on the {name}: nothing was fused");
+            let fused = compare(&device, settings, [1, 12, 12], device.fusion());
+            // Software forms are for sizes that are multiples of 4.
+            let fuses = device.fusion() == Fusion::Full || settings.batch_size.is_multiple_of(4);
+            assert!(fused < recorded || !fuses, "{what} on the {name}: nothing was fused");
         }
     }
 }
@@ -92,9 +95,9 @@ fn a_conv_model_and_augmentation_train_the_same() {
     let conv = presets::find("mnist-conv").unwrap();
     let settings = Settings { batch_size: 5, shift: 2, ..conv.settings() };
     for (name, device) in devices().into_iter().filter(|(name, _)| *name != "reference") {
-        let fused = compare(&device, &settings, conv.picture, Fusion::Full);
+        let fused = compare(&device, &settings, conv.picture, device.fusion());
         let recorded = subject(&settings, conv.picture, Fusion::None).step.steps.len();
-        assert!(fused < recorded, "mnist-conv on the {name}: nothing was fused");
+        assert!(fused < recorded || device.fusion() != Fusion::Full, "mnist-conv on the {name}: nothing was fused");
     }
 }
 

@@ -60,3 +60,19 @@ fn sum_of_terms(rows: vec4<f32>) -> mat2x4<f32> {
         + subgroupBroadcast(rows, 7u);
     return mat2x4<f32>(above, below);
 }
+
+// First row and first column of a workgroup's tile of 32 rows and 64 columns. Tiles are numbered row by row of tiles.
+fn tile_of(index: u32, columns: u32) -> vec2<u32> {
+    let across = (columns + 63u) / 64u;
+    return vec2<u32>(32u, 64u) * vec2<u32>(index / across, index % across);
+}
+
+// Where the rows of a matrix begin that a lane loads for all: one of each 8 of the tile's rows.
+fn own_rows(first: u32, rows: u32, stride: u32) -> vec4<u32> {
+    return min(vec4<u32>(first) + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(rows - 1u)) * stride;
+}
+
+// The lane's columns, in fours.
+fn own_columns(first: u32, columns: u32) -> vec2<u32> {
+    return min(vec2<u32>(first, first + 4u), vec2<u32>(columns - 4u)) / 4u;
+}

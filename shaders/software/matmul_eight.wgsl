@@ -19,22 +19,6 @@ struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
 @group(0) @binding(7) var<storage, read_write> dw: array<vec4<f32>>;   // (O,I/4)
 @group(0) @binding(8) var<storage, read_write> db: array<vec4<f32>>;   // (O/4)
 
-// First row and first column of a workgroup's tile. Tiles are numbered row by row of tiles.
-fn tile_of(index: u32, columns: u32) -> vec2<u32> {
-    let across = (columns + 63u) / 64u;
-    return vec2<u32>(32u, 64u) * vec2<u32>(index / across, index % across);
-}
-
-// Where the rows of a matrix begin that a lane loads for all: one of each 8 of the tile's rows.
-fn own_rows(first: u32, rows: u32, stride: u32) -> vec4<u32> {
-    return min(vec4<u32>(first) + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(rows - 1u)) * stride;
-}
-
-// The lane's columns, in fours.
-fn own_columns(first: u32, columns: u32) -> vec2<u32> {
-    return min(vec2<u32>(first, first + 4u), vec2<u32>(columns - 4u)) / 4u;
-}
-
 // forward: y[m,n] = act(sum_k x[m,k] w[n,k] + b[n]). Saved for backward: x and y (x W^T for silu and gelu).
 @compute @workgroup_size(8)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {

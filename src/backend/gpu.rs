@@ -138,7 +138,7 @@ impl Gpu {
 
     /// The fused kernels that suit the adapter.
     pub fn fusion(&self) -> Fusion {
-        if self.runs_software_forms() { Fusion::Software } else { Fusion::Full }
+        self.software.map_or(Fusion::Full, Fusion::Software)
     }
 
     /// What the kernel needs and the adapter has not.

@@ -85,13 +85,13 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     let old_kl = steps.list[kl].writes[0];
     let (parameters, gradients) = (steps.parameters(), steps.gradients());
     let ([q, kl], forward) =
-        steps.record("latent", |r| latent::forward(r, &middle, [heads.h, parameters, clock], [z, y]));
+        steps.record("latent", |r| latent::forward(r, &middle, [heads.h, parameters, clock], [z, y]))?;
     let (_, backward) = steps.record("latent", |r| {
         let dq = latent::backward(r, &middle, [dy, q], [heads.h, parameters, clock], dh.reshape(heads.h.shape()));
         let of_heads = Gradients { x: heads.h, dy: dq, to: heads.gradients };
         let of_layer = Gradients { x: z, dy, to: [[layer_dw, layer_db]; 2] };
         weights::backward(r, &[of_heads, of_layer], gradients);
-    });
+    })?;
     steps.replace(&gone, vec![(layer, forward), (last, backward)]);
     steps.rewire(old_kl, kl);
     Some(())

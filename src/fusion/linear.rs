@@ -25,7 +25,7 @@ fn layer(steps: &mut Steps, backward_x: usize) -> Option<()> {
     }
     let dh = steps.list[slope].writes[0].reshape(x.shape());
     let scope = steps.list[backward_x].scope.clone();
-    let (_, put) = steps.record(&scope, |r| linear::backward_to(r, [x, w, dy], [dh, dw, db], activation));
+    let (_, put) = steps.record(&scope, |r| linear::backward_to(r, [x, w, dy], [dh, dw, db], activation))?;
     steps.replace(&gone, vec![(slope, put)]);
     Some(())
 }

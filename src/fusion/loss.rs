@@ -19,7 +19,7 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     let (recon, dy) = (steps.list[loss].writes[0], steps.list[backward].writes[0]);
     let scope = steps.list[layer].scope.clone();
     let (parts, put) =
-        steps.record(&scope, |r| matmul_bce::forward(r, [x, w, b], picture, dy.reshape(logits.shape()), scale));
+        steps.record(&scope, |r| matmul_bce::forward(r, [x, w, b], picture, dy.reshape(logits.shape()), scale))?;
     steps.replace(&gone, vec![(backward, put)]);
     steps.rewire(recon, parts);
     Some(())

@@ -22,7 +22,7 @@ mod update;
 mod weights;
 
 use crate::arena::Arena;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Lanes};
 use crate::program::Program;
 use steps::Steps;
 
@@ -31,17 +31,19 @@ use steps::Steps;
 pub enum Fusion {
     /// The program as recorded.
     None,
-    /// Those that have a form for adapters that run on a CPU: there a dispatch costs little and a portable form much.
-    Software,
+    /// Those that have a form for these lanes of an adapter that runs on a CPU: there a dispatch costs little and a
+    /// portable form much.
+    Software(Lanes),
     /// All.
     Full,
 }
 
 impl Fusion {
-    fn takes(self, kernel: &Kernel) -> bool {
+    /// Whether it takes a dispatch of that kernel with those params.
+    fn takes(self, kernel: &'static Kernel, params: &[u32]) -> bool {
         match self {
             Fusion::None => false,
-            Fusion::Software => kernel.software.is_some(),
+            Fusion::Software(lanes) => !std::ptr::eq(kernel.shader_for(Some(lanes), params), &kernel.shader),
             Fusion::Full => true,
         }
     }
@@ -50,20 +52,14 @@ impl Fusion {
 /// The program with fewer dispatches, which leaves the same in every parameter, moment, loss and clock, but for rounding.
 /// Buffers of the arena from `first` on that only the old program used are given up.
 pub fn fuse(arena: &mut Arena, program: Program, fusion: Fusion, first: usize) -> Program {
-    let mut steps = Steps::new(arena, program.steps);
+    if fusion == Fusion::None {
+        return program;
+    }
+    let mut steps = Steps::new(arena, program.steps, fusion);
     // The middle and the loss before the layers' backwards, which would take parts of them; the update last, since it needs
     // the losses' parts and the moment.
-    let rules: [(&Kernel, fn(&mut Steps) -> Option<()>); 5] = [
-        (&crate::kernels::latent::FORWARD, latent::apply),
-        (&crate::kernels::matmul_bce::FORWARD, loss::apply),
-        (&crate::kernels::linear::BACKWARD, linear::apply),
-        (&crate::kernels::weights::BACKWARD, weights::apply),
-        (&crate::kernels::update::ADAM, update::apply),
-    ];
-    for (kernel, rule) in rules {
-        if fusion.takes(kernel) {
-            while rule(&mut steps).is_some() {}
-        }
+    for rule in [latent::apply, loss::apply, linear::apply, weights::apply, update::apply] {
+        while rule(&mut steps).is_some() {}
     }
     let steps = steps.list;
     let is_used = |buffer| steps.iter().any(|s| s.reads.iter().chain(&s.writes).any(|t| t.buffer == buffer));

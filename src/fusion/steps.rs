@@ -1,5 +1,6 @@
 //! A program's dispatches, to be searched and rewritten.
 
+use super::Fusion;
 use crate::arena::Arena;
 use crate::kernel::Kernel;
 use crate::kernels::clock;
@@ -8,6 +9,7 @@ use crate::tensor::Tensor;
 
 pub struct Steps<'a> {
     arena: &'a mut Arena,
+    fusion: Fusion,
     pub list: Vec<Step>,
 }
 
@@ -28,8 +30,8 @@ pub fn param(step: &Step, name: &str) -> u32 {
 }
 
 impl<'a> Steps<'a> {
-    pub fn new(arena: &'a mut Arena, list: Vec<Step>) -> Steps<'a> {
-        Steps { arena, list }
+    pub fn new(arena: &'a mut Arena, list: Vec<Step>, fusion: Fusion) -> Steps<'a> {
+        Steps { arena, fusion, list }
     }
 
     /// Places of the steps that run the kernel.
@@ -59,12 +61,13 @@ impl<'a> Steps<'a> {
         self.list[..to].iter().skip(from + 1).any(|step| step.writes.iter().any(|t| t.buffer == tensor.buffer))
     }
 
-    /// Dispatches to put into the program, recorded as a model records them.
-    pub fn record<T>(&mut self, scope: &str, record: impl FnOnce(&mut Recorder) -> T) -> (T, Vec<Step>) {
+    /// Dispatches to put into the program, recorded as a model records them; none if the device is better off without.
+    pub fn record<T>(&mut self, scope: &str, record: impl FnOnce(&mut Recorder) -> T) -> Option<(T, Vec<Step>)> {
         let mut r = Recorder::new(self.arena);
         r.scope(scope);
         let result = record(&mut r);
-        (result, r.finish("").steps)
+        let steps = r.finish("").steps;
+        steps.iter().all(|step| self.fusion.takes(step.kernel, &step.params)).then_some((result, steps))
     }
 
     /// All parameters, flat.

@@ -32,12 +32,12 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     let rows = param(&steps.list[tally], "B") as usize;
 
     let scope = steps.list[gather].scope.clone();
-    let (moment, begin) = steps.record(&scope, |r| batch::begin(r, [data, order, clock], x, stride));
+    let (moment, begin) = steps.record(&scope, |r| batch::begin(r, [data, order, clock], x, stride))?;
     let (terms, end) = steps.record("optimizer", |r| {
         let terms = Terms::new(r, recon.shape(), kl.shape());
         update::adam(r, settings, [gradients, moment], &terms, rows, state, [losses, clock]);
         terms
-    });
+    })?;
     steps.rewire(recon, terms.recon);
     steps.rewire(kl, terms.kl);
     for step in &mut steps.list[gather + 1..] {

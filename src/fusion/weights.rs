@@ -45,7 +45,7 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
         for layers in layers.chunks(MOST) {
             weights::backward(r, layers, gradients);
         }
-    });
+    })?;
     steps.replace(&found, vec![(last, put)]);
     drop_fill(steps);
     None

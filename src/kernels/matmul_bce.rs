@@ -10,7 +10,7 @@ use super::gemm::{Store, View, product};
 use super::{activation, bce, math, matmul};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Shader, Source, params};
+use crate::kernel::{Cost, Kernel, Lanes, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -44,6 +44,19 @@ const SOURCE: Source = Source {
     bindings: &["x", "w", "b", "picture", "dy", "loss"],
 };
 
+/// Where B, I and O are multiples of 4. A workgroup owns 32x64 of a result.
+static EIGHT: Shader = Shader {
+    source: &Source {
+        file: "software/matmul_bce.wgsl",
+        text: include_str!("../../shaders/software/matmul_bce.wgsl"),
+        common: &[super::EIGHT],
+        bindings: SOURCE.bindings,
+    },
+    entry: "forward",
+    workgroup: [8, 1, 1],
+    grid: |p| [p[0].div_ceil(32) * p[2].div_ceil(64), 1, 1],
+};
+
 /// x (B,I), w (O,I), b (O) and the picture (B,O) to dy (B,O) and loss (B, ceil(O/64)), both assigned; recorded by
 /// [`forward`].
 pub static FORWARD: Kernel = Kernel {
@@ -58,7 +71,10 @@ pub static FORWARD: Kernel = Kernel {
         workgroup: [16, 16, 1],
         grid: |p| [p[2].div_ceil(64), p[0].div_ceil(64), 1],
     },
-    software: None,
+    software: Some(|lanes, p| {
+        let whole = p[..3].iter().all(|size| size.is_multiple_of(4));
+        if whole && lanes == Lanes::Eight { &EIGHT } else { &FORWARD.shader }
+    }),
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let [rows, inputs, outputs] = p.sizes();
