@@ -198,21 +198,19 @@ impl WithSimd for Normals<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let mut words = self.counter.map(|word| [word; LANES]);
-        for (j, word) in words[0].iter_mut().enumerate() {
+        let [mut w0, mut w1, mut w2, mut w3] = self.counter.map(|word| [word; LANES]);
+        for (j, word) in w0.iter_mut().enumerate() {
             *word = word.wrapping_add(j as u32);
         }
         let mut key = self.key;
         for _ in 0..10 {
             for j in 0..LANES {
-                let c = words.map(|word| word[j]);
-                let next = philox_round(c, key);
-                (0..4).for_each(|i| words[i][j] = next[i]);
+                [w0[j], w1[j], w2[j], w3[j]] = philox_round([w0[j], w1[j], w2[j], w3[j]], key);
             }
             key = next_key(key);
         }
         let mut numbers = [0f32; 4 * LANES];
-        for (half, [a, b]) in [[words[0], words[1]], [words[2], words[3]]].iter().enumerate() {
+        for (half, [a, b]) in [[&w0, &w1], [&w2, &w3]].into_iter().enumerate() {
             let (mut cos, mut sin) = ([0f32; LANES], [0f32; LANES]);
             for j in 0..LANES {
                 let unit = |bits: u32| ((bits >> 9) as f32 + 0.5) * (1.0 / (1 << 23) as f32);
