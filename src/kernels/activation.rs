@@ -1,5 +1,7 @@
 //! Elementwise activations, `shaders/activation.wgsl`. The same functions are the matmul's epilogue.
 
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -121,13 +123,41 @@ impl Activation {
         }
     }
 
-    /// y = act(y), element by element.
+    /// y = act(y) in one thread, by the polynomials of [`math`].
     pub(crate) fn apply(self, y: &mut [f32]) {
-        math::vectorised(|| match self {
+        match self {
             Activation::Identity => {}
-            Activation::Relu => y.iter_mut().for_each(|y| *y = if *y <= 0.0 { 0.0 } else { *y }),
-            other => y.iter_mut().for_each(|y| *y = other.value(*y as f64) as f32),
-        });
+            Activation::Relu => math::update(y, |x| if x <= 0.0 { 0.0 } else { x }),
+            Activation::LeakyRelu => math::update(y, |x| if x > 0.0 { x } else { 0.01 * x }),
+            Activation::Elu => math::update(y, |x| if x > 0.0 { x } else { math::expm1(x) }),
+            Activation::Sigmoid => math::update(y, math::sigmoid),
+            Activation::Tanh => math::update(y, math::tanh),
+            Activation::Softplus => math::update(y, math::softplus),
+            Activation::Silu => math::update(y, |x| x * math::sigmoid(x)),
+            Activation::Gelu => math::update(y, |x| 0.5 * x * (1.0 + math::erf(x * FRAC_1_SQRT_2))),
+        }
+    }
+
+    /// dx = dy * act'(x) in one thread, from what the forward saved, by the polynomials of [`math`].
+    pub(crate) fn apply_slope(self, dx: &mut [f32], saved: &[f32], dy: &[f32]) {
+        let of = [saved, dy];
+        match self {
+            Activation::Identity => dx.copy_from_slice(dy),
+            Activation::Relu => math::update_pairs(dx, of, |_, s, dy| if s > 0.0 { dy } else { 0.0 }),
+            Activation::LeakyRelu => math::update_pairs(dx, of, |_, s, dy| if s > 0.0 { dy } else { 0.01 * dy }),
+            Activation::Elu => math::update_pairs(dx, of, |_, s, dy| if s > 0.0 { dy } else { dy * (s + 1.0) }),
+            Activation::Sigmoid => math::update_pairs(dx, of, |_, s, dy| dy * (s * (1.0 - s))),
+            Activation::Tanh => math::update_pairs(dx, of, |_, s, dy| dy * (1.0 - s * s)),
+            Activation::Softplus => math::update_pairs(dx, of, |_, s, dy| -dy * math::expm1(-s)),
+            Activation::Silu => math::update_pairs(dx, of, |_, x, dy| {
+                let s = math::sigmoid(x);
+                dy * (s * (1.0 + x * (1.0 - s)))
+            }),
+            Activation::Gelu => math::update_pairs(dx, of, |_, x, dy| {
+                let density = math::exp_negative(-0.5 * x * x) * (0.5 * FRAC_1_SQRT_2 * FRAC_2_SQRT_PI);
+                dy * (0.5 * (1.0 + math::erf(x * FRAC_1_SQRT_2)) + x * density)
+            }),
+        }
     }
 
     /// dx = dx * slope, element by element, from what the forward saved.
@@ -186,7 +216,7 @@ pub static FORWARD: Kernel = Kernel {
             writes[0][i] = act.value(reads[0][i] as f64) as f32;
         }
     },
-    accelerated: None,
+    accelerated: Some(forward_accelerated),
     cost: |p| Cost { flops: p[0] as u64, bytes: 8 * p[0] as u64 },
     cases: forward_cases,
 };
@@ -235,21 +265,22 @@ pub fn backward(r: &mut Recorder, saved: Tensor, dy: Tensor, activation: Activat
 
 // ---- Accelerated
 
-/// Relu, the presets' activation, vectorised; the others as their references, in parallel.
+fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let n = p[0] as usize;
+    let act = Activation::from_number(p[1]);
+    let chunks = writes[0][..n].par_chunks_mut(super::CHUNK).zip(reads[0][..n].par_chunks(super::CHUNK));
+    chunks.for_each(|(y, x)| {
+        y.copy_from_slice(x);
+        act.apply(y);
+    });
+}
+
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let n = p[0] as usize;
     let act = Activation::from_number(p[1]);
     let (saved, dy, dx) = (&reads[0][..n], &reads[1][..n], &mut writes[0][..n]);
     let chunks = dx.par_chunks_mut(super::CHUNK).zip(saved.par_chunks(super::CHUNK)).zip(dy.par_chunks(super::CHUNK));
-    chunks.for_each(|((dx, saved), dy)| {
-        let elements = dx.iter_mut().zip(saved).zip(dy);
-        match act {
-            Activation::Relu => super::math::vectorised(|| {
-                elements.for_each(|((dx, &saved), &dy)| *dx = if saved > 0.0 { dy } else { 0.0 });
-            }),
-            _ => elements.for_each(|((dx, &saved), &dy)| *dx = (dy as f64 * act.slope(saved as f64)) as f32),
-        }
-    });
+    chunks.for_each(|((dx, saved), dy)| act.apply_slope(dx, saved, dy));
 }
 
 // ---- Cases

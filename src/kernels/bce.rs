@@ -112,15 +112,19 @@ pub fn backward(r: &mut Recorder, logits: Tensor, x: Tensor, scale: f32) -> Tens
 
 fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, d] = [p[0] as usize, p[1] as usize];
-    math::row_sums(&mut writes[0][..b], [reads[0], reads[1]], d, |l, x| {
-        l.max(0.0) - l * x + math::log1p_unit(math::exp_negative(-l.abs()))
-    });
+    math::row_sums(&mut writes[0][..b], [reads[0], reads[1]], d, loss_of);
+}
+
+/// The cross-entropy of one pixel.
+#[inline(always)]
+pub(crate) fn loss_of(l: f32, x: f32) -> f32 {
+    (if l < 0.0 { 0.0 } else { l }) - l * x + math::log1p_unit(math::exp_negative(-l.abs()))
 }
 
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let n = p.b as usize * p.d as usize;
-    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], |l, x| p.scale * (math::sigmoid(l) - x));
+    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], move |l, x| p.scale * (math::sigmoid(l) - x));
 }
 
 // ---- Cases

@@ -176,7 +176,7 @@ fn mean_of(l: f64) -> f64 {
 
 fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, d] = [p[0] as usize, p[1] as usize];
-    math::row_sums(&mut writes[0][..b], [reads[0], reads[1]], d, |l, x| {
+    math::row_sums(&mut writes[0][..b], [reads[0], reads[1]], d, move |l, x| {
         let a = l.abs();
         let q = a * a;
         let series = -0.5 * a + q * (1.0 / 24.0 + q * (-1.0 / 2880.0 + q * (1.0 / 181440.0)));
@@ -190,7 +190,7 @@ fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let n = p.b as usize * p.d as usize;
-    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], |l, x| {
+    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], move |l, x| {
         let (a, q) = (l.abs(), l * l);
         let series = 0.5 + l * (1.0 / 12.0 + q * (-1.0 / 720.0 + q * (1.0 / 30240.0 - q * (1.0 / 1209600.0))));
         let w = if a < 1.0 { 1.0 } else { a };

@@ -170,7 +170,7 @@ fn negative_log(p: Params, y: f32, x: f32) -> f64 {
 
 fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
-    math::row_sums(&mut writes[0][..p.b as usize], [reads[0], reads[1]], p.d as usize, |y, x| {
+    math::row_sums(&mut writes[0][..p.b as usize], [reads[0], reads[1]], p.d as usize, move |y, x| {
         let c = (x - y) * p.inverse_s;
         let upper = if x > HIGHEST { 0.0 } else { math::softplus(-c - p.half) };
         let lower = if x < LOWEST { 0.0 } else { math::softplus(c - p.half) };
@@ -182,7 +182,7 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     let p: Params = params(p);
     let n = p.b as usize * p.d as usize;
     let factor = p.scale * p.inverse_s;
-    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], |y, x| {
+    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], move |y, x| {
         let c = (x - y) * p.inverse_s;
         let upper = if x > HIGHEST { 0.0 } else { math::sigmoid(-c - p.half) };
         let lower = if x < LOWEST { 0.0 } else { math::sigmoid(c - p.half) };

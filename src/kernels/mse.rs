@@ -120,7 +120,7 @@ pub fn backward(r: &mut Recorder, y: Tensor, x: Tensor, sigma: f32, scale: f32) 
 fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let half = 0.5 * p.inverse_variance;
-    math::row_sums(&mut writes[0][..p.b as usize], [reads[0], reads[1]], p.d as usize, |y, x| {
+    math::row_sums(&mut writes[0][..p.b as usize], [reads[0], reads[1]], p.d as usize, move |y, x| {
         half * (y - x) * (y - x) + p.constant
     });
 }
@@ -129,7 +129,7 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     let p: Params = params(p);
     let n = p.b as usize * p.d as usize;
     let factor = p.scale * p.inverse_variance;
-    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], |y, x| factor * (y - x));
+    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], move |y, x| factor * (y - x));
 }
 
 // ---- Cases

@@ -164,14 +164,14 @@ fn log_sigma(mean: f64) -> f64 {
 
 fn squares_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, d] = [p[0] as usize, p[1] as usize];
-    math::row_sums(&mut writes[0][..b], [reads[0], reads[1]], d, |y, x| (y - x) * (y - x));
+    math::row_sums(&mut writes[0][..b], [reads[0], reads[1]], d, move |y, x| (y - x) * (y - x));
 }
 
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let n = p.b as usize * p.d as usize;
     let factor = (p.scale as f64 / (reads[2][0] as f64).powi(2)) as f32;
-    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], |y, x| factor * (y - x));
+    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], move |y, x| factor * (y - x));
 }
 
 // ---- Cases

@@ -2,8 +2,11 @@
 //! device and recomputable. Source: Salmon, Moraes, Dror, Shaw: Parallel Random Numbers: As Easy as 1, 2, 3 (SC 2011).
 
 use bytemuck::{Pod, Zeroable};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
 
 use super::clock::Clock;
+use super::math;
 use crate::check::case::Case;
 use crate::check::close::Tolerance;
 use crate::kernel::{Cost, Kernel, Reference, Shader, Source, grid_1d, params};
@@ -37,6 +40,7 @@ pub static INTEGERS: Kernel = kernel(
     "bits = Philox words",
     &["bits"],
     |p, reads, writes| draw(p, reads, writes, |words| words.map(f32::from_bits)),
+    None,
     || cases(Tolerance::Exact),
 );
 
@@ -48,6 +52,7 @@ pub static UNIT: Kernel = kernel(
     "y ~ U(0, 1)",
     &["y"],
     |p, reads, writes| draw(p, reads, writes, |words| words.map(|w| to_uniform(w) as f32)),
+    None,
     || cases(Tolerance::Exact),
 );
 
@@ -58,6 +63,7 @@ pub static NORMAL: Kernel = kernel(
     "y ~ N(0, 1)",
     &["y"],
     |p, reads, writes| draw(p, reads, writes, to_normals),
+    Some(normal_accelerated),
     || cases(Tolerance::Because(2e-6, "log to 3 ulp (2^-21 near 1), sine and cosine by polynomial")),
 );
 
@@ -67,6 +73,7 @@ const fn kernel(
     formula: &'static str,
     writes: &'static [&'static str],
     reference: Reference,
+    accelerated: Option<Reference>,
     cases: fn() -> Vec<Case>,
 ) -> Kernel {
     Kernel {
@@ -83,7 +90,7 @@ const fn kernel(
         },
         software: None,
         reference,
-        accelerated: None,
+        accelerated,
         cost: |p| Cost { flops: 25 * p[0] as u64, bytes: 4 * p[0] as u64 },
         cases,
     }
@@ -114,12 +121,22 @@ fn record(r: &mut Recorder, kernel: &'static Kernel, clock: Tensor, shape: &[usi
 pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let (mut c, mut k) = (counter, key);
     for _ in 0..10 {
-        let a = 0xD251_1F53_u64 * c[0] as u64;
-        let b = 0xCD9E_8D57_u64 * c[2] as u64;
-        c = [(b >> 32) as u32 ^ c[1] ^ k[0], b as u32, (a >> 32) as u32 ^ c[3] ^ k[1], a as u32];
-        k = [k[0].wrapping_add(0x9E37_79B9), k[1].wrapping_add(0xBB67_AE85)];
+        c = philox_round(c, k);
+        k = next_key(k);
     }
     c
+}
+
+#[inline(always)]
+fn philox_round(c: [u32; 4], k: [u32; 2]) -> [u32; 4] {
+    let a = 0xD251_1F53_u64 * c[0] as u64;
+    let b = 0xCD9E_8D57_u64 * c[2] as u64;
+    [(b >> 32) as u32 ^ c[1] ^ k[0], b as u32, (a >> 32) as u32 ^ c[3] ^ k[1], a as u32]
+}
+
+#[inline(always)]
+fn next_key(k: [u32; 2]) -> [u32; 2] {
+    [k[0].wrapping_add(0x9E37_79B9), k[1].wrapping_add(0xBB67_AE85)]
 }
 
 /// Strictly inside (0, 1): 23 bits and half a step.
@@ -170,6 +187,62 @@ fn draw(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]], convert: impl Fn
     for (block, four) in writes[0][..p.n as usize].chunks_mut(4).enumerate() {
         let words = philox([block as u32, p.site, clock(2), 0], [clock(0), clock(1)]);
         four.copy_from_slice(&convert(words)[..four.len()]);
+    }
+}
+
+// ---- Accelerated
+
+/// Blocks of four numbers that are drawn side by side.
+const LANES: usize = 64;
+
+fn normal_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let [low, high, step] = [0, 1, 2].map(|i| reads[0][i].to_bits());
+    let pieces = writes[0][..p.n as usize].par_chunks_mut(4 * LANES).with_min_len(8);
+    pieces.enumerate().for_each(|(i, out)| normals(out, [(i * LANES) as u32, p.site, step, 0], [low, high]));
+}
+
+/// Standard normal numbers from a counter on, at most 256: [`to_normals`] by polynomials, error below 2e-6.
+pub(crate) fn normals(out: &mut [f32], counter: [u32; 4], key: [u32; 2]) {
+    Arch::new().dispatch(Normals { out, counter, key });
+}
+
+struct Normals<'a> {
+    out: &'a mut [f32],
+    counter: [u32; 4],
+    key: [u32; 2],
+}
+
+impl WithSimd for Normals<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let [mut w0, mut w1, mut w2, mut w3] = self.counter.map(|word| [word; LANES]);
+        for (j, word) in w0.iter_mut().enumerate() {
+            *word = word.wrapping_add(j as u32);
+        }
+        let mut key = self.key;
+        for _ in 0..10 {
+            for j in 0..LANES {
+                [w0[j], w1[j], w2[j], w3[j]] = philox_round([w0[j], w1[j], w2[j], w3[j]], key);
+            }
+            key = next_key(key);
+        }
+        let mut numbers = [0f32; 4 * LANES];
+        for (half, [a, b]) in [[&w0, &w1], [&w2, &w3]].into_iter().enumerate() {
+            let (mut cos, mut sin) = ([0f32; LANES], [0f32; LANES]);
+            for j in 0..LANES {
+                let unit = |bits: u32| ((bits >> 9) as f32 + 0.5) * (1.0 / (1 << 23) as f32);
+                let radius = (-2.0 * math::ln(unit(a[j]))).sqrt();
+                let (s, c) = math::sin_cos_turn(unit(b[j]));
+                (cos[j], sin[j]) = (radius * c, radius * s);
+            }
+            for (j, four) in numbers.chunks_exact_mut(4).enumerate() {
+                (four[2 * half], four[2 * half + 1]) = (cos[j], sin[j]);
+            }
+        }
+        self.out.copy_from_slice(&numbers[..self.out.len()]);
     }
 }
 
