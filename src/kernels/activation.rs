@@ -162,14 +162,12 @@ impl Activation {
 
     /// dx = dx * slope, element by element, from what the forward saved.
     pub(crate) fn multiply_slope(self, dx: &mut [f32], saved: &[f32]) {
-        math::vectorised(|| {
-            let elements = dx.iter_mut().zip(saved);
-            match self {
-                Activation::Identity => {}
-                Activation::Relu => elements.for_each(|(dx, &saved)| *dx = if saved > 0.0 { *dx } else { 0.0 }),
-                other => elements.for_each(|(dx, &saved)| *dx = (*dx as f64 * other.slope(saved as f64)) as f32),
-            }
-        });
+        let mut dy = [0.0; 64];
+        for (dx, saved) in dx.chunks_mut(64).zip(saved.chunks(64)) {
+            let dy = &mut dy[..dx.len()];
+            dy.copy_from_slice(dx);
+            self.apply_slope(dx, &saved[..dy.len()], dy);
+        }
     }
 
     /// The activation of this number. Panics on a number no activation has.

@@ -268,7 +268,8 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
             matmul::bias_and_activation(q, &bias[column..], Activation::Identity);
         });
     }
-    random::normals(0, &mut sample[..b * z], p.site, clock);
+    let pieces = sample[..b * z].chunks_mut(random::PIECE).enumerate();
+    pieces.for_each(|(i, piece)| random::normals_at(i, piece, p.site, clock));
     let rows = sample.chunks_exact_mut(z).zip(q.chunks_exact(2 * z)).zip(kl.iter_mut());
     math::vectorised(|| {
         for ((sample, q), kl) in rows.take(b) {
@@ -301,8 +302,13 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     // dz in the place of dmean, the noise in that of dlogvar.
     let dz = MatMut::from_row_major_slice_mut(dq, b, 2 * z).subcols_mut(0, z);
     product(dz, [View::rows(dy, o), layer], o, Store::Assign, &|_, _, _| ());
-    for (r, dq) in dq.chunks_exact_mut(2 * z).enumerate() {
-        random::normals(r * z, &mut dq[z..], p.site, clock);
+    let mut noise = [0.0; random::PIECE];
+    for first in (0..b * z).step_by(random::PIECE) {
+        let noise = &mut noise[..random::PIECE.min(b * z - first)];
+        random::normals_at(first / random::PIECE, noise, p.site, clock);
+        for (element, &noise) in (first..).zip(&*noise) {
+            dq[element / z * 2 * z + z + element % z] = noise;
+        }
     }
     math::vectorised(|| {
         for (dq, q) in dq.chunks_exact_mut(2 * z).zip(q.chunks_exact(2 * z)) {

@@ -156,13 +156,6 @@ pub fn expm1(x: f32) -> f32 {
     ((half - 0.5) + half * p) * 2.0
 }
 
-/// e^x, relative error below 3e-7 for x of -87 to 87.
-#[inline(always)]
-pub fn exp(x: f32) -> f32 {
-    let e = exp_negative(-x.abs());
-    if x > 0.0 { 1.0 / e } else { e }
-}
-
 /// log(1 + y) for y in [0, 1], absolute error below 3e-7: 2 artanh(y / (2 + y)) by its series, argument at most 1/3.
 #[inline(always)]
 pub fn log1p_unit(y: f32) -> f32 {

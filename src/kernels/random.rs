@@ -161,20 +161,6 @@ pub(super) fn normal_at(i: usize, site: u32, clock: &[f32]) -> f32 {
     to_normals(philox([i as u32 / 4, site, clock(2), 0], [clock(0), clock(1)]))[i % 4]
 }
 
-/// What random.normal draws for the elements from `first` on.
-pub(super) fn normals(first: usize, y: &mut [f32], site: u32, clock: &[f32]) {
-    let word = |i: usize| clock[i].to_bits();
-    let mut at = first;
-    let mut rest = y;
-    while !rest.is_empty() {
-        let four = to_normals(philox([at as u32 / 4, site, word(2), 0], [word(0), word(1)]));
-        let four = &four[at % 4..];
-        let (now, later) = rest.split_at_mut(four.len().min(rest.len()));
-        now.copy_from_slice(&four[..now.len()]);
-        (at, rest) = (at + now.len(), later);
-    }
-}
-
 /// Standard normal numbers on the host, from the same generator at step 0: for latent points to draw.
 pub fn host_normal(seed: u64, site: u32, n: usize) -> Vec<f32> {
     let blocks = (0..n.div_ceil(4) as u32).map(|i| philox([i, site, 0, 0], [seed as u32, (seed >> 32) as u32]));
@@ -197,13 +183,21 @@ const LANES: usize = 64;
 
 fn normal_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
-    let [low, high, step] = [0, 1, 2].map(|i| reads[0][i].to_bits());
-    let pieces = writes[0][..p.n as usize].par_chunks_mut(4 * LANES).with_min_len(8);
-    pieces.enumerate().for_each(|(i, out)| normals(out, [(i * LANES) as u32, p.site, step, 0], [low, high]));
+    let pieces = writes[0][..p.n as usize].par_chunks_mut(PIECE).with_min_len(8);
+    pieces.enumerate().for_each(|(i, out)| normals_at(i, out, p.site, reads[0]));
+}
+
+/// Numbers that are drawn at a time.
+pub(super) const PIECE: usize = 4 * LANES;
+
+/// What random.normal draws for piece `i` of a tensor, at most [`PIECE`] numbers, at the step of the clock.
+pub(super) fn normals_at(i: usize, out: &mut [f32], site: u32, clock: &[f32]) {
+    let [low, high, step] = [0, 1, 2].map(|i| clock[i].to_bits());
+    normals(out, [(i * LANES) as u32, site, step, 0], [low, high]);
 }
 
 /// Standard normal numbers from a counter on, at most 256: [`to_normals`] by polynomials, error below 2e-6.
-pub(crate) fn normals(out: &mut [f32], counter: [u32; 4], key: [u32; 2]) {
+fn normals(out: &mut [f32], counter: [u32; 4], key: [u32; 2]) {
     Arch::new().dispatch(Normals { out, counter, key });
 }
 
