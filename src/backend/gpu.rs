@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Counters, Plan, TimingClock, Timings};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
-use crate::kernel::{Kernel, Shader};
+use crate::kernel::{Candidate, Kernel, Shader, ShaderId};
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
 
@@ -56,10 +56,14 @@ pub struct Gpu {
     checks: Checks,
     /// Kernels run in their software form.
     software: bool,
-    /// By kernel and shader file: a kernel may have more than one software form.
-    pipelines: Mutex<HashMap<[&'static str; 2], Arc<Pipeline>>>,
+    /// What runs in place of the usual shader, by kernel and params.
+    choices: Mutex<HashMap<(&'static str, Vec<u32>), &'static Candidate>>,
+    pipelines: Arc<Mutex<Pipelines>>,
     lost: Arc<Mutex<Option<String>>>,
 }
+
+/// By kernel, and by what tells its shaders apart: a kernel may have many.
+type Pipelines = HashMap<(&'static str, ShaderId), Arc<Pipeline>>;
 
 struct Pipeline {
     pipeline: wgpu::ComputePipeline,
@@ -99,21 +103,42 @@ impl Gpu {
             slot.lock().unwrap().get_or_insert(format!("the device reported an error: {error}"));
         }));
         let software = is_software(&info, options.form);
-        Ok(Gpu { info, limits, device, queue, checks: options.checks, software, pipelines: Mutex::default(), lost })
+        Ok(Gpu {
+            info,
+            limits,
+            device,
+            queue,
+            checks: options.checks,
+            software,
+            choices: Mutex::default(),
+            pipelines: Arc::default(),
+            lost,
+        })
     }
 
-    /// The same adapter, its kernels in another form.
+    /// The same adapter, its kernels in another form, with no other choice made.
     pub fn in_form(&self, form: Form) -> Gpu {
+        Gpu { software: is_software(&self.info, form), ..self.without_choices() }
+    }
+
+    /// The same adapter and the same pipelines, with no choice made.
+    pub fn without_choices(&self) -> Gpu {
         Gpu {
             info: self.info.clone(),
             limits: self.limits.clone(),
             device: self.device.clone(),
             queue: self.queue.clone(),
             checks: self.checks,
-            software: is_software(&self.info, form),
-            pipelines: Mutex::default(),
+            software: self.software,
+            choices: Mutex::default(),
+            pipelines: self.pipelines.clone(),
             lost: self.lost.clone(),
         }
+    }
+
+    /// What programs that are loaded from now on run where a dispatch has this kernel and these params.
+    pub fn choose(&self, kernel: &Kernel, params: &[u32], candidate: &'static Candidate) {
+        self.choices.lock().unwrap().insert((kernel.name, params.to_vec()), candidate);
     }
 
     /// Whether its kernels run in their software form, where they have one.
@@ -133,9 +158,18 @@ impl Gpu {
         limit.try_into().unwrap_or(usize::MAX)
     }
 
-    /// The form of the step's kernel that runs here.
+    /// The shaders that a dispatch may choose among here; none where there is no choice.
+    pub fn candidates(&self, kernel: &Kernel, params: &[u32]) -> Vec<&'static Candidate> {
+        kernel.candidates_for(self.software, params)
+    }
+
+    /// The shader that runs here: the chosen one, else the one that suits the adapter.
     pub fn shader(&self, step: &Step) -> &'static Shader {
-        step.kernel.shader_for(self.software, &step.params)
+        let choices = self.choices.lock().unwrap();
+        match choices.get(&(step.kernel.name, step.params.clone())) {
+            Some(candidate) => &candidate.shader,
+            None => step.kernel.shader_for(self.software, &step.params),
+        }
     }
 
     /// The first thing that went wrong on the device, if anything did.
@@ -151,7 +185,7 @@ impl Gpu {
     fn pipeline(&self, kernel: &'static Kernel, shader: &'static Shader) -> Arc<Pipeline> {
         let mut pipelines = self.pipelines.lock().unwrap();
         pipelines
-            .entry([kernel.name, shader.source.file])
+            .entry((kernel.name, shader.id()))
             .or_insert_with(|| Arc::new(self.build_pipeline(kernel, shader)))
             .clone()
     }

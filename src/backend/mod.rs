@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::arena::Arena;
 use crate::error::Result;
-use crate::kernel::{Kernel, Shader};
+use crate::kernel::{Candidate, Kernel, Shader};
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
 
@@ -90,6 +90,17 @@ impl Device {
             Device::Gpu(gpu) => Some(gpu.shader(step)),
             Device::Cpu(_) => None,
         }
+    }
+
+    /// The device once for each shader that it may choose for a kernel and params, named, where there are several.
+    pub fn with_each_candidate(&self, kernel: &'static Kernel, params: &[u32]) -> Vec<(&'static str, Device)> {
+        let Device::Gpu(gpu) = self else { return Vec::new() };
+        let with = |candidate: &'static Candidate| {
+            let gpu = gpu.without_choices();
+            gpu.choose(kernel, params, candidate);
+            (candidate.name, Device::Gpu(Arc::new(gpu)))
+        };
+        gpu.candidates(kernel, params).into_iter().map(with).collect()
     }
 
     /// What the kernel needs and the device has not, e.g. subgroups: it cannot be loaded.

@@ -91,6 +91,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/augment.wgsl"),
     common: &[super::PHILOX],
     bindings: &["x", "clock", "y"],
+    constants: &[],
 };
 
 pub static FORWARD: Kernel = kernel(
@@ -142,6 +143,7 @@ const fn kernel(
         writes: &["y"],
         shader: Shader { source: &SOURCE, entry, workgroup: [64, 1, 1], grid },
         software: None,
+        candidates: None,
         reference,
         accelerated: Some(accelerated),
         cost: |p| {

@@ -35,6 +35,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/channels.wgsl"),
     common: &[super::INDEX],
     bindings: &["x", "y"],
+    constants: &[],
 };
 
 pub static LAST: Kernel = kernel(
@@ -89,6 +90,7 @@ const fn kernel(
             grid: |p| grid_1d(params::<Params>(p).sizes().iter().product(), 64),
         },
         software: None,
+        candidates: None,
         reference,
         accelerated: Some(accelerated),
         cost: |p| Cost { flops: 0, bytes: 8 * p.iter().map(|&n| n as u64).product::<u64>() },

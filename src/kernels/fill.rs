@@ -20,6 +20,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/fill.wgsl"),
     common: &[super::INDEX],
     bindings: &["y"],
+    constants: &[],
 };
 
 pub static FORWARD: Kernel = Kernel {
@@ -35,6 +36,7 @@ pub static FORWARD: Kernel = Kernel {
         grid: |p| grid_1d((p[0] as usize).div_ceil(4), 64),
     },
     software: None,
+    candidates: None,
     reference: |p, _, writes| {
         let p: Params = params(p);
         writes[0][..p.n as usize].fill(p.value);

@@ -44,6 +44,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/layer_norm.wgsl"),
     common: &[super::SUM],
     bindings: &["x", "w", "b", "moments", "dy", "y", "row", "dx", "dw", "db"],
+    constants: &[],
 };
 
 pub static FORWARD: Kernel = Kernel {
@@ -54,6 +55,7 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["y", "row"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost: |p| cost(p, 2, 8),
@@ -68,6 +70,7 @@ pub static BACKWARD_X: Kernel = Kernel {
     writes: &["dx"],
     shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
     cost: |p| cost(p, 3, 11),
@@ -87,6 +90,7 @@ pub static BACKWARD_W: Kernel = Kernel {
         grid: |p| [p[1].div_ceil(32), 1, 1],
     },
     software: None,
+    candidates: None,
     reference: backward_w_reference,
     accelerated: Some(backward_w_accelerated),
     cost: |p| cost(p, 2, 5),

@@ -1,5 +1,5 @@
-//! The products of a linear layer, `shaders/matmul.wgsl` and, for adapters that run on a CPU,
-//! `shaders/software/matmul.wgsl` on the buffers of `matmul_vec4.wgsl` or `matmul_any.wgsl` beside it.
+//! The products of a linear layer, `shaders/matmul.wgsl` in a family of tiles and, for adapters that run on a CPU,
+//! `shaders/software/matmul.wgsl`, each on the buffers of `matmul_vec4.wgsl` or `matmul_any.wgsl` beside it.
 
 use bytemuck::{Pod, Zeroable};
 use faer::linalg::matmul::matmul;
@@ -7,10 +7,11 @@ use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::activation::Activation;
+use super::tiles::{self, TILES, Tile};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Shader, Source, params};
+use crate::kernel::{Candidate, Constant, Cost, Kernel, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -38,11 +39,22 @@ impl Params {
 const FIELDS: &[&str] = &["B", "I", "O", "activation", "accumulate"];
 const BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw", "db"];
 
-const SOURCE: Source = Source {
-    file: "matmul.wgsl",
-    text: include_str!("../../shaders/matmul.wgsl"),
-    common: &[super::TILE, super::ACTIVATION],
+const PORTABLE: &str = include_str!("../../shaders/matmul.wgsl");
+
+const VEC4: Source = Source {
+    file: "matmul_vec4.wgsl",
+    text: include_str!("../../shaders/matmul_vec4.wgsl"),
+    common: &[PORTABLE, super::PRODUCT, super::ACTIVATION],
     bindings: BINDINGS,
+    constants: &[],
+};
+
+const ANY: Source = Source {
+    file: "matmul_any.wgsl",
+    text: include_str!("../../shaders/matmul_any.wgsl"),
+    common: &[PORTABLE, super::PRODUCT, super::ACTIVATION],
+    bindings: BINDINGS,
+    constants: &[],
 };
 
 const SOFTWARE: &str = include_str!("../../shaders/software/matmul.wgsl");
@@ -52,6 +64,7 @@ const SOFTWARE_VEC4: Source = Source {
     text: include_str!("../../shaders/software/matmul_vec4.wgsl"),
     common: &[SOFTWARE, super::BLOCKS, super::ACTIVATION],
     bindings: BINDINGS,
+    constants: &[],
 };
 
 const SOFTWARE_ANY: Source = Source {
@@ -59,6 +72,7 @@ const SOFTWARE_ANY: Source = Source {
     text: include_str!("../../shaders/software/matmul_any.wgsl"),
     common: &[SOFTWARE, super::BLOCKS, super::ACTIVATION],
     bindings: BINDINGS,
+    constants: &[],
 };
 
 pub static FORWARD: Kernel = Kernel {
@@ -67,11 +81,12 @@ pub static FORWARD: Kernel = Kernel {
     params: FIELDS,
     reads: &["x", "w", "b"],
     writes: &["y"],
-    shader: Shader { source: &SOURCE, entry: "forward", workgroup: [16, 16, 1], grid: |p| tiles(p[0], p[2]) },
+    shader: Tiled::<0>::FAMILY[0].any.shader,
     software: Some(|p| {
         static FORMS: SoftwareForms = software("forward", |p| software_tiles(p[0], p[2]));
         FORMS.for_sizes(p)
     }),
+    candidates: Some(|software_adapter, p| candidates(0, software_adapter, p)),
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost,
@@ -84,11 +99,12 @@ pub static BACKWARD_X: Kernel = Kernel {
     params: FIELDS,
     reads: &["w", "dy"],
     writes: &["dx"],
-    shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [16, 16, 1], grid: |p| tiles(p[0], p[1]) },
+    shader: Tiled::<0>::FAMILY[1].any.shader,
     software: Some(|p| {
         static FORMS: SoftwareForms = software("backward_x", |p| software_tiles(p[0], p[1]));
         FORMS.for_sizes(p)
     }),
+    candidates: Some(|software_adapter, p| candidates(1, software_adapter, p)),
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
     cost,
@@ -101,20 +117,75 @@ pub static BACKWARD_W: Kernel = Kernel {
     params: FIELDS,
     reads: &["x", "dy"],
     writes: &["dw", "db"],
-    shader: Shader { source: &SOURCE, entry: "backward_w", workgroup: [16, 16, 1], grid: |p| tiles(p[2], p[1]) },
+    shader: Tiled::<0>::FAMILY[2].any.shader,
     software: Some(|p| {
         static FORMS: SoftwareForms = software("backward_w", |p| software_tiles(p[2], p[1]));
         FORMS.for_sizes(p)
     }),
+    candidates: Some(|software_adapter, p| candidates(2, software_adapter, p)),
     reference: backward_w_reference,
     accelerated: Some(backward_w_accelerated),
     cost,
     cases: backward_w_cases,
 };
 
-/// A workgroup owns 64x64 of the result.
-fn tiles(rows: u32, columns: u32) -> [u32; 3] {
-    [columns.div_ceil(64), rows.div_ceil(64), 1]
+/// The shaders of the N-th tile.
+struct Tiled<const N: usize>;
+
+/// A tile's shader by what it may assume.
+struct Forms {
+    /// Where B, I and O are multiples of 4.
+    vec4: Candidate,
+    any: Candidate,
+}
+
+impl<const N: usize> Tiled<N> {
+    const CONSTANTS: &'static [Constant] = &TILES[N].constants();
+    const VEC4: Source = Source { constants: Self::CONSTANTS, ..VEC4 };
+    const ANY: Source = Source { constants: Self::CONSTANTS, ..ANY };
+    /// Forward, backward to x, backward to w.
+    const FAMILY: [Forms; 3] = [
+        Self::forms("forward", |p| Self::grid(p[0], p[2])),
+        Self::forms("backward_x", |p| Self::grid(p[0], p[1])),
+        Self::forms("backward_w", |p| Self::grid(p[2], p[1])),
+    ];
+
+    const fn forms(entry: &'static str, grid: fn(&[u32]) -> [u32; 3]) -> Forms {
+        let Tile { name, .. } = TILES[N];
+        let workgroup = TILES[N].workgroup();
+        Forms {
+            vec4: Candidate { name, shader: Shader { source: &Self::VEC4, entry, workgroup, grid } },
+            any: Candidate { name, shader: Shader { source: &Self::ANY, entry, workgroup, grid } },
+        }
+    }
+
+    fn grid(rows: u32, columns: u32) -> [u32; 3] {
+        [columns.div_ceil(TILES[N].columns), rows.div_ceil(TILES[N].rows), 1]
+    }
+}
+
+static FAMILY: [[Forms; 3]; tiles::COUNT] = [
+    Tiled::<0>::FAMILY,
+    Tiled::<1>::FAMILY,
+    Tiled::<2>::FAMILY,
+    Tiled::<3>::FAMILY,
+    Tiled::<4>::FAMILY,
+    Tiled::<5>::FAMILY,
+    Tiled::<6>::FAMILY,
+    Tiled::<7>::FAMILY,
+    Tiled::<8>::FAMILY,
+];
+
+fn is_whole(p: &[u32]) -> bool {
+    p[..3].iter().all(|size| size.is_multiple_of(4))
+}
+
+/// Those of the n-th of forward, backward to x and backward to w. On adapters that run on a CPU there is one form for a size.
+fn candidates(n: usize, software_adapter: bool, p: &[u32]) -> Vec<&'static Candidate> {
+    if software_adapter {
+        return Vec::new();
+    }
+    FAMILY.iter().map(|tile| if is_whole(p) { &tile[n].vec4 } else { &tile[n].any }).collect()
 }
 
 /// The forms for adapters that run on a CPU.
@@ -126,8 +197,7 @@ struct SoftwareForms {
 
 impl SoftwareForms {
     fn for_sizes(&'static self, p: &[u32]) -> &'static Shader {
-        let whole = p[..3].iter().all(|size| size.is_multiple_of(4));
-        if whole { &self.vec4 } else { &self.any }
+        if is_whole(p) { &self.vec4 } else { &self.any }
     }
 }
 

@@ -33,6 +33,7 @@ pub mod reduce;
 pub mod reparameterise;
 pub mod sgd;
 pub mod shuffle;
+mod tiles;
 pub mod upsample;
 
 use crate::check::gradient::GradientCase;
@@ -44,6 +45,7 @@ const BLOCKS: &str = include_str!("../../shaders/software/blocks.wgsl");
 const CLOCK: &str = include_str!("../../shaders/common/clock.wgsl");
 const INDEX: &str = include_str!("../../shaders/common/index.wgsl");
 const PHILOX: &str = include_str!("../../shaders/common/philox.wgsl");
+const PRODUCT: &str = include_str!("../../shaders/common/product.wgsl");
 const SUM: &str = include_str!("../../shaders/common/sum.wgsl");
 const TILE: &str = include_str!("../../shaders/common/tile.wgsl");
 

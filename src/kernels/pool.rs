@@ -110,6 +110,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/pool.wgsl"),
     common: &[super::INDEX],
     bindings: &["x", "saved", "dy", "y", "index", "dx"],
+    constants: &[],
 };
 
 pub static MAX: Kernel = Kernel {
@@ -174,6 +175,7 @@ const fn kernel(
             grid: if backward { |p| grid_1d(elements(p)[0], 64) } else { |p| grid_1d(elements(p)[1], 64) },
         },
         software: None,
+        candidates: None,
         reference,
         accelerated: Some(accelerated),
         cost: |p| {

@@ -27,6 +27,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/random.wgsl"),
     common: &[super::INDEX, super::PHILOX],
     bindings: &["clock", "y", "bits"],
+    constants: &[],
 };
 
 pub static INTEGERS: Kernel = kernel(
@@ -77,6 +78,7 @@ const fn kernel(
             grid: |p| grid_1d((p[0] as usize).div_ceil(4), 64),
         },
         software: None,
+        candidates: None,
         reference,
         accelerated: None,
         cost: |p| Cost { flops: 25 * p[0] as u64, bytes: 4 * p[0] as u64 },

@@ -32,6 +32,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/reduce.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["x", "dy", "y", "dx"],
+    constants: &[],
 };
 
 pub static ROWS: Kernel =
@@ -75,6 +76,7 @@ const fn reduction(
         writes: &["y"],
         shader: Shader { source: &SOURCE, entry, workgroup: [64, 1, 1], grid },
         software: None,
+        candidates: None,
         reference,
         accelerated: None,
         cost,
@@ -102,6 +104,7 @@ const fn broadcast(
             grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
         },
         software: None,
+        candidates: None,
         reference,
         accelerated: None,
         cost,
