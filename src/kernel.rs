@@ -80,6 +80,9 @@ pub struct Candidate {
     pub shader: Shader,
 }
 
+/// Those for an adapter that runs on a CPU, or for another, and these params.
+pub type Candidates = fn(software_adapter: bool, params: &[u32]) -> Vec<&'static Candidate>;
+
 /// The whole dispatch on the CPU: params, the tensors read, the tensors written, in the kernel's order.
 pub type Reference = fn(params: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]);
 
@@ -99,9 +102,9 @@ pub struct Kernel {
     /// The form for adapters that run on a CPU (lavapipe, WARP), where the portable one is much slower. Which one may
     /// depend on the params: on whether sizes are multiples of 4.
     pub software: Option<fn(&[u32]) -> &'static Shader>,
-    /// All shaders that a device may choose among for these params, on an adapter that runs on a CPU or on another. The first
-    /// is what runs where nothing is known of the device. Empty where there is no choice.
-    pub candidates: Option<fn(software_adapter: bool, params: &[u32]) -> Vec<&'static Candidate>>,
+    /// All shaders that a device may choose among. The first is what runs where nothing is known of the device. Empty where
+    /// there is no choice.
+    pub candidates: Option<Candidates>,
     /// The specification: obvious loops, sums in f64.
     pub reference: Reference,
     /// The CPU device's form, where the reference is too slow to train with.

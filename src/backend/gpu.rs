@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{Counters, Plan, TimingClock, Timings};
+use super::{Counters, Plan, TimingClock, Timings, shipped};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::kernel::{Candidate, Kernel, Shader, ShaderId};
@@ -57,7 +57,7 @@ pub struct Gpu {
     /// Kernels run in their software form.
     software: bool,
     /// What runs in place of the usual shader, by kernel and params.
-    choices: Mutex<HashMap<(&'static str, Vec<u32>), &'static Candidate>>,
+    choices: Mutex<HashMap<(String, Vec<u32>), &'static Candidate>>,
     pipelines: Arc<Mutex<Pipelines>>,
     lost: Arc<Mutex<Option<String>>>,
 }
@@ -137,8 +137,8 @@ impl Gpu {
     }
 
     /// What programs that are loaded from now on run where a dispatch has this kernel and these params.
-    pub fn choose(&self, kernel: &Kernel, params: &[u32], candidate: &'static Candidate) {
-        self.choices.lock().unwrap().insert((kernel.name, params.to_vec()), candidate);
+    pub fn choose(&self, kernel: &str, params: &[u32], candidate: &'static Candidate) {
+        self.choices.lock().unwrap().insert((kernel.into(), params.to_vec()), candidate);
     }
 
     /// Whether its kernels run in their software form, where they have one.
@@ -163,12 +163,13 @@ impl Gpu {
         kernel.candidates_for(self.software, params)
     }
 
-    /// The shader that runs here: the chosen one, else the one that suits the adapter.
+    /// The shader that runs here: the chosen one, else the shipped table's, else the one that suits the adapter.
     pub fn shader(&self, step: &Step) -> &'static Shader {
-        let choices = self.choices.lock().unwrap();
-        match choices.get(&(step.kernel.name, step.params.clone())) {
+        let Step { kernel, params, .. } = step;
+        let chosen = self.choices.lock().unwrap().get(&(kernel.name.to_string(), params.clone())).copied();
+        match chosen.or_else(|| shipped::choose(&self.info, &self.candidates(kernel, params), params)) {
             Some(candidate) => &candidate.shader,
-            None => step.kernel.shader_for(self.software, &step.params),
+            None => kernel.shader_for(self.software, params),
         }
     }
 

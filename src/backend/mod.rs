@@ -6,6 +6,7 @@
 pub mod choose;
 pub mod cpu;
 pub mod gpu;
+pub mod shipped;
 
 use std::sync::Arc;
 
@@ -97,7 +98,7 @@ impl Device {
         let Device::Gpu(gpu) = self else { return Vec::new() };
         let with = |candidate: &'static Candidate| {
             let gpu = gpu.without_choices();
-            gpu.choose(kernel, params, candidate);
+            gpu.choose(kernel.name, params, candidate);
             (candidate.name, Device::Gpu(Arc::new(gpu)))
         };
         gpu.candidates(kernel, params).into_iter().map(with).collect()

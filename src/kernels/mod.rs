@@ -33,7 +33,7 @@ pub mod reduce;
 pub mod reparameterise;
 pub mod sgd;
 pub mod shuffle;
-mod tiles;
+pub mod tiles;
 pub mod upsample;
 
 use crate::check::gradient::GradientCase;

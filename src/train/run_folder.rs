@@ -24,6 +24,7 @@ use crate::files::{temporary, write_atomic};
 use crate::train::early_stopping::EarlyStopping;
 use crate::train::overrides::{describe, read_text};
 use crate::train::settings::Settings;
+use crate::tuning::Entry;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFolder {
@@ -153,6 +154,9 @@ pub struct RunRecord {
     /// Revision of the source, with `-dirty` if it had changes; absent where it cannot be known.
     pub git: Option<String>,
     pub settings: Settings,
+    /// Which candidates were chosen, so that a resumed run computes as it did. Empty where the shipped table's were taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tuning: Vec<Entry>,
 }
 
 impl RunRecord {
@@ -240,6 +244,7 @@ fn utc(seconds: u64) -> String {
 mod tests {
     use super::*;
     use crate::train::presets;
+    use crate::tuning::Origin;
 
     fn settings() -> Settings {
         presets::find("mnist-2d").unwrap().settings()
@@ -256,6 +261,7 @@ mod tests {
             wgpu: "30.0.1".into(),
             git: None,
             settings: settings(),
+            tuning: Vec::new(),
         }
     }
 
@@ -355,7 +361,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(root.path()).unwrap();
         let with_git = RunRecord { git: Some("0123abc-dirty".into()), ..record() };
-        for record in [record(), with_git] {
+        let params = vec![128, 784, 400, 1, 0];
+        let entry = Entry { kernel: "matmul.forward".into(), params, candidate: "32x32".into(), origin: Origin::Table };
+        let tuned = RunRecord { tuning: vec![entry.clone(), entry], ..record() };
+        for record in [record(), with_git, tuned] {
             record.write(&folder).unwrap();
             assert_eq!(RunRecord::read(&folder).unwrap(), record);
         }
