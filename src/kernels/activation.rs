@@ -195,6 +195,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/activation.wgsl"),
     common: &[super::INDEX, super::ACTIVATION],
     bindings: &["x", "saved", "dy", "y", "dx"],
+    constants: &[],
 };
 
 /// x (N) to y (N), assigned; recorded by [`forward`]. Sources of the three that are younger than the textbooks: elu
@@ -208,6 +209,7 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["y"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let act = Activation::from_number(p[1]);
         for i in 0..p[0] as usize {
@@ -229,6 +231,7 @@ pub static BACKWARD: Kernel = Kernel {
     writes: &["dx"],
     shader: Shader { source: &SOURCE, entry: "backward", workgroup: [64, 1, 1], grid },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let act = Activation::from_number(p[1]);
         for i in 0..p[0] as usize {

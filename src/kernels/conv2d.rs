@@ -172,6 +172,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/conv2d.wgsl"),
     common: &[super::TILE, super::ACTIVATION, super::INDEX],
     bindings: BINDINGS,
+    constants: &[],
 };
 
 const SOFTWARE: &str = include_str!("../../shaders/software/conv2d.wgsl");
@@ -183,6 +184,7 @@ const VEC4: Source = Source {
     text: include_str!("../../shaders/software/conv2d_vec4.wgsl"),
     common: &[SOFTWARE, super::BLOCKS],
     bindings: SOFTWARE_BINDINGS,
+    constants: &[],
 };
 
 const ANY: Source = Source {
@@ -190,6 +192,7 @@ const ANY: Source = Source {
     text: include_str!("../../shaders/software/conv2d_any.wgsl"),
     common: &[SCALAR, SOFTWARE, super::BLOCKS],
     bindings: SOFTWARE_BINDINGS,
+    constants: &[],
 };
 
 const NARROW: Source = Source {
@@ -236,6 +239,7 @@ pub static FORWARD: Kernel = Kernel {
         );
         FORMS.for_forward(p)
     }),
+    candidates: None,
     reference: forward_reference,
     accelerated: Some(accelerated::forward),
     cost,
@@ -267,6 +271,7 @@ pub static BACKWARD_X: Kernel = Kernel {
         );
         FORMS.for_backward_x(p)
     }),
+    candidates: None,
     reference: backward_x_reference,
     accelerated: Some(accelerated::backward_x),
     cost,
@@ -291,6 +296,7 @@ pub static FOLD: Kernel = Kernel {
         },
     },
     software: None,
+    candidates: None,
     reference: fold_reference,
     accelerated: Some(accelerated::fold),
     cost: |p| {
@@ -326,6 +332,7 @@ pub static BACKWARD_W: Kernel = Kernel {
         );
         FORMS.for_backward_w(p)
     }),
+    candidates: None,
     reference: backward_w_reference,
     accelerated: Some(accelerated::backward_w),
     cost,
@@ -347,6 +354,7 @@ pub static BACKWARD_B: Kernel = Kernel {
         grid: |p| [params::<Params>(p).o.div_ceil(8), 1, 1],
     },
     software: None,
+    candidates: None,
     reference: backward_b_reference,
     accelerated: Some(accelerated::backward_b),
     cost: |p| {

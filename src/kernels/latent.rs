@@ -80,6 +80,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/latent.wgsl"),
     common: &[super::ACTIVATION, super::CLOCK, super::PHILOX],
     bindings: &["h", "parameters", "clock", "q", "z", "y", "kl", "dy", "saved", "dq", "dh"],
+    constants: &[],
 };
 
 /// A workgroup owns two rows.
@@ -97,6 +98,7 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["q", "z", "y", "kl"],
     shader: shader("forward"),
     software: None,
+    candidates: None,
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost,
@@ -113,6 +115,7 @@ pub static BACKWARD: Kernel = Kernel {
     writes: &["dq", "dh"],
     shader: shader("backward"),
     software: None,
+    candidates: None,
     reference: backward_reference,
     accelerated: Some(backward_accelerated),
     cost,

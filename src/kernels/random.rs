@@ -30,6 +30,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/random.wgsl"),
     common: &[super::INDEX, super::PHILOX],
     bindings: &["clock", "y", "bits"],
+    constants: &[],
 };
 
 /// The clock to bits (N), assigned: uniform 32-bit words. No model records it; its cases hold the generator to the
@@ -89,6 +90,7 @@ const fn kernel(
             grid: |p| grid_1d((p[0] as usize).div_ceil(4), 64),
         },
         software: None,
+        candidates: None,
         reference,
         accelerated,
         cost: |p| Cost { flops: 25 * p[0] as u64, bytes: 4 * p[0] as u64 },
