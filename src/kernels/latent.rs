@@ -71,9 +71,8 @@ impl Params {
 
 // ---- Kernels
 
-const FIELDS: &[&str] = &[
-    "B", "I", "Z", "O", "before", "after", "site", "mean", "mean_b", "logvar", "logvar_b", "w", "b", "scale",
-];
+const FIELDS: &[&str] =
+    &["B", "I", "Z", "O", "before", "after", "site", "mean", "mean_b", "logvar", "logvar_b", "w", "b", "scale"];
 
 const SOURCE: Source = Source {
     file: "latent.wgsl",
@@ -150,7 +149,10 @@ pub struct Middle {
 impl Middle {
     fn params(&self, h: Tensor, parameters: Tensor) -> Params {
         let ([b, i], [z, mean_i], [o, layer_z]) = (h.matrix(), self.mean[0].matrix(), self.layer[0].matrix());
-        assert!(mean_i == i && self.logvar[0].shape() == [z, i] && layer_z == z, "latent: {self:?} does not fit h {h:?}");
+        assert!(
+            mean_i == i && self.logvar[0].shape() == [z, i] && layer_z == z,
+            "latent: {self:?} does not fit h {h:?}"
+        );
         assert!(z <= LARGEST, "latent: {z} dimensions, at most {LARGEST}");
         for part in self.mean.iter().chain(&self.logvar).chain(&self.layer) {
             assert!(part.buffer == parameters.buffer, "latent: {part:?} is no part of {parameters:?}");
@@ -160,7 +162,22 @@ impl Middle {
             [self.mean[0], self.mean[1], self.logvar[0], self.logvar[1], self.layer[0], self.layer[1]]
                 .map(|t| t.offset as u32);
         let (before, after) = (self.before as u32, self.after as u32);
-        Params { b, i, z, o, before, after, site: self.site, mean, mean_b, logvar, logvar_b, w, bias, scale: self.scale }
+        Params {
+            b,
+            i,
+            z,
+            o,
+            before,
+            after,
+            site: self.site,
+            mean,
+            mean_b,
+            logvar,
+            logvar_b,
+            w,
+            bias,
+            scale: self.scale,
+        }
     }
 }
 
@@ -351,8 +368,7 @@ fn example([b, i, z, o]: [usize; 4], before: Activation, after: Activation) -> (
     let [logvar, mean, mean_b, w, logvar_b, bias] = [z * i, z * i, z, o * z, z, o].map(&mut take);
     let [b, i, z, o] = [b, i, z, o].map(|v| v as u32);
     let (before, after) = (before as u32, after as u32);
-    let params =
-        Params { b, i, z, o, before, after, site: 5, mean, mean_b, logvar, logvar_b, w, bias, scale: 0.7 };
+    let params = Params { b, i, z, o, before, after, site: 5, mean, mean_b, logvar, logvar_b, w, bias, scale: 0.7 };
     // Small enough for e^logvar to stay of size 1.
     let reach = 1.0 / (i as f32).sqrt();
     (params, uniform(1, words, -reach, reach))

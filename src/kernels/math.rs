@@ -49,7 +49,7 @@ struct UpdatePairs<'a, F>(&'a mut [f32], [&'a [f32]; 2], F);
 struct Update<'a, F>(&'a mut [f32], F);
 
 /// Running sums of a row: they fill the vectors, and each adds up few enough terms for f32.
-const SUMS: usize = 128;
+pub(crate) const SUMS: usize = 128;
 
 impl<F: Fn(f32, f32) -> f32> WithSimd for SumPairs<'_, F> {
     type Output = f32;
@@ -154,13 +154,6 @@ pub fn expm1(x: f32) -> f32 {
     // 2^n in two factors: n is up to 128.
     let half = power_of_two((n - 1.0 + ROUND).to_bits());
     ((half - 0.5) + half * p) * 2.0
-}
-
-/// e^x, relative error below 3e-7 for x of -87 to 87.
-#[inline(always)]
-pub fn exp(x: f32) -> f32 {
-    let e = exp_negative(-x.abs());
-    if x > 0.0 { 1.0 / e } else { e }
 }
 
 /// log(1 + y) for y in [0, 1], absolute error below 3e-7: 2 artanh(y / (2 + y)) by its series, argument at most 1/3.
