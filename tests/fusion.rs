@@ -39,7 +39,8 @@ fn compare(device: &Device, settings: &Settings, shape: [usize; 3], fusion: Fusi
     let (recorded, fused) = (subject(settings, shape, Fusion::None), subject(settings, shape, fusion));
     // Adam divides by the gradient's own size: where that is rounding, a step may go either way, by at most the
     // learning rate a step. Elsewhere parameters differ by rounding.
-    let tolerance = Tolerance::Because(2e-4, "four steps of Adam at 1e-3, which amplify the rounding of tiny gradients");
+    let tolerance =
+        Tolerance::Because(2e-4, "four steps of Adam at 1e-3, which amplify the rounding of tiny gradients");
     let kernels: Vec<&str> = fused.step.steps.iter().map(|s| s.kernel.name).collect();
     for (i, (got, want)) in state(device, &fused).iter().zip(&state(device, &recorded)).enumerate() {
         assert!(want.iter().all(|v| v.is_finite()) || i == 2, "the recorded step diverges");
@@ -70,10 +71,16 @@ fn mlps_train_the_same_fused_and_recorded() {
         ("split heads", base.clone()),
         ("fused heads", Settings { head: Head::Fused, ..base.clone() }),
         ("two hidden layers", Settings { hidden: vec![40, 24], ..base.clone() }),
-        ("three hidden layers, tanh", Settings { hidden: vec![40, 24, 12], activation: Activation::Tanh, ..base.clone() }),
+        (
+            "three hidden layers, tanh",
+            Settings { hidden: vec![40, 24, 12], activation: Activation::Tanh, ..base.clone() },
+        ),
         ("silu, whose slope needs its input", Settings { activation: Activation::Silu, ..base.clone() }),
         ("free bits", Settings { free_bits: 0.1, ..base.clone() }),
-        ("AdamW and clipping", Settings { optimizer: Optimizer::AdamW, weight_decay: 0.1, clip_norm: Some(1.0), ..base.clone() }),
+        (
+            "AdamW and clipping",
+            Settings { optimizer: Optimizer::AdamW, weight_decay: 0.1, clip_norm: Some(1.0), ..base.clone() },
+        ),
         ("SGD", Settings { optimizer: Optimizer::Sgd, lr: 1e-5, ..base.clone() }),
         ("many latents", Settings { latent: 70, ..base.clone() }),
         ("an odd batch", Settings { batch_size: 17, ..base.clone() }),

@@ -39,8 +39,8 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     let dz = steps.list[sample_backward].reads[2];
     let layer_backward_x = steps.writer(&matmul::BACKWARD_X, dz)?;
     let layer_backward_w = steps.only(&matmul::BACKWARD_W, |s| same(s.reads[0], z))?;
-    let heads = split(steps, [mean, logvar], [dmean, dlogvar])
-        .or_else(|| joined(steps, [mean, logvar], [dmean, dlogvar]))?;
+    let heads =
+        split(steps, [mean, logvar], [dmean, dlogvar]).or_else(|| joined(steps, [mean, logvar], [dmean, dlogvar]))?;
 
     let [clock, kl_clock] = [steps.list[normal].reads[0], steps.list[kl_backward].reads[3]];
     let [layer_w, layer_b] = [steps.list[layer].reads[1], steps.list[layer].reads[2]];

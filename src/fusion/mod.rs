@@ -13,7 +13,6 @@
 //! A rule looks for its sequence by kernels and tensors and leaves a program alone where anything is not as it expects. The
 //! recorded program stays the specification: tests run both and compare every parameter, and `--no-fuse` trains with it.
 
-
 mod latent;
 mod linear;
 mod loss;

@@ -33,7 +33,9 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     }
     let alone = |l: &Gradients| {
         let writers = steps.list.iter().enumerate().filter(|(i, s)| {
-            !found.contains(i) && !is(s, &fill::FORWARD) && s.writes.iter().any(|t| *t == l.to[0][0] || *t == l.to[1][0])
+            !found.contains(i)
+                && !is(s, &fill::FORWARD)
+                && s.writes.iter().any(|t| *t == l.to[0][0] || *t == l.to[1][0])
         });
         writers.count() == 0
     };

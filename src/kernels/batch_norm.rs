@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::activation::Activation;
 use super::columns::{folded, repeat, width};
-use super::math;
+use super::{math, scratch};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
@@ -528,20 +528,20 @@ fn partials_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
 fn chunk_moments(x: &[f32], c: usize, parts: &mut [f32]) {
     let (means, squares) = parts.split_at_mut(c);
     let count = (x.len() / c) as f32;
-    let mut sums = vec![0.0; width(c)];
+    let mut sums = scratch::zeros(width(c));
     let mut centre = repeat(x[..c].iter().copied(), c);
     for piece in x.chunks(width(c)) {
-        for ((sum, x), origin) in sums.iter_mut().zip(piece).zip(&centre) {
+        for ((sum, x), origin) in sums.iter_mut().zip(piece).zip(centre.iter()) {
             *sum += x - origin;
         }
     }
     for (j, mean) in means.iter_mut().enumerate() {
         *mean = x[j] + folded(&sums, c, j) / count;
     }
-    centre.iter_mut().zip(means.iter().cycle()).for_each(|(centre, mean)| *centre = *mean);
+    centre.chunks_mut(c).for_each(|centre| centre.copy_from_slice(means));
     sums.fill(0.0);
     for piece in x.chunks(width(c)) {
-        for ((sum, x), mean) in sums.iter_mut().zip(piece).zip(&centre) {
+        for ((sum, x), mean) in sums.iter_mut().zip(piece).zip(centre.iter()) {
             *sum += (x - mean) * (x - mean);
         }
     }
@@ -550,27 +550,32 @@ fn chunk_moments(x: &[f32], c: usize, parts: &mut [f32]) {
     }
 }
 
+/// Channels whose sums are made side by side.
+const CHANNELS: usize = 64;
+
 fn statistics_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [r, c] = p.sizes();
-    let (mut means, mut squares) = (vec![0.0; c], vec![0.0; c]);
     let parts = || reads[0][..2 * p.chunks as usize * c].chunks(2 * c).enumerate();
-    math::vectorised(|| {
+    for first in (0..c).step_by(CHANNELS) {
+        let of = first..c.min(first + CHANNELS);
+        let (mut means, mut squares) = ([0f64; CHANNELS], [0f64; CHANNELS]);
         for (k, part) in parts() {
             let count = p.count(k) as f64;
-            means.iter_mut().zip(part).for_each(|(mean, part)| *mean += count * *part as f64);
+            means.iter_mut().zip(&part[of.clone()]).for_each(|(mean, part)| *mean += count * *part as f64);
         }
         means.iter_mut().for_each(|mean| *mean /= r as f64);
         for (k, part) in parts() {
             let count = p.count(k) as f64;
-            for (((sum, mean), m), square) in squares.iter_mut().zip(&means).zip(part).zip(&part[c..]) {
+            let part = part[of.clone()].iter().zip(&part[c..][of.clone()]);
+            for ((sum, mean), (m, square)) in squares.iter_mut().zip(&means).zip(part) {
                 let d = *m as f64 - mean;
                 *sum += *square as f64 + count * d * d;
             }
         }
-    });
-    for j in 0..c {
-        write_statistics(p, writes, j, means[j], squares[j]);
+        for j in of {
+            write_statistics(p, writes, j, means[j - first], squares[j - first]);
+        }
     }
     writes[3][0] += 1.0;
 }
@@ -592,7 +597,7 @@ fn normalise(p: &[u32], x: &[f32], mean: &[f32], scale: impl Fn(usize) -> f32, s
     let p: Params = params(p);
     let [r, c] = p.sizes();
     let mean = repeat(mean[..c].iter().copied(), c);
-    let scale = repeat((0..c).map(scale).collect::<Vec<_>>().into_iter(), c);
+    let scale = repeat((0..c).map(scale), c);
     let shift = repeat(shift[..c].iter().copied(), c);
     let of_channels = [&mean[..], &scale[..], &shift[..]];
     y[..r * c].par_chunks_mut(p.chunk()).zip(x[..r * c].par_chunks(p.chunk())).for_each(|(y, x)| {
@@ -663,9 +668,9 @@ fn elu_gradient(dy: f32, y: f32) -> f32 {
 #[inline(always)]
 fn chunk_sums(parts: &mut [f32], c: usize, [x, y, dy, mean]: [&[f32]; 4], gradient: impl Fn(f32, f32) -> f32) {
     let piece = width(c);
-    let (mut sums, mut products) = (vec![0.0; piece], vec![0.0; piece]);
+    let (mut sums, mut products) = (scratch::zeros(piece), scratch::zeros(piece));
     for ((x, y), dy) in x.chunks(piece).zip(y.chunks(piece)).zip(dy.chunks(piece)) {
-        let sums = sums.iter_mut().zip(&mut products);
+        let sums = sums.iter_mut().zip(products.iter_mut());
         for ((((x, y), dy), mean), (sum, product)) in x.iter().zip(y).zip(dy).zip(mean).zip(sums) {
             let g = gradient(*dy, *y);
             *sum += g;
@@ -680,17 +685,19 @@ fn chunk_sums(parts: &mut [f32], c: usize, [x, y, dy, mean]: [&[f32]; 4], gradie
 fn backward_w_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [_, c] = p.sizes();
-    let mut totals = vec![0f64; 2 * c];
-    math::vectorised(|| {
+    for first in (0..c).step_by(CHANNELS) {
+        let (mut sums, mut products) = ([0f64; CHANNELS], [0f64; CHANNELS]);
+        let of = first..c.min(first + CHANNELS);
         for part in reads[0][..2 * p.chunks as usize * c].chunks(2 * c) {
-            totals.iter_mut().zip(part).for_each(|(total, part)| *total += *part as f64);
+            sums.iter_mut().zip(&part[of.clone()]).for_each(|(sum, part)| *sum += *part as f64);
+            products.iter_mut().zip(&part[c..][of.clone()]).for_each(|(product, part)| *product += *part as f64);
         }
-    });
-    for j in 0..c {
-        let (sum, product) = (totals[j] as f32, totals[c + j] as f32);
-        (writes[0][j], writes[0][c + j]) = (sum, product);
-        writes[1][j] += product;
-        writes[2][j] += sum;
+        for j in of {
+            let (sum, product) = (sums[j - first] as f32, products[j - first] as f32);
+            (writes[0][j], writes[0][c + j]) = (sum, product);
+            writes[1][j] += product;
+            writes[2][j] += sum;
+        }
     }
 }
 

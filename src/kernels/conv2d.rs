@@ -86,7 +86,7 @@ struct Params {
 }
 
 /// The params as indices.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Sizes {
     b: usize,
     /// (H,W)

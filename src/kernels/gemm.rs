@@ -5,10 +5,10 @@
 //! An element's sum is made in one order, which the sizes fix and the threads do not: results are the same to the bit
 //! for any number of threads.
 
-use std::cell::RefCell;
-
 use faer::{MatMut, RowMut};
 use pulp::{Arch, Simd, WithSimd};
+
+use super::scratch;
 
 /// Rows and columns of a tile: 24 sums of 16 lanes, 3 vectors of B and one of A are 28 of AVX-512's 32 registers.
 /// Where vectors are shorter or fewer, a tile is taken in pieces.
@@ -17,6 +17,9 @@ const COLUMNS: usize = 48;
 
 /// Terms of a sum that are added up in registers at a time: 48 columns of so many rows of B stay in the second cache.
 const DEPTH: usize = 1024;
+
+/// Numbers of a cache line, at whose start a panel begins.
+const LINE: usize = 16;
 
 /// Multiply-adds that are worth handing to another thread: a few microseconds, what waking one costs.
 const SHARE: usize = 1 << 18;
@@ -68,17 +71,18 @@ pub(crate) fn product(
     Product { a, b, k, store, finish }.split(c, [0, 0], share);
 }
 
+/// [`product`] in this thread alone, for one that has its share of a larger work.
+pub(crate) fn product_here(c: MatMut<'_, f32>, [a, b]: [View; 2], k: usize, store: Store) {
+    let finish = &|_: usize, _: usize, _: &mut [f32]| ();
+    Product { a, b, k, store, finish }.part(c, [0, 0]);
+}
+
 struct Product<'a, F> {
     a: View<'a>,
     b: View<'a>,
     k: usize,
     store: Store,
     finish: &'a F,
-}
-
-thread_local! {
-    /// 48 columns of B, each of its rows side by side. It is made once a thread and kept.
-    static PANEL: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
@@ -104,30 +108,29 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
     /// One thread's part of C.
     fn part(&self, mut c: MatMut<'_, f32>, [row, column]: [usize; 2]) {
         let (m, n, arch) = (c.nrows(), c.ncols(), Arch::new());
-        PANEL.with_borrow_mut(|panel| {
-            panel.resize(DEPTH * COLUMNS + 16, 0.0);
-            let aligned = panel.as_ptr().align_offset(64);
-            let panel = &mut panel[aligned..];
-            for band in (0..m).step_by(BAND) {
-                let bottom = m.min(band + BAND);
-                for left in (0..n).step_by(COLUMNS) {
-                    let width = COLUMNS.min(n - left);
-                    for first in (0..self.k).step_by(DEPTH) {
-                        let depth = DEPTH.min(self.k - first);
-                        let panel = &mut panel[..depth * COLUMNS];
-                        arch.dispatch(Pack { b: self.b.from([first, column + left]), width, panel });
-                        let c = c.as_mut().submatrix_mut(band, left, bottom - band, width);
-                        let a = self.a.from([row + band, first]);
-                        let assign = self.store == Store::Assign && first == 0;
-                        arch.dispatch(Band { a, panel, depth, c, assign });
-                    }
-                    let mut c = c.as_mut().submatrix_mut(band, left, bottom - band, width);
-                    for i in 0..c.nrows() {
-                        (self.finish)(row + band + i, column + left, as_slice(c.as_mut().row_mut(i)));
-                    }
+        let mut panel = scratch::any(DEPTH.min(self.k) * COLUMNS + LINE);
+        let aligned = panel.as_ptr().align_offset(4 * LINE);
+        let panel = &mut panel[aligned..];
+        // One panel of B serves all rows.
+        let height = if n <= COLUMNS && self.k <= DEPTH { m } else { BAND };
+        for band in (0..m).step_by(height) {
+            let bottom = m.min(band + height);
+            for left in (0..n).step_by(COLUMNS) {
+                let width = COLUMNS.min(n - left);
+                let mut c = c.as_mut().submatrix_mut(band, left, bottom - band, width);
+                for first in (0..self.k).step_by(DEPTH) {
+                    let depth = DEPTH.min(self.k - first);
+                    let panel = &mut panel[..depth * COLUMNS];
+                    arch.dispatch(Pack { b: self.b.from([first, column + left]), width, panel });
+                    let a = self.a.from([row + band, first]);
+                    let assign = self.store == Store::Assign && first == 0;
+                    arch.dispatch(Band { a, panel, depth, c: c.as_mut(), assign });
+                }
+                for i in 0..c.nrows() {
+                    (self.finish)(row + band + i, column + left, as_slice(c.as_mut().row_mut(i)));
                 }
             }
-        });
+        }
     }
 }
 
@@ -286,4 +289,75 @@ fn sums<S: Simd, const M: usize, const V: usize>(
         }
     }
     sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::case::uniform;
+    use crate::check::close::Tolerance;
+
+    /// (m, n, k): one element, pieces of a tile on all sides, several panels, several bands, sums of several depths.
+    const SIZES: [[usize; 3]; 7] = [
+        [1, 1, 1],
+        [3, 47, 5],
+        [8, 48, 16],
+        [13, 97, 31],
+        [2 * BAND + 9, 50, 33],
+        [BAND + 1, 30, 7],
+        [5, 17, 2 * DEPTH + 3],
+    ];
+
+    /// C of this size, as made by `threads` threads: both operands as they are or transposed, to zeros or to ones.
+    fn made(threads: usize, [m, n, k]: [usize; 3], [turn_a, turn_b]: [bool; 2], store: Store) -> Vec<f32> {
+        let (a, b) = (uniform(1, m * k, -1.0, 1.0), uniform(2, k * n, -1.0, 1.0));
+        let a = if turn_a { View::rows(&a, m).transposed() } else { View::rows(&a, k) };
+        let b = if turn_b { View::rows(&b, k).transposed() } else { View::rows(&b, n) };
+        let mut c = vec![1.0; m * n];
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let c = MatMut::from_row_major_slice_mut(&mut c, m, n);
+            product(c, [a, b], k, store, &|i, j, values| {
+                values.iter_mut().enumerate().for_each(|(at, v)| *v += ((i * n + j + at) % 5) as f32);
+            });
+        });
+        c
+    }
+
+    #[test]
+    fn products_are_the_sums_they_stand_for_and_each_element_is_finished_once() {
+        for (size, turn_a, turn_b) in SIZES
+            .into_iter()
+            .flat_map(|s| [false, true].map(|a| (s, a, !a)))
+            .chain(SIZES.into_iter().flat_map(|s| [false, true].map(|a| (s, a, a))))
+        {
+            let [m, n, k] = size;
+            let (a, b) = (uniform(1, m * k, -1.0, 1.0), uniform(2, k * n, -1.0, 1.0));
+            for (store, old) in [(Store::Assign, 0.0), (Store::Add, 1.0)] {
+                let c = made(2, size, [turn_a, turn_b], store);
+                for (at, &got) in c.iter().enumerate() {
+                    let (i, j) = (at / n, at % n);
+                    let a = |p: usize| a[if turn_a { p * m + i } else { i * k + p }] as f64;
+                    let b = |p: usize| b[if turn_b { j * k + p } else { p * n + j }] as f64;
+                    let want = (0..k).map(|p| a(p) * b(p)).sum::<f64>() + old + (at % 5) as f64;
+                    let bound = Tolerance::Dot(k).bound(want.abs() as f32) as f64;
+                    assert!(
+                        (got as f64 - want).abs() <= bound,
+                        "{size:?} {turn_a} {turn_b}, {i} {j}: {got}, not {want}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_does_not_change_a_bit() {
+        // Large enough for a share for each of 64 threads.
+        for size in [[128, 400, 784], [400, 784, 128], [2048, 20, 500]] {
+            let one = made(1, size, [false, true], Store::Add);
+            for threads in [2, 3, 64] {
+                assert!(made(threads, size, [false, true], Store::Add) == one, "{size:?} with {threads} threads");
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::columns::{folded, repeat, width};
-use super::math;
+use super::{math, scratch};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
@@ -238,7 +238,7 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
         pictures.zip(x.par_chunks(s * c)).zip(moments[..2 * b * p.g as usize].par_chunks_mut(2 * p.g as usize));
     pictures.for_each(|((y, x), moments)| {
         math::vectorised(|| {
-            let mut sums = vec![0.0; width(c)];
+            let mut sums = scratch::zeros(width(c));
             let origin = |j: usize| x[j / channels * channels];
             let mut centre = repeat((0..c).map(origin), c);
             sums_of_pieces(x, &centre, &mut sums, |x, origin| x - origin);
@@ -253,7 +253,7 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
             let scale = &mut sums;
             refill(scale, c, |j| weight[j] * moments[2 * (j / channels) + 1]);
             for (y, x) in y.chunks_mut(scale.len()).zip(x.chunks(scale.len())) {
-                let channels = centre.iter().zip(&*scale).zip(&shift);
+                let channels = centre.iter().zip(scale.iter()).zip(shift.iter());
                 for ((y, x), ((mean, scale), shift)) in y.iter_mut().zip(x).zip(channels) {
                     *y = (x - mean) * scale + shift;
                 }
@@ -286,10 +286,10 @@ fn backward_x_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]
             let piece = width(c);
             let mean = repeat((0..c).map(|j| moments[2 * (j / channels)]), c);
             let rstd = |j: usize| moments[2 * (j / channels) + 1];
-            let (mut ones, mut products) = (vec![0.0; piece], vec![0.0; piece]);
+            let (mut ones, mut products) = (scratch::zeros(piece), scratch::zeros(piece));
             for (x, dy) in x.chunks(piece).zip(dy.chunks(piece)) {
-                let running = ones.iter_mut().zip(&mut products);
-                for (((x, dy), mean), (one, product)) in x.iter().zip(dy).zip(&mean).zip(running) {
+                let running = ones.iter_mut().zip(products.iter_mut());
+                for (((x, dy), mean), (one, product)) in x.iter().zip(dy).zip(mean.iter()).zip(running) {
                     *one += dy;
                     *product += dy * (x - mean);
                 }
@@ -313,7 +313,7 @@ fn backward_x_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]
             }
             let scale = repeat((0..c).map(rstd), c);
             for ((dx, x), dy) in dx.chunks_mut(piece).zip(x.chunks(piece)).zip(dy.chunks(piece)) {
-                let channels = mean.iter().zip(&scale).zip(&*mean_g).zip(&*slope).zip(&weight);
+                let channels = mean.iter().zip(scale.iter()).zip(mean_g.iter()).zip(slope.iter()).zip(weight.iter());
                 for (((dx, x), dy), ((((mean, rstd), mean_g), slope), w)) in dx.iter_mut().zip(x).zip(dy).zip(channels)
                 {
                     *dx = rstd * (w * dy - mean_g - (x - mean) * slope);

@@ -71,9 +71,8 @@ impl Params {
 
 // ---- Kernels
 
-const FIELDS: &[&str] = &[
-    "B", "I", "Z", "O", "before", "after", "site", "mean", "mean_b", "logvar", "logvar_b", "w", "b", "scale",
-];
+const FIELDS: &[&str] =
+    &["B", "I", "Z", "O", "before", "after", "site", "mean", "mean_b", "logvar", "logvar_b", "w", "b", "scale"];
 
 const SOURCE: Source = Source {
     file: "latent.wgsl",
@@ -153,7 +152,10 @@ pub struct Middle {
 impl Middle {
     fn params(&self, h: Tensor, parameters: Tensor) -> Params {
         let ([b, i], [z, mean_i], [o, layer_z]) = (h.matrix(), self.mean[0].matrix(), self.layer[0].matrix());
-        assert!(mean_i == i && self.logvar[0].shape() == [z, i] && layer_z == z, "latent: {self:?} does not fit h {h:?}");
+        assert!(
+            mean_i == i && self.logvar[0].shape() == [z, i] && layer_z == z,
+            "latent: {self:?} does not fit h {h:?}"
+        );
         assert!(z <= LARGEST, "latent: {z} dimensions, at most {LARGEST}");
         for part in self.mean.iter().chain(&self.logvar).chain(&self.layer) {
             assert!(part.buffer == parameters.buffer, "latent: {part:?} is no part of {parameters:?}");
@@ -163,7 +165,22 @@ impl Middle {
             [self.mean[0], self.mean[1], self.logvar[0], self.logvar[1], self.layer[0], self.layer[1]]
                 .map(|t| t.offset as u32);
         let (before, after) = (self.before as u32, self.after as u32);
-        Params { b, i, z, o, before, after, site: self.site, mean, mean_b, logvar, logvar_b, w, bias, scale: self.scale }
+        Params {
+            b,
+            i,
+            z,
+            o,
+            before,
+            after,
+            site: self.site,
+            mean,
+            mean_b,
+            logvar,
+            logvar_b,
+            w,
+            bias,
+            scale: self.scale,
+        }
     }
 }
 
@@ -271,8 +288,7 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
             matmul::bias_and_activation(q, &bias[column..], Activation::Identity);
         });
     }
-    let pieces = sample[..b * z].chunks_mut(random::PIECE).enumerate();
-    pieces.for_each(|(i, piece)| random::normals_at(i, piece, p.site, clock));
+    random::normals(0, &mut sample[..b * z], p.site, clock);
     let rows = sample.chunks_exact_mut(z).zip(q.chunks_exact(2 * z)).zip(kl.iter_mut());
     math::vectorised(|| {
         for ((sample, q), kl) in rows.take(b) {
@@ -308,7 +324,7 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     let mut noise = [0.0; random::PIECE];
     for first in (0..b * z).step_by(random::PIECE) {
         let noise = &mut noise[..random::PIECE.min(b * z - first)];
-        random::normals_at(first / random::PIECE, noise, p.site, clock);
+        random::normals(first, noise, p.site, clock);
         for (element, &noise) in (first..).zip(&*noise) {
             dq[element / z * 2 * z + z + element % z] = noise;
         }
@@ -360,8 +376,7 @@ fn example([b, i, z, o]: [usize; 4], before: Activation, after: Activation) -> (
     let [logvar, mean, mean_b, w, logvar_b, bias] = [z * i, z * i, z, o * z, z, o].map(&mut take);
     let [b, i, z, o] = [b, i, z, o].map(|v| v as u32);
     let (before, after) = (before as u32, after as u32);
-    let params =
-        Params { b, i, z, o, before, after, site: 5, mean, mean_b, logvar, logvar_b, w, bias, scale: 0.7 };
+    let params = Params { b, i, z, o, before, after, site: 5, mean, mean_b, logvar, logvar_b, w, bias, scale: 0.7 };
     // Small enough for e^logvar to stay of size 1.
     let reach = 1.0 / (i as f32).sqrt();
     (params, uniform(1, words, -reach, reach))

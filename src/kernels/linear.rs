@@ -86,12 +86,7 @@ pub static BACKWARD: Kernel = Kernel {
 
 /// The gradients of y = x W^T + b, where x = act(h): dy (B,O) to dh (B,I), and to dw (O,I) and db (O), which are assigned.
 /// The activation must be one whose slope its output tells.
-pub fn backward(
-    r: &mut Recorder,
-    [x, w, dy]: [Tensor; 3],
-    [dw, db]: [Tensor; 2],
-    activation: Activation,
-) -> Tensor {
+pub fn backward(r: &mut Recorder, [x, w, dy]: [Tensor; 3], [dw, db]: [Tensor; 2], activation: Activation) -> Tensor {
     let dx = r.tensor("dx", x.shape());
     backward_to(r, [x, w, dy], [dx, dw, db], activation);
     dx
@@ -159,16 +154,8 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
 // ---- Cases
 
 /// (B, I, O): tiles exactly filled, one more, one less, a single element, the presets' layers.
-const SIZES: [[usize; 3]; 8] = [
-    [1, 1, 1],
-    [1, 65, 17],
-    [17, 1, 65],
-    [64, 64, 64],
-    [65, 257, 17],
-    [63, 15, 129],
-    [128, 400, 96],
-    [36, 44, 52],
-];
+const SIZES: [[usize; 3]; 8] =
+    [[1, 1, 1], [1, 65, 17], [17, 1, 65], [64, 64, 64], [65, 257, 17], [63, 15, 129], [128, 400, 96], [36, 44, 52]];
 
 fn backward_cases() -> Vec<Case> {
     let activations = Activation::ALL.into_iter().filter(|act| act.saves_output());

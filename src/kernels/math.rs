@@ -49,7 +49,7 @@ struct UpdatePairs<'a, F>(&'a mut [f32], [&'a [f32]; 2], F);
 struct Update<'a, F>(&'a mut [f32], F);
 
 /// Running sums of a row: they fill the vectors, and each adds up few enough terms for f32.
-const SUMS: usize = 128;
+pub(crate) const SUMS: usize = 128;
 
 impl<F: Fn(f32, f32) -> f32> WithSimd for SumPairs<'_, F> {
     type Output = f32;

@@ -108,13 +108,7 @@ pub static FORWARD: Kernel = Kernel {
 
 /// The gradient of scale * the loss to the logits x W^T + b, (B,O), and the loss in nats, summed over each 64 columns,
 /// (B, ceil(O/64)): x (B,I), w (O,I), b (O), picture (B,O) of values in `[0,1]`.
-pub fn forward(
-    r: &mut Recorder,
-    [x, w, b]: [Tensor; 3],
-    picture: Tensor,
-    dy: Tensor,
-    scale: f32,
-) -> Tensor {
+pub fn forward(r: &mut Recorder, [x, w, b]: [Tensor; 3], picture: Tensor, dy: Tensor, scale: f32) -> Tensor {
     let ([rows, inputs], [outputs, w_inputs]) = (x.matrix(), w.matrix());
     assert!(inputs == w_inputs && b.shape() == [outputs], "matmul_bce.forward: x {x:?}, w {w:?}, b {b:?}");
     assert!(picture.shape() == [rows, outputs], "matmul_bce.forward: picture {picture:?}, x {x:?}, w {w:?}");
@@ -138,36 +132,19 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let tiles = outputs.div_ceil(COLUMNS);
     let rows = dy.par_chunks_mut(outputs).zip(picture.par_chunks(outputs)).zip(loss.par_chunks_mut(tiles));
     rows.with_min_len((super::CHUNK / outputs).max(1)).for_each(|((dy, picture), loss)| {
-        math::vectorised(|| {
-            let parts = dy.chunks_mut(COLUMNS).zip(picture.chunks(COLUMNS)).zip(b.chunks(COLUMNS));
-            for (((dy, picture), b), loss) in parts.zip(loss) {
-                *loss = part(dy, picture, b, p.scale);
-            }
-        });
-    });
-}
-
-/// The loss of up to 64 logits, but for their bias, which dy holds and becomes the gradient. Sixteen running sums, so that
-/// the loop vectorises.
-#[inline(always)]
-fn part(dy: &mut [f32], picture: &[f32], b: &[f32], scale: f32) -> f32 {
-    let mut sums = [0f32; 16];
-    for ((dy, picture), b) in dy.chunks_mut(16).zip(picture.chunks(16)).zip(b.chunks(16)) {
-        for (((dy, &picture), &b), sum) in dy.iter_mut().zip(picture).zip(b).zip(&mut sums) {
-            let l = *dy + b;
-            let e = math::exp_negative(-l.abs());
-            let positive = if l <= 0.0 { 0.0 } else { l };
-            *sum += positive - l * picture + math::log1p_unit(e);
-            *dy = scale * ((if l >= 0.0 { 1.0 } else { e }) / (1.0 + e) - picture);
+        math::vectorised(|| dy.iter_mut().zip(b).for_each(|(dy, b)| *dy += b));
+        let parts = dy.chunks_mut(COLUMNS).zip(picture.chunks(COLUMNS));
+        for ((dy, picture), loss) in parts.zip(loss) {
+            *loss = bce::gradient(dy, picture, p.scale);
         }
-    }
-    sums.iter().sum()
+    });
 }
 
 // ---- Cases
 
 fn cases() -> Vec<Case> {
-    const SIZES: [[usize; 3]; 6] = [[1, 1, 1], [65, 33, 65], [17, 20, 129], [64, 64, 64], [128, 100, 196], [3, 257, 60]];
+    const SIZES: [[usize; 3]; 6] =
+        [[1, 1, 1], [65, 33, 65], [17, 20, 129], [64, 64, 64], [128, 100, 196], [3, 257, 60]];
     let case = |[b, i, o]: [usize; 3]| {
         let tiles = o.div_ceil(COLUMNS);
         Case::new(format!("{b}x{i}x{o}"), Params { b: b as u32, i: i as u32, o: o as u32, scale: 0.5 })

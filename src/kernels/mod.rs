@@ -44,6 +44,7 @@ pub mod probe;
 pub mod random;
 pub mod reduce;
 pub mod reparameterise;
+mod scratch;
 pub mod sgd;
 pub mod shuffle;
 pub mod tiles;

@@ -180,31 +180,36 @@ fn draw(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]], convert: impl Fn
 
 // ---- Accelerated
 
-/// Blocks of four numbers that are drawn side by side.
+/// Numbers that are drawn side by side.
+pub(super) const PIECE: usize = 4 * LANES;
+/// Blocks of four of them.
 const LANES: usize = 64;
 
 fn normal_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
-    let pieces = writes[0][..p.n as usize].par_chunks_mut(PIECE).with_min_len(8);
-    pieces.enumerate().for_each(|(i, out)| normals_at(i, out, p.site, reads[0]));
+    let pieces = writes[0][..p.n as usize].par_chunks_mut(4 * LANES).with_min_len(8);
+    pieces.enumerate().for_each(|(i, y)| normals(4 * i * LANES, y, p.site, reads[0]));
 }
 
-/// Numbers that are drawn at a time.
-pub(super) const PIECE: usize = 4 * LANES;
-
-/// What random.normal draws for piece `i` of a tensor, at most [`PIECE`] numbers, at the step of the clock.
-pub(super) fn normals_at(i: usize, out: &mut [f32], site: u32, clock: &[f32]) {
-    let [low, high, step] = [0, 1, 2].map(|i| clock[i].to_bits());
-    normals(out, [(i * LANES) as u32, site, step, 0], [low, high]);
+/// What random.normal draws for the elements from `first` on: [`to_normals`] by polynomials, error below 2e-6. A number
+/// depends on its index alone, not on where the piece begins.
+pub(super) fn normals(first: usize, mut y: &mut [f32], site: u32, clock: &[f32]) {
+    let word = |i: usize| clock[i].to_bits();
+    let (mut block, mut skip) = (first / 4, first % 4);
+    while !y.is_empty() {
+        let blocks = (skip + y.len()).div_ceil(4).min(LANES);
+        let (now, later) = y.split_at_mut(y.len().min(4 * blocks - skip));
+        let counter = [block as u32, site, word(2), 0];
+        Arch::new().dispatch(Normals { y: now, skip, blocks, counter, key: [word(0), word(1)] });
+        (y, block, skip) = (later, block + blocks, 0);
+    }
 }
 
-/// Standard normal numbers from a counter on, at most 256: [`to_normals`] by polynomials, error below 2e-6.
-fn normals(out: &mut [f32], counter: [u32; 4], key: [u32; 2]) {
-    Arch::new().dispatch(Normals { out, counter, key });
-}
-
+/// Numbers of at most [`LANES`] blocks, without the first `skip` of them.
 struct Normals<'a> {
-    out: &'a mut [f32],
+    y: &'a mut [f32],
+    skip: usize,
+    blocks: usize,
     counter: [u32; 4],
     key: [u32; 2],
 }
@@ -214,13 +219,15 @@ impl WithSimd for Normals<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
+        // Whole vectors.
+        let lanes = self.blocks.next_multiple_of(16);
         let [mut w0, mut w1, mut w2, mut w3] = self.counter.map(|word| [word; LANES]);
         for (j, word) in w0.iter_mut().enumerate() {
             *word = word.wrapping_add(j as u32);
         }
         let mut key = self.key;
         for _ in 0..10 {
-            for j in 0..LANES {
+            for j in 0..lanes {
                 [w0[j], w1[j], w2[j], w3[j]] = philox_round([w0[j], w1[j], w2[j], w3[j]], key);
             }
             key = next_key(key);
@@ -228,7 +235,7 @@ impl WithSimd for Normals<'_> {
         let mut numbers = [0f32; 4 * LANES];
         for (half, [a, b]) in [[&w0, &w1], [&w2, &w3]].into_iter().enumerate() {
             let (mut cos, mut sin) = ([0f32; LANES], [0f32; LANES]);
-            for j in 0..LANES {
+            for j in 0..lanes {
                 let unit = |bits: u32| ((bits >> 9) as f32 + 0.5) * (1.0 / (1 << 23) as f32);
                 let radius = (-2.0 * math::ln(unit(a[j]))).sqrt();
                 let (s, c) = math::sin_cos_turn(unit(b[j]));
@@ -238,7 +245,7 @@ impl WithSimd for Normals<'_> {
                 (four[2 * half], four[2 * half + 1]) = (cos[j], sin[j]);
             }
         }
-        self.out.copy_from_slice(&numbers[..self.out.len()]);
+        self.y.copy_from_slice(&numbers[self.skip..][..self.y.len()]);
     }
 }
 

@@ -131,8 +131,7 @@ fn cases() -> Vec<Case> {
     let case = |(n, weight_decay, decoupled): (usize, f32, bool)| {
         let adam = Adam { betas: [0.9, 0.99], eps: 1e-8, weight_decay, decoupled };
         let (recon, first, kl) = (n / 2 + 1, n / 2 + 4, n / 3 + 1);
-        let params =
-            Params { adam: adam.params(n), b: 17, recon: recon as u32, first: first as u32, kl: kl as u32 };
+        let params = Params { adam: adam.params(n), b: 17, recon: recon as u32, first: first as u32, kl: kl as u32 };
         let clock = Clock::example();
         let moment = Clock { batch: 0, rows: vec![clock.rows[1]], ..clock.clone() };
         Case::new(format!("{n} decay {weight_decay}"), params)

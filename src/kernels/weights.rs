@@ -132,8 +132,7 @@ pub fn backward(r: &mut Recorder, layers: &[Gradients], gradients: Tensor) {
         for part in [dw, db, dv, dc] {
             assert!(part.buffer == gradients.buffer, "weights.backward: {part:?} is no part of {gradients:?}");
         }
-        let [i, o, split, dw, dv, db, dc] =
-            [i, o, split, dw.offset, dv.offset, db.offset, dc.offset].map(|v| v as u32);
+        let [i, o, split, dw, dv, db, dc] = [i, o, split, dw.offset, dv.offset, db.offset, dc.offset].map(|v| v as u32);
         params.layers[l] = Layer { i, o, split, dw, dv, db, dc };
         [reads[2 * l], reads[2 * l + 1]] = [x, dy];
     }
@@ -148,7 +147,8 @@ pub(crate) fn layers(step: &Step) -> Vec<Gradients> {
     let layer = |(layer, reads): (Layer, &[Tensor])| {
         let [i, o, split, dw, dv, db, dc] =
             [layer.i, layer.o, layer.split, layer.dw, layer.dv, layer.db, layer.dc].map(|v| v as usize);
-        let part = |outputs, dw, db| [Tensor::new(gradients, dw, &[outputs, i]), Tensor::new(gradients, db, &[outputs])];
+        let part =
+            |outputs, dw, db| [Tensor::new(gradients, dw, &[outputs, i]), Tensor::new(gradients, db, &[outputs])];
         let second = if split < o { part(o - split, dv, dc) } else { part(split, dw, db) };
         Gradients { x: reads[0], dy: reads[1], to: [part(split, dw, db), second] }
     };

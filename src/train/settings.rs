@@ -170,7 +170,8 @@ const MOST_EPOCHS: usize = 1 << 20;
 
 /// The keys that `--resume` may change. None changes what the epochs already trained would have been, but `epochs` under a
 /// schedule that spans the whole run (any lr_schedule but constant, a cyclical kl_schedule), which it stretches.
-const RESUME_MAY_CHANGE: [&str; 8] = ["data", "device", "no_fuse", "epochs", "patience", "monitor", "min_delta", "samples"];
+const RESUME_MAY_CHANGE: [&str; 8] =
+    ["data", "device", "no_fuse", "epochs", "patience", "monitor", "min_delta", "samples"];
 
 impl Settings {
     /// Preset (named by the command line, else by the file, else the default one), then file, then command line.
