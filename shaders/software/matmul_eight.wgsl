@@ -25,16 +25,6 @@ fn tile_of(index: u32, columns: u32) -> vec2<u32> {
     return vec2<u32>(32u, 64u) * vec2<u32>(index / across, index % across);
 }
 
-// Where the rows of a matrix begin that a lane loads for all: one of each 8 of the tile's rows.
-fn own_rows(first: u32, rows: u32, stride: u32) -> vec4<u32> {
-    return min(vec4<u32>(first) + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(rows - 1u)) * stride;
-}
-
-// The lane's columns, in fours.
-fn own_columns(first: u32, columns: u32) -> vec2<u32> {
-    return min(vec2<u32>(first, first + 4u), vec2<u32>(columns - 4u)) / 4u;
-}
-
 // forward: y[m,n] = act(sum_k x[m,k] w[n,k] + b[n]). Saved for backward: x and y (x W^T for silu and gelu).
 @compute @workgroup_size(8)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
@@ -43,7 +33,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
     let column = tile.y + 8u * lane;
     let stride = params.I / 4u;
     let columns = own_columns(column, params.O);
-    var x_at = own_rows(tile.x + lane, params.B, stride);
+    var x_at = own_rows(tile.x + lane, params.B) * stride;
     var w_at = columns * params.I;
     for (var k = 0u; k < stride; k++) {
         right[0] = terms_of_w(w_at.x, stride);
@@ -73,14 +63,6 @@ fn terms_of_w(at: u32, stride: u32) -> mat4x4<f32> {
     return transpose(mat4x4<f32>(w[at], w[at + stride], w[at + 2u * stride], w[at + 3u * stride]));
 }
 
-// Identity, relu or leaky relu.
-fn rectify(four: vec4<f32>) -> vec4<f32> {
-    var below = four;
-    below = select(below, vec4<f32>(0.0), params.activation == 1u);
-    below = select(below, 0.01 * four, params.activation == 2u);
-    return select(four, below, four <= vec4<f32>(0.0));
-}
-
 fn activate4(four: vec4<f32>) -> vec4<f32> {
     var y = four;
     for (var j = 0u; j < 4u; j++) { y[j] = activate(params.activation, y[j]); }
@@ -101,8 +83,8 @@ fn store_y(row: u32, column: u32, first: u32, bias: mat2x4<f32>) {
 fn store_y_row(row: u32, column: u32, r: u32, bias: mat2x4<f32>) {
     if row + r >= params.B { return; }
     let i = ((row + r) * params.O + column) / 4u;
-    if column < params.O { y[i] = rectify(sums[2u * r] + bias[0]); }
-    if column + 4u < params.O { y[i + 1u] = rectify(sums[2u * r + 1u] + bias[1]); }
+    if column < params.O { y[i] = rectify(params.activation, sums[2u * r] + bias[0]); }
+    if column + 4u < params.O { y[i + 1u] = rectify(params.activation, sums[2u * r + 1u] + bias[1]); }
 }
 
 // backward of y = x W^T to x: dx[m,n] (+)= sum_k dy[m,k] w[k,n]; added where x already has a gradient.
@@ -112,7 +94,7 @@ fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocat
     if tile.x >= params.B { return; }
     let column = tile.y + 8u * lane;
     let stride = params.I / 4u;
-    var dy_at = own_rows(tile.x + lane, params.B, params.O / 4u);
+    var dy_at = own_rows(tile.x + lane, params.B) * (params.O / 4u);
     var w_at = own_columns(column, params.I);
     for (var k = 0u; k < params.O; k += 4u) {
         right[0] = mat4x4<f32>(w[w_at.x], w[w_at.x + stride], w[w_at.x + 2u * stride], w[w_at.x + 3u * stride]);
@@ -161,9 +143,7 @@ fn backward_w(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocat
     if tile.x >= params.O { return; }
     let column = tile.y + 8u * lane;
     let stride = params.I / 4u;
-    // Of each 8 rows of the tile a lane loads four neighbours, and one of the four terms.
-    let rows = vec4<u32>(tile.x + lane / 4u * 4u) + vec4<u32>(0u, 8u, 16u, 24u);
-    var dy_at = (lane % 4u * params.O + min(rows, vec4<u32>(params.O - 4u))) / 4u;
+    var dy_at = lane % 4u * (params.O / 4u) + own_fours(tile.x + lane / 4u * 4u, params.O);
     var x_at = own_columns(column, params.I);
     var bias = mat4x4<f32>();
     for (var k = 0u; k < params.B; k += 4u) {
