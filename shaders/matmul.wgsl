@@ -89,7 +89,8 @@ fn turned_dy(m: u32, k: u32) -> mat4x4<f32> {
     return transpose(mat4x4<f32>(load_dy(m, k), load_dy(m + 1u, k), load_dy(m + 2u, k), load_dy(m + 3u, k)));
 }
 
-// backward of y = x W^T + b to W and b: dw[m,n] += sum_k dy[k,m] x[k,n]; db[m] += sum_k dy[k,m].
+// backward of y = x W^T + b to W and b: dw[m,n] (+)= sum_k dy[k,m] x[k,n]; db[m] (+)= sum_k dy[k,m]; added
+// unless nothing is there yet.
 // The workgroups of the first column of tiles also sum the bias gradient, whose terms they hold anyway.
 @compute @workgroup_size(ACROSS, DOWN, SLICES)
 fn backward_w(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) t: vec3<u32>) {

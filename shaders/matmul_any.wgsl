@@ -56,9 +56,14 @@ fn store_dx(row: u32, column: u32, sum: vec4<f32>) {
 
 fn add_dw(row: u32, column: u32, sum: vec4<f32>) {
     if row >= params.O { return; }
-    for (var j = 0u; j < 4u && column + j < params.I; j++) { dw[row * params.I + column + j] += sum[j]; }
+    for (var j = 0u; j < 4u && column + j < params.I; j++) {
+        let i = row * params.I + column + j;
+        if params.accumulate != 0u { dw[i] += sum[j]; } else { dw[i] = sum[j]; }
+    }
 }
 
 fn add_db(column: u32, sum: vec4<f32>) {
-    for (var j = 0u; j < 4u && column + j < params.O; j++) { db[column + j] += sum[j]; }
+    for (var j = 0u; j < 4u && column + j < params.O; j++) {
+        if params.accumulate != 0u { db[column + j] += sum[j]; } else { db[column + j] = sum[j]; }
+    }
 }

@@ -42,9 +42,11 @@ fn store_dx(row: u32, column: u32, sum: vec4<f32>) {
 
 fn add_dw(row: u32, column: u32, sum: vec4<f32>) {
     if row >= params.O || column >= params.I { return; }
-    dw[(row * params.I + column) / 4u] += sum;
+    let i = (row * params.I + column) / 4u;
+    if params.accumulate != 0u { dw[i] += sum; } else { dw[i] = sum; }
 }
 
 fn add_db(column: u32, sum: vec4<f32>) {
-    if column < params.O { db[column / 4u] += sum; }
+    if column >= params.O { return; }
+    if params.accumulate != 0u { db[column / 4u] += sum; } else { db[column / 4u] = sum; }
 }
