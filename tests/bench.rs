@@ -196,7 +196,11 @@ fn tables_are_put_between_the_markers() {
 fn files_that_are_no_results_are_refused_by_line() {
     let (_temporary, desk) = folder();
     results(&desk);
-    put(&desk, "bad.csv", &[["burn", "cpu", "mnist-mlp", "step,s", "0.1"], ["burn", "cpu", "mnist-mlp", "step,ms", "1"]]);
+    put(
+        &desk,
+        "bad.csv",
+        &[["burn", "cpu", "mnist-mlp", "step,s", "0.1"], ["burn", "cpu", "mnist-mlp", "step,ms", "1"]],
+    );
     fails(&desk, "compare results bad.csv", &["bad.csv: line 3:", "`ms`"]);
     put(&desk, "bad.csv", &[["burn", "cpu", "mnist-mlp", "step,s", "fast"]]);
     fails(&desk, "compare results bad.csv", &["bad.csv: line 2: median", "invalid float"]);
