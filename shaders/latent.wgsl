@@ -46,6 +46,7 @@ fn head_weight(j: u32) -> u32 {
     return select(params.mean + j * params.I, params.logvar + (j - params.Z) * params.I, j >= params.Z);
 }
 
+// ANCHOR: forward
 // forward: q = h W^T + b of both heads; z = mean + e^(logvar/2) noise; kl = sum_j (mean^2 + e^logvar - 1 - logvar)/2;
 // y = act(z W^T + b). Saved for backward: h, q, z, y.
 @compute @workgroup_size(256)
@@ -100,6 +101,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         if is_two { y[rows.y * params.O + o] = activate(params.after, sum.y); }
     }
 }
+// ANCHOR_END: forward
 
 // backward: dz = dy W; dmean = w mean + dz; dlogvar = w (e^logvar - 1)/2 + dz noise e^(logvar/2)/2, w = scale * kl_weight;
 // dh = (dmean W_mean + dlogvar W_logvar) * slope(h).
