@@ -1,4 +1,4 @@
-//! Files that are whole or not there: every output of this program is written by [`write_atomic`].
+//! Files that are whole or not there: every output of this program is written by [`write_atomic`]. And where caches go.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -40,6 +40,27 @@ pub fn temporary(path: &Path) -> PathBuf {
     name.push(path.file_name().unwrap_or_else(|| panic!("{} names no file", path.display())));
     name.push(".tmp");
     path.with_file_name(name)
+}
+
+/// Where caches go: `ELBO_CACHE`, else the user's folder for such files, if the environment names one.
+pub fn cache_folder() -> Option<PathBuf> {
+    cache_folder_by(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
+}
+
+fn cache_folder_by(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    if let Some(folder) = variable("ELBO_CACHE") {
+        return Some(folder);
+    }
+    let base = if cfg!(windows) {
+        variable("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        variable("HOME").map(|home| home.join("Library/Caches"))
+    } else {
+        // A relative path in it is to be ignored, says the XDG base directory specification.
+        let named = variable("XDG_CACHE_HOME").filter(|folder| folder.is_absolute());
+        named.or_else(|| variable("HOME").map(|home| home.join(".cache")))
+    };
+    base.filter(|base| base.is_absolute()).map(|base| base.join("elbo"))
 }
 
 #[cfg(test)]
@@ -94,5 +115,17 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert!(matches!(write_atomic(&path, b"x"), Err(Error::Io { action: "write", .. })));
         assert_eq!(names(folder.path()), ["taken"]);
+    }
+
+    #[cfg(not(any(windows, target_os = "macos")))]
+    #[test]
+    fn the_cache_is_the_users() {
+        let by = |set: &[(&str, &str)]| {
+            cache_folder_by(|name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| PathBuf::from(value)))
+        };
+        assert_eq!(by(&[("ELBO_CACHE", "c"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]), Some("c".into()));
+        assert_eq!(by(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]), Some("/x/elbo".into()));
+        assert_eq!(by(&[("XDG_CACHE_HOME", "x"), ("HOME", "/h")]), Some("/h/.cache/elbo".into()));
+        assert_eq!(by(&[]), None);
     }
 }

@@ -15,6 +15,22 @@
 var<private> right: array<mat4x4<f32>, 2>;    // 4 terms of the right operand, for the lane's columns 4j..
 var<private> sums: array<vec4<f32>, 64>;      // sums[2r + j]: row r of the tile, the lane's columns 4j..
 
+// The rows that a lane loads for all, one of each 8 of the tile's. What lies past the end is read from the last row or
+// column, here and below: a broadcast must not stand where lanes disagree.
+fn own_rows(first: u32, rows: u32) -> vec4<u32> {
+    return min(vec4<u32>(first) + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(rows - 1u));
+}
+
+// The same where rows are side by side in memory, in fours: a lane loads four neighbours of each 8.
+fn own_fours(first: u32, rows: u32) -> vec4<u32> {
+    return min(vec4<u32>(first) + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(rows - 4u)) / 4u;
+}
+
+// The lane's columns, in fours.
+fn own_columns(first: u32, columns: u32) -> vec2<u32> {
+    return min(vec2<u32>(first, first + 4u), vec2<u32>(columns - 4u)) / 4u;
+}
+
 // ANCHOR: rows
 // Adds four terms to the sums of a row.
 fn multiply_row(row: u32, terms: vec4<f32>) {
@@ -67,12 +83,10 @@ fn tile_of(index: u32, columns: u32) -> vec2<u32> {
     return vec2<u32>(32u, 64u) * vec2<u32>(index / across, index % across);
 }
 
-// Where the rows of a matrix begin that a lane loads for all: one of each 8 of the tile's rows.
-fn own_rows(first: u32, rows: u32, stride: u32) -> vec4<u32> {
-    return min(vec4<u32>(first) + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(rows - 1u)) * stride;
-}
-
-// The lane's columns, in fours.
-fn own_columns(first: u32, columns: u32) -> vec2<u32> {
-    return min(vec2<u32>(first, first + 4u), vec2<u32>(columns - 4u)) / 4u;
+// Identity, relu or leaky relu, without branches: on lanes every case of a switch is computed.
+fn rectify(activation: u32, four: vec4<f32>) -> vec4<f32> {
+    var below = four;
+    below = select(below, vec4<f32>(0.0), activation == 1u);
+    below = select(below, 0.01 * four, activation == 2u);
+    return select(four, below, four <= vec4<f32>(0.0));
 }

@@ -26,7 +26,7 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocatio
 fn tile_of_dx(tile: vec2<u32>, lane: u32) {
     let column = tile.y + 8u * lane;
     let stride = params.I / 4u;
-    var dy_at = own_rows(tile.x + lane, params.B, params.O / 4u);
+    var dy_at = own_rows(tile.x + lane, params.B) * (params.O / 4u);
     var w_at = own_columns(column, params.I);
     for (var k = 0u; k < params.O; k += 4u) {
         right[0] = mat4x4<f32>(w[w_at.x], w[w_at.x + stride], w[w_at.x + 2u * stride], w[w_at.x + 3u * stride]);
@@ -57,7 +57,7 @@ fn slope4(saved: vec4<f32>) -> vec4<f32> {
 }
 
 // The gradient behind identity, relu or leaky relu; of the others the gradient before them.
-fn rectify(sum: vec4<f32>, saved: vec4<f32>) -> vec4<f32> {
+fn rectified(sum: vec4<f32>, saved: vec4<f32>) -> vec4<f32> {
     var below = sum;
     below = select(below, vec4<f32>(0.0), params.activation == 1u);
     below = select(below, 0.01 * sum, params.activation == 2u);
@@ -78,16 +78,15 @@ fn store_dx(row: u32, column: u32, first: u32) {
 fn store_dx_row(row: u32, column: u32, r: u32) {
     if row + r >= params.B { return; }
     let i = ((row + r) * params.I + column) / 4u;
-    if column < params.I { dx[i] = rectify(sums[2u * r], x[i]); }
-    if column + 4u < params.I { dx[i + 1u] = rectify(sums[2u * r + 1u], x[i + 1u]); }
+    if column < params.I { dx[i] = rectified(sums[2u * r], x[i]); }
+    if column + 4u < params.I { dx[i + 1u] = rectified(sums[2u * r + 1u], x[i + 1u]); }
 }
 
 fn tile_of_dw(tile: vec2<u32>, lane: u32) {
     let column = tile.y + 8u * lane;
     let stride = params.I / 4u;
     // Of each 8 rows of the tile a lane loads four neighbours, and one of the four terms.
-    let rows = vec4<u32>(tile.x + lane / 4u * 4u) + vec4<u32>(0u, 8u, 16u, 24u);
-    var dy_at = (lane % 4u * params.O + min(rows, vec4<u32>(params.O - 4u))) / 4u;
+    var dy_at = lane % 4u * (params.O / 4u) + own_fours(tile.x + lane / 4u * 4u, params.O);
     var x_at = own_columns(column, params.I);
     var bias = mat4x4<f32>();
     for (var k = 0u; k < params.B; k += 4u) {

@@ -28,7 +28,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
     let column = tile.y + 8u * lane;
     let stride = params.I / 4u;
     let columns = own_columns(column, params.O);
-    var x_at = own_rows(tile.x + lane, params.B, stride);
+    var x_at = own_rows(tile.x + lane, params.B) * stride;
     var w_at = columns * params.I;
     for (var k = 0u; k < stride; k++) {
         right[0] = terms_of_w(w_at.x, stride);

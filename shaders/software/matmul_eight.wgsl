@@ -27,7 +27,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
     let column = tile.y + 8u * lane;
     let stride = params.I / 4u;
     let columns = own_columns(column, params.O);
-    var x_at = own_rows(tile.x + lane, params.B, stride);
+    var x_at = own_rows(tile.x + lane, params.B) * stride;
     var w_at = columns * params.I;
     for (var k = 0u; k < stride; k++) {
         right[0] = terms_of_w(w_at.x, stride);
@@ -57,14 +57,6 @@ fn terms_of_w(at: u32, stride: u32) -> mat4x4<f32> {
     return transpose(mat4x4<f32>(w[at], w[at + stride], w[at + 2u * stride], w[at + 3u * stride]));
 }
 
-// Identity, relu or leaky relu.
-fn rectify(four: vec4<f32>) -> vec4<f32> {
-    var below = four;
-    below = select(below, vec4<f32>(0.0), params.activation == 1u);
-    below = select(below, 0.01 * four, params.activation == 2u);
-    return select(four, below, four <= vec4<f32>(0.0));
-}
-
 fn activate4(four: vec4<f32>) -> vec4<f32> {
     var y = four;
     for (var j = 0u; j < 4u; j++) { y[j] = activate(params.activation, y[j]); }
@@ -85,8 +77,8 @@ fn store_y(row: u32, column: u32, first: u32, bias: mat2x4<f32>) {
 fn store_y_row(row: u32, column: u32, r: u32, bias: mat2x4<f32>) {
     if row + r >= params.B { return; }
     let i = ((row + r) * params.O + column) / 4u;
-    if column < params.O { y[i] = rectify(sums[2u * r] + bias[0]); }
-    if column + 4u < params.O { y[i + 1u] = rectify(sums[2u * r + 1u] + bias[1]); }
+    if column < params.O { y[i] = rectify(params.activation, sums[2u * r] + bias[0]); }
+    if column + 4u < params.O { y[i + 1u] = rectify(params.activation, sums[2u * r + 1u] + bias[1]); }
 }
 
 // backward of y = x W^T to x: dx[m,n] (+)= sum_k dy[m,k] w[k,n]; added where x already has a gradient.
@@ -96,7 +88,7 @@ fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocat
     if tile.x >= params.B { return; }
     let column = tile.y + 8u * lane;
     let stride = params.I / 4u;
-    var dy_at = own_rows(tile.x + lane, params.B, params.O / 4u);
+    var dy_at = own_rows(tile.x + lane, params.B) * (params.O / 4u);
     var w_at = own_columns(column, params.I);
     for (var k = 0u; k < params.O; k += 4u) {
         right[0] = mat4x4<f32>(w[w_at.x], w[w_at.x + stride], w[w_at.x + 2u * stride], w[w_at.x + 3u * stride]);
@@ -137,7 +129,8 @@ fn before(i: u32) -> vec4<f32> {
     return dx[i];
 }
 
-// backward of y = x W^T + b to W and b: dw[m,n] += sum_k dy[k,m] x[k,n]; db[m] += sum_k dy[k,m].
+// backward of y = x W^T + b to W and b: dw[m,n] (+)= sum_k dy[k,m] x[k,n]; db[m] (+)= sum_k dy[k,m]; added
+// unless nothing is there yet.
 // Every tile sums the bias gradient's terms, which it holds anyway; those of the first column of tiles store it.
 @compute @workgroup_size(8)
 fn backward_w(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
@@ -145,9 +138,7 @@ fn backward_w(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocat
     if tile.x >= params.O { return; }
     let column = tile.y + 8u * lane;
     let stride = params.I / 4u;
-    // Of each 8 rows of the tile a lane loads four neighbours, and one of the four terms.
-    let rows = vec4<u32>(tile.x + lane / 4u * 4u) + vec4<u32>(0u, 8u, 16u, 24u);
-    var dy_at = (lane % 4u * params.O + min(rows, vec4<u32>(params.O - 4u))) / 4u;
+    var dy_at = lane % 4u * (params.O / 4u) + own_fours(tile.x + lane / 4u * 4u, params.O);
     var x_at = own_columns(column, params.I);
     var bias = mat4x4<f32>();
     for (var k = 0u; k < params.B; k += 4u) {
@@ -176,8 +167,8 @@ fn add_db(row: u32, column: u32, first: u32, rows: vec4<f32>) {
     let sum = sum_of_terms(rows);
     if column > 0u { return; }
     let i = (row + first) / 4u;
-    if 4u * i < params.O { db[i] += sum[0]; }
-    if 4u * i + 4u < params.O { db[i + 1u] += sum[1]; }
+    if 4u * i < params.O { db[i] = db_before(i) + sum[0]; }
+    if 4u * i + 4u < params.O { db[i + 1u] = db_before(i + 1u) + sum[1]; }
 }
 
 fn add_dw(row: u32, column: u32, first: u32) {
@@ -194,6 +185,16 @@ fn add_dw(row: u32, column: u32, first: u32) {
 fn add_dw_row(row: u32, column: u32, r: u32) {
     if row + r >= params.O { return; }
     let i = ((row + r) * params.I + column) / 4u;
-    if column < params.I { dw[i] += sums[2u * r]; }
-    if column + 4u < params.I { dw[i + 1u] += sums[2u * r + 1u]; }
+    if column < params.I { dw[i] = dw_before(i) + sums[2u * r]; }
+    if column + 4u < params.I { dw[i + 1u] = dw_before(i + 1u) + sums[2u * r + 1u]; }
+}
+
+fn dw_before(i: u32) -> vec4<f32> {
+    if params.accumulate == 0u { return vec4<f32>(0.0); }
+    return dw[i];
+}
+
+fn db_before(i: u32) -> vec4<f32> {
+    if params.accumulate == 0u { return vec4<f32>(0.0); }
+    return db[i];
 }

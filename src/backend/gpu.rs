@@ -5,11 +5,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{Counters, Plan, TimingClock, Timings};
+use super::{Counters, Plan, TimingClock, Timings, shipped};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::fusion::Fusion;
-use crate::kernel::{Kernel, Lanes, Shader};
+use crate::kernel::{Candidate, Kernel, Lanes, Shader, ShaderId};
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
 
@@ -65,10 +65,14 @@ pub struct Gpu {
     checks: Checks,
     /// Kernels run in their software form for these lanes.
     software: Option<Lanes>,
-    /// By kernel and shader file: a kernel may have more than one software form.
-    pipelines: Mutex<HashMap<[&'static str; 2], Arc<Pipeline>>>,
+    /// What runs in place of the usual shader, by kernel and params.
+    choices: Mutex<HashMap<(String, Vec<u32>), &'static Candidate>>,
+    pipelines: Arc<Mutex<Pipelines>>,
     lost: Arc<Mutex<Option<String>>>,
 }
+
+/// By kernel, and by what tells its shaders apart: a kernel may have many.
+type Pipelines = HashMap<(&'static str, ShaderId), Arc<Pipeline>>;
 
 struct Pipeline {
     pipeline: wgpu::ComputePipeline,
@@ -109,19 +113,35 @@ impl Gpu {
             slot.lock().unwrap().get_or_insert(format!("the device reported an error: {error}"));
         }));
         let software = software_form(&info, lanes(&info, device.features()), options.form);
-        Ok(Gpu { info, limits, device, queue, checks: options.checks, software, pipelines: Mutex::default(), lost })
+        Ok(Gpu {
+            info,
+            limits,
+            device,
+            queue,
+            checks: options.checks,
+            software,
+            choices: Mutex::default(),
+            pipelines: Arc::default(),
+            lost,
+        })
     }
 
-    /// The same adapter, its kernels in another form.
+    /// The same adapter, its kernels in another form, with no other choice made.
     pub fn in_form(&self, form: Form) -> Gpu {
+        Gpu { software: software_form(&self.info, self.lanes(), form), ..self.without_choices() }
+    }
+
+    /// The same adapter and the same pipelines, with no choice made.
+    pub fn without_choices(&self) -> Gpu {
         Gpu {
             info: self.info.clone(),
             limits: self.limits.clone(),
             device: self.device.clone(),
             queue: self.queue.clone(),
             checks: self.checks,
-            software: software_form(&self.info, self.lanes(), form),
-            pipelines: Mutex::default(),
+            software: self.software,
+            choices: Mutex::default(),
+            pipelines: self.pipelines.clone(),
             lost: self.lost.clone(),
         }
     }
@@ -131,9 +151,19 @@ impl Gpu {
         lanes(&self.info, self.device.features())
     }
 
+    /// What programs that are loaded from now on run where a dispatch has this kernel and these params.
+    pub fn choose(&self, kernel: &str, params: &[u32], candidate: &'static Candidate) {
+        self.choices.lock().unwrap().insert((kernel.into(), params.to_vec()), candidate);
+    }
+
     /// Whether its kernels run in their software form, where they have one.
     pub fn runs_software_forms(&self) -> bool {
         self.software.is_some()
+    }
+
+    /// The lanes for which kernels run in their software form; none where they run in the portable one.
+    pub fn software(&self) -> Option<Lanes> {
+        self.software
     }
 
     /// The fused kernels that suit the adapter.
@@ -153,9 +183,19 @@ impl Gpu {
         limit.try_into().unwrap_or(usize::MAX)
     }
 
-    /// The form of the step's kernel that runs here.
+    /// The shaders that a dispatch may choose among here; none where there is no choice.
+    pub fn candidates(&self, kernel: &Kernel, params: &[u32]) -> Vec<&'static Candidate> {
+        kernel.candidates_for(self.software, params)
+    }
+
+    /// The shader that runs here: the chosen one, else the shipped table's, else the one that suits the adapter.
     pub fn shader(&self, step: &Step) -> &'static Shader {
-        step.kernel.shader_for(self.software, &step.params)
+        let Step { kernel, params, .. } = step;
+        let chosen = self.choices.lock().unwrap().get(&(kernel.name.to_string(), params.clone())).copied();
+        match chosen.or_else(|| shipped::choose(&self.info, &self.candidates(kernel, params), params)) {
+            Some(candidate) => &candidate.shader,
+            None => kernel.shader_for(self.software, params),
+        }
     }
 
     /// The first thing that went wrong on the device, if anything did.
@@ -171,7 +211,7 @@ impl Gpu {
     fn pipeline(&self, kernel: &'static Kernel, shader: &'static Shader) -> Arc<Pipeline> {
         let mut pipelines = self.pipelines.lock().unwrap();
         pipelines
-            .entry([kernel.name, shader.source.file])
+            .entry((kernel.name, shader.id()))
             .or_insert_with(|| Arc::new(self.build_pipeline(kernel, shader)))
             .clone()
     }

@@ -6,6 +6,7 @@
 pub mod choose;
 pub mod cpu;
 pub mod gpu;
+pub mod shipped;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use crate::arena::Arena;
 use crate::error::Result;
 use crate::fusion::Fusion;
-use crate::kernel::{Kernel, Shader};
+use crate::kernel::{Candidate, Kernel, Shader};
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
 
@@ -112,6 +113,17 @@ impl Device {
             Device::Gpu(gpu) => gpu.fusion(),
             Device::Cpu(_) => Fusion::Full,
         }
+    }
+
+    /// The device once for each shader that it may choose for a kernel and params, named, where there are several.
+    pub fn with_each_candidate(&self, kernel: &'static Kernel, params: &[u32]) -> Vec<(&'static str, Device)> {
+        let Device::Gpu(gpu) = self else { return Vec::new() };
+        let with = |candidate: &'static Candidate| {
+            let gpu = gpu.without_choices();
+            gpu.choose(kernel.name, params, candidate);
+            (candidate.name, Device::Gpu(Arc::new(gpu)))
+        };
+        gpu.candidates(kernel, params).into_iter().map(with).collect()
     }
 
     /// What the kernel needs and the device has not, e.g. subgroups: it cannot be loaded.

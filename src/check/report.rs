@@ -109,20 +109,28 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// Runs those cases of a kernel that `wanted` picks on each of the devices, against its reference. A device's name follows
-/// the label of its cases; it may be empty. Errors: no memory for the reference; what a device cannot do is a failure in
-/// the report.
+/// Runs those cases of a kernel that `wanted` picks on each of the devices, against its reference, and where a device has
+/// several shaders to choose from, each of them. The names of the device and of the shader follow the label of the case. Errors:
+/// no memory for the reference; what a device cannot do is a failure in the report.
 pub fn kernel(kernel: &'static Kernel, devices: &[(&str, Device)], wanted: impl Fn(&Case) -> bool) -> Result<Report> {
     let mut report = Report::new(kernel.name);
     for case in (kernel.cases)().iter().filter(|case| wanted(case)) {
         let want = case::reference(kernel, case)?;
         for (name, device) in devices {
-            // A shader that the driver refuses panics; here it is a result, and the other kernels are checked all the same.
-            let outcome = catch_unwind(AssertUnwindSafe(|| case::measure(device, kernel, case, &want)))
-                .unwrap_or_else(|panic| Outcome { outputs: Vec::new(), failure: Some(said(&*panic)) });
-            let label = if name.is_empty() { case.label.clone() } else { format!("{}, {name}", case.label) };
-            let failure = outcome.failure.map(|f| if name.is_empty() { f } else { format!("{name}: {f}") });
-            report.add(&label, kernel.writes.iter().copied().zip(&outcome.outputs), failure);
+            let mut forms = device.with_each_candidate(kernel, &case.params);
+            if forms.is_empty() {
+                forms.push(("", device.clone()));
+            }
+            for (candidate, device) in forms {
+                // A shader that the driver refuses panics; here it is a result, and the other kernels are checked all the same.
+                let outcome = catch_unwind(AssertUnwindSafe(|| case::measure(&device, kernel, case, &want)))
+                    .unwrap_or_else(|panic| Outcome { outputs: Vec::new(), failure: Some(said(&*panic)) });
+                let named: Vec<&str> = [name, candidate].into_iter().filter(|name| !name.is_empty()).collect();
+                let named = named.join(", ");
+                let label = if named.is_empty() { case.label.clone() } else { format!("{}, {named}", case.label) };
+                let failure = outcome.failure.map(|f| if named.is_empty() { f } else { format!("{named}: {f}") });
+                report.add(&label, kernel.writes.iter().copied().zip(&outcome.outputs), failure);
+            }
         }
     }
     Ok(report)

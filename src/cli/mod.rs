@@ -21,6 +21,7 @@ mod shared;
 mod table;
 mod train;
 mod traverse;
+mod tune;
 
 use clap::{Parser, Subcommand};
 use elbo::error::Result;
@@ -65,6 +66,8 @@ enum Command {
     Plan(plan::Args),
     /// Time each dispatch of a model's training step and hold it against the device's measured peak
     Profile(profile::Args),
+    /// Measure which of several shaders for the same work this device is fastest with, and keep it for training
+    Tune(tune::Args),
     /// Time an operation written ever better, from three plain loops to the kernel that models run
     Ladder(ladder::Args),
     /// Measure steps, kernels, starts and memory on a device, and compare with other frameworks' results
@@ -96,6 +99,7 @@ impl Cli {
             Command::Kernels(args) => args.run(),
             Command::Plan(args) => args.run(),
             Command::Profile(args) => args.run(),
+            Command::Tune(args) => args.run(),
             Command::Ladder(args) => args.run(),
             Command::Bench(args) => args.run(),
             Command::Check(args) => args.run(),

@@ -23,6 +23,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, nearest};
+use crate::files;
 use cifar::Cifar;
 use download::Client;
 use sets::{Places, Set, SetName};
@@ -228,7 +229,7 @@ pub fn open(
         Choice::Cifar10 => return open_cifar(&cifar::CIFAR10, notices),
         Choice::Cifar100 => return open_cifar(&cifar::CIFAR100, notices),
         Choice::Folder => {
-            return folder::open(given("DIR")?, preparation, cache::folder().as_deref(), notices);
+            return folder::open(given("DIR")?, preparation, files::cache_folder().as_deref(), notices);
         }
         Choice::Array => return array::open(given("FILE")?, notices),
     };

@@ -2,7 +2,7 @@
 
 use super::steps::{Steps, param, same};
 use crate::kernels::activation::{self, Activation};
-use crate::kernels::{fill, linear, matmul};
+use crate::kernels::{linear, matmul};
 
 pub fn apply(steps: &mut Steps) -> Option<()> {
     steps.all(&matmul::BACKWARD_X).into_iter().find_map(|backward_x| layer(steps, backward_x))
@@ -28,17 +28,4 @@ fn layer(steps: &mut Steps, backward_x: usize) -> Option<()> {
     let (_, put) = steps.record(&scope, |r| linear::backward_to(r, [x, w, dy], [dh, dw, db], activation))?;
     steps.replace(&gone, vec![(slope, put)]);
     Some(())
-}
-
-/// Takes the dispatch that clears the gradients out, where nothing that is left adds to them.
-pub fn drop_fill(steps: &mut Steps) {
-    let gradients = steps.gradients();
-    let assigns = [&linear::BACKWARD, &crate::kernels::weights::BACKWARD, &crate::kernels::clip::FORWARD];
-    let Some(fill) = steps.only(&fill::FORWARD, |s| same(s.writes[0], gradients)) else { return };
-    let others = |(i, _): &(usize, &crate::program::Step)| *i != fill;
-    let writes = |s: &crate::program::Step| s.writes.iter().any(|t| t.buffer == gradients.buffer);
-    let mut writers = steps.list.iter().enumerate().filter(others).map(|(_, s)| s).filter(|s| writes(s));
-    if writers.all(|s| assigns.iter().any(|kernel| s.kernel.name == kernel.name)) {
-        steps.replace(&[fill], vec![]);
-    }
 }

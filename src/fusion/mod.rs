@@ -8,11 +8,13 @@
 //! | [`loss`] | last decoder layer, binary cross-entropy, its backward | `matmul_bce.forward` |
 //! | [`linear`] | a linear layer's backward, the activation's before it | `linear.backward` |
 //! | [`weights`] | up to three layers' weight gradients | `weights.backward` |
+//! | [`fill`] | the clearing of the gradients, where each is made by one dispatch, which then assigns it | none |
 //! | [`update`] | gather, the reads of the clock; Adam, the tally of the losses, the tick of the clock | `batch.begin`, `update.adam` |
 //!
 //! A rule looks for its sequence by kernels and tensors and leaves a program alone where anything is not as it expects. The
 //! recorded program stays the specification: tests run both and compare every parameter, and `--no-fuse` trains with it.
 
+mod fill;
 mod latent;
 mod linear;
 mod loss;
@@ -57,7 +59,7 @@ pub fn fuse(arena: &mut Arena, program: Program, fusion: Fusion, first: usize) -
     let mut steps = Steps::new(arena, program.steps, fusion);
     // The middle and the loss before the layers' backwards, which would take parts of them; the update last, since it needs
     // the losses' parts and the moment.
-    for rule in [latent::apply, loss::apply, linear::apply, weights::apply, update::apply] {
+    for rule in [latent::apply, loss::apply, linear::apply, weights::apply, fill::apply, update::apply] {
         while rule(&mut steps).is_some() {}
     }
     let steps = steps.list;

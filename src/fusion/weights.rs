@@ -1,7 +1,6 @@
 //! What is left of the weights' gradients to `weights.backward`, three layers a dispatch, at the end of the backward pass:
 //! only the optimiser waits for them.
 
-use super::linear::drop_fill;
 use super::steps::{Steps, is};
 use crate::kernels::weights::{self, Gradients, MOST};
 use crate::kernels::{fill, matmul};
@@ -13,7 +12,6 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     // Done where nothing is left to merge, or all that is left is merged already.
     let merged = found.len().div_ceil(MOST).max(1);
     if found.is_empty() || (steps.all(&matmul::BACKWARD_W).is_empty() && found.len() <= merged) {
-        drop_fill(steps);
         return None;
     }
     let last = *found.last()?;
@@ -49,7 +47,6 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
         }
     })?;
     steps.replace(&found, vec![(last, put)]);
-    drop_fill(steps);
     None
 }
 

@@ -162,14 +162,12 @@ impl Activation {
 
     /// dx = dx * slope, element by element, from what the forward saved.
     pub(crate) fn multiply_slope(self, dx: &mut [f32], saved: &[f32]) {
-        math::vectorised(|| {
-            let elements = dx.iter_mut().zip(saved);
-            match self {
-                Activation::Identity => {}
-                Activation::Relu => elements.for_each(|(dx, &saved)| *dx = if saved > 0.0 { *dx } else { 0.0 }),
-                other => elements.for_each(|(dx, &saved)| *dx = (*dx as f64 * other.slope(saved as f64)) as f32),
-            }
-        });
+        let mut dy = [0.0; 64];
+        for (dx, saved) in dx.chunks_mut(64).zip(saved.chunks(64)) {
+            let dy = &mut dy[..dx.len()];
+            dy.copy_from_slice(dx);
+            self.apply_slope(dx, &saved[..dy.len()], dy);
+        }
     }
 
     /// The activation of this number. Panics on a number no activation has.
@@ -197,6 +195,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/activation.wgsl"),
     common: &[super::INDEX, super::ACTIVATION],
     bindings: &["x", "saved", "dy", "y", "dx"],
+    constants: &[],
 };
 
 /// x (N) to y (N), assigned; recorded by [`forward`]. Sources of the three that are younger than the textbooks: elu
@@ -210,6 +209,7 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["y"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let act = Activation::from_number(p[1]);
         for i in 0..p[0] as usize {
@@ -231,6 +231,7 @@ pub static BACKWARD: Kernel = Kernel {
     writes: &["dx"],
     shader: Shader { source: &SOURCE, entry: "backward", workgroup: [64, 1, 1], grid },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let act = Activation::from_number(p[1]);
         for i in 0..p[0] as usize {

@@ -56,6 +56,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/adam.wgsl"),
     common: &[super::INDEX, super::CLOCK],
     bindings: &["grad", "clock", "p", "m", "v"],
+    constants: &[],
 };
 
 /// Where N is a multiple of 64, as in the flat parameter buffer: an invocation takes that many elements.
@@ -65,6 +66,7 @@ static SOFTWARE: Shader = Shader {
         text: include_str!("../../shaders/software/adam.wgsl"),
         common: SOURCE.common,
         bindings: SOURCE.bindings,
+        constants: &[],
     },
     entry: "forward",
     workgroup: [64, 1, 1],
@@ -81,6 +83,7 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["p", "m", "v"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| grid_1d(p[0] as usize, 64) },
     software: Some(|_, p| if p[0].is_multiple_of(64) { &SOFTWARE } else { &FORWARD.shader }),
+    candidates: None,
     reference: |p, reads, writes| {
         let row = Row::read(reads[1]);
         let p: Params = params(p);

@@ -91,6 +91,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/augment.wgsl"),
     common: &[super::PHILOX],
     bindings: &["x", "clock", "y"],
+    constants: &[],
 };
 
 /// x (B,C,H,W) and the clock to y (B,C,P,Q), assigned, zeros where a window reaches over the edge; recorded by
@@ -145,6 +146,7 @@ const fn kernel(
         writes: &["y"],
         shader: Shader { source: &SOURCE, entry, workgroup: [64, 1, 1], grid },
         software: None,
+        candidates: None,
         reference,
         accelerated: Some(accelerated),
         cost: |p| {

@@ -33,6 +33,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/batch.wgsl"),
     common: &[super::INDEX],
     bindings: &["data", "order", "clock", "x", "moment"],
+    constants: &[],
 };
 
 /// The packed data, the order (N) and the clock to x (B,D) and moment (12), both assigned; recorded by [`begin`].
@@ -49,6 +50,7 @@ pub static BEGIN: Kernel = Kernel {
         grid: |p| grid_1d((p[0] as usize * p[1] as usize).max(MOMENT), 64),
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let [x, moment] = writes else { unreachable!("batch.begin writes x and moment") };
         (gather::FORWARD.reference)(&whole(p), reads, &mut [x]);

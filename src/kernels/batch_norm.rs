@@ -109,6 +109,7 @@ const SOURCE: Source = Source {
         "totals",
         "dx",
     ],
+    constants: &[],
 };
 
 const SOFTWARE: Source = Source {
@@ -116,6 +117,7 @@ const SOFTWARE: Source = Source {
     text: include_str!("../../shaders/software/batch_norm.wgsl"),
     common: &[],
     bindings: &["x", "w", "b", "fixed_mean", "fixed_var", "saved", "dy", "moments", "sums", "y", "chunk", "dx"],
+    constants: &[],
 };
 
 const FIELDS: &[&str] = &["R", "C", "width", "rows", "chunks", "activation", "eps", "momentum"];
@@ -133,6 +135,7 @@ pub static PARTIALS: Kernel = Kernel {
         static SHADER: Shader = software("partials", software_chunk_grid);
         if suits_software(p) { &SHADER } else { &PARTIALS.shader }
     }),
+    candidates: None,
     reference: partials_reference,
     accelerated: Some(partials_accelerated),
     cost: |p| cost(p, 1, 4),
@@ -150,6 +153,7 @@ pub static STATISTICS: Kernel = Kernel {
     writes: &["batch", "running_mean", "running_var", "num_batches_tracked"],
     shader: shader("statistics", merge_grid),
     software: None,
+    candidates: None,
     reference: statistics_reference,
     accelerated: Some(statistics_accelerated),
     cost: merge_cost,
@@ -168,6 +172,7 @@ pub static FORWARD: Kernel = Kernel {
         static SHADER: Shader = software("forward", software_row_grid);
         if suits_software(p) { &SHADER } else { &FORWARD.shader }
     }),
+    candidates: None,
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost: |p| cost(p, 2, 4),
@@ -187,6 +192,7 @@ pub static EVALUATE: Kernel = Kernel {
         static SHADER: Shader = software("evaluate", software_row_grid);
         if suits_software(p) { &SHADER } else { &EVALUATE.shader }
     }),
+    candidates: None,
     reference: evaluate_reference,
     accelerated: Some(evaluate_accelerated),
     cost: |p| cost(p, 2, 4),
@@ -205,6 +211,7 @@ pub static BACKWARD_PARTIALS: Kernel = Kernel {
         static SHADER: Shader = software("backward_partials", software_chunk_grid);
         if suits_software(p) { &SHADER } else { &BACKWARD_PARTIALS.shader }
     }),
+    candidates: None,
     reference: backward_partials_reference,
     accelerated: Some(backward_partials_accelerated),
     cost: |p| cost(p, 3, 6),
@@ -221,6 +228,7 @@ pub static BACKWARD_W: Kernel = Kernel {
     writes: &["totals", "dw", "db"],
     shader: shader("backward_w", merge_grid),
     software: None,
+    candidates: None,
     reference: backward_w_reference,
     accelerated: Some(backward_w_accelerated),
     cost: merge_cost,
@@ -240,6 +248,7 @@ pub static BACKWARD_X: Kernel = Kernel {
         static SHADER: Shader = software("backward_x", software_row_grid);
         if suits_software(p) { &SHADER } else { &BACKWARD_X.shader }
     }),
+    candidates: None,
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
     cost: |p| cost(p, 4, 7),

@@ -31,6 +31,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/bce.wgsl"),
     common: &[super::INDEX, super::SUM, super::ACTIVATION],
     bindings: &["logits", "x", "rows", "dlogits"],
+    constants: &[],
 };
 
 /// logits (B,D), x (B,D) in `[0,1]` to rows (B) in nats, assigned; recorded by [`loss`]. In this form nothing overflows,
@@ -43,6 +44,7 @@ pub static LOSS: Kernel = Kernel {
     writes: &["rows"],
     shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let [b, d] = [p[0] as usize, p[1] as usize];
         for r in 0..b {
@@ -69,6 +71,7 @@ pub static BACKWARD: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for i in 0..p.b as usize * p.d as usize {

@@ -35,6 +35,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/channels.wgsl"),
     common: &[super::INDEX],
     bindings: &["x", "y"],
+    constants: &[],
 };
 
 /// x (B,C,S) to y (B,S,C), assigned, S = H*W; recorded by [`last`], and as the backward of [`first`].
@@ -91,6 +92,7 @@ const fn kernel(
             grid: |p| grid_1d(params::<Params>(p).sizes().iter().product(), 64),
         },
         software: None,
+        candidates: None,
         reference,
         accelerated: Some(accelerated),
         cost: |p| Cost { flops: 0, bytes: 8 * p.iter().map(|&n| n as u64).product::<u64>() },

@@ -24,6 +24,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/clip.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["x", "squares", "partials", "grad"],
+    constants: &[],
 };
 
 /// x (N), the gradients, to partials (groups), assigned: sums that a fixed number of workgroups find, so that the order
@@ -36,6 +37,7 @@ pub static NORM: Kernel = Kernel {
     writes: &["partials"],
     shader: Shader { source: &SOURCE, entry: "norm", workgroup: [64, 1, 1], grid: |p| [p[1], 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for g in 0..p.groups as usize {
@@ -66,6 +68,7 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["grad"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| grid_1d(p[0] as usize, 64) },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let norm = reads[0][..p.groups as usize].iter().map(|&s| s as f64).sum::<f64>().sqrt();

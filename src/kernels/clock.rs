@@ -108,6 +108,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/clock.wgsl"),
     common: &[],
     bindings: &["recon", "kl", "time", "losses", "clock"],
+    constants: &[],
 };
 
 /// recon (B) and kl (Z) in nats, and the clock as `time`; row `batch` of losses (batches,4) is assigned, the others
@@ -120,6 +121,7 @@ pub static TALLY: Kernel = Kernel {
     writes: &["losses"],
     shader: Shader { source: &SOURCE, entry: "tally", workgroup: [64, 1, 1], grid: |_| [1, 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let [recon, kl] = [p[1] as usize, p[2] as usize];
         let sum = |values: &[f32]| values.iter().map(|&v| v as f64).sum::<f64>() as f32;
@@ -141,6 +143,7 @@ pub static TICK: Kernel = Kernel {
     writes: &["clock"],
     shader: Shader { source: &SOURCE, entry: "tick", workgroup: [1, 1, 1], grid: |_| [1, 1, 1] },
     software: None,
+    candidates: None,
     reference: |_, _, writes| {
         for word in [2, 3] {
             writes[0][word] = f32::from_bits(writes[0][word].to_bits() + 1);

@@ -49,6 +49,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/continuous_bernoulli.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["logits", "x", "rows", "dlogits", "means"],
+    constants: &[],
 };
 
 /// logits (B,D), x (B,D) in `[0,1]` to rows (B) in nats, assigned; recorded by [`loss`]. Loaiza-Ganem & Cunningham
@@ -61,6 +62,7 @@ pub static LOSS: Kernel = Kernel {
     writes: &["rows"],
     shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let [b, d] = [p[0] as usize, p[1] as usize];
         for r in 0..b {
@@ -82,6 +84,7 @@ pub static BACKWARD: Kernel = Kernel {
     writes: &["dlogits"],
     shader: Shader { source: &SOURCE, entry: "backward", workgroup: [64, 1, 1], grid },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for i in 0..p.b as usize * p.d as usize {
@@ -103,6 +106,7 @@ pub static MEAN: Kernel = Kernel {
     writes: &["means"],
     shader: Shader { source: &SOURCE, entry: "mean", workgroup: [64, 1, 1], grid },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         for i in 0..p[0] as usize * p[1] as usize {
             writes[0][i] = mean_of(reads[0][i] as f64) as f32;

@@ -65,6 +65,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/discretised_logistic.wgsl"),
     common: &[super::INDEX, super::SUM, super::ACTIVATION],
     bindings: &["y", "x", "rows", "dy"],
+    constants: &[],
 };
 
 /// Means y (B,D), grey levels over 255 x (B,D) to rows (B) in nats, assigned; recorded by [`loss`]. At x = 0 and 1 the
@@ -77,6 +78,7 @@ pub static LOSS: Kernel = Kernel {
     writes: &["rows"],
     shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let [b, d] = [p.b as usize, p.d as usize];
@@ -104,6 +106,7 @@ pub static BACKWARD: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for i in 0..p.b as usize * p.d as usize {

@@ -50,6 +50,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/dropout.wgsl"),
     common: &[super::INDEX, super::PHILOX],
     bindings: &["x", "dy", "clock", "y", "dx"],
+    constants: &[],
 };
 
 /// x (N) and the clock to y (N), assigned; keep is 0 or 1, from one Philox word an element. Recorded by [`forward`].
@@ -81,6 +82,7 @@ const fn kernel(
             grid: |p| grid_1d((p[0] as usize).div_ceil(4), 64),
         },
         software: None,
+        candidates: None,
         reference: |p, reads, writes| {
             let p: Params = params(p);
             let clock = [0, 1, 2].map(|i: usize| reads[1][i].to_bits());

@@ -21,6 +21,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/fill.wgsl"),
     common: &[super::INDEX],
     bindings: &["y"],
+    constants: &[],
 };
 
 /// y (N), assigned; recorded by [`forward`], first in a step to clear the gradients.
@@ -37,6 +38,7 @@ pub static FORWARD: Kernel = Kernel {
         grid: |p| grid_1d((p[0] as usize).div_ceil(4), 64),
     },
     software: None,
+    candidates: None,
     reference: |p, _, writes| {
         let p: Params = params(p);
         writes[0][..p.n as usize].fill(p.value);

@@ -28,6 +28,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/gather.wgsl"),
     common: &[super::INDEX],
     bindings: &["data", "order", "clock", "x"],
+    constants: &[],
 };
 
 /// data (words of four pixels), order (N) as integers, and the clock; rows of x (B,D) whose picture lies in this part
@@ -45,6 +46,7 @@ pub static FORWARD: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let Params { first, count, .. } = params(p);
         let [b, d, stride] = params::<Params>(p).sizes();

@@ -33,6 +33,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/gaussian_kl.wgsl"),
     common: &[super::INDEX, super::SUM, super::CLOCK],
     bindings: &["mean", "logvar", "kl", "clock", "loss_kl", "dmean", "dlogvar"],
+    constants: &[],
 };
 
 /// mean (B,Z), logvar (B,Z) to loss_kl (Z) in nats summed over the batch, assigned; recorded by [`loss`]. Kingma &
@@ -45,6 +46,7 @@ pub static LOSS: Kernel = Kernel {
     writes: &["loss_kl"],
     shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[1], 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let [b, z] = [p.b as usize, p.z as usize];
@@ -75,6 +77,7 @@ pub static BACKWARD: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let weight = clock::Row::read(reads[3]).kl_weight;
         let p: Params = params(p);

@@ -48,6 +48,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/group_norm.wgsl"),
     common: &[],
     bindings: &["x", "w", "b", "moments", "dy", "parts", "y", "whole", "sums", "dx", "dw", "db"],
+    constants: &[],
 };
 
 /// x (B,S,C), w (C), b (C) to y (B,S,C) and whole (B,G,2), mean and rstd over the S places and C/G channels of a group,
@@ -60,6 +61,7 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["y", "whole"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| [p[3], p[0], 1] },
     software: None,
+    candidates: None,
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost: |p| cost(p, 2, 8),
@@ -76,6 +78,7 @@ pub static BACKWARD_X: Kernel = Kernel {
     writes: &["dx", "sums"],
     shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [64, 1, 1], grid: |p| [p[3], p[0], 1] },
     software: None,
+    candidates: None,
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
     cost: |p| cost(p, 3, 11),
@@ -91,6 +94,7 @@ pub static BACKWARD_W: Kernel = Kernel {
     writes: &["dw", "db"],
     shader: Shader { source: &SOURCE, entry: "backward_w", workgroup: [64, 1, 1], grid: |p| [p[2].div_ceil(8), 1, 1] },
     software: None,
+    candidates: None,
     reference: backward_w_reference,
     accelerated: Some(backward_w_accelerated),
     cost: |p| Cost { flops: 2 * p[0] as u64 * p[2] as u64, bytes: 8 * p[0] as u64 * p[2] as u64 },

@@ -34,6 +34,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/joint.wgsl"),
     common: &[super::INDEX],
     bindings: &["a", "b", "dy", "joined", "y", "da", "db"],
+    constants: &[],
 };
 
 /// a and b of one shape to y, assigned; recorded by [`add`]: a residual connection, and where two gradients meet.
@@ -154,6 +155,7 @@ const fn kernel(
         writes,
         shader: Shader { source: &SOURCE, entry, workgroup: [64, 1, 1], grid },
         software: None,
+        candidates: None,
         reference,
         accelerated: None,
         cost: |p| {

@@ -41,6 +41,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/laplace.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["y", "x", "rows", "dy"],
+    constants: &[],
 };
 
 /// Medians y (B,D), x (B,D) to rows (B) in nats, assigned; recorded by [`loss`].
@@ -52,6 +53,7 @@ pub static LOSS: Kernel = Kernel {
     writes: &["rows"],
     shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let [b, d] = [p.b as usize, p.d as usize];
@@ -82,6 +84,7 @@ pub static BACKWARD: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for i in 0..p.b as usize * p.d as usize {

@@ -79,6 +79,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/latent.wgsl"),
     common: &[super::ACTIVATION, super::CLOCK, super::PHILOX],
     bindings: &["h", "parameters", "clock", "q", "z", "y", "kl", "dy", "saved", "dq", "dh"],
+    constants: &[],
 };
 
 /// A workgroup owns two rows.
@@ -96,6 +97,7 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["q", "z", "y", "kl"],
     shader: shader("forward"),
     software: None,
+    candidates: None,
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost,
@@ -112,6 +114,7 @@ pub static BACKWARD: Kernel = Kernel {
     writes: &["dq", "dh"],
     shader: shader("backward"),
     software: None,
+    candidates: None,
     reference: backward_reference,
     accelerated: Some(backward_accelerated),
     cost,
@@ -318,8 +321,13 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     // dz in the place of dmean, the noise in that of dlogvar.
     let dz = MatMut::from_row_major_slice_mut(dq, b, 2 * z).subcols_mut(0, z);
     product(dz, [View::rows(dy, o), layer], o, Store::Assign, &|_, _, _| ());
-    for (r, dq) in dq.chunks_exact_mut(2 * z).enumerate() {
-        random::normals(r * z, &mut dq[z..], p.site, clock);
+    let mut noise = [0.0; random::PIECE];
+    for first in (0..b * z).step_by(random::PIECE) {
+        let noise = &mut noise[..random::PIECE.min(b * z - first)];
+        random::normals(first, noise, p.site, clock);
+        for (element, &noise) in (first..).zip(&*noise) {
+            dq[element / z * 2 * z + z + element % z] = noise;
+        }
     }
     math::vectorised(|| {
         for (dq, q) in dq.chunks_exact_mut(2 * z).zip(q.chunks_exact(2 * z)) {

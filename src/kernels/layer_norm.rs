@@ -44,6 +44,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/layer_norm.wgsl"),
     common: &[super::SUM],
     bindings: &["x", "w", "b", "moments", "dy", "y", "row", "dx", "dw", "db"],
+    constants: &[],
 };
 
 /// x (B,F), w (F), b (F) to y (B,F) and row (B,2), mean and rstd, both assigned; recorded by [`forward`]. Ba, Kiros &
@@ -56,6 +57,7 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["y", "row"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost: |p| cost(p, 2, 8),
@@ -71,6 +73,7 @@ pub static BACKWARD_X: Kernel = Kernel {
     writes: &["dx"],
     shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
     cost: |p| cost(p, 3, 11),
@@ -91,6 +94,7 @@ pub static BACKWARD_W: Kernel = Kernel {
         grid: |p| [p[1].div_ceil(32), 1, 1],
     },
     software: None,
+    candidates: None,
     reference: backward_w_reference,
     accelerated: Some(backward_w_accelerated),
     cost: |p| cost(p, 2, 5),

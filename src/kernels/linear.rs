@@ -38,6 +38,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/linear.wgsl"),
     common: &[super::TILE, super::ACTIVATION],
     bindings: &["x", "w", "dy", "dx", "dw", "db"],
+    constants: &[],
 };
 
 /// Where B, I and O are multiples of 4. A workgroup owns 32x64 of a result.
@@ -47,6 +48,7 @@ static EIGHT: Shader = Shader {
         text: include_str!("../../shaders/software/linear.wgsl"),
         common: &[super::EIGHT, super::ACTIVATION],
         bindings: SOURCE.bindings,
+        constants: &[],
     },
     entry: "backward",
     workgroup: [8, 1, 1],
@@ -70,6 +72,7 @@ pub static BACKWARD: Kernel = Kernel {
         let whole = p[..3].iter().all(|size| size.is_multiple_of(4));
         if whole && lanes == Lanes::Eight { &EIGHT } else { &BACKWARD.shader }
     }),
+    candidates: None,
     reference: backward_reference,
     accelerated: Some(backward_accelerated),
     cost: |p| {

@@ -42,6 +42,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/matmul_bce.wgsl"),
     common: &[super::TILE, super::ACTIVATION],
     bindings: &["x", "w", "b", "picture", "dy", "loss"],
+    constants: &[],
 };
 
 /// Where B, I and O are multiples of 4. A workgroup owns 32x64 of a result.
@@ -51,6 +52,7 @@ static EIGHT: Shader = Shader {
         text: include_str!("../../shaders/software/matmul_bce.wgsl"),
         common: &[super::EIGHT],
         bindings: SOURCE.bindings,
+        constants: &[],
     },
     entry: "forward",
     workgroup: [8, 1, 1],
@@ -75,6 +77,7 @@ pub static FORWARD: Kernel = Kernel {
         let whole = p[..3].iter().all(|size| size.is_multiple_of(4));
         if whole && lanes == Lanes::Eight { &EIGHT } else { &FORWARD.shader }
     }),
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let [rows, inputs, outputs] = p.sizes();

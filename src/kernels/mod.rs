@@ -47,6 +47,7 @@ pub mod reparameterise;
 mod scratch;
 pub mod sgd;
 pub mod shuffle;
+pub mod tiles;
 pub mod update;
 pub mod upsample;
 pub mod weights;
@@ -61,6 +62,7 @@ const EIGHT: &str = include_str!("../../shaders/software/eight.wgsl");
 const CLOCK: &str = include_str!("../../shaders/common/clock.wgsl");
 const INDEX: &str = include_str!("../../shaders/common/index.wgsl");
 const PHILOX: &str = include_str!("../../shaders/common/philox.wgsl");
+const PRODUCT: &str = include_str!("../../shaders/common/product.wgsl");
 const SUM: &str = include_str!("../../shaders/common/sum.wgsl");
 const TILE: &str = include_str!("../../shaders/common/tile.wgsl");
 

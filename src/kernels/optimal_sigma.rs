@@ -52,6 +52,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/optimal_sigma.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["y", "x", "errors", "sigma", "row_errors", "rows", "batch_sigma", "dy"],
+    constants: &[],
 };
 
 /// Means y (B,D), x (B,D) to row_errors (B), assigned; recorded by [`loss`].
@@ -63,6 +64,7 @@ pub static SQUARES: Kernel = Kernel {
     writes: &["row_errors"],
     shader: Shader { source: &SOURCE, entry: "squares", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let [b, d] = [p[0] as usize, p[1] as usize];
         for r in 0..b {
@@ -85,6 +87,7 @@ pub static LOSS: Kernel = Kernel {
     writes: &["rows", "batch_sigma"],
     shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |_| [1, 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let [b, d] = [p[0] as usize, p[1] as usize];
         let log_sigma = log_sigma(reads[0][..b].iter().map(|&e| e as f64).sum::<f64>() / (b * d) as f64);
@@ -113,6 +116,7 @@ pub static BACKWARD: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let variance = (reads[2][0] as f64).powi(2);

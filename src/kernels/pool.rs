@@ -112,6 +112,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/pool.wgsl"),
     common: &[super::INDEX],
     bindings: &["x", "saved", "dy", "y", "index", "dx"],
+    constants: &[],
 };
 
 /// x (B,H,W,C) to y and index (B,P,Q,C), assigned; index is h*W + w of the maximum as an integer, the first where
@@ -181,6 +182,7 @@ const fn kernel(
             grid: if backward { |p| grid_1d(elements(p)[0], 64) } else { |p| grid_1d(elements(p)[1], 64) },
         },
         software: None,
+        candidates: None,
         reference,
         accelerated: Some(accelerated),
         cost: |p| {

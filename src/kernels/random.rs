@@ -30,6 +30,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/random.wgsl"),
     common: &[super::INDEX, super::PHILOX],
     bindings: &["clock", "y", "bits"],
+    constants: &[],
 };
 
 /// The clock to bits (N), assigned: uniform 32-bit words. No model records it; its cases hold the generator to the
@@ -89,6 +90,7 @@ const fn kernel(
             grid: |p| grid_1d((p[0] as usize).div_ceil(4), 64),
         },
         software: None,
+        candidates: None,
         reference,
         accelerated,
         cost: |p| Cost { flops: 25 * p[0] as u64, bytes: 4 * p[0] as u64 },
@@ -178,7 +180,9 @@ fn draw(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]], convert: impl Fn
 
 // ---- Accelerated
 
-/// Blocks of four numbers that are drawn side by side.
+/// Numbers that are drawn side by side.
+pub(super) const PIECE: usize = 4 * LANES;
+/// Blocks of four of them.
 const LANES: usize = 64;
 
 fn normal_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {

@@ -32,6 +32,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/reduce.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["x", "dy", "y", "dx"],
+    constants: &[],
 };
 
 /// x (B,F) to y (B), assigned; recorded by [`rows`].
@@ -81,6 +82,7 @@ const fn reduction(
         writes: &["y"],
         shader: Shader { source: &SOURCE, entry, workgroup: [64, 1, 1], grid },
         software: None,
+        candidates: None,
         reference,
         accelerated: None,
         cost,
@@ -108,6 +110,7 @@ const fn broadcast(
             grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
         },
         software: None,
+        candidates: None,
         reference,
         accelerated: None,
         cost,

@@ -27,6 +27,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/reparameterise.wgsl"),
     common: &[super::INDEX],
     bindings: &["mean", "logvar", "noise", "dz", "z", "dmean", "dlogvar"],
+    constants: &[],
 };
 
 // ANCHOR: kernel
@@ -39,6 +40,7 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["z"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         for i in 0..p[0] as usize {
             let [mean, logvar, noise] = [reads[0][i], reads[1][i], reads[2][i]].map(f64::from);
@@ -61,6 +63,7 @@ pub static BACKWARD: Kernel = Kernel {
     writes: &["dmean", "dlogvar"],
     shader: Shader { source: &SOURCE, entry: "backward", workgroup: [64, 1, 1], grid },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         for i in 0..p[0] as usize {
             let [logvar, noise, dz] = [reads[0][i], reads[1][i], reads[2][i]].map(f64::from);

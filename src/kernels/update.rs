@@ -33,6 +33,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/update.wgsl"),
     common: &[super::INDEX],
     bindings: &["grad", "moment", "terms", "p", "m", "v", "losses", "clock"],
+    constants: &[],
 };
 
 /// grad (N), moment (12) and terms to p, m and v (N), losses (batches, 4) and the clock, all updated; recorded by [`adam()`].
@@ -44,6 +45,7 @@ pub static ADAM: Kernel = Kernel {
     writes: &["p", "m", "v", "losses", "clock"],
     shader: Shader { source: &SOURCE, entry: "adam", workgroup: [64, 1, 1], grid: |p| grid_1d(p[0] as usize, 64) },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let [values, means, squares, losses, clock] = writes else { unreachable!("update.adam writes five tensors") };
         (adam::FORWARD.reference)(adam_words(p), &reads[..2], &mut [values, means, squares]);

@@ -66,6 +66,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/upsample.wgsl"),
     common: &[super::INDEX],
     bindings: &["x", "dy", "y", "dx"],
+    constants: &[],
 };
 
 /// x (B,H,W,C) to y (B,FH,FW,C), assigned; recorded by [`nearest`].
@@ -130,6 +131,7 @@ const fn forward_kernel(
             grid: |p| grid_1d(params::<Params>(p).sizes().elements()[1], 64),
         },
         software: None,
+        candidates: None,
         reference,
         accelerated: Some(accelerated),
         cost: |p| {

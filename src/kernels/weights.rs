@@ -56,6 +56,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/weights.wgsl"),
     common: &[super::TILE],
     bindings: &["x0", "dy0", "x1", "dy1", "x2", "dy2", "gradients"],
+    constants: &[],
 };
 
 /// For each layer x (B,I) and dy (B,O) to its dW and db in the flat gradients, assigned, the rest of which is left alone;
@@ -76,6 +77,7 @@ pub static BACKWARD: Kernel = Kernel {
         grid: |p| [params::<Params>(p).layers.map(Layer::tiles).iter().sum(), 1, 1],
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let Params { b, layers } = params(p);
         for (l, layer) in layers.into_iter().enumerate() {

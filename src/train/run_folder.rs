@@ -24,6 +24,7 @@ use crate::files::{temporary, write_atomic};
 use crate::train::early_stopping::EarlyStopping;
 use crate::train::overrides::{describe, read_text};
 use crate::train::settings::Settings;
+use crate::tuning::Entry;
 
 /// The path of a run's folder; the methods name the files in it, whether they are there or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +168,9 @@ pub struct RunRecord {
     pub git: Option<String>,
     /// Every setting of the run, the defaults among them.
     pub settings: Settings,
+    /// Which candidates were chosen, so that a resumed run computes as it did. Empty where the shipped table's were taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tuning: Vec<Entry>,
 }
 
 impl RunRecord {
@@ -257,6 +261,7 @@ fn utc(seconds: u64) -> String {
 mod tests {
     use super::*;
     use crate::train::presets;
+    use crate::tuning::Origin;
 
     fn settings() -> Settings {
         presets::find("mnist-2d").unwrap().settings()
@@ -273,6 +278,7 @@ mod tests {
             wgpu: "30.0.1".into(),
             git: None,
             settings: settings(),
+            tuning: Vec::new(),
         }
     }
 
@@ -372,7 +378,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(root.path()).unwrap();
         let with_git = RunRecord { git: Some("0123abc-dirty".into()), ..record() };
-        for record in [record(), with_git] {
+        let params = vec![128, 784, 400, 1, 0];
+        let entry = Entry { kernel: "matmul.forward".into(), params, candidate: "32x32".into(), origin: Origin::Table };
+        let tuned = RunRecord { tuning: vec![entry.clone(), entry], ..record() };
+        for record in [record(), with_git, tuned] {
             record.write(&folder).unwrap();
             assert_eq!(RunRecord::read(&folder).unwrap(), record);
         }

@@ -7,18 +7,20 @@ use super::checkpoint::{Checkpoint, MODEL, ModelCard};
 use super::diverged::first_offender;
 use super::early_stopping::EarlyStopping;
 use super::metrics::{EpochMetrics, MetricsLog};
-use super::programs::Programs;
+use super::optimizer::OptimizerState;
+use super::programs::{Programs, Resident, record_step};
 use super::run_folder::{Progress, RunFolder};
 use super::schedule;
 use super::settings::Settings;
 use crate::arena::Arena;
 use crate::backend::{Backend, Counters, Device};
-use crate::data::Dataset;
+use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::kernels::clock::{Clock, Row};
 use crate::kernels::random;
-use crate::models::vae::Config;
+use crate::models::vae::{Config, Vae};
 use crate::picture;
+use crate::program::Program;
 
 /// The site of the samples' latent points; programs number theirs from 1.
 const SAMPLE_SITE: u32 = 0;
@@ -90,6 +92,19 @@ pub fn config(settings: &Settings, shape: [usize; 3]) -> Config {
         output: settings.output,
         sigma: settings.sigma,
     }
+}
+
+/// The training step that the settings describe for pictures of this (C,H,W), recorded and not loaded: for whoever must see
+/// its dispatches before anything runs. Errors: a network that does not fit the pictures.
+pub fn training_step(settings: &Settings, shape: [usize; 3]) -> Result<Program> {
+    let config = config(settings, shape);
+    config.check()?;
+    let mut arena = Arena::new();
+    let model = Vae::new(&mut arena, &config);
+    let optimizer = OptimizerState::new(&mut arena, settings.optimizer);
+    let batch = Split { pixels: Vec::new(), count: settings.batch_size, shape, labels: None };
+    let data = Resident::new(&mut arena, "train", &batch, settings.batch_size, usize::MAX);
+    Ok(record_step(&mut arena, &model, &optimizer, settings, &data, settings.batch_size))
 }
 
 impl Trainer {

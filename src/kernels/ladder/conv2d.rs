@@ -195,7 +195,7 @@ pub static LADDER: Ladder = Ladder {
         refuses: takes_any,
         record: |r, s, t| conv2d::forward(r, t[0], t[1], None, geometry(s).1, Activation::Identity),
     },
-    software: "a place in 32 pictures by 16 channels in registers",
+    software: "a place in 32 pictures, tiles in registers",
     advice: "With 1 or 3 input channels, as of grey and colour pictures, rungs of 16 bytes cannot run: --size 128,28,1,32,4,2,1.",
 };
 

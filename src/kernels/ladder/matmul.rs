@@ -123,6 +123,7 @@ pub static PARTIALS: Kernel = Kernel {
         grid: |p| [p[2].div_ceil(64), p[0].div_ceil(64), p[4]],
     },
     software: None,
+    candidates: None,
     reference: partials_reference,
     accelerated: None,
     cost: |p| {
@@ -146,6 +147,7 @@ pub static SUM: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize * p[2] as usize / 4, 64),
     },
     software: None,
+    candidates: None,
     reference: sum_reference,
     accelerated: None,
     cost: |p| {

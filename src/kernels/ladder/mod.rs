@@ -107,7 +107,7 @@ const fn source(
     common: &'static [&'static str],
     bindings: &'static [&'static str],
 ) -> Source {
-    Source { file, text, common, bindings }
+    Source { file, text, common, bindings, constants: &[] }
 }
 
 /// A rung of one dispatch.
@@ -130,6 +130,7 @@ impl Single {
             writes: self.writes,
             shader,
             software: None,
+            candidates: None,
             reference: self.reference,
             accelerated: None,
             cost: self.cost,

@@ -1,0 +1,241 @@
+// Convolution for adapters that run on a CPU and have subgroups of 8, where I/G and O/G are multiples of 4. As in conv2d.wgsl
+// beside it the rows of a tile are the same place in as many pictures, so that a tap meets all of them or none. A workgroup,
+// one subgroup, owns 32 rows and 64 columns; eight.wgsl, which is appended, says why.
+//
+// Measured at x (128,6,6,128), y (128,3,3,256), 4x4 taps, on one core, Mesa 22.3 lavapipe, LLVM 15, GFLOP/s: forward and
+// backward_x 28, backward_w 22, where conv2d_vec4.wgsl makes 18, 19 and 16. Where the result has few columns most lanes would
+// be idle, and conv2d_vec4.wgsl is faster.
+
+struct Params {
+    B: u32, H: u32, W: u32, I: u32, P: u32, Q: u32, O: u32, KH: u32, KW: u32,
+    stride_h: u32, stride_w: u32, padding_h: u32, padding_w: u32, dilation_h: u32, dilation_w: u32,
+    groups: u32, activation: u32, bias: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;          // (B,H,W,I/4)
+@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;          // (O,KH,KW,I/G/4)
+@group(0) @binding(3) var<storage, read> b: array<vec4<f32>>;          // (O/4); backward_x: (I/4)
+@group(0) @binding(4) var<storage, read> dy: array<vec4<f32>>;         // (B,P,Q,O/4)
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;    // (B,P,Q,O/4)
+@group(0) @binding(6) var<storage, read_write> dx: array<vec4<f32>>;   // (B,H,W,I/4)
+@group(0) @binding(7) var<storage, read_write> dw: array<vec4<f32>>;   // (O,KH,KW,I/G/4)
+
+// A workgroup's tile: its first row and column, its group, and what is left: the place or the tap.
+struct Tile { row: u32, column: u32, group: u32, rest: u32 }
+
+// Tiles are numbered column by column, then row by row, then by group, then by what is left.
+fn tile_of(index: u32, rows: u32, columns: u32) -> Tile {
+    let across = (columns + 63u) / 64u;
+    let down = (rows + 31u) / 32u;
+    let above = index / across;
+    let rest = above / down;
+    return Tile(above % down * 32u, index % across * 64u, rest % params.groups, rest / params.groups);
+}
+
+// forward: y[n,o] = act(b[o] + sum over taps and i of x[n under tap, i] w[o,tap,i]). Saved for backward: x and y.
+@compute @workgroup_size(8)
+fn forward(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+           @builtin(subgroup_invocation_id) lane: u32) {
+    let inputs = params.I / params.groups;
+    let outputs = params.O / params.groups;
+    let tile = tile_of(id.x + id.y * groups.x, params.B, outputs);
+    if tile.rest >= params.P * params.Q { return; }
+    let first = tile.group * outputs;
+    let column = tile.column + 8u * lane;
+    // In vec4s: of w, whose rows are outputs, the lane's 8 rows.
+    let x_rows = own_rows(tile.row + lane, params.B) * (params.H * params.W * params.I / 4u);
+    let stride = params.KH * params.KW * inputs / 4u;
+    let w_rows = (first + 4u * own_columns(column, outputs)) * stride;
+    for (var u = 0u; u < params.KH; u++) {
+        // Below 0 wraps to far above H.
+        let h = tile.rest / params.Q * params.stride_h + u * params.dilation_h - params.padding_h;
+        if h >= params.H { continue; }
+        for (var v = 0u; v < params.KW; v++) {
+            let c = tile.rest % params.Q * params.stride_w + v * params.dilation_w - params.padding_w;
+            if c >= params.W { continue; }
+            var x_at = x_rows + ((h * params.W + c) * params.I + tile.group * inputs) / 4u;
+            var w_at = w_rows + (u * params.KW + v) * inputs / 4u;
+            for (var i = 0u; i < inputs; i += 4u) {
+                right[0] = terms_of_w(w_at.x, stride);
+                right[1] = terms_of_w(w_at.y, stride);
+                multiply_rows(0u, x[x_at.x]);
+                multiply_rows(8u, x[x_at.y]);
+                multiply_rows(16u, x[x_at.z]);
+                multiply_rows(24u, x[x_at.w]);
+                x_at += 1u;
+                w_at += 1u;
+            }
+        }
+    }
+    let bias = bias_of((first + 4u * own_columns(column, outputs)) / 4u);
+    let place = (tile.rest * params.O + first + column) / 4u;
+    store_y(tile.row, column, place, 0u, bias);
+    store_y(tile.row, column, place, 8u, bias);
+    store_y(tile.row, column, place, 16u, bias);
+    store_y(tile.row, column, place, 24u, bias);
+}
+
+// Four terms of four columns.
+fn terms_of_w(at: u32, stride: u32) -> mat4x4<f32> {
+    return transpose(mat4x4<f32>(w[at], w[at + stride], w[at + 2u * stride], w[at + 3u * stride]));
+}
+
+fn bias_of(fours: vec2<u32>) -> mat2x4<f32> {
+    if params.bias == 0u { return mat2x4<f32>(); }
+    return mat2x4<f32>(b[fours.x], b[fours.y]);
+}
+
+// `place` is that of the lane's first column in the first picture.
+fn store_y(picture: u32, column: u32, place: u32, first: u32, bias: mat2x4<f32>) {
+    store_y_row(picture, column, place, first, bias);
+    store_y_row(picture, column, place, first + 1u, bias);
+    store_y_row(picture, column, place, first + 2u, bias);
+    store_y_row(picture, column, place, first + 3u, bias);
+    store_y_row(picture, column, place, first + 4u, bias);
+    store_y_row(picture, column, place, first + 5u, bias);
+    store_y_row(picture, column, place, first + 6u, bias);
+    store_y_row(picture, column, place, first + 7u, bias);
+}
+
+fn store_y_row(picture: u32, column: u32, place: u32, r: u32, bias: mat2x4<f32>) {
+    if picture + r >= params.B { return; }
+    let i = (picture + r) * (params.P * params.Q * params.O / 4u) + place;
+    let outputs = params.O / params.groups;
+    if column < outputs { y[i] = rectify(params.activation, sums[2u * r] + bias[0]); }
+    if column + 4u < outputs { y[i + 1u] = rectify(params.activation, sums[2u * r + 1u] + bias[1]); }
+}
+
+// backward of y = x * w to x: dx[m,i] = sum over taps and o of dy[m under tap, o] w[o,tap,i]. As the forward of a
+// transposed convolution it adds b[i] and takes the activation.
+@compute @workgroup_size(8)
+fn backward_x(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+              @builtin(subgroup_invocation_id) lane: u32) {
+    let inputs = params.I / params.groups;
+    let outputs = params.O / params.groups;
+    let tile = tile_of(id.x + id.y * groups.x, params.B, inputs);
+    if tile.rest >= params.H * params.W { return; }
+    let column = tile.column + 8u * lane;
+    let dy_rows = own_rows(tile.row + lane, params.B) * (params.P * params.Q * params.O / 4u);
+    let stride = params.KH * params.KW * inputs / 4u;
+    let w_columns = tile.group * outputs * stride + own_columns(column, inputs);
+    for (var u = 0u; u < params.KH; u++) {
+        let h = tile.rest / params.W + params.padding_h - u * params.dilation_h;
+        let p = h / params.stride_h;
+        if p * params.stride_h != h || p >= params.P { continue; }
+        for (var v = 0u; v < params.KW; v++) {
+            let c = tile.rest % params.W + params.padding_w - v * params.dilation_w;
+            let q = c / params.stride_w;
+            if q * params.stride_w != c || q >= params.Q { continue; }
+            var dy_at = dy_rows + ((p * params.Q + q) * params.O + tile.group * outputs) / 4u;
+            var w_at = w_columns + (u * params.KW + v) * inputs / 4u;
+            for (var k = 0u; k < outputs; k += 4u) {
+                right[0] = mat4x4<f32>(w[w_at.x], w[w_at.x + stride], w[w_at.x + 2u * stride], w[w_at.x + 3u * stride]);
+                right[1] = mat4x4<f32>(w[w_at.y], w[w_at.y + stride], w[w_at.y + 2u * stride], w[w_at.y + 3u * stride]);
+                multiply_rows(0u, dy[dy_at.x]);
+                multiply_rows(8u, dy[dy_at.y]);
+                multiply_rows(16u, dy[dy_at.z]);
+                multiply_rows(24u, dy[dy_at.w]);
+                dy_at += 1u;
+                w_at += 4u * stride;
+            }
+        }
+    }
+    let first = tile.group * inputs;
+    let bias = bias_of(first / 4u + own_columns(column, inputs));
+    let place = (tile.rest * params.I + first + column) / 4u;
+    store_dx(tile.row, column, place, 0u, bias);
+    store_dx(tile.row, column, place, 8u, bias);
+    store_dx(tile.row, column, place, 16u, bias);
+    store_dx(tile.row, column, place, 24u, bias);
+}
+
+// As store_y.
+fn store_dx(picture: u32, column: u32, place: u32, first: u32, bias: mat2x4<f32>) {
+    store_dx_row(picture, column, place, first, bias);
+    store_dx_row(picture, column, place, first + 1u, bias);
+    store_dx_row(picture, column, place, first + 2u, bias);
+    store_dx_row(picture, column, place, first + 3u, bias);
+    store_dx_row(picture, column, place, first + 4u, bias);
+    store_dx_row(picture, column, place, first + 5u, bias);
+    store_dx_row(picture, column, place, first + 6u, bias);
+    store_dx_row(picture, column, place, first + 7u, bias);
+}
+
+fn store_dx_row(picture: u32, column: u32, place: u32, r: u32, bias: mat2x4<f32>) {
+    if picture + r >= params.B { return; }
+    let i = (picture + r) * (params.H * params.W * params.I / 4u) + place;
+    let inputs = params.I / params.groups;
+    if column < inputs { dx[i] = rectify(params.activation, sums[2u * r] + bias[0]); }
+    if column + 4u < inputs { dx[i + 1u] = rectify(params.activation, sums[2u * r + 1u] + bias[1]); }
+}
+
+// backward of y = x * w to w: dw[o,tap,i] += sum over places n of y of dy[n,o] x[n under tap, i]. A tile is of one tap; its
+// terms are 4 pictures at a time of each place.
+@compute @workgroup_size(8)
+fn backward_w(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+              @builtin(subgroup_invocation_id) lane: u32) {
+    let inputs = params.I / params.groups;
+    let outputs = params.O / params.groups;
+    let taps = params.KH * params.KW;
+    let tile = tile_of(id.x + id.y * groups.x, outputs, inputs);
+    if tile.rest >= taps { return; }
+    let first = tile.group * outputs;
+    let column = tile.column + 8u * lane;
+    let u = tile.rest / params.KW * params.dilation_h;
+    let v = tile.rest % params.KW * params.dilation_w;
+    let dy_picture = params.P * params.Q * params.O / 4u;
+    let x_picture = params.H * params.W * params.I / 4u;
+    let dy_columns = first / 4u + own_fours(tile.row + lane / 4u * 4u, outputs);
+    let x_columns = tile.group * inputs / 4u + own_columns(column, inputs);
+    // Places innermost: they are neighbours in memory, where pictures are far apart.
+    for (var k = 0u; k < params.B; k += 4u) {
+        // Past the last picture there is nothing to add.
+        let is_there = k + lane % 4u < params.B;
+        let dy_rows = dy_columns + min(k + lane % 4u, params.B - 1u) * dy_picture;
+        let pictures = min(vec4<u32>(k) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.B - 1u)) * x_picture;
+        for (var p = 0u; p < params.P; p++) {
+            let h = p * params.stride_h + u - params.padding_h;
+            if h >= params.H { continue; }
+            for (var q = 0u; q < params.Q; q++) {
+                let c = q * params.stride_w + v - params.padding_w;
+                if c >= params.W { continue; }
+                let dy_at = dy_rows + (p * params.Q + q) * params.O / 4u;
+                let x_at = x_columns + (h * params.W + c) * params.I / 4u;
+                right[0] = mat4x4<f32>(x[pictures.x + x_at.x], x[pictures.y + x_at.x], x[pictures.z + x_at.x],
+                                       x[pictures.w + x_at.x]);
+                right[1] = mat4x4<f32>(x[pictures.x + x_at.y], x[pictures.y + x_at.y], x[pictures.z + x_at.y],
+                                       x[pictures.w + x_at.y]);
+                multiply_columns(0u, select(vec4<f32>(0.0), dy[dy_at.x], is_there));
+                multiply_columns(8u, select(vec4<f32>(0.0), dy[dy_at.y], is_there));
+                multiply_columns(16u, select(vec4<f32>(0.0), dy[dy_at.z], is_there));
+                multiply_columns(24u, select(vec4<f32>(0.0), dy[dy_at.w], is_there));
+            }
+        }
+    }
+    let place = ((first * taps + tile.rest) * inputs + column) / 4u;
+    add_dw(tile.row, column, place, 0u);
+    add_dw(tile.row, column, place, 8u);
+    add_dw(tile.row, column, place, 16u);
+    add_dw(tile.row, column, place, 24u);
+}
+
+// `place` is that of the lane's first column in the first row of the group.
+fn add_dw(row: u32, column: u32, place: u32, first: u32) {
+    add_dw_row(row, column, place, first);
+    add_dw_row(row, column, place, first + 1u);
+    add_dw_row(row, column, place, first + 2u);
+    add_dw_row(row, column, place, first + 3u);
+    add_dw_row(row, column, place, first + 4u);
+    add_dw_row(row, column, place, first + 5u);
+    add_dw_row(row, column, place, first + 6u);
+    add_dw_row(row, column, place, first + 7u);
+}
+
+fn add_dw_row(row: u32, column: u32, place: u32, r: u32) {
+    if row + r >= params.O / params.groups { return; }
+    let inputs = params.I / params.groups;
+    let i = (row + r) * (params.KH * params.KW * inputs / 4u) + place;
+    if column < inputs { dw[i] += sums[2u * r]; }
+    if column + 4u < inputs { dw[i + 1u] += sums[2u * r + 1u]; }
+}
