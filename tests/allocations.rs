@@ -23,8 +23,8 @@ fn a_step_allocates_nothing() {
         let subject = Subject::open(name, Some(batch)).unwrap();
         let mut backend = Device::Cpu(Cpu::Accelerated).backend();
         let step = subject.load(&mut backend).unwrap();
-        let mut rounds = Vec::with_capacity(64);
-        for _ in 0..64 {
+        let mut rounds = Vec::with_capacity(32);
+        for _ in 0..32 {
             subject.write_inputs(&mut backend);
             let before = allocations();
             backend.run(&[(step, REPLAYS)]).unwrap();
@@ -32,7 +32,7 @@ fn a_step_allocates_nothing() {
         }
         // Which thread takes which part changes from step to step, so that a thread may need a buffer for the first time
         // late. And rayon keeps the work that is handed to its threads from outside, one piece a step, in blocks of 63.
-        let steady = &rounds[32..];
+        let steady = &rounds[16..];
         let steps = (steady.len() * REPLAYS) as u64;
         let total = steady.iter().sum::<u64>();
         assert!(total <= steps / 63 + steps / 32, "{name}: {total} allocations in {steps} steps, by rounds {rounds:?}");

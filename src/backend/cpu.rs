@@ -149,3 +149,29 @@ fn lend_mutably<'a>(mut rest: &'a mut [f32], buffer: usize, step: &Step, writes:
         consumed = tensor.offset + tensor.len();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Device;
+    use crate::instruments::subject::Subject;
+
+    #[test]
+    fn the_number_of_threads_does_not_change_a_bit_of_a_training() {
+        for (name, batch) in [("mnist-mlp", 128), ("mnist-conv", 9)] {
+            let subject = Subject::open(name, Some(batch)).unwrap();
+            let trained = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let mut backend = Device::Cpu(Cpu::Accelerated).backend();
+                let step = subject.load(&mut backend).unwrap();
+                pool.install(|| backend.run(&[(step, 2)])).unwrap();
+                backend.read_one(subject.arena.flat_parameters()).unwrap()
+            };
+            let one = trained(1);
+            assert!(one.iter().all(|v| v.is_finite()));
+            for threads in [2, 5, 64] {
+                assert!(trained(threads) == one, "{name} with {threads} threads");
+            }
+        }
+    }
+}

@@ -25,7 +25,7 @@ const LINE: usize = 16;
 const SHARE: usize = 1 << 18;
 
 /// Rows of A that are multiplied with a packed panel of B before the next: they stay in the second cache.
-const BAND: usize = 256;
+const BAND: usize = 512;
 
 /// A matrix in memory: element (i, j) is `values[i * strides[0] + j * strides[1]]`, and one of the strides is 1.
 #[derive(Clone, Copy)]
@@ -145,8 +145,9 @@ fn half(n: usize, unit: usize) -> usize {
     (n / 2).next_multiple_of(unit)
 }
 
-/// A transposition is made of squares of so many rows.
+/// A transposition is made of squares of so many rows, and these are of stretches of columns.
 const SQUARE: usize = 16;
+const STRETCH: usize = 128;
 
 /// Copies `width` columns of B so that 48 of a row lie side by side; what lies beyond `width` means nothing.
 struct Pack<'a> {
@@ -172,25 +173,23 @@ impl WithSimd for Pack<'_> {
             }
             return;
         }
-        let depth = panel.len() / COLUMNS;
-        for left in (0..width).step_by(SQUARE) {
-            let filled = SQUARE.min(width - left);
-            // Beyond the last column stands that column again: its sums are not used.
-            let columns: [&[f32]; SQUARE] =
-                std::array::from_fn(|j| &b.values[(left + j.min(filled - 1)) * b.strides[1]..][..depth]);
-            let mut rest = 0;
-            for (square, panel) in panel.chunks_exact_mut(SQUARE * COLUMNS).enumerate() {
-                let column = |j: usize| columns[j][square * SQUARE..].first_chunk().expect("a whole square");
-                let square: [&[f32; SQUARE]; SQUARE] = std::array::from_fn(column);
-                for (i, row) in panel.chunks_exact_mut(COLUMNS).enumerate() {
-                    let row: &mut [f32; SQUARE] = row[left..].first_chunk_mut().expect("a row of the panel");
-                    *row = std::array::from_fn(|j| square[j][i]);
+        // Some of 16 columns at a time, read one after the other, which the memory answers fastest, then turned around.
+        let mut columns = [[0f32; STRETCH]; SQUARE];
+        for (stretch, panel) in panel.chunks_mut(STRETCH * COLUMNS).enumerate() {
+            let depth = panel.len() / COLUMNS;
+            for left in (0..width).step_by(SQUARE) {
+                // Beyond the last column stands whatever stood there: its sums are not used.
+                for (j, column) in columns.iter_mut().enumerate().take(width - left) {
+                    let at = (left + j) * b.strides[1] + stretch * STRETCH;
+                    column[..depth].copy_from_slice(&b.values[at..][..depth]);
                 }
-                rest += SQUARE;
-            }
-            for i in rest..depth {
-                for (j, column) in columns.iter().enumerate() {
-                    panel[i * COLUMNS + left + j] = column[i];
+                for (square, panel) in panel.chunks_mut(SQUARE * COLUMNS).enumerate() {
+                    let column = |j: usize| columns[j][square * SQUARE..].first_chunk().expect("a whole square");
+                    let square: [&[f32; SQUARE]; SQUARE] = std::array::from_fn(column);
+                    for (i, row) in panel.chunks_exact_mut(COLUMNS).enumerate() {
+                        let row: &mut [f32; SQUARE] = row[left..].first_chunk_mut().expect("a row of the panel");
+                        *row = std::array::from_fn(|j| square[j][i]);
+                    }
                 }
             }
         }

@@ -25,6 +25,9 @@ struct Run {
     picture: Option<usize>,
 }
 
+/// The runs of each geometry and range of taps so far.
+type Found = RwLock<HashMap<(Sizes, Range<usize>), Arc<[Run]>>>;
+
 impl Sizes {
     /// Elements of one large picture, of one small picture.
     fn pictures(&self) -> [usize; 2] {
@@ -43,7 +46,7 @@ impl Sizes {
     /// The runs of one picture's windows under `taps`, in order. The windows are a matrix of P * Q by taps * I/G. Each
     /// geometry's are found once and kept.
     fn runs(&self, taps: Range<usize>) -> Arc<[Run]> {
-        static FOUND: LazyLock<RwLock<HashMap<(Sizes, Range<usize>), Arc<[Run]>>>> = LazyLock::new(Default::default);
+        static FOUND: LazyLock<Found> = LazyLock::new(Found::default);
         // The batch has no part in them.
         let key = (Sizes { b: 0, ..*self }, taps.clone());
         let known = FOUND.read().expect("no thread fails with it").get(&key).cloned();
