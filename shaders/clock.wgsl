@@ -1,10 +1,10 @@
 // The end of a step: its losses are written down and the clock moves on. Nothing else on the device counts.
 
-struct Params { B: u32, Z: u32 }
+struct Params { B: u32, recon: u32, kl: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> recon: array<f32>;            // (B), nats of each row
-@group(0) @binding(2) var<storage, read> kl: array<f32>;               // (Z), nats of each dimension, summed over rows
+@group(0) @binding(1) var<storage, read> recon: array<f32>;            // (recon), nats: parts of -log p(x|z)
+@group(0) @binding(2) var<storage, read> kl: array<f32>;               // (kl), nats: parts of the KL
 @group(0) @binding(3) var<storage, read> time: array<u32>;             // (8+4*batches): the clock, read
 @group(0) @binding(4) var<storage, read_write> losses: array<f32>;     // (batches, 4): recon, kl, kl_weight, rows
 @group(0) @binding(5) var<storage, read_write> clock: array<u32>;      // (8+4*batches): the clock, moved
@@ -15,8 +15,8 @@ var<workgroup> shares: array<vec2<f32>, 64>;
 @compute @workgroup_size(64)
 fn tally(@builtin(local_invocation_index) index: u32) {
     var sum = vec2<f32>(0.0);
-    for (var i = index; i < params.B; i += 64u) { sum.x += recon[i]; }
-    for (var i = index; i < params.Z; i += 64u) { sum.y += kl[i]; }
+    for (var i = index; i < params.recon; i += 64u) { sum.x += recon[i]; }
+    for (var i = index; i < params.kl; i += 64u) { sum.y += kl[i]; }
     shares[index] = sum;
     workgroupBarrier();
     for (var width = 32u; width > 0u; width /= 2u) {

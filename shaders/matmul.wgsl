@@ -1,125 +1,136 @@
-// The products of a linear layer, y = x W^T + b, and of its backward.
-// B rows of the batch, I inputs, O outputs. A workgroup owns a 64x64 tile of the result (common/tile.wgsl); rows and
-// columns past the edge are read as zero and never stored.
 
-struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;          // (B,I)
-@group(0) @binding(2) var<storage, read> w: array<f32>;          // (O,I)
-@group(0) @binding(3) var<storage, read> b: array<f32>;          // (O)
-@group(0) @binding(4) var<storage, read> dy: array<f32>;         // (B,O)
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;    // (B,O)
-@group(0) @binding(6) var<storage, read_write> dx: array<f32>;   // (B,I)
-@group(0) @binding(7) var<storage, read_write> dw: array<f32>;   // (O,I)
-@group(0) @binding(8) var<storage, read_write> db: array<f32>;   // (O)
+// The products of a linear layer, y = x W^T + b, and of its backward: the arithmetic. It is appended to matmul_vec4.wgsl or to
+// matmul_any.wgsl, which declare the buffers, read fours of their rows, zeros past the edge, and store fours of sums.
+// B rows of the batch, I inputs, O outputs. A workgroup owns ROWS x COLUMNS of the result (common/product.wgsl).
 
 // ANCHOR: forward
 // forward: y[m,n] = act(sum_k x[m,k] w[n,k] + b[n]). Saved for backward: x and y (x W^T for silu and gelu).
-@compute @workgroup_size(16, 16)
-fn forward(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) t: vec3<u32>,
-           @builtin(local_invocation_index) index: u32) {
-    let row0 = tile.y * TILE;
-    let column0 = tile.x * TILE;
-    for (var k0 = 0u; k0 < params.I; k0 += DEPTH) {
-        for (var e = index; e < DEPTH * TILE; e += 256u) {
-            let k = k0 + e % DEPTH;
-            let i = e / DEPTH;
-            let slot = (e % DEPTH) * TILE + i;
-            left[slot] = 0.0;
-            right[slot] = 0.0;
-            if k < params.I && row0 + i < params.B { left[slot] = x[(row0 + i) * params.I + k]; }
-            if k < params.I && column0 + i < params.O { right[slot] = w[(column0 + i) * params.I + k]; }
+// k runs along the rows of both operands, so blocks of 4x4 are turned on their way into workgroup memory.
+@compute @workgroup_size(ACROSS, DOWN, SLICES)
+fn forward(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) t: vec3<u32>) {
+    let row0 = tile.y * ROWS;
+    let column0 = tile.x * COLUMNS;
+    for (var k0 = 0u; k0 < params.I; k0 += SLICES * DEPTH) {
+        let k = k0 + t.z * DEPTH;
+        for (var e = t.y * ACROSS + t.x; e < (ROWS + COLUMNS) / 4u * (DEPTH / 4u); e += OWNERS) {
+            let d = e % (DEPTH / 4u) * 4u;
+            let i = e / (DEPTH / 4u);
+            if i < ROWS / 4u {
+                let block = turned_x(row0 + 4u * i, k + d);
+                put_left(t.z, d, i, block[0]);
+                put_left(t.z, d + 1u, i, block[1]);
+                put_left(t.z, d + 2u, i, block[2]);
+                put_left(t.z, d + 3u, i, block[3]);
+            } else {
+                let j = i - ROWS / 4u;
+                let block = turned_w(column0 + 4u * j, k + d);
+                put_right(t.z, d, j, block[0]);
+                put_right(t.z, d + 1u, j, block[1]);
+                put_right(t.z, d + 2u, j, block[2]);
+                put_right(t.z, d + 3u, j, block[3]);
+            }
         }
         workgroupBarrier();
-        multiply_slices(t.x, t.y);
+        multiply_slices(t);
         workgroupBarrier();
     }
-    store_y(row0 + 4u * t.y, column0 + 4u * t.x, sum0);
-    store_y(row0 + 4u * t.y + 1u, column0 + 4u * t.x, sum1);
-    store_y(row0 + 4u * t.y + 2u, column0 + 4u * t.x, sum2);
-    store_y(row0 + 4u * t.y + 3u, column0 + 4u * t.x, sum3);
+    add_slices(t);
+    if t.z > 0u { return; }
+    for (var i = 0u; i < FOURS; i++) {
+        let at = place(t, i);
+        store_y(row0 + at.x, column0 + at.y, sum(i));
+    }
 }
 // ANCHOR_END: forward
 
-fn store_y(m: u32, n: u32, sum: vec4<f32>) {
-    if m >= params.B { return; }
-    for (var j = 0u; j < 4u; j++) {
-        if n + j < params.O { y[m * params.O + n + j] = activate(params.activation, sum[j] + b[n + j]); }
-    }
+// x[m+i,k+j] and w[n+i,k+j] for four i and four j, j first.
+fn turned_x(m: u32, k: u32) -> mat4x4<f32> {
+    return transpose(mat4x4<f32>(load_x(m, k), load_x(m + 1u, k), load_x(m + 2u, k), load_x(m + 3u, k)));
+}
+
+fn turned_w(n: u32, k: u32) -> mat4x4<f32> {
+    return transpose(mat4x4<f32>(load_w(n, k), load_w(n + 1u, k), load_w(n + 2u, k), load_w(n + 3u, k)));
 }
 
 // backward of y = x W^T to x: dx[m,n] (+)= sum_k dy[m,k] w[k,n]; added where x already has a gradient.
-@compute @workgroup_size(16, 16)
-fn backward_x(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) t: vec3<u32>,
-              @builtin(local_invocation_index) index: u32) {
-    let row0 = tile.y * TILE;
-    let column0 = tile.x * TILE;
-    for (var k0 = 0u; k0 < params.O; k0 += DEPTH) {
-        for (var e = index; e < DEPTH * TILE; e += 256u) {
-            let k = k0 + e % DEPTH;
-            let i = e / DEPTH;
-            left[(e % DEPTH) * TILE + i] = 0.0;
-            if k < params.O && row0 + i < params.B { left[(e % DEPTH) * TILE + i] = dy[(row0 + i) * params.O + k]; }
-            let n = column0 + e % TILE;
-            let d = e / TILE;
-            right[e] = 0.0;
-            if k0 + d < params.O && n < params.I { right[e] = w[(k0 + d) * params.I + n]; }
+@compute @workgroup_size(ACROSS, DOWN, SLICES)
+fn backward_x(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) t: vec3<u32>) {
+    let row0 = tile.y * ROWS;
+    let column0 = tile.x * COLUMNS;
+    for (var k0 = 0u; k0 < params.O; k0 += SLICES * DEPTH) {
+        let k = k0 + t.z * DEPTH;
+        for (var e = t.y * ACROSS + t.x; e < ROWS / 4u * (DEPTH / 4u); e += OWNERS) {
+            let d = e % (DEPTH / 4u) * 4u;
+            let i = e / (DEPTH / 4u);
+            let block = turned_dy(row0 + 4u * i, k + d);
+            put_left(t.z, d, i, block[0]);
+            put_left(t.z, d + 1u, i, block[1]);
+            put_left(t.z, d + 2u, i, block[2]);
+            put_left(t.z, d + 3u, i, block[3]);
+        }
+        for (var e = t.y * ACROSS + t.x; e < DEPTH * COLUMNS / 4u; e += OWNERS) {
+            let j = e % (COLUMNS / 4u);
+            let d = e / (COLUMNS / 4u);
+            put_right(t.z, d, j, load_w(k + d, column0 + 4u * j));
         }
         workgroupBarrier();
-        multiply_slices(t.x, t.y);
+        multiply_slices(t);
         workgroupBarrier();
     }
-    store_dx(row0 + 4u * t.y, column0 + 4u * t.x, sum0);
-    store_dx(row0 + 4u * t.y + 1u, column0 + 4u * t.x, sum1);
-    store_dx(row0 + 4u * t.y + 2u, column0 + 4u * t.x, sum2);
-    store_dx(row0 + 4u * t.y + 3u, column0 + 4u * t.x, sum3);
-}
-
-fn store_dx(m: u32, n: u32, sum: vec4<f32>) {
-    if m >= params.B { return; }
-    for (var j = 0u; j < 4u; j++) {
-        let i = m * params.I + n + j;
-        if n + j < params.I {
-            if params.accumulate != 0u { dx[i] += sum[j]; } else { dx[i] = sum[j]; }
-        }
+    add_slices(t);
+    if t.z > 0u { return; }
+    for (var i = 0u; i < FOURS; i++) {
+        let at = place(t, i);
+        store_dx(row0 + at.x, column0 + at.y, sum(i));
     }
 }
 
-// backward of y = x W^T + b to W and b: dw[m,n] += sum_k dy[k,m] x[k,n]; db[m] += sum_k dy[k,m].
+fn turned_dy(m: u32, k: u32) -> mat4x4<f32> {
+    return transpose(mat4x4<f32>(load_dy(m, k), load_dy(m + 1u, k), load_dy(m + 2u, k), load_dy(m + 3u, k)));
+}
+
+// backward of y = x W^T + b to W and b: dw[m,n] (+)= sum_k dy[k,m] x[k,n]; db[m] (+)= sum_k dy[k,m]; added
+// unless nothing is there yet.
 // The workgroups of the first column of tiles also sum the bias gradient, whose terms they hold anyway.
-@compute @workgroup_size(16, 16)
-fn backward_w(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) t: vec3<u32>,
-              @builtin(local_invocation_index) index: u32) {
-    let row0 = tile.y * TILE;
-    let column0 = tile.x * TILE;
-    var bias = 0.0;
-    for (var k0 = 0u; k0 < params.B; k0 += DEPTH) {
-        for (var e = index; e < DEPTH * TILE; e += 256u) {
-            let k = k0 + e / TILE;
-            let i = e % TILE;
-            left[e] = 0.0;
-            right[e] = 0.0;
-            if k < params.B && row0 + i < params.O { left[e] = dy[k * params.O + row0 + i]; }
-            if k < params.B && column0 + i < params.I { right[e] = x[k * params.I + column0 + i]; }
+@compute @workgroup_size(ACROSS, DOWN, SLICES)
+fn backward_w(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) t: vec3<u32>) {
+    let row0 = tile.y * ROWS;
+    let column0 = tile.x * COLUMNS;
+    let index = t.y * ACROSS + t.x;
+    let sums_bias = tile.x == 0u && index < ROWS / 4u;
+    var bias: vec4<f32>;
+    for (var k0 = 0u; k0 < params.B; k0 += SLICES * DEPTH) {
+        let k = k0 + t.z * DEPTH;
+        for (var e = index; e < DEPTH * ROWS / 4u; e += OWNERS) {
+            let i = e % (ROWS / 4u);
+            let d = e / (ROWS / 4u);
+            put_left(t.z, d, i, load_dy(k + d, row0 + 4u * i));
+        }
+        for (var e = index; e < DEPTH * COLUMNS / 4u; e += OWNERS) {
+            let j = e % (COLUMNS / 4u);
+            let d = e / (COLUMNS / 4u);
+            put_right(t.z, d, j, load_x(k + d, column0 + 4u * j));
         }
         workgroupBarrier();
-        multiply_slices(t.x, t.y);
-        if tile.x == 0u && index < TILE {
-            for (var d = 0u; d < DEPTH; d++) { bias += left[d * TILE + index]; }
+        multiply_slices(t);
+        if sums_bias {
+            for (var d = 0u; d < DEPTH; d++) { bias += tiles[t.z * SLICE + d * LEFT + index]; }
         }
         workgroupBarrier();
     }
-    if tile.x == 0u && index < TILE && row0 + index < params.O { db[row0 + index] += bias; }
-    store_dw(row0 + 4u * t.y, column0 + 4u * t.x, sum0);
-    store_dw(row0 + 4u * t.y + 1u, column0 + 4u * t.x, sum1);
-    store_dw(row0 + 4u * t.y + 2u, column0 + 4u * t.x, sum2);
-    store_dw(row0 + 4u * t.y + 3u, column0 + 4u * t.x, sum3);
-}
-
-fn store_dw(m: u32, n: u32, sum: vec4<f32>) {
-    if m >= params.O { return; }
-    for (var j = 0u; j < 4u; j++) {
-        if n + j < params.I { dw[m * params.I + n + j] += sum[j]; }
+    if SLICES > 1u {
+        if sums_bias { tiles[t.z * (ROWS / 4u) + index] = bias; }
+        workgroupBarrier();
+        if sums_bias {
+            for (var s = 1u; s < SLICES; s++) { bias += tiles[s * (ROWS / 4u) + index]; }
+        }
+        workgroupBarrier();
+    }
+    add_slices(t);
+    if t.z > 0u { return; }
+    if sums_bias { add_db(row0 + 4u * index, bias); }
+    for (var i = 0u; i < FOURS; i++) {
+        let at = place(t, i);
+        add_dw(row0 + at.x, column0 + at.y, sum(i));
     }
 }

@@ -1,14 +1,18 @@
 //! The memory plan: every buffer a model and its programs use, decided before anything runs.
 //!
-//! Activations get a buffer each, so that independent dispatches need no barrier between them.
-//! All parameters share one flat buffer, their gradients another of the same layout, and so do the
-//! optimiser's moments: one Adam dispatch then updates the whole model. What a model keeps without training it, such as
-//! batch norm's running statistics, shares a third.
+//! Activations and their gradients get a buffer each. wgpu tracks buffers whole: it puts a barrier between any two dispatches
+//! of a pass where one writes a buffer that the other uses, and in one dispatch no buffer may be read through one binding and
+//! written through another. Buffers of their own save barriers only in the first replay of a pass. From the second on nearly
+//! every dispatch writes what the replay before has read, and that is a barrier (`docs/src/wgpu.md` counts them).
+//!
+//! All parameters share one flat buffer, their gradients another of the same layout, and so do the optimiser's moments: one
+//! Adam dispatch then updates the whole model. The price is a barrier between two dispatches that add to the gradients of
+//! different parameters. What a model keeps without training it, such as batch norm's running statistics, shares a third.
 
 use crate::tensor::Tensor;
 
 /// Views start at multiples of this many words: 256 bytes, the largest offset alignment WebGPU lets an adapter ask for.
-const ALIGNMENT: usize = 64;
+pub(crate) const ALIGNMENT: usize = 64;
 const PARAMETERS: usize = 0;
 const GRADIENTS: usize = 1;
 const STATISTICS: usize = 2;
@@ -16,6 +20,7 @@ const STATISTICS: usize = 2;
 /// One allocation on the device.
 #[derive(Clone, Debug)]
 pub struct Buffer {
+    /// What messages and the driver's labels call it.
     pub name: String,
     /// Size in 32-bit words.
     pub words: usize,
@@ -26,8 +31,11 @@ pub struct Buffer {
 pub struct Parameter {
     /// PyTorch's name, e.g. `fc1.weight`.
     pub name: String,
+    /// Its place in the flat buffer of parameters, with the shape on the device.
     pub value: Tensor,
+    /// The same shape and offset in the flat buffer of gradients.
     pub grad: Tensor,
+    /// How `value` and `grad` are ordered, seen from a file.
     pub layout: Layout,
 }
 
@@ -45,6 +53,7 @@ pub enum Layout {
 pub struct Statistic {
     /// PyTorch's name, e.g. `encoder.1.running_mean`.
     pub name: String,
+    /// Its place in the flat buffer of statistics: (n), one dimension.
     pub value: Tensor,
     /// What every element starts as.
     pub initial: f32,
@@ -96,6 +105,8 @@ impl Layout {
     }
 }
 
+/// The plan of device memory: names, sizes, places. It holds no values;
+/// [`Backend::load`](crate::backend::Backend::load) allocates what it says.
 #[derive(Clone, Debug)]
 pub struct Arena {
     buffers: Vec<Buffer>,
@@ -110,6 +121,7 @@ impl Default for Arena {
 }
 
 impl Arena {
+    /// Three flat buffers without a word in them yet: parameters, gradients, statistics.
     pub fn new() -> Arena {
         let empty = |name: &str| Buffer { name: name.into(), words: 0 };
         let buffers = vec![empty("parameters"), empty("gradients"), empty("statistics")];
@@ -161,10 +173,12 @@ impl Arena {
         value
     }
 
+    /// All parameters in the order of their declaration, which is their order in the flat buffers.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
     }
 
+    /// All statistics in the order of their declaration; none in a model without batch norm.
     pub fn statistics(&self) -> &[Statistic] {
         &self.statistics
     }
@@ -185,6 +199,8 @@ impl Arena {
         Tensor::new(GRADIENTS, 0, &[self.buffers[GRADIENTS].words])
     }
 
+    /// Every allocation; [`Tensor::buffer`] is its index. The flat ones come first: parameters, gradients, statistics,
+    /// of 0 words where a model has none.
     pub fn buffers(&self) -> &[Buffer] {
         &self.buffers
     }
@@ -202,7 +218,12 @@ impl Arena {
             .unwrap_or_else(|| self.buffers[tensor.buffer].name.clone())
     }
 
-    /// Device memory in bytes.
+    /// Leaves a buffer that no program uses any more without memory. Its number stays taken.
+    pub(crate) fn give_up(&mut self, buffer: usize) {
+        self.buffers[buffer].words = 0;
+    }
+
+    /// Device memory of all buffers, in bytes. What a program adds to it, its params, is not in it.
     pub fn bytes(&self) -> usize {
         self.buffers.iter().map(|b| b.words * 4).sum()
     }

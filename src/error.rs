@@ -4,16 +4,31 @@
 
 use std::path::{Path, PathBuf};
 
+/// The result of what the world can make fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// What went wrong, in the words that the user reads. A command ends with exit code 2, after
+/// [`Diverged`](Error::Diverged) and [`Failed`](Error::Failed) with 1.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file whose content is not what it should be: data set, checkpoint, settings.
     #[error("{}: {problem}", path.display())]
-    File { path: PathBuf, problem: String },
+    File {
+        /// The file, or the folder where one is missing.
+        path: PathBuf,
+        /// What is wrong with it, and where it helps, what to do.
+        problem: String,
+    },
     /// The operating system refused: missing file, full disk, no permission.
     #[error("cannot {action} {}: {source}", path.display())]
-    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    Io {
+        /// What was tried, after "cannot": `read`, `create the folder`.
+        action: &'static str,
+        /// What it was tried on.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
     /// A download that did not arrive whole.
     #[error("{0}")]
     Network(String),
@@ -35,6 +50,7 @@ pub enum Error {
 }
 
 impl Error {
+    /// [`Error::File`] of a path. The message is the path, a colon, and `problem`.
     pub fn file(path: impl AsRef<Path>, problem: impl Into<String>) -> Error {
         Error::File { path: path.as_ref().to_path_buf(), problem: problem.into() }
     }

@@ -1,4 +1,4 @@
-//! Files that are whole or not there: every output of this program is written by [`write_atomic`].
+//! Files that are whole or not there: every output of this program is written by [`write_atomic`]. And where caches go.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// Replaces a file as a whole: writes beside it, flushes to the disk, renames. Makes the file's folder if missing.
-/// On any error, a full disk among them, the file that was there stays as it was.
+/// On any error, a full disk among them, the file that was there stays as it was. Panics where `path` names no file.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     write_parts_atomic(path, &[bytes])
 }
 
-/// [`write_atomic`] of several pieces, one after the other: large ones need not be copied into one.
+/// [`write_atomic`] of several pieces, one after the other: large ones need not be copied into one. Errors and panics are
+/// its.
 pub fn write_parts_atomic(path: &Path, parts: &[&[u8]]) -> Result<()> {
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(Error::io("create the folder", parent))?;
@@ -32,12 +33,34 @@ pub fn write_parts_atomic(path: &Path, parts: &[&[u8]]) -> Result<()> {
     })
 }
 
-/// The name beside `path` under which it is written. Always the same, so that a killed run leaves at most one.
+/// The name beside `path` under which it is written. Always the same, so that a killed run leaves at most one. Panics where
+/// `path` names no file.
 pub fn temporary(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_else(|| panic!("{} names no file", path.display())));
     name.push(".tmp");
     path.with_file_name(name)
+}
+
+/// Where caches go: `ELBO_CACHE`, else the user's folder for such files, if the environment names one.
+pub fn cache_folder() -> Option<PathBuf> {
+    cache_folder_by(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
+}
+
+fn cache_folder_by(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    if let Some(folder) = variable("ELBO_CACHE") {
+        return Some(folder);
+    }
+    let base = if cfg!(windows) {
+        variable("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        variable("HOME").map(|home| home.join("Library/Caches"))
+    } else {
+        // A relative path in it is to be ignored, says the XDG base directory specification.
+        let named = variable("XDG_CACHE_HOME").filter(|folder| folder.is_absolute());
+        named.or_else(|| variable("HOME").map(|home| home.join(".cache")))
+    };
+    base.filter(|base| base.is_absolute()).map(|base| base.join("elbo"))
 }
 
 #[cfg(test)]
@@ -92,5 +115,17 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert!(matches!(write_atomic(&path, b"x"), Err(Error::Io { action: "write", .. })));
         assert_eq!(names(folder.path()), ["taken"]);
+    }
+
+    #[cfg(not(any(windows, target_os = "macos")))]
+    #[test]
+    fn the_cache_is_the_users() {
+        let by = |set: &[(&str, &str)]| {
+            cache_folder_by(|name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| PathBuf::from(value)))
+        };
+        assert_eq!(by(&[("ELBO_CACHE", "c"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]), Some("c".into()));
+        assert_eq!(by(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]), Some("/x/elbo".into()));
+        assert_eq!(by(&[("XDG_CACHE_HOME", "x"), ("HOME", "/h")]), Some("/h/.cache/elbo".into()));
+        assert_eq!(by(&[]), None);
     }
 }

@@ -22,6 +22,7 @@ const CHUNK: usize = 256;
 pub struct Trained {
     /// The model file.
     pub path: PathBuf,
+    /// What the file says of the model: configuration, data set, epochs trained.
     pub card: ModelCard,
     device: Device,
     checkpoint: Checkpoint,
@@ -102,7 +103,7 @@ impl Trained {
         Ok((mean, logvar))
     }
 
-    /// [`encode`](Trained::encode) of all pictures of a split, without holding all of them as f32.
+    /// [`encode`](Trained::encode) of all pictures of a split, without holding all of them as f32. Errors are its.
     pub fn encode_split(&mut self, split: &Split) -> Result<(Vec<f32>, Vec<f32>)> {
         let (mut mean, mut logvar) = (Vec::new(), Vec::new());
         for start in (0..split.count).step_by(CHUNK) {

@@ -7,12 +7,14 @@
 //!
 //! 1. [`tensor`], [`arena`]: names for device memory, and its plan.
 //! 2. [`kernel`], [`kernels`]: a WGSL entry point and its CPU reference under one name; all of them.
-//! 3. [`program`]: recording dispatches.
+//! 3. [`program`]: recording dispatches. [`fusion`]: fewer of them.
 //! 4. [`layers`], [`models`]: forward lines and the mirrored backward lines.
-//! 5. [`backend`]: where programs run.
+//! 5. [`backend`]: where programs run. [`tuning`]: which of several shaders a device is given.
 //! 6. [`train`]: the loop, and everything around it. [`inference`]: using a trained model.
 //! 7. [`check`]: what makes the claims above testable. [`instruments`]: a recorded step looked at from all sides.
 //! 8. [`data`], [`picture`], [`files`], [`units`], [`error`]: the world.
+
+#![warn(missing_docs)]
 
 pub mod arena;
 pub mod backend;
@@ -20,6 +22,7 @@ pub mod check;
 pub mod data;
 pub mod error;
 pub mod files;
+pub mod fusion;
 pub mod inference;
 pub mod instruments;
 pub mod kernel;
@@ -30,4 +33,5 @@ pub mod picture;
 pub mod program;
 pub mod tensor;
 pub mod train;
+pub mod tuning;
 pub mod units;

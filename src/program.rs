@@ -7,10 +7,13 @@ use crate::tensor::Tensor;
 /// One dispatch: kernel, params, tensors.
 #[derive(Clone)]
 pub struct Step {
+    /// What runs.
     pub kernel: &'static Kernel,
     /// The params uniform, word by word.
     pub params: Vec<u32>,
+    /// In the order of [`Kernel::reads`].
     pub reads: Vec<Tensor>,
+    /// In the order of [`Kernel::writes`]. A kernel may overwrite them or add to them: its formula says which.
     pub writes: Vec<Tensor>,
     /// The layer it belongs to, for messages.
     pub scope: String,
@@ -26,7 +29,9 @@ impl Step {
 /// A list of dispatches that a backend runs any number of times.
 #[derive(Clone)]
 pub struct Program {
+    /// What messages call it, e.g. `train step of 128`.
     pub name: String,
+    /// In the order they run; each sees all that those before it wrote.
     pub steps: Vec<Step>,
 }
 
@@ -39,6 +44,7 @@ pub struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
+    /// Nothing recorded yet, no scope. New tensors go to `arena`.
     pub fn new(arena: &'a mut Arena) -> Recorder<'a> {
         Recorder { arena, steps: Vec::new(), scope: String::new(), sites: 0 }
     }
@@ -60,6 +66,8 @@ impl<'a> Recorder<'a> {
         self.sites
     }
 
+    /// Appends a dispatch. `params` is the kernel's uniform, a struct of 32-bit fields. Panics where params, reads or
+    /// writes are not as many as the kernel has.
     pub fn dispatch(
         &mut self,
         kernel: &'static Kernel,
@@ -84,6 +92,7 @@ impl<'a> Recorder<'a> {
         });
     }
 
+    /// The program of all dispatches so far.
     pub fn finish(self, name: &str) -> Program {
         Program { name: name.into(), steps: self.steps }
     }

@@ -26,6 +26,7 @@ impl Tensor {
         Tensor { buffer, offset, dims, rank: shape.len() }
     }
 
+    /// The dimensions, outermost first, at most [`MAX_RANK`].
     pub fn shape(&self) -> &[usize] {
         &self.dims[..self.rank]
     }

@@ -1,6 +1,7 @@
 //! Numbers for people: a few digits and the prefix of their thousands.
 
-/// A number with the prefix of its thousands, as in `1.5 G`.
+/// At most three digits and the prefix of the thousands, as in `1.5 G`; a unit can follow. 0, NaN and infinities get no
+/// prefix.
 pub fn metric(value: f64) -> String {
     const PREFIXES: [(f64, &str); 9] = [
         (1e15, "P"),
@@ -31,7 +32,7 @@ pub fn metric(value: f64) -> String {
     format!("{digits} {prefix}")
 }
 
-/// Memory, as in `1.5 MiB`.
+/// Bytes in units of 1024, as in `1.5 MiB`.
 pub fn memory(bytes: usize) -> String {
     const UNITS: [(usize, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match UNITS.into_iter().find(|&(unit, _)| bytes >= unit) {

@@ -859,6 +859,8 @@ fn kernels_lists_each_with_its_files() {
     assert_eq!(matmul.as_array().unwrap().len(), 3);
     assert_eq!(matmul[2]["name"], "matmul.backward_w");
     assert_eq!(matmul[2]["writes"][0], serde_json::json!({ "name": "dw", "shape": "(O,I)" }));
+    let candidates = matmul[0]["candidates"].as_array().unwrap();
+    assert!(candidates[0] == "64x64" && candidates.contains(&"32x32 in 4".into()), "{candidates:?}");
     desk.fails("kernels mattmul", &["mattmul", "did you mean `matmul`?"]);
 }
 
@@ -875,6 +877,10 @@ fn kernels_show_prints_the_code_that_runs() {
     assert!(wgsl.trim_end().ends_with(elbo::kernels::conv2d::BACKWARD_W.shader.source.full_text().trim_end()));
     let software = show("matmul.forward --form software");
     assert!(software.contains("shaders/software/matmul_any.wgsl") && software.contains("software/matmul_vec4.wgsl"));
+    let output = desk.command("kernels show matmul.forward --candidate").arg("32x32 in 4").output().unwrap();
+    let tile = text_of(&output.stdout);
+    assert!(tile.contains("const ROWS = 32u;") && tile.trim_end().ends_with("const SLICES = 4u;"), "{tile}");
+    desk.fails("kernels show matmul.forward --candidate 64x63", &["no candidate `64x63`; did you mean `64x64`?"]);
     assert!(show("conv2d.backward_w --as spirv").contains("OpEntryPoint GLCompute"));
     assert!(show("conv2d.backward_w --as msl").contains("#include <metal_stdlib>"));
     assert!(show("conv2d.backward_w --as hlsl").contains("[numthreads(16, 16, 1)]"));

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::cell::Cell;
+use std::sync::Mutex;
 
 use elbo::arena::Arena;
 use elbo::backend::Device;
@@ -13,7 +13,7 @@ use elbo::check::case::{self, Case, GUARD, uniform};
 use elbo::check::close::Tolerance;
 use elbo::check::gradient::{self, GradientCase};
 use elbo::check::report;
-use elbo::kernel::{Kernel, Lanes, Reference, Source};
+use elbo::kernel::{Candidate, Kernel, Lanes, Reference, Source};
 use elbo::kernels::clock::Clock;
 use elbo::kernels::{self, activation, joint, matmul, reduce, shuffle};
 use elbo::program::Recorder;
@@ -165,6 +165,37 @@ fn products_of_any_shape_agree_with_the_reference() {
     }
 }
 
+/// Each tile of the family on sizes on every side of its edges, and twice: what it adds up, it adds up in one order.
+#[test]
+fn every_tile_takes_any_shape_and_repeats() {
+    let Some(device) = common::gpu(Options { checks: Checks::Off, form: Form::Portable }) else { return };
+    let count = matmul::FORWARD.candidates_for(None, &[4, 4, 4, 0, 0]).len();
+    assert!(count > 1, "there is no family");
+    let sizes = (0..count, 1usize..150, 1usize..150, 1usize..150, any::<bool>());
+    let property = |(n, b, i, o, by_four): (usize, usize, usize, usize, bool)| {
+        let [b, i, o] = [b, i, o].map(|size| if by_four { size.next_multiple_of(4) } else { size });
+        let case = || Case::new(format!("{b}x{i}x{o}"), [b as u32, i as u32, o as u32, 0, 0]);
+        let [x, w, dy] = [(1, b * i), (2, o * i), (3, b * o)].map(|(seed, n)| uniform(seed, n, -1.0, 1.0));
+        let forward = case().read(x.clone()).read(w.clone()).read(uniform(4, o, -1.0, 1.0));
+        let backward_w = case().read(x).read(dy.clone()).update(vec![0.5; o * i], Tolerance::Dot(b));
+        for (kernel, case) in [
+            (&matmul::FORWARD, forward.assign(b * o, Tolerance::Dot(i))),
+            (&matmul::BACKWARD_X, case().read(w).read(dy).assign(b * i, Tolerance::Dot(o))),
+            (&matmul::BACKWARD_W, backward_w.update(vec![0.5; o], Tolerance::Dot(b))),
+        ] {
+            let (name, device) = device.with_each_candidate(kernel, &case.params).swap_remove(n);
+            case::check(&device, kernel, &case).map_err(|e| TestCaseError::fail(format!("{name}: {e}")))?;
+            let bits = || {
+                let outputs = case::run(&device, kernel, &case).unwrap();
+                outputs.concat().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            prop_assert!(bits() == bits(), "{} of {name} differs from run to run", kernel.name);
+        }
+        Ok(())
+    };
+    TestRunner::new(config(24)).run(&sizes, property).unwrap_or_else(|e| panic!("{e}"));
+}
+
 #[test]
 fn an_epochs_order_holds_every_picture_once() {
     let property = |(n, seed, epoch): (usize, u64, u32)| {
@@ -187,15 +218,14 @@ fn an_epochs_order_holds_every_picture_once() {
 
 // ---- Mutants: wrong kernels that the checks above must catch
 
-thread_local! {
-    /// What the mutant at work is made from: the right function, and the output that it spoils.
-    static ORIGINAL: Cell<(Reference, usize)> = const { Cell::new((|_, _, _| {}, 0)) };
-}
+/// What the mutant at work is made from: the right function, and the output that it spoils. The CPU device runs it on
+/// threads of its own.
+static ORIGINAL: Mutex<(Reference, usize)> = Mutex::new((|_, _, _| {}, 0));
 
 /// The output that the mutant spoils, after the right function has run, and the index of its last element, which the
 /// guard band follows.
 fn run_original<'a>(params: &[u32], reads: &[&[f32]], writes: &'a mut [&mut [f32]]) -> (&'a mut [f32], usize) {
-    let (right, output) = ORIGINAL.get();
+    let (right, output) = *ORIGINAL.lock().unwrap();
     right(params, reads, writes);
     let last = writes[output].len() - GUARD - 1;
     (&mut writes[output], last)
@@ -221,7 +251,9 @@ fn nothing_written(_: &[u32], _: &[&[f32]], _: &mut [&mut [f32]]) {}
 
 /// The check's verdict on each case of a kernel whose accelerated form is the mutant.
 fn verdicts(kernel: &'static Kernel, output: usize, mutant: Reference) -> Vec<Result<(), String>> {
-    ORIGINAL.set((kernel.reference, output));
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock();
+    *ORIGINAL.lock().unwrap() = (kernel.reference, output);
     let mutated: &'static Kernel = Box::leak(Box::new(Kernel { accelerated: Some(mutant), ..*kernel }));
     (kernel.cases)().iter().map(|case| case::check(&Device::Cpu(Cpu::Accelerated), mutated, case)).collect()
 }
@@ -310,6 +342,26 @@ fn a_wrong_software_form_is_caught_where_it_runs() {
         let Some(device) = common::gpu(Options { checks: Checks::On, form }) else { return };
         let errors = gpu_errors(&device, &MUTANT);
         assert_eq!(errors.len(), expected, "{form:?}: {errors:?}");
+    }
+}
+
+/// Every candidate is run and named, whichever is chosen where nothing is known.
+#[test]
+fn a_wrong_candidate_is_caught_and_named() {
+    static CANDIDATES: [Candidate; 2] = [
+        Candidate { name: "a right one", shader: joint::MULTIPLY.shader },
+        Candidate { name: "a wrong one", shader: joint::ADD.shader },
+    ];
+    static MUTANT: Kernel =
+        Kernel { name: "mutant.candidate", candidates: Some(|_, _| CANDIDATES.iter().collect()), ..joint::MULTIPLY };
+    for form in [Form::Portable, Form::Software(Lanes::Apart)] {
+        let Some(device) = common::gpu(Options { checks: Checks::On, form }) else { return };
+        assert!(gpu_errors(&device, &MUTANT).is_empty(), "the first is what runs");
+        let cases = (MUTANT.cases)().len();
+        let report = report::kernel(&MUTANT, &[("checks on", device)], |_| true).unwrap();
+        assert_eq!((report.cases, report.failed), (2 * cases, cases), "{form:?}");
+        let named = |failure: &String| failure.starts_with("checks on, a wrong one: mutant.candidate [");
+        assert!(report.failures.iter().all(named), "{:?}", report.failures);
     }
 }
 

@@ -77,6 +77,12 @@ fn sum_of_terms(rows: vec4<f32>) -> mat2x4<f32> {
     return mat2x4<f32>(above, below);
 }
 
+// First row and first column of a workgroup's tile of 32 rows and 64 columns. Tiles are numbered row by row of tiles.
+fn tile_of(index: u32, columns: u32) -> vec2<u32> {
+    let across = (columns + 63u) / 64u;
+    return vec2<u32>(32u, 64u) * vec2<u32>(index / across, index % across);
+}
+
 // Identity, relu or leaky relu, without branches: on lanes every case of a switch is computed.
 fn rectify(activation: u32, four: vec4<f32>) -> vec4<f32> {
     var below = four;

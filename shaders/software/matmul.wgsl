@@ -41,7 +41,8 @@ fn backward_x(@builtin(global_invocation_id) id: vec3<u32>) {
     for (var i = 0u; i < 16u; i++) { store_dx(tile.x + 4u * (i / 4u), tile.y + 4u * (i % 4u), sums[i]); }
 }
 
-// backward of y = x W^T + b to W and b: dw[m,n] += sum_k dy[k,m] x[k,n]; db[m] += sum_k dy[k,m].
+// backward of y = x W^T + b to W and b: dw[m,n] (+)= sum_k dy[k,m] x[k,n]; db[m] (+)= sum_k dy[k,m]; added
+// unless nothing is there yet.
 // Every tile sums the bias gradient's terms, which it holds anyway; those of the first column of tiles store it.
 @compute @workgroup_size(8)
 fn backward_w(@builtin(global_invocation_id) id: vec3<u32>) {

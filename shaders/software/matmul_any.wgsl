@@ -80,13 +80,18 @@ fn store_dx(row: u32, column: u32, sum: mat4x4<f32>) {
 fn add_dw(row: u32, column: u32, sum: mat4x4<f32>) {
     for (var r = 0u; r < 4u; r++) {
         for (var c = 0u; c < 4u; c++) {
-            if row + r < params.O && column + c < params.I { dw[(row + r) * params.I + column + c] += sum[r][c]; }
+            if row + r < params.O && column + c < params.I {
+                let i = (row + r) * params.I + column + c;
+                if params.accumulate != 0u { dw[i] += sum[r][c]; } else { dw[i] = sum[r][c]; }
+            }
         }
     }
 }
 
 fn add_db(column: u32, sum: vec4<f32>) {
     for (var c = 0u; c < 4u; c++) {
-        if column + c < params.O { db[column + c] += sum[c]; }
+        if column + c < params.O {
+            if params.accumulate != 0u { db[column + c] += sum[c]; } else { db[column + c] = sum[c]; }
+        }
     }
 }

@@ -19,12 +19,6 @@ struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
 @group(0) @binding(7) var<storage, read_write> dw: array<vec4<f32>>;   // (O,I/4)
 @group(0) @binding(8) var<storage, read_write> db: array<vec4<f32>>;   // (O/4)
 
-// First row and first column of a workgroup's tile. Tiles are numbered row by row of tiles.
-fn tile_of(index: u32, columns: u32) -> vec2<u32> {
-    let across = (columns + 63u) / 64u;
-    return vec2<u32>(32u, 64u) * vec2<u32>(index / across, index % across);
-}
-
 // forward: y[m,n] = act(sum_k x[m,k] w[n,k] + b[n]). Saved for backward: x and y (x W^T for silu and gelu).
 @compute @workgroup_size(8)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
@@ -135,7 +129,8 @@ fn before(i: u32) -> vec4<f32> {
     return dx[i];
 }
 
-// backward of y = x W^T + b to W and b: dw[m,n] += sum_k dy[k,m] x[k,n]; db[m] += sum_k dy[k,m].
+// backward of y = x W^T + b to W and b: dw[m,n] (+)= sum_k dy[k,m] x[k,n]; db[m] (+)= sum_k dy[k,m]; added
+// unless nothing is there yet.
 // Every tile sums the bias gradient's terms, which it holds anyway; those of the first column of tiles store it.
 @compute @workgroup_size(8)
 fn backward_w(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
@@ -172,8 +167,8 @@ fn add_db(row: u32, column: u32, first: u32, rows: vec4<f32>) {
     let sum = sum_of_terms(rows);
     if column > 0u { return; }
     let i = (row + first) / 4u;
-    if 4u * i < params.O { db[i] += sum[0]; }
-    if 4u * i + 4u < params.O { db[i + 1u] += sum[1]; }
+    if 4u * i < params.O { db[i] = db_before(i) + sum[0]; }
+    if 4u * i + 4u < params.O { db[i + 1u] = db_before(i + 1u) + sum[1]; }
 }
 
 fn add_dw(row: u32, column: u32, first: u32) {
@@ -190,6 +185,16 @@ fn add_dw(row: u32, column: u32, first: u32) {
 fn add_dw_row(row: u32, column: u32, r: u32) {
     if row + r >= params.O { return; }
     let i = ((row + r) * params.I + column) / 4u;
-    if column < params.I { dw[i] += sums[2u * r]; }
-    if column + 4u < params.I { dw[i + 1u] += sums[2u * r + 1u]; }
+    if column < params.I { dw[i] = dw_before(i) + sums[2u * r]; }
+    if column + 4u < params.I { dw[i + 1u] = dw_before(i + 1u) + sums[2u * r + 1u]; }
+}
+
+fn dw_before(i: u32) -> vec4<f32> {
+    if params.accumulate == 0u { return vec4<f32>(0.0); }
+    return dw[i];
+}
+
+fn db_before(i: u32) -> vec4<f32> {
+    if params.accumulate == 0u { return vec4<f32>(0.0); }
+    return db[i];
 }

@@ -58,9 +58,13 @@ fn store_dx(row: u32, column: u32, sum: mat4x4<f32>) {
 
 fn add_dw(row: u32, column: u32, sum: mat4x4<f32>) {
     if row >= params.O || column >= params.I { return; }
-    for (var r = 0u; r < 4u; r++) { dw[((row + r) * params.I + column) / 4u] += sum[r]; }
+    for (var r = 0u; r < 4u; r++) {
+        let i = ((row + r) * params.I + column) / 4u;
+        if params.accumulate != 0u { dw[i] += sum[r]; } else { dw[i] = sum[r]; }
+    }
 }
 
 fn add_db(column: u32, sum: vec4<f32>) {
-    if column < params.O { db[column / 4u] += sum; }
+    if column >= params.O { return; }
+    if params.accumulate != 0u { db[column / 4u] += sum; } else { db[column / 4u] = sum; }
 }

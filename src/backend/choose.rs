@@ -66,7 +66,7 @@ pub fn find(adapters: &[wgpu::Adapter], wanted: &str) -> Result<Option<usize>> {
     Ok(index)
 }
 
-/// Opens the device a user asked for, as [`find`] finds it.
+/// Opens the device a user asked for, as [`find`] finds it. Errors: those of [`find`] and [`Gpu::open`].
 pub async fn open_async(wanted: &str, options: Options) -> Result<Device> {
     if wanted == "cpu" {
         return Ok(Device::Cpu(Cpu::Accelerated));
@@ -78,6 +78,7 @@ pub async fn open_async(wanted: &str, options: Options) -> Result<Device> {
     }
 }
 
+/// [`open_async`] with the default [`Options`], blocking. Errors: those of [`find`] and [`Gpu::open`].
 pub fn open(wanted: &str) -> Result<Device> {
     pollster::block_on(open_async(wanted, Options::default()))
 }

@@ -5,10 +5,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{Counters, Plan, TimingClock, Timings};
+use super::{Counters, Plan, TimingClock, Timings, shipped};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
-use crate::kernel::{Kernel, Lanes, Shader};
+use crate::fusion::Fusion;
+use crate::kernel::{Candidate, Kernel, Lanes, Shader, ShaderId};
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
 
@@ -24,10 +25,13 @@ const TIMED_AT_ONCE: usize = 2048;
 /// How a device is opened. The default is what users train with; tests open the others too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
+    /// Whether wgpu guards the shaders' accesses.
     pub checks: Checks,
+    /// Which form the kernels run in.
     pub form: Form,
 }
 
+/// Whether wgpu adds checks to the shaders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checks {
     /// Bounds and loop checks as wgpu inserts them: the tests' other half.
@@ -43,6 +47,7 @@ pub enum Form {
     /// The software form for its lanes on an adapter that runs on a CPU, the portable one on all others.
     #[default]
     Suited,
+    /// The portable form everywhere.
     Portable,
     /// The software form for lanes that the adapter has, see [`Gpu::lanes`].
     Software(Lanes),
@@ -50,17 +55,24 @@ pub enum Form {
 
 /// An opened adapter with its pipelines.
 pub struct Gpu {
+    /// Name, kind, backend and driver, as wgpu tells them.
     pub info: wgpu::AdapterInfo,
+    /// What the device was opened with: WebGPU's defaults, and the adapter's own for the bytes of a buffer and a
+    /// binding.
     pub limits: wgpu::Limits,
     device: wgpu::Device,
     queue: wgpu::Queue,
     checks: Checks,
     /// Kernels run in their software form for these lanes.
     software: Option<Lanes>,
-    /// By kernel and shader file: a kernel may have more than one software form.
-    pipelines: Mutex<HashMap<[&'static str; 2], Arc<Pipeline>>>,
+    /// What runs in place of the usual shader, by kernel and params.
+    choices: Mutex<HashMap<(String, Vec<u32>), &'static Candidate>>,
+    pipelines: Arc<Mutex<Pipelines>>,
     lost: Arc<Mutex<Option<String>>>,
 }
+
+/// By kernel, and by what tells its shaders apart: a kernel may have many.
+type Pipelines = HashMap<(&'static str, ShaderId), Arc<Pipeline>>;
 
 struct Pipeline {
     pipeline: wgpu::ComputePipeline,
@@ -68,7 +80,8 @@ struct Pipeline {
 }
 
 impl Gpu {
-    /// Opens the adapter with WebGPU's default limits, raised only where size matters: how large a buffer may be.
+    /// Opens the adapter with WebGPU's default limits, raised only where size matters: how large a buffer may be. Errors:
+    /// the driver refuses.
     pub async fn open(adapter: &wgpu::Adapter, options: Options) -> Result<Gpu> {
         let available = adapter.limits();
         let limits = wgpu::Limits {
@@ -100,19 +113,35 @@ impl Gpu {
             slot.lock().unwrap().get_or_insert(format!("the device reported an error: {error}"));
         }));
         let software = software_form(&info, lanes(&info, device.features()), options.form);
-        Ok(Gpu { info, limits, device, queue, checks: options.checks, software, pipelines: Mutex::default(), lost })
+        Ok(Gpu {
+            info,
+            limits,
+            device,
+            queue,
+            checks: options.checks,
+            software,
+            choices: Mutex::default(),
+            pipelines: Arc::default(),
+            lost,
+        })
     }
 
-    /// The same adapter, its kernels in another form.
+    /// The same adapter, its kernels in another form, with no other choice made.
     pub fn in_form(&self, form: Form) -> Gpu {
+        Gpu { software: software_form(&self.info, self.lanes(), form), ..self.without_choices() }
+    }
+
+    /// The same adapter and the same pipelines, with no choice made.
+    pub fn without_choices(&self) -> Gpu {
         Gpu {
             info: self.info.clone(),
             limits: self.limits.clone(),
             device: self.device.clone(),
             queue: self.queue.clone(),
             checks: self.checks,
-            software: software_form(&self.info, self.lanes(), form),
-            pipelines: Mutex::default(),
+            software: self.software,
+            choices: Mutex::default(),
+            pipelines: self.pipelines.clone(),
             lost: self.lost.clone(),
         }
     }
@@ -122,9 +151,24 @@ impl Gpu {
         lanes(&self.info, self.device.features())
     }
 
+    /// What programs that are loaded from now on run where a dispatch has this kernel and these params.
+    pub fn choose(&self, kernel: &str, params: &[u32], candidate: &'static Candidate) {
+        self.choices.lock().unwrap().insert((kernel.into(), params.to_vec()), candidate);
+    }
+
     /// Whether its kernels run in their software form, where they have one.
     pub fn runs_software_forms(&self) -> bool {
         self.software.is_some()
+    }
+
+    /// The lanes for which kernels run in their software form; none where they run in the portable one.
+    pub fn software(&self) -> Option<Lanes> {
+        self.software
+    }
+
+    /// The fused kernels that suit the adapter.
+    pub fn fusion(&self) -> Fusion {
+        self.software.map_or(Fusion::Full, Fusion::Software)
     }
 
     /// What the kernel needs and the adapter has not.
@@ -139,9 +183,19 @@ impl Gpu {
         limit.try_into().unwrap_or(usize::MAX)
     }
 
-    /// The form of the step's kernel that runs here.
+    /// The shaders that a dispatch may choose among here; none where there is no choice.
+    pub fn candidates(&self, kernel: &Kernel, params: &[u32]) -> Vec<&'static Candidate> {
+        kernel.candidates_for(self.software, params)
+    }
+
+    /// The shader that runs here: the chosen one, else the shipped table's, else the one that suits the adapter.
     pub fn shader(&self, step: &Step) -> &'static Shader {
-        step.kernel.shader_for(self.software, &step.params)
+        let Step { kernel, params, .. } = step;
+        let chosen = self.choices.lock().unwrap().get(&(kernel.name.to_string(), params.clone())).copied();
+        match chosen.or_else(|| shipped::choose(&self.info, &self.candidates(kernel, params), params)) {
+            Some(candidate) => &candidate.shader,
+            None => kernel.shader_for(self.software, params),
+        }
     }
 
     /// The first thing that went wrong on the device, if anything did.
@@ -157,7 +211,7 @@ impl Gpu {
     fn pipeline(&self, kernel: &'static Kernel, shader: &'static Shader) -> Arc<Pipeline> {
         let mut pipelines = self.pipelines.lock().unwrap();
         pipelines
-            .entry([kernel.name, shader.source.file])
+            .entry((kernel.name, shader.id()))
             .or_insert_with(|| Arc::new(self.build_pipeline(kernel, shader)))
             .clone()
     }
@@ -277,18 +331,29 @@ pub struct Session {
     programs: Vec<Vec<LoadedStep>>,
     /// Seconds a replay of each program takes, as measured so far.
     seconds: Vec<Option<f64>>,
+    /// What the host did so far.
     pub counters: Counters,
 }
 
 impl Session {
+    /// Without memory and programs yet.
     pub fn new(gpu: Arc<Gpu>) -> Session {
         Session { gpu, buffers: Vec::new(), programs: Vec::new(), seconds: Vec::new(), counters: Counters::default() }
     }
 
+    /// [`Gpu::fusion`]
+    pub fn fusion(&self) -> Fusion {
+        self.gpu.fusion()
+    }
+
+    /// Bytes of the largest buffer a kernel can read or write.
     pub fn largest_binding(&self) -> usize {
         self.gpu.largest_binding()
     }
 
+    /// Makes buffers, pipelines and bind groups, and writes all params. Returns the program's number. Errors: a buffer
+    /// larger than a binding may be, more workgroups than a dimension holds, a feature that the adapter lacks, out of
+    /// memory, a lost device. Panics on a shader that does not validate.
     pub fn load(&mut self, arena: &Arena, program: &Program) -> Result<usize> {
         let device = &self.gpu.device;
         let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -402,7 +467,9 @@ impl Session {
             let mut left = times;
             while left > 0 {
                 let replays = self.replays_a_submission(program.0).min(left);
+                let start = Instant::now();
                 let index = self.submit(program.0, replays);
+                self.counters.recording += start.elapsed();
                 under_way.push_back((index, program.0, replays));
                 left -= replays;
                 handed += replays;
@@ -540,6 +607,7 @@ impl Session {
         self.gpu.queue.submit([encoder.finish()])
     }
 
+    /// Overwrites the words of a tensor, before the next submission runs.
     pub fn write(&mut self, tensor: Tensor, words: &[u32]) {
         self.gpu.queue.write_buffer(
             &self.buffers[tensor.buffer],
@@ -548,6 +616,8 @@ impl Session {
         );
     }
 
+    /// Waits for the device and returns the words of each tensor. Errors: the device was lost or could not map the
+    /// memory.
     pub async fn read(&mut self, tensors: &[Tensor]) -> Result<Vec<Vec<u32>>> {
         self.counters.synchronisations += 1;
         let size: usize = tensors.iter().map(|t| t.len() * 4).sum();

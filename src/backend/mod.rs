@@ -6,19 +6,24 @@
 pub mod choose;
 pub mod cpu;
 pub mod gpu;
+pub mod shipped;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::arena::Arena;
 use crate::error::Result;
-use crate::kernel::{Kernel, Shader};
+use crate::fusion::Fusion;
+use crate::kernel::{Candidate, Kernel, Shader};
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
 
 /// An opened device.
 #[derive(Clone)]
 pub enum Device {
+    /// An adapter that wgpu opened; clones share it.
     Gpu(Arc<gpu::Gpu>),
+    /// No adapter: kernels are functions on the host's threads.
     Cpu(cpu::Cpu),
 }
 
@@ -32,19 +37,26 @@ pub type Plan = [(Loaded, usize)];
 /// What the host did, for reports: the fewer, the better.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
+    /// Kernels run, in every replay.
     pub dispatches: u64,
+    /// Times that dispatches were handed to a GPU.
     pub submits: u64,
     /// Times the host waited for the device to finish everything and read memory back.
     pub synchronisations: u64,
+    /// What it took the host to record submissions and hand them over.
+    pub recording: Duration,
 }
 
 /// How long each dispatch of one replay took, in seconds, and by which clock.
 #[derive(Clone, Debug)]
 pub struct Timings {
+    /// One for each dispatch, in the program's order.
     pub seconds: Vec<f64>,
+    /// What they were measured with.
     pub clock: TimingClock,
 }
 
+/// Who measures the time of a dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TimingClock {
@@ -56,11 +68,14 @@ pub enum TimingClock {
 
 /// Memory and programs of one arena on one device.
 pub enum Backend {
+    /// wgpu's buffers, pipelines and bind groups.
     Gpu(gpu::Session),
+    /// Words in the host's memory.
     Cpu(cpu::Session),
 }
 
 impl Device {
+    /// A backend on this device, without memory and programs yet.
     pub fn backend(&self) -> Backend {
         match self {
             Device::Gpu(gpu) => Backend::Gpu(gpu::Session::new(gpu.clone())),
@@ -90,6 +105,25 @@ impl Device {
             Device::Gpu(gpu) => Some(gpu.shader(step)),
             Device::Cpu(_) => None,
         }
+    }
+
+    /// The fused kernels that suit it.
+    pub fn fusion(&self) -> Fusion {
+        match self {
+            Device::Gpu(gpu) => gpu.fusion(),
+            Device::Cpu(_) => Fusion::Full,
+        }
+    }
+
+    /// The device once for each shader that it may choose for a kernel and params, named, where there are several.
+    pub fn with_each_candidate(&self, kernel: &'static Kernel, params: &[u32]) -> Vec<(&'static str, Device)> {
+        let Device::Gpu(gpu) = self else { return Vec::new() };
+        let with = |candidate: &'static Candidate| {
+            let gpu = gpu.without_choices();
+            gpu.choose(kernel.name, params, candidate);
+            (candidate.name, Device::Gpu(Arc::new(gpu)))
+        };
+        gpu.candidates(kernel, params).into_iter().map(with).collect()
     }
 
     /// What the kernel needs and the device has not, e.g. subgroups: it cannot be loaded.
@@ -126,6 +160,14 @@ impl Backend {
         }
     }
 
+    /// [`Device::fusion`]
+    pub fn fusion(&self) -> Fusion {
+        match self {
+            Backend::Gpu(session) => session.fusion(),
+            Backend::Cpu(_) => Fusion::Full,
+        }
+    }
+
     /// Makes the program ready to run: memory for the arena's buffers, one pipeline a kernel, all params written.
     /// Programs of one arena share its buffers. Errors: a buffer larger than the device binds, out of memory.
     pub fn load(&mut self, arena: &Arena, program: &Program) -> Result<Loaded> {
@@ -136,7 +178,8 @@ impl Backend {
     }
 
     /// Runs the plan in order. `progress` hears how many replays have been handed to the device since the start and
-    /// returns false to stop after the current submission. Returns the replays run. Nothing is read back.
+    /// returns false to stop after the current submission. Returns the replays run. Nothing is read back. Errors: the
+    /// device was lost or reported an error.
     pub async fn run_async(&mut self, plan: &Plan, progress: &mut dyn FnMut(usize) -> bool) -> Result<usize> {
         match self {
             Backend::Gpu(session) => session.run(plan, progress).await,
@@ -144,15 +187,17 @@ impl Backend {
         }
     }
 
+    /// [`run_async`](Backend::run_async) of all replays, blocking until they are handed over. Errors: the same.
     pub fn run(&mut self, plan: &Plan) -> Result<()> {
         pollster::block_on(self.run_async(plan, &mut |_| true)).map(|_| ())
     }
 
+    /// [`run_async`](Backend::run_async), blocking. Errors: the same.
     pub fn run_with(&mut self, plan: &Plan, progress: &mut dyn FnMut(usize) -> bool) -> Result<usize> {
         pollster::block_on(self.run_async(plan, progress))
     }
 
-    /// Runs the program once and times each of its dispatches.
+    /// Runs the program once and times each of its dispatches. Errors: the device was lost.
     pub fn time(&mut self, program: Loaded) -> Result<Timings> {
         match self {
             Backend::Gpu(session) => session.time(program.0),
@@ -160,7 +205,7 @@ impl Backend {
         }
     }
 
-    /// [`time`](Backend::time) by the host's clock, where the device's own is not to be trusted.
+    /// [`time`](Backend::time) by the host's clock, where the device's own is not to be trusted. Errors: the same.
     pub fn time_by_wall(&mut self, program: Loaded) -> Result<Timings> {
         match self {
             Backend::Gpu(session) => session.time_by_wall(program.0),
@@ -173,6 +218,7 @@ impl Backend {
         self.write_words(tensor, bytemuck::cast_slice(values));
     }
 
+    /// Overwrites a tensor with 32-bit words: integers, or the bits of f32. Panics when the lengths differ.
     pub fn write_words(&mut self, tensor: Tensor, words: &[u32]) {
         assert!(tensor.len() == words.len(), "writing {} words to {tensor:?}", words.len());
         match self {
@@ -181,7 +227,8 @@ impl Backend {
         }
     }
 
-    /// Waits for the device and reads the tensors, all in one synchronisation.
+    /// Waits for the device and reads the tensors, all in one synchronisation: a vector for each, in their order. Errors:
+    /// the device was lost, or its memory cannot be mapped.
     pub async fn read_words_async(&mut self, tensors: &[Tensor]) -> Result<Vec<Vec<u32>>> {
         match self {
             Backend::Gpu(session) => session.read(tensors).await,
@@ -189,15 +236,18 @@ impl Backend {
         }
     }
 
+    /// [`read_words_async`](Backend::read_words_async), blocking, the words as f32. Errors: the same.
     pub fn read(&mut self, tensors: &[Tensor]) -> Result<Vec<Vec<f32>>> {
         let words = pollster::block_on(self.read_words_async(tensors))?;
         Ok(words.into_iter().map(bytemuck::allocation::cast_vec).collect())
     }
 
+    /// [`read`](Backend::read) of a single tensor. Errors: the same.
     pub fn read_one(&mut self, tensor: Tensor) -> Result<Vec<f32>> {
         Ok(self.read(&[tensor])?.remove(0))
     }
 
+    /// What the host did since this backend was made.
     pub fn counters(&self) -> Counters {
         match self {
             Backend::Gpu(session) => session.counters,

@@ -19,11 +19,15 @@ pub const POISON: u32 = 0x7fc0_dead;
 /// What the guard band holds: a number, so that an update in place changes it too.
 const GUARD_WORD: u32 = 0xc0de_cafe;
 
+/// One run of a kernel: params, what is read, and what is written with the difference to accept.
 pub struct Case {
     /// The shape, and what is special about it.
     pub label: String,
+    /// The params uniform, word by word, in the order of [`Kernel::params`].
     pub params: Vec<u32>,
+    /// The values of each of [`Kernel::reads`]; words that are integers as the f32 of their bits.
     pub reads: Vec<Vec<f32>>,
+    /// One for each of [`Kernel::writes`].
     pub writes: Vec<Output>,
 }
 
@@ -31,20 +35,25 @@ pub struct Case {
 pub struct Output {
     /// What it holds before: poison where the kernel assigns, numbers where it adds or updates.
     pub before: Vec<f32>,
+    /// How far a form of the kernel may be from the reference.
     pub tolerance: Tolerance,
 }
 
 impl Case {
+    /// A case without tensors, to which [`read`](Case::read), [`assign`](Case::assign) and [`update`](Case::update) add
+    /// them in the kernel's order.
     pub fn new(label: impl Into<String>, params: impl bytemuck::Pod) -> Case {
         let params = bytemuck::pod_collect_to_vec(&[params]);
         Case { label: label.into(), params, reads: Vec::new(), writes: Vec::new() }
     }
 
+    /// The next tensor the kernel reads.
     pub fn read(mut self, values: Vec<f32>) -> Case {
         self.reads.push(values);
         self
     }
 
+    /// The next tensor the kernel reads, as 32-bit words.
     pub fn read_words(self, words: Vec<u32>) -> Case {
         self.read(bytemuck::allocation::cast_vec(words))
     }
@@ -69,13 +78,16 @@ pub fn uniform(seed: u64, len: usize, low: f32, high: f32) -> Vec<f32> {
 
 /// A case on a device, ready to run: what a test compares and a bench times.
 pub struct Prepared {
+    /// Its memory holds the inputs, and the outputs as they are before.
     pub backend: Backend,
+    /// One dispatch of the kernel.
     pub program: Loaded,
     /// The outputs, each with its guard band.
     pub writes: Vec<Tensor>,
 }
 
-/// Loads the case's dispatch and writes its inputs.
+/// Loads the case's dispatch and writes its inputs. Errors: those of [`Backend::load`]. Panics on a case that has not the
+/// kernel's params.
 pub fn prepare(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Prepared> {
     assert!(case.params.len() == kernel.params.len(), "{} {}: params do not fit", kernel.name, case.label);
     let mut arena = Arena::new();
@@ -99,7 +111,7 @@ pub fn prepare(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<
     Ok(Prepared { backend, program, writes })
 }
 
-/// Runs the case once and returns each output with its guard band.
+/// Runs the case once and returns each output with its guard band. Errors: the device cannot load the kernel, or is lost.
 pub fn run(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Vec<Vec<f32>>> {
     let Prepared { mut backend, program, writes } = prepare(device, kernel, case)?;
     backend.run(&[(program, 1)])?;
@@ -114,7 +126,7 @@ pub struct Outcome {
     pub failure: Option<String>,
 }
 
-/// What the reference makes of the case, with the guard bands.
+/// What the reference makes of the case, with the guard bands. Errors: no memory for it.
 pub fn reference(kernel: &'static Kernel, case: &Case) -> Result<Vec<Vec<f32>>> {
     run(&Device::Cpu(cpu::Cpu::Reference), kernel, case)
 }

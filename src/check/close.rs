@@ -31,6 +31,7 @@ impl Tolerance {
 /// Two arrays beside each other: how far they are apart, and the verdict.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
+    /// How many there are in each array.
     pub elements: usize,
     /// The largest |got - want|.
     pub absolute: Worst,
@@ -38,6 +39,7 @@ pub struct Comparison {
     pub relative: Worst,
     /// The largest |got - want| as a share of the accepted one; infinite where the comparison fails.
     pub of_accepted: f32,
+    /// Elements by their distance in units in the last place.
     pub ulps: Histogram,
     /// What failed, if anything did.
     pub mismatch: Option<Mismatch>,
@@ -46,9 +48,13 @@ pub struct Comparison {
 /// Where an error is largest; infinite where one of the two is NaN.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Worst {
+    /// The error, absolute or relative as [`Comparison`] says.
     pub error: f32,
+    /// The element that has it, counted through the array.
     pub index: usize,
+    /// What was computed there.
     pub got: f32,
+    /// What it should be.
     pub want: f32,
 }
 
@@ -64,16 +70,29 @@ impl Worst {
 /// The worst disagreement between two arrays.
 #[derive(Clone, Debug)]
 pub struct Mismatch {
+    /// The element that is furthest beyond its accepted difference.
     pub index: usize,
+    /// What was computed there.
     pub got: f32,
+    /// What it should be.
     pub want: f32,
+    /// The |got - want| that is accepted there.
     pub bound: f32,
+    /// How many elements fail.
     pub count: usize,
     /// The first element that fails.
     pub first: usize,
 }
 
 // ANCHOR: compare
+/// The verdict on one element. Identical bits pass, be they a NaN, infinite, a poisoned word left alone or an integer; any
+/// other NaN or infinite difference fails whatever the bound.
+fn passes(got: f32, want: f32, bound: f32) -> bool {
+    let difference = (got - want).abs();
+    got.to_bits() == want.to_bits() || (difference.is_finite() && difference <= bound)
+}
+// ANCHOR_END: compare
+
 /// Compares element by element; `Err` holds the worst element and how many failed. Unequal lengths panic.
 pub fn compare(got: &[f32], want: &[f32], tolerance: Tolerance) -> Result<(), Mismatch> {
     measure(got, want, tolerance, 1.0).mismatch.map_or(Ok(()), Err)
@@ -88,14 +107,11 @@ pub fn measure(got: &[f32], want: &[f32], tolerance: Tolerance, unit: f32) -> Co
     for (index, (&got, &want)) in got.iter().zip(want).enumerate() {
         let magnitude = got.abs().max(want.abs());
         let bound = unit * tolerance.bound(magnitude / unit);
-        // Identical bits are no difference, be they a NaN, infinite, a poisoned word left alone or an integer.
-        let same = got.to_bits() == want.to_bits();
-        let difference = if same { 0.0 } else { (got - want).abs() };
+        let difference = if got.to_bits() == want.to_bits() { 0.0 } else { (got - want).abs() };
         comparison.ulps.add(ulp::distance(got, want));
         comparison.absolute.see(difference, index, got, want);
         comparison.relative.see(if difference == 0.0 { 0.0 } else { difference / magnitude }, index, got, want);
-        // A NaN or infinite difference fails whatever the bound.
-        if same || (difference.is_finite() && difference <= bound) {
+        if passes(got, want, bound) {
             if difference > 0.0 {
                 comparison.of_accepted = comparison.of_accepted.max(difference / bound);
             }
@@ -112,7 +128,6 @@ pub fn measure(got: &[f32], want: &[f32], tolerance: Tolerance, unit: f32) -> Co
     comparison.mismatch = worst.map(|(_, mismatch)| Mismatch { count, first, ..mismatch });
     comparison
 }
-// ANCHOR_END: compare
 
 impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {

@@ -10,6 +10,7 @@ use crate::tensor::Tensor;
 
 /// An operation as a function of its inputs, with its backward.
 pub struct GradientCase {
+    /// The operation and what is special about this case, for messages.
     pub label: String,
     /// Shape and values of each differentiable input.
     pub inputs: Vec<(Vec<usize>, Vec<f32>)>,
@@ -33,6 +34,7 @@ const TOLERANCE: Tolerance = Tolerance::Because(2e-3, "f32 rounding over the ste
 
 /// A case's program and the tensors it works on.
 pub struct Recorded {
+    /// Forward, then backward.
     pub program: Program,
     arena: Arena,
     state: Vec<Tensor>,
@@ -43,6 +45,7 @@ pub struct Recorded {
 }
 
 impl GradientCase {
+    /// Records the case in an arena of its own. Panics where y has not the shape that is declared.
     pub fn recorded(&self) -> Recorded {
         let mut arena = Arena::new();
         let state: Vec<Tensor> = self.state.iter().map(|(name, words)| arena.tensor(*name, &[words.len()])).collect();
@@ -58,7 +61,7 @@ impl GradientCase {
 }
 
 /// Runs the case on `device` and compares the gradient of each input with finite differences of what the same device
-/// makes of the forward.
+/// makes of the forward: a comparison for each input. Errors: the device cannot load the case's kernels, or is lost.
 pub fn measure(device: &Device, case: &GradientCase, recorded: &Recorded) -> Result<Vec<Comparison>> {
     let Recorded { program, arena, state, inputs, dy, y, gradients } = recorded;
     let mut backend = device.backend();

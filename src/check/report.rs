@@ -18,33 +18,46 @@ const QUOTED: usize = 3;
 /// The comparisons of one kernel, or of one backward, put together.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
+    /// The kernel, or the gradient case's label.
     pub name: String,
     /// Comparisons, each of all outputs of one run.
     pub cases: usize,
+    /// How many of the cases failed.
     pub failed: usize,
     /// Elements compared.
     pub elements: u64,
+    /// The largest |got - want|; none before the first comparison.
     pub absolute: Option<Place>,
+    /// The largest |got - want| as a share of the larger magnitude.
     pub relative: Option<Place>,
     /// The worst difference as a share of the accepted one, where nothing failed.
     pub of_accepted: f32,
+    /// All elements by their distance in units in the last place.
     #[serde(serialize_with = "by_bucket")]
     pub ulps: Histogram,
+    /// The messages of the first failures, at most three.
     pub failures: Vec<String>,
 }
 
 /// An error, and the element that has it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Place {
+    /// The error, absolute or relative as [`Report`] says; infinite where one of the two is NaN.
     pub error: f32,
+    /// What was computed there.
     pub got: f32,
+    /// What it should be.
     pub want: f32,
+    /// The label of the case, with the device's name where there are several; may be empty.
     pub case: String,
+    /// The tensor, as the kernel names it.
     pub output: String,
+    /// The element of the tensor.
     pub index: usize,
 }
 
 impl Report {
+    /// A report of no run yet.
     pub fn new(name: impl Into<String>) -> Report {
         Report { name: name.into(), ..Report::default() }
     }
@@ -76,6 +89,7 @@ impl Report {
         }
     }
 
+    /// Whether no run failed.
     pub fn passed(&self) -> bool {
         self.failed == 0
     }
@@ -95,19 +109,28 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// Runs those cases of a kernel that `wanted` picks on each of the devices, against its reference. A device's name follows
-/// the label of its cases; it may be empty.
+/// Runs those cases of a kernel that `wanted` picks on each of the devices, against its reference, and where a device has
+/// several shaders to choose from, each of them. The names of the device and of the shader follow the label of the case. Errors:
+/// no memory for the reference; what a device cannot do is a failure in the report.
 pub fn kernel(kernel: &'static Kernel, devices: &[(&str, Device)], wanted: impl Fn(&Case) -> bool) -> Result<Report> {
     let mut report = Report::new(kernel.name);
     for case in (kernel.cases)().iter().filter(|case| wanted(case)) {
         let want = case::reference(kernel, case)?;
         for (name, device) in devices {
-            // A shader that the driver refuses panics; here it is a result, and the other kernels are checked all the same.
-            let outcome = catch_unwind(AssertUnwindSafe(|| case::measure(device, kernel, case, &want)))
-                .unwrap_or_else(|panic| Outcome { outputs: Vec::new(), failure: Some(said(&*panic)) });
-            let label = if name.is_empty() { case.label.clone() } else { format!("{}, {name}", case.label) };
-            let failure = outcome.failure.map(|f| if name.is_empty() { f } else { format!("{name}: {f}") });
-            report.add(&label, kernel.writes.iter().copied().zip(&outcome.outputs), failure);
+            let mut forms = device.with_each_candidate(kernel, &case.params);
+            if forms.is_empty() {
+                forms.push(("", device.clone()));
+            }
+            for (candidate, device) in forms {
+                // A shader that the driver refuses panics; here it is a result, and the other kernels are checked all the same.
+                let outcome = catch_unwind(AssertUnwindSafe(|| case::measure(&device, kernel, case, &want)))
+                    .unwrap_or_else(|panic| Outcome { outputs: Vec::new(), failure: Some(said(&*panic)) });
+                let named: Vec<&str> = [name, candidate].into_iter().filter(|name| !name.is_empty()).collect();
+                let named = named.join(", ");
+                let label = if named.is_empty() { case.label.clone() } else { format!("{}, {named}", case.label) };
+                let failure = outcome.failure.map(|f| if named.is_empty() { f } else { format!("{named}: {f}") });
+                report.add(&label, kernel.writes.iter().copied().zip(&outcome.outputs), failure);
+            }
         }
     }
     Ok(report)

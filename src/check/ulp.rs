@@ -23,6 +23,7 @@ pub fn distance(a: f32, b: f32) -> u64 {
 /// How many pairs of results are how far apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
+    /// Pairs of each of [`BUCKETS`], in their order.
     pub counts: [u64; BUCKETS.len()],
 }
 
@@ -30,17 +31,20 @@ pub struct Histogram {
 pub const BUCKETS: [(&str, u64); 6] = [("0", 0), ("1", 1), ("2-3", 2), ("4-15", 4), ("16-255", 16), ("256+", 256)];
 
 impl Histogram {
+    /// Counts a pair this far apart.
     pub fn add(&mut self, distance: u64) {
         let bucket = BUCKETS.iter().rposition(|&(_, least)| distance >= least);
         self.counts[bucket.expect("the first bucket begins at 0")] += 1;
     }
 
+    /// Adds the pairs of another histogram.
     pub fn merge(&mut self, other: &Histogram) {
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
             *count += more;
         }
     }
 
+    /// Pairs of all distances.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
     }

@@ -20,6 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::devices;
+use super::table::{Column, table};
 
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
@@ -273,8 +274,7 @@ impl Findings {
     }
 
     fn print(&self, scope: &Scope) {
-        super::print(&heading("kernel", true));
-        self.kernels.iter().for_each(|report| super::print(&line(report, true)));
+        super::print(&reports("kernel", &self.kernels, true));
         if self.references > 0 {
             super::print(&format!(
                 "{} more kernels have no accelerated form: this device runs their references.",
@@ -286,13 +286,11 @@ impl Findings {
         }
         if !self.gradients.is_empty() {
             super::print("");
-            super::print(&heading("gradient of", false));
-            self.gradients.iter().for_each(|report| super::print(&line(report, false)));
+            super::print(&reports("gradient of", &self.gradients, false));
         }
         if let Some(model) = &scope.model {
             super::print("");
-            super::print(&heading(&format!("in a step of {}", model.name), true));
-            self.step.iter().for_each(|report| super::print(&line(report, true)));
+            super::print(&reports(&format!("in a step of {}", model.name), &self.step, true));
         }
         super::print("");
         for failure in self.reports().flat_map(|report| &report.failures) {
@@ -306,33 +304,34 @@ impl Findings {
     }
 }
 
-/// The columns over a table of reports. Finite differences are no numbers to count units in the last place of.
-fn heading(of: &str, with_ulps: bool) -> String {
-    let buckets: String = BUCKETS.iter().map(|(label, _)| format!("{label:>7}")).collect();
-    let buckets = if with_ulps { buckets } else { String::new() };
-    format!("{of:<29} {:>5} {:>9} {:>9} {:>9} {buckets}  verdict", "cases", "absolute", "relative", "accepted")
+/// A table of reports. Finite differences are no numbers to count units in the last place of.
+fn reports(of: &str, reports: &[Report], with_ulps: bool) -> String {
+    let buckets = BUCKETS.iter().filter(|_| with_ulps).map(|&(label, _)| (label, Column::Right));
+    let errors = ["cases", "absolute", "relative", "accepted"].map(|head| (head, Column::Right));
+    let last = [("verdict", Column::Left), ("worst at", Column::Left)];
+    let heads: Vec<_> = [(of, Column::Left)].into_iter().chain(errors).chain(buckets).chain(last).collect();
+    let row = |report: &Report| {
+        let error = |place: &Option<Place>| place.as_ref().map_or("-".into(), |p| short(p.error));
+        let mut row = vec![report.name.clone(), report.cases.to_string()];
+        row.extend([error(&report.absolute), error(&report.relative)]);
+        row.push(format!("{} %", percent(report.of_accepted as f64)));
+        if with_ulps {
+            row.extend(report.ulps.shares().map(percent));
+        }
+        row.push(if report.passed() { "ok".into() } else { format!("{} FAILED", report.failed) });
+        row.push(worst(report));
+        row
+    };
+    table(&heads, &reports.iter().map(row).collect::<Vec<_>>())
 }
 
-fn line(report: &Report, with_ulps: bool) -> String {
-    let error = |place: &Option<Place>| place.as_ref().map_or("-".into(), |p| short(p.error));
-    let shares: String = report.ulps.shares().iter().map(|&share| format!("{:>7}", percent(share))).collect();
-    let shares = if with_ulps { shares } else { String::new() };
-    let verdict = if report.passed() { "ok".into() } else { format!("{} FAILED", report.failed) };
-    let wrong = |place: &&Place| place.error > 0.0;
-    let places: Vec<String> = [("absolute", &report.absolute), ("relative", &report.relative)]
-        .iter()
-        .filter_map(|(name, place)| place.as_ref().filter(wrong).map(|place| format!("{name} {place}")))
-        .collect();
-    let line = format!(
-        "{:<29} {:>5} {:>9} {:>9} {:>9} {shares}  {verdict:<8} {}",
-        report.name,
-        report.cases,
-        error(&report.absolute),
-        error(&report.relative),
-        format!("{} %", percent(report.of_accepted as f64)),
-        places.join("; ")
-    );
-    line.trim_end().into()
+/// Where the worst errors are, if there are any.
+fn worst(report: &Report) -> String {
+    let errors = [("absolute", &report.absolute), ("relative", &report.relative)];
+    let places = errors.iter().filter_map(|(name, place)| {
+        place.as_ref().filter(|place| place.error > 0.0).map(|place| format!("{name} {place}"))
+    });
+    places.collect::<Vec<_>>().join("; ")
 }
 
 fn short(error: f32) -> String {

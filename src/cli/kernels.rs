@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
-use elbo::error::Result;
+use elbo::error::{Error, Result, nearest};
 use elbo::files::write_atomic;
-use elbo::instruments::catalogue::{Entry, Operand, entry};
+use elbo::instruments::catalogue::{self, Entry, Operand, entry};
 use elbo::instruments::translate;
-use elbo::kernel::{Kernel, Shader};
+use elbo::kernel::{Candidate, Kernel, Shader};
 use elbo::kernels;
 
 use super::shared::{require, wrote};
@@ -42,6 +42,9 @@ struct Show {
     /// The form for GPUs, or those for adapters that run on a CPU
     #[arg(long, default_value = "portable")]
     form: Form,
+    /// One of its candidates, as in "32x32 in 4", which are for the same work; `elbo kernels` lists them
+    #[arg(long, value_name = "NAME", conflicts_with = "form")]
+    candidate: Option<String>,
     /// Write to a file instead; SPIR-V as its binary words
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -88,8 +91,8 @@ impl Args {
 }
 
 fn print(entry: &Entry) {
-    let Entry { name, formula, params, reads, writes, workgroup, shader, software, reference, is_accelerated, cases } =
-        entry;
+    let Entry { name, formula, params, reads, writes, workgroup, shader, software, candidates, .. } = entry;
+    let Entry { reference, is_accelerated, cases, .. } = entry;
     let operands = |operands: &[Operand]| {
         let text = |o: &Operand| format!("{} {}", o.name, o.shape.as_deref().unwrap_or("(?)"));
         operands.iter().map(text).collect::<Vec<_>>().join(", ")
@@ -99,8 +102,21 @@ fn print(entry: &Entry) {
     let [x, y, z] = workgroup;
     let forms = std::iter::once(shader).chain(software).cloned().collect::<Vec<_>>().join(", ");
     super::print(&format!("    {forms}, workgroup {x} x {y} x {z}"));
+    if !candidates.is_empty() {
+        super::print(&format!("    candidates: {}", candidates.join(", ")));
+    }
     let accelerated = if *is_accelerated { " and a fast CPU form" } else { "" };
     super::print(&format!("    {reference}: reference{accelerated}, {cases} cases"));
+}
+
+/// Errors: the kernel has none of that name, with the nearest.
+fn candidate(kernel: &'static Kernel, name: &str) -> Result<&'static Candidate> {
+    let candidates = catalogue::candidates(kernel);
+    candidates.iter().copied().find(|candidate| candidate.name == name).ok_or_else(|| {
+        let names = candidates.iter().map(|candidate| candidate.name);
+        let hint = nearest(name, names).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+        Error::Usage(format!("{} has no candidate `{name}`{hint} (`elbo kernels` lists them)", kernel.name))
+    })
 }
 
 impl Show {
@@ -112,10 +128,10 @@ impl Show {
             &format!("`{}` is several kernels, and show takes one: {names}", self.name),
         )?;
         let kernel = found[0];
-        let shaders = kernel.shaders();
-        let chosen = match self.form {
-            Form::Portable => &shaders[..1],
-            Form::Software => &shaders[1..],
+        let chosen = match (&self.candidate, self.form) {
+            (Some(name), _) => vec![&candidate(kernel, name)?.shader],
+            (None, Form::Portable) => vec![&kernel.shader],
+            (None, Form::Software) => catalogue::software(kernel),
         };
         let none = format!("{} has no software form: adapters that run on a CPU take the portable one", kernel.name);
         require(!chosen.is_empty(), &none)?;
@@ -141,10 +157,11 @@ impl Show {
     fn text(&self, kernel: &Kernel, shader: &Shader) -> String {
         let Shader { source, entry, .. } = shader;
         let (comment, what, code) = match self.language {
-            Language::Wgsl if source.common.is_empty() => ("//", "as it is".to_string(), source.full_text()),
+            Language::Wgsl if source.common.is_empty() && source.constants.is_empty() => {
+                ("//", "as it is".to_string(), source.full_text())
+            }
             Language::Wgsl => {
-                let what =
-                    "with the texts of shaders/common/ and shaders/software/ that are appended to it".to_string();
+                let what = "with the texts and constants that are appended to it".to_string();
                 ("//", what, source.full_text())
             }
             Language::Spirv => (";", "as SPIR-V".into(), translate::disassemble(&translate::spirv(shader))),

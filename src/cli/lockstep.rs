@@ -8,6 +8,8 @@ use elbo::instruments::subject::Subject;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::table::{Column, table};
+
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
@@ -23,6 +25,9 @@ pub struct Args {
     /// List the mistakes that --break knows
     #[arg(long)]
     faults: bool,
+    /// Look at the step with fused kernels, as it trains, and not as the model records it
+    #[arg(long)]
+    fused: bool,
     /// best (a GPU, else a software adapter, else the CPU), auto, cpu, gpu, or part of an adapter's name
     #[arg(long, value_name = "NAME", default_value = "best")]
     device: String,
@@ -56,6 +61,7 @@ impl Args {
         let model = Subject::open(self.model.as_deref().expect("clap asks for it"), Some(self.batch_size))?;
         let device = choose::open(&self.device)?;
         eprintln!("device: {}", device.description());
+        let model = if self.fused { model.fused(device.fusion()) } else { model };
         let steps = model.step.steps.len();
         let bar = ProgressBar::new(steps as u64);
         bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").expect("a valid template"));
@@ -160,28 +166,27 @@ fn list_faults(json: bool) {
 }
 
 fn print_table(dispatches: &[Dispatch]) {
-    super::print(&format!(
-        "{:>4} {:<28} {:<24} {:<32} {:>9} {:>9} {:>9}  verdict",
-        "", "kernel", "layer", "tensor", "absolute", "relative", "accepted"
-    ));
+    let left = ["layer", "kernel", "tensor"].map(|head| (head, Column::Left));
+    let right = ["absolute", "relative", "accepted"].map(|head| (head, Column::Right));
+    let heads: Vec<_> =
+        [("#", Column::Right)].into_iter().chain(left).chain(right).chain([("", Column::Left)]).collect();
+    let mut rows = Vec::new();
     for dispatch in dispatches {
         for (i, output) in dispatch.outputs.iter().enumerate() {
             // A dispatch is named once.
-            let [number, kernel, scope] = match i {
-                0 => [(dispatch.index + 1).to_string(), dispatch.kernel.name.into(), dispatch.scope.clone()],
-                _ => Default::default(),
+            let mut row = match i {
+                0 => vec![(dispatch.index + 1).to_string(), dispatch.scope.clone(), dispatch.kernel.name.into()],
+                _ => vec![String::new(); 3],
             };
-            let Output { tensor, shape, comparison: c, .. } = output;
-            super::print(&format!(
-                "{number:>4} {kernel:<28} {scope:<24} {:<32} {:>9.1e} {:>9.1e} {:>7.1} %  {}",
-                format!("{tensor} {shape:?}"),
-                c.absolute.error,
-                c.relative.error,
-                100.0 * c.of_accepted,
-                if output.difference.is_some() { "DIFFERS" } else { "agrees" }
-            ));
+            let Output { tensor, shape, comparison, difference, .. } = output;
+            row.push(format!("{tensor} {shape:?}"));
+            row.extend([comparison.absolute.error, comparison.relative.error].map(|error| format!("{error:.1e}")));
+            row.push(format!("{:.1} %", 100.0 * comparison.of_accepted));
+            row.push(if difference.is_some() { "DIFFERS".into() } else { "agrees".into() });
+            rows.push(row);
         }
     }
+    super::print(&table(&heads, &rows));
 }
 
 fn print_verdicts(fault: &Fault, verdicts: &[Verdict]) {

@@ -1,6 +1,7 @@
 //! The command line, a file a command.
 
 mod animate;
+mod bench;
 mod check;
 mod decode;
 mod devices;
@@ -20,6 +21,7 @@ mod shared;
 mod table;
 mod train;
 mod traverse;
+mod tune;
 
 use clap::{Parser, Subcommand};
 use elbo::error::Result;
@@ -64,8 +66,12 @@ enum Command {
     Plan(plan::Args),
     /// Time each dispatch of a model's training step and hold it against the device's measured peak
     Profile(profile::Args),
+    /// Measure which of several shaders for the same work this device is fastest with, and keep it for training
+    Tune(tune::Args),
     /// Time an operation written ever better, from three plain loops to the kernel that models run
     Ladder(ladder::Args),
+    /// Measure steps, kernels, starts and memory on a device, and compare with other frameworks' results
+    Bench(Box<bench::Args>),
     /// Hold every kernel against its reference on this machine's devices; the output makes a bug report
     Check(check::Args),
     /// Run a training step dispatch by dispatch beside the references and name the first element that differs
@@ -93,7 +99,9 @@ impl Cli {
             Command::Kernels(args) => args.run(),
             Command::Plan(args) => args.run(),
             Command::Profile(args) => args.run(),
+            Command::Tune(args) => args.run(),
             Command::Ladder(args) => args.run(),
+            Command::Bench(args) => args.run(),
             Command::Check(args) => args.run(),
             Command::Lockstep(args) => args.run(),
         }

@@ -1,6 +1,5 @@
 //! `elbo plan`
 
-use elbo::backend::choose;
 use elbo::error::Result;
 use elbo::instruments::plan::{Dispatch, Group, Plan, plan};
 use elbo::instruments::subject::Subject;
@@ -20,9 +19,7 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> Result<()> {
-        let subject = self.subject.open()?;
-        let device = choose::open(&self.subject.device)?;
-        eprintln!("device: {}", device.description());
+        let (subject, device) = self.subject.open()?;
         let plan = plan(&subject, &device);
         if self.json {
             super::print_json(&serde_json::json!({

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use elbo::backend::{Device, TimingClock, choose};
+use elbo::backend::{Device, TimingClock};
 use elbo::error::Result;
 use elbo::files::write_atomic;
 use elbo::instruments::profile::{Bound, Profile, Timed, profile};
@@ -11,7 +11,7 @@ use elbo::picture::{Mark, roofline};
 use elbo::units::metric;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::shared::{SubjectArgs, wrote};
+use super::shared::{SubjectArgs, plain_name, wrote};
 use super::table::{Column, table};
 
 #[derive(clap::Args)]
@@ -28,9 +28,7 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> Result<()> {
-        let subject = self.subject.open()?;
-        let device = choose::open(&self.subject.device)?;
-        eprintln!("device: {}", device.description());
+        let (subject, device) = self.subject.open()?;
         let profile = measure(&subject, &device)?;
 
         let folder =
@@ -77,9 +75,7 @@ fn measure(subject: &Subject, device: &Device) -> Result<Profile> {
 /// As in `mnist-mlp-cpu`: the model's name, or its run folder's, and the device's, in small letters and digits.
 fn folder_name(model: &str, device: &str) -> String {
     let model = std::path::Path::new(model).file_name().unwrap_or_default().to_string_lossy();
-    let plain = format!("{model} {device}").to_lowercase();
-    let words = plain.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join("-")
+    plain_name(&[&model, device])
 }
 
 fn marks(profile: &Profile) -> Vec<Mark> {

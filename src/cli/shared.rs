@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use elbo::backend::choose;
+use elbo::backend::{Device, choose};
 use elbo::data::{Choice, Corrupt, Dataset, Preparation};
 use elbo::error::{Error, Result};
+use elbo::fusion::Fusion;
 use elbo::inference::{Trained, model_file};
 use elbo::instruments::subject::Subject;
 use elbo::models::likelihood::Likelihood;
@@ -85,12 +86,20 @@ pub struct SubjectArgs {
     batch_size: Option<usize>,
     /// auto (a real GPU, else the CPU), cpu, gpu, or part of an adapter's name
     #[arg(long, value_name = "NAME", default_value = "auto")]
-    pub device: String,
+    device: String,
+    /// Look at the step as the model records it, one kernel an operation, without fused kernels
+    #[arg(long)]
+    no_fuse: bool,
 }
 
 impl SubjectArgs {
-    pub fn open(&self) -> Result<Subject> {
-        Subject::open(&self.model, self.batch_size)
+    /// The step as it would train on the device, whose name is said on stderr.
+    pub fn open(&self) -> Result<(Subject, Device)> {
+        let subject = Subject::open(&self.model, self.batch_size)?;
+        let device = choose::open(&self.device)?;
+        eprintln!("device: {}", device.description());
+        let fusion = if self.no_fuse || subject.settings.no_fuse { Fusion::None } else { device.fusion() };
+        Ok((subject.fused(fusion), device))
     }
 }
 
@@ -249,6 +258,13 @@ pub fn describe_loss(output: Likelihood, nats: f64, dims: usize) -> String {
 
 /// What the loss of a Bernoulli output is on grey levels.
 pub const CROSS_ENTROPY: &str = "a cross-entropy of grey levels and not a likelihood";
+
+/// A folder's name of words, in small letters and digits: as in `mnist-mlp-cpu`.
+pub fn plain_name(words: &[&str]) -> String {
+    let plain = words.join(" ").to_lowercase();
+    let words = plain.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-")
+}
 
 // ---- Arguments
 

@@ -16,8 +16,8 @@ use elbo::train::settings::Settings;
 use elbo::train::trainer::{Ending, Event, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::animate;
 use super::shared::describe_loss;
+use super::{animate, tune};
 
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
@@ -30,6 +30,9 @@ pub struct Args {
     /// Go on with the run in this folder; its settings are kept
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     resume: Option<PathBuf>,
+    /// Neither measure which shaders suit this device nor use what was measured: take the shipped choice
+    #[arg(long)]
+    no_tune: bool,
     /// Print a JSON object for each epoch instead of a table
     #[arg(long)]
     json: bool,
@@ -64,7 +67,12 @@ impl Args {
         let data = open_data(&dataset, folder, &settings.preparation(), limits)?;
         eprintln!("data: {}, {} training and {} test pictures", data.name, data.train.count, data.test.count);
         let resume = resumed.is_some();
-        let record = new_record(&settings, &data, &device);
+        let recorded = resumed.as_ref().map(|(_, record)| record.tuning.as_slice());
+        let tuning = match self.no_tune || settings.batch_size > data.train.count {
+            true => Vec::new(),
+            false => tune::before_training(&device, &settings, data.train.shape, recorded)?,
+        };
+        let record = RunRecord { tuning, ..new_record(&settings, &data, &device) };
         let (folder, record) = match resumed {
             Some((folder, first)) => (folder, RunRecord { started: first.started, ..record }),
             None => (RunFolder::create(&settings.out)?, record),
@@ -242,5 +250,6 @@ fn new_record(settings: &Settings, data: &Dataset, device: &Device) -> RunRecord
         wgpu: super::WGPU.into(),
         git: git_revision(),
         settings: settings.clone(),
+        tuning: Vec::new(),
     }
 }

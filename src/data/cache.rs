@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -39,27 +39,6 @@ struct Header {
 
 /// The splits, in a data set without a name, and the notices of when they were decoded.
 pub type Cached = (Dataset, Vec<String>);
-
-/// Where caches go: `ELBO_CACHE`, else the user's folder for such files, if the environment names one.
-pub fn folder() -> Option<PathBuf> {
-    folder_by(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
-}
-
-fn folder_by(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
-    if let Some(folder) = variable("ELBO_CACHE") {
-        return Some(folder);
-    }
-    let base = if cfg!(windows) {
-        variable("LOCALAPPDATA")
-    } else if cfg!(target_os = "macos") {
-        variable("HOME").map(|home| home.join("Library/Caches"))
-    } else {
-        // A relative path in it is to be ignored, says the XDG base directory specification.
-        let named = variable("XDG_CACHE_HOME").filter(|folder| folder.is_absolute());
-        named.or_else(|| variable("HOME").map(|home| home.join(".cache")))
-    };
-    base.filter(|base| base.is_absolute()).map(|base| base.join("elbo"))
-}
 
 /// Writes the splits of `data` to `path`, whole or not at all.
 ///
@@ -214,17 +193,5 @@ mod tests {
             ));
             assert!(load(&path, "k").is_err());
         }
-    }
-
-    #[cfg(not(any(windows, target_os = "macos")))]
-    #[test]
-    fn the_folder_is_the_users() {
-        let by = |set: &[(&str, &str)]| {
-            folder_by(|name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| PathBuf::from(value)))
-        };
-        assert_eq!(by(&[("ELBO_CACHE", "c"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]), Some("c".into()));
-        assert_eq!(by(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]), Some("/x/elbo".into()));
-        assert_eq!(by(&[("XDG_CACHE_HOME", "x"), ("HOME", "/h")]), Some("/h/.cache/elbo".into()));
-        assert_eq!(by(&[]), None);
     }
 }

@@ -40,6 +40,7 @@ pub struct Cifar {
     sources: &'static [&'static str],
 }
 
+/// 60 000 colour pictures of 10 classes, 50 000 of them for training. The archive has 170 MB.
 pub const CIFAR10: Cifar = Cifar {
     name: "cifar10",
     train: (
@@ -59,6 +60,8 @@ pub const CIFAR10: Cifar = Cifar {
     sources: &["https://www.cs.toronto.edu/~kriz/"],
 };
 
+/// 60 000 colour pictures of 100 classes (the fine ones, without their names), 50 000 of them for training. The archive
+/// has 169 MB.
 pub const CIFAR100: Cifar = Cifar {
     name: "cifar100",
     train: (&["train.bin"], 50_000),

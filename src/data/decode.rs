@@ -26,17 +26,21 @@ pub enum Problem {
     Unfit(String),
 }
 
+/// A picture in the form that was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {
     /// (channels, height, width), row-major.
     pub planes: Vec<u8>,
     /// 1 for a picture stored as grey (whatever was asked for), else as asked for, else 3.
     pub channels: usize,
+    /// Rows: `image_size` or `crop` if given, else as in the file.
     pub height: usize,
+    /// Columns, likewise.
     pub width: usize,
 }
 
-/// Reads the picture `path` in the form that `preparation` asks for.
+/// Reads the picture `path` in the form that `preparation` asks for. Errors: a file of more than 256 MiB, one that is no
+/// whole PNG or JPEG picture, a picture smaller than the crop or with a side above [`MAX_SIDE`].
 pub fn decode(path: &Path, preparation: &Preparation) -> Result<Decoded, Problem> {
     let picture = read(path).map_err(Problem::Corrupt)?;
     let picture = middle(picture, preparation)?;

@@ -25,6 +25,7 @@ pub struct Client {
     pub connecting: Duration,
     /// For each read of a running download; one that makes progress may take longer in all.
     pub stall: Duration,
+    /// What connections go through; `None` connects directly.
     pub proxy: Option<ureq::Proxy>,
 }
 

@@ -25,7 +25,9 @@ const FIRST_RESERVATION: usize = 1 << 16;
 /// What a file should hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// (N,H,W), magic 0x803.
     Images,
+    /// (N), magic 0x801.
     Labels,
 }
 

@@ -23,13 +23,14 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, nearest};
+use crate::files;
 use cifar::Cifar;
 use download::Client;
 use sets::{Places, Set, SetName};
 
 /// Largest data set read into memory, in bytes.
 pub const MAX_BYTES: u64 = 32 << 30;
-/// Largest side of a picture.
+/// Largest side of a picture, in pixels.
 pub const MAX_SIDE: usize = 1 << 14;
 /// Where a set is not split by its files, one picture of this many is a test picture, the first one included.
 const TEST_EVERY: usize = 10;
@@ -45,7 +46,7 @@ pub struct Split {
     pub count: usize,
     /// C, H, W.
     pub shape: [usize; 3],
-    /// N labels, each below the data set's `classes`.
+    /// N labels, each below the data set's `classes`; `None` where the set has none.
     pub labels: Option<Vec<u8>>,
 }
 
@@ -77,6 +78,7 @@ impl Split {
     }
 }
 
+/// A set of pictures in memory. Both splits have pictures of one shape (C,H,W).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     /// `mnist`, `digits`, ...: stands in every output, so that no result is taken for another set's.
@@ -85,26 +87,33 @@ pub struct Dataset {
     pub classes: usize,
     /// The name of each class, or empty where they are not known.
     pub class_names: Vec<String>,
+    /// What parameters are fitted to, in a new order each epoch.
     pub train: Split,
+    /// What is never trained on, but evaluated and drawn.
     pub test: Split,
 }
 
 /// How pictures of all sizes become pictures of one size. Only a folder's need it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Preparation {
-    /// Side of the square cut from the middle of the original picture.
+    /// Side in pixels of the square cut from the middle of the original picture; `None` cuts none.
     pub crop: Option<usize>,
-    /// Side of the square the picture is then resized to.
+    /// Side in pixels of the square the picture is then resized to; `None` leaves its size.
     pub image_size: Option<usize>,
-    /// 1 (grey) or 3 (red, green, blue).
+    /// 1 (grey) or 3 (red, green, blue); `None` takes 3 if any picture is in colour, else 1.
     pub channels: Option<usize>,
+    /// What a picture that cannot be decoded does to the rest.
     pub corrupt: Corrupt,
 }
 
 /// What is done about a picture that cannot be decoded.
+///
+/// - `Refuse`: it is an error, with the file's name. The default.
+/// - `Skip`: it is left out, and a notice names it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "clap would show them and spread the help of all options")]
 pub enum Corrupt {
     #[default]
     Refuse,
@@ -144,8 +153,11 @@ impl Preparation {
 pub enum Choice {
     /// MNIST, or the built-in digits with a loud notice where it is neither on disk nor to be downloaded.
     Auto,
+    /// A set in MNIST's format, or the built-in digits.
     Named(SetName),
+    /// [`cifar::CIFAR10`]
     Cifar10,
+    /// [`cifar::CIFAR100`]
     Cifar100,
     /// Picture files. The data set's name is `folder:<last part of its path>`.
     Folder,
@@ -217,7 +229,7 @@ pub fn open(
         Choice::Cifar10 => return open_cifar(&cifar::CIFAR10, notices),
         Choice::Cifar100 => return open_cifar(&cifar::CIFAR100, notices),
         Choice::Folder => {
-            return folder::open(given("DIR")?, preparation, cache::folder().as_deref(), notices);
+            return folder::open(given("DIR")?, preparation, files::cache_folder().as_deref(), notices);
         }
         Choice::Array => return array::open(given("FILE")?, notices),
     };
@@ -228,6 +240,22 @@ pub fn open(
     match choice {
         Choice::Auto => open_or_digits(set, &places, &Client::default(), notices),
         _ => set.open(&places, &Client::default(), notices),
+    }
+}
+
+/// MNIST where its files are (in `data_dir`, else where [`open`] looks), else the built-in digits. Nothing is downloaded;
+/// the data set's name says which it is.
+///
+/// # Errors
+/// Files that are damaged or not MNIST's; a `data_dir` without any.
+pub fn mnist_or_digits(data_dir: Option<&Path>, notices: &mut dyn FnMut(&str)) -> Result<Dataset> {
+    let variable = std::env::var_os("ELBO_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = Set::of(SetName::Mnist).expect("MNIST is in the table");
+    let places = Places::new(set.name, data_dir, variable.as_deref());
+    match data_dir {
+        _ if set.any_file_in(&places) => set.open(&places, &Client::default(), notices),
+        Some(folder) => Err(Error::file(folder, "holds none of MNIST's files")),
+        None => Ok(digits::dataset()),
     }
 }
 

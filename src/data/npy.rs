@@ -18,7 +18,9 @@ const MAGIC: &[u8; 8] = b"\x93NUMPY\x01\x00";
 /// A matrix, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matrix {
+    /// Length of the first dimension.
     pub rows: usize,
+    /// Length of the second, whose neighbours lie side by side.
     pub columns: usize,
     /// rows * columns numbers.
     pub values: Vec<f32>,

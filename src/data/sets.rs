@@ -10,19 +10,30 @@ use crate::error::{Error, Result};
 /// The data sets in MNIST's format, and its stand-in. All but `Digits`, which is drawn, have a row in [`SETS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SetName {
+    /// Handwritten digits, 60 000 to train on and 10 000 to test on, 28 x 28 (LeCun et al. 1998).
     Mnist,
+    /// Clothing in MNIST's numbers and sizes (Xiao et al. 2017, arXiv 1708.07747).
     FashionMnist,
+    /// Cursive Japanese characters in MNIST's numbers and sizes (Clanuwat et al. 2018, arXiv 1812.01718).
     Kmnist,
+    /// EMNIST (Cohen et al. 2017, arXiv 1702.05373), digits and letters, 47 classes equally often.
     EmnistBalanced,
+    /// EMNIST, digits, capital and small letters as they were written: 62 classes.
     EmnistByclass,
+    /// EMNIST, letters whose capital and small forms look alike merged: 47 classes.
     EmnistBymerge,
+    /// EMNIST, digits alone, equally often.
     EmnistDigits,
+    /// EMNIST, the 26 letters, capital and small ones together, labels 1 to 26.
     EmnistLetters,
+    /// EMNIST, digits in MNIST's numbers.
     EmnistMnist,
+    /// Drawn by this program in MNIST's numbers and sizes; needs neither files nor network.
     Digits,
 }
 
 impl SetName {
+    /// Every set, in the order that messages list them.
     pub const ALL: [SetName; 10] = [
         SetName::Mnist,
         SetName::FashionMnist,
@@ -36,6 +47,7 @@ impl SetName {
         SetName::Digits,
     ];
 
+    /// The argument of `--dataset`, e.g. `fashion-mnist`.
     pub fn as_str(self) -> &'static str {
         Set::of(self).map_or("digits", |set| set.name)
     }
@@ -44,6 +56,7 @@ impl SetName {
 /// One row of [`SETS`].
 #[derive(Debug, Clone, Copy)]
 pub struct Set {
+    /// The set that this row is of.
     pub id: SetName,
     /// The argument of `--dataset`, the folder below `data/`, the name in outputs.
     pub name: &'static str,
@@ -64,6 +77,7 @@ pub struct Set {
 /// An uncompressed file as its authors published it, so that a copy is known however it was compressed.
 #[derive(Debug, Clone, Copy)]
 pub struct Published {
+    /// Length; no more than that, and what gzip may add, is downloaded.
     pub bytes: u64,
     /// Lower-case hexadecimal.
     pub sha256: &'static str,

@@ -2,16 +2,20 @@
 
 use serde::Serialize;
 
-use crate::kernel::Kernel;
+use crate::kernel::{Candidate, Kernel, Lanes, Shader};
 
 /// One kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct Entry {
+    /// `stem.entry`, e.g. `matmul.forward`.
     pub name: &'static str,
+    /// What it computes, in one line, in the names of its tensors and the letters of the params.
     pub formula: &'static str,
     /// Fields of the params uniform; shapes are written in them.
     pub params: &'static [&'static str],
+    /// What it reads, in the order that its reference takes it.
     pub reads: Vec<Operand>,
+    /// What it writes or adds to, likewise.
     pub writes: Vec<Operand>,
     /// Invocations of a workgroup of the portable form.
     pub workgroup: [u32; 3],
@@ -19,20 +23,26 @@ pub struct Entry {
     pub shader: String,
     /// The forms for adapters that run on a CPU.
     pub software: Vec<String>,
+    /// What the other shaders for the same work are called, of which a device is given the fastest; the first is the usual one.
+    pub candidates: Vec<&'static str>,
     /// Where the reference, the cases and the recording function are.
     pub reference: String,
     /// Whether the CPU device has a form beside the reference.
     pub is_accelerated: bool,
+    /// Inputs that `elbo check` and the tests run it on, against its reference.
     pub cases: usize,
 }
 
 /// A tensor of a kernel, its shape in the letters of the params.
 #[derive(Clone, Debug, Serialize)]
 pub struct Operand {
+    /// The kernel's name for it, as in the shader.
     pub name: &'static str,
+    /// As in `(B,I)`; `None` where the shader states none.
     pub shape: Option<String>,
 }
 
+/// Everything from the kernel's declaration, its cases and the text of its shader. Nothing runs.
 pub fn entry(kernel: &'static Kernel) -> Entry {
     let operands =
         |names: &[&'static str]| names.iter().map(|&name| Operand { name, shape: shape(kernel, name) }).collect();
@@ -45,11 +55,41 @@ pub fn entry(kernel: &'static Kernel) -> Entry {
         writes: operands(kernel.writes),
         workgroup: kernel.shader.workgroup,
         shader: path(kernel.shader.source.file),
-        software: kernel.shaders()[1..].iter().map(|shader| path(shader.source.file)).collect(),
+        software: software(kernel).iter().map(|shader| path(shader.source.file)).collect(),
+        candidates: candidates(kernel).iter().map(|candidate| candidate.name).collect(),
         reference: kernel.rust_file(),
         is_accelerated: kernel.accelerated.is_some(),
         cases: (kernel.cases)().len(),
     }
+}
+
+const LANES: [Lanes; 2] = [Lanes::Apart, Lanes::Eight];
+
+/// The forms for adapters that run on a CPU, where they are others.
+pub fn software(kernel: &'static Kernel) -> Vec<&'static Shader> {
+    let portable: Vec<_> = kernel.forms(None).iter().map(|shader| shader.id()).collect();
+    let software = LANES.into_iter().flat_map(|lanes| kernel.forms(Some(lanes)));
+    let mut others: Vec<&Shader> = Vec::new();
+    for shader in software.filter(|shader| !portable.contains(&shader.id())) {
+        if others.iter().all(|other| other.id() != shader.id()) {
+            others.push(shader);
+        }
+    }
+    others
+}
+
+/// One candidate of each name, on whatever adapter.
+pub fn candidates(kernel: &'static Kernel) -> Vec<&'static Candidate> {
+    let mut named: Vec<&Candidate> = Vec::new();
+    for case in (kernel.cases)() {
+        let adapters = LANES.into_iter().map(Some).chain([None]);
+        for candidate in adapters.flat_map(|adapter| kernel.candidates_for(adapter, &case.params)) {
+            if named.iter().all(|c| c.name != candidate.name) {
+                named.push(candidate);
+            }
+        }
+    }
+    named
 }
 
 /// The shape that the comment of the tensor's binding states, as in `(B,I)`. Where entry points of a file differ, the

@@ -14,7 +14,9 @@ use crate::kernels::{
 
 /// A mistake in a kernel.
 pub struct Fault {
+    /// The kernel it is put into.
     pub kernel: &'static Kernel,
+    /// What [`Fault::id`] has after the kernel's name, e.g. `sign`.
     pub name: &'static str,
     /// What is wrong.
     pub about: &'static str,
@@ -29,6 +31,7 @@ pub struct Fault {
     wrong: Reference,
 }
 
+/// All of them. The first of a kernel is the one that the kernel's name alone stands for.
 pub static FAULTS: &[Fault] = &[
     Fault {
         kernel: &matmul::FORWARD,
@@ -36,7 +39,7 @@ pub static FAULTS: &[Fault] = &[
         about: "the bias is left out",
         lesson: "the model trains all the same; its bias gets gradients that change nothing",
         shows_in_a_step: true,
-        from: "sum[j] + b[n + j])",
+        from: "sum[j] + b[column + j])",
         to: "sum[j])",
         wrong: |p, r, w| on(&matmul::FORWARD, p, r, w, |reads| reads[2].fill(0.0)),
     },
@@ -46,8 +49,8 @@ pub static FAULTS: &[Fault] = &[
         about: "the sum stops one term early",
         lesson: "one of many terms: a loose tolerance on a long sum would let it pass",
         shows_in_a_step: true,
-        from: "if k < params.I && row0 + i < params.B { left[slot]",
-        to: "if k + 1u < params.I && row0 + i < params.B { left[slot]",
+        from: "|| column >= params.I { return 0.0; }\n    return x[",
+        to: "|| column + 1u >= params.I { return 0.0; }\n    return x[",
         wrong: |p, r, w| on(&matmul::FORWARD, p, r, w, |reads| clear_last_of_rows(&mut reads[0], p[1])),
     },
     Fault {
@@ -56,8 +59,8 @@ pub static FAULTS: &[Fault] = &[
         about: "W is read as if it were its transpose",
         lesson: "every index is in range and every number of the right size; only their places are wrong",
         shows_in_a_step: true,
-        from: "right[e] = w[(k0 + d) * params.I + n];",
-        to: "right[e] = w[n * params.O + k0 + d];",
+        from: "return w[row * params.I + column];",
+        to: "return w[column * params.O + row];",
         wrong: |p, r, w| {
             on(&matmul::BACKWARD_X, p, r, w, |reads| {
                 let [inputs, outputs] = [p[1] as usize, p[2] as usize];
@@ -76,8 +79,8 @@ pub static FAULTS: &[Fault] = &[
         about: "the gradient leaves out the last picture of the batch",
         lesson: "training hardly changes: it is the gradient of a slightly smaller batch",
         shows_in_a_step: true,
-        from: "if k < params.B && row0 + i < params.O { left[e]",
-        to: "if k + 1u < params.B && row0 + i < params.O { left[e]",
+        from: "if row >= params.B || column >= params.O { return 0.0; }",
+        to: "if row + 1u >= params.B || column >= params.O { return 0.0; }",
         wrong: |p, r, w| {
             on(&matmul::BACKWARD_W, p, r, w, |reads| {
                 let kept = (p[0] - 1) as usize * p[2] as usize;
@@ -92,8 +95,8 @@ pub static FAULTS: &[Fault] = &[
         lesson: "no step of a model that uses each weight once can show it: gradients are cleared before. Only a case \
                  that starts with numbers in dW does",
         shows_in_a_step: false,
-        from: "dw[m * params.I + n + j] += sum[j];",
-        to: "dw[m * params.I + n + j] = sum[j];",
+        from: "dw[row * params.I + column + j] += sum[j];",
+        to: "dw[row * params.I + column + j] = sum[j];",
         wrong: |p, r, w| {
             w[0][..p[1] as usize * p[2] as usize].fill(0.0);
             (matmul::BACKWARD_W.reference)(p, r, w);
@@ -455,8 +458,8 @@ impl Fault {
         format!("{}:{}", self.kernel.name, self.name)
     }
 
-    /// The kernel with the mistake, under its own name. It has no software form: the portable one is what is broken. Lives
-    /// as long as the program, as kernels do.
+    /// The kernel with the mistake, under its own name. It has no software form and no candidates: the portable form is what
+    /// is broken. Lives as long as the program, as kernels do.
     pub fn broken(&self) -> &'static Kernel {
         let source = self.kernel.shader.source;
         assert_eq!(source.text.matches(self.from).count(), 1, "{}: `{}` in {}", self.id(), self.from, source.file);
@@ -465,7 +468,13 @@ impl Fault {
         let text = Box::leak(source.text.replace(self.from, self.to).into_boxed_str());
         let source = Box::leak(Box::new(Source { file, text, ..*source }));
         let shader = Shader { source, ..self.kernel.shader };
-        Box::leak(Box::new(Kernel { shader, software: None, accelerated: Some(self.wrong), ..*self.kernel }))
+        Box::leak(Box::new(Kernel {
+            shader,
+            software: None,
+            candidates: None,
+            accelerated: Some(self.wrong),
+            ..*self.kernel
+        }))
     }
 }
 
@@ -482,6 +491,7 @@ pub fn find(wanted: &str) -> Result<&'static Fault> {
 
 /// What an instrument says of a broken kernel.
 pub struct Verdict {
+    /// Its name in the table: `cases`, `finite differences`, `lockstep`.
     pub instrument: &'static str,
     /// None where it does not look at this kernel.
     pub noticed: Option<bool>,
@@ -489,7 +499,7 @@ pub struct Verdict {
     pub what: String,
 }
 
-/// The cases of a broken kernel, against its reference.
+/// The cases of a broken kernel, against its reference. Errors: a device that is lost or has no room.
 pub fn by_cases(broken: &'static Kernel, device: &Device) -> Result<Verdict> {
     let report = report::kernel(broken, &[("", device.clone())], |_| true)?;
     let first = report.failures.first().map(|failure| format!("; the first: {failure}")).unwrap_or_default();
@@ -497,7 +507,8 @@ pub fn by_cases(broken: &'static Kernel, device: &Device) -> Result<Verdict> {
     Ok(Verdict { instrument: "cases", noticed: Some(!report.passed()), what })
 }
 
-/// Finite differences of every operation that dispatches a broken kernel, forward or backward.
+/// Finite differences of every operation that dispatches a broken kernel, forward or backward. Errors: a device that is lost
+/// or has no room.
 pub fn by_gradients(broken: &'static Kernel, device: &Device) -> Result<Verdict> {
     let (mut operations, mut failures) = (0, Vec::new());
     for case in kernels::gradients() {

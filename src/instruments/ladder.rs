@@ -25,13 +25,17 @@ const BUDGET: f64 = 1.0;
 
 /// A ladder as one device climbed it.
 pub struct Climb {
+    /// The operation and its rungs.
     pub ladder: &'static Ladder,
+    /// In the order of [`Ladder::dimensions`].
     pub size: Vec<usize>,
     /// The device, in words.
     pub device: String,
     /// It is an adapter that runs on a CPU.
     pub is_software: bool,
+    /// What rates are shares of, measured on the same device.
     pub peak: Peak,
+    /// In the order of the ladder, the production kernel in its forms last.
     pub rungs: Vec<Outcome>,
 }
 
@@ -39,15 +43,19 @@ pub struct Climb {
 pub struct Outcome {
     /// The rung's name; the production kernel's with its form.
     pub name: String,
+    /// What it does that the one before does not, in a few words.
     pub adds: &'static str,
-    /// The kernels it dispatches, and their shaders where there are some.
+    /// The kernels it dispatches, in their order.
     pub kernels: Vec<&'static str>,
+    /// The files of their portable or software forms, below `shaders/`; none on the CPU device.
     pub shaders: Vec<&'static str>,
     /// Models on this device use it.
     pub is_used: bool,
+    /// Its time, or why it has none.
     pub verdict: Verdict,
 }
 
+/// What a rung came to. Only one that agrees with the reference is timed.
 #[derive(Debug, PartialEq)]
 pub enum Verdict {
     /// It agrees with the reference; seconds it takes.
@@ -95,10 +103,7 @@ pub fn climb(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Climb> {
     ladder.check(size)?;
-    let shapes = (ladder.inputs)(size).expect("a size that was checked");
-    let [low, high] = ladder.range;
-    let inputs: Vec<Vec<f32>> =
-        (1..).zip(&shapes).map(|(seed, shape)| uniform(seed, shape.iter().product(), low, high)).collect();
+    let inputs = inputs(ladder, size);
     // Tests hold the accelerated form against the reference, which would take minutes at a GPU's sizes.
     let mut truth = Prepared::new(ladder, &ladder.production, &Device::Cpu(Cpu::Accelerated), size, &inputs)?;
     truth.backend.run(&[(truth.loaded, 1)])?;
@@ -111,6 +116,13 @@ pub fn climb(
     let is_software = matches!(device, Device::Gpu(gpu) if gpu.info.device_type == wgpu::DeviceType::Cpu);
     let device = device.description();
     Ok(Climb { ladder, size: size.into(), device, is_software, peak, rungs: outcomes })
+}
+
+/// What its rungs read, drawn.
+pub(super) fn inputs(ladder: &Ladder, size: &[usize]) -> Vec<Vec<f32>> {
+    let shapes = (ladder.inputs)(size).expect("a size that was checked");
+    let [low, high] = ladder.range;
+    (1..).zip(&shapes).map(|(seed, shape)| uniform(seed, shape.iter().product(), low, high)).collect()
 }
 
 fn entries(ladder: &'static Ladder, device: &Device, size: &[usize]) -> Vec<Entry> {
@@ -174,14 +186,20 @@ fn record(ladder: &Ladder, rung: &Rung, size: &[usize]) -> (Program, Arena, Vec<
 }
 
 /// A rung's program on a device, its inputs written.
-struct Prepared {
+pub(super) struct Prepared {
     backend: Backend,
     loaded: Loaded,
     result: Tensor,
 }
 
 impl Prepared {
-    fn new(ladder: &Ladder, rung: &Rung, device: &Device, size: &[usize], inputs: &[Vec<f32>]) -> Result<Prepared> {
+    pub(super) fn new(
+        ladder: &Ladder,
+        rung: &Rung,
+        device: &Device,
+        size: &[usize],
+        inputs: &[Vec<f32>],
+    ) -> Result<Prepared> {
         let (program, arena, tensors, result) = record(ladder, rung, size);
         let mut backend = device.backend();
         let loaded = backend.load(&arena, &program)?;
@@ -191,14 +209,19 @@ impl Prepared {
         Ok(Prepared { backend, loaded, result })
     }
 
-    /// Seconds of a replay: the best of several samples, each of as many replays as last long enough.
-    fn seconds(&mut self) -> Result<f64> {
+    /// Runs it and waits for the device.
+    pub(super) fn take(&mut self, replays: usize) -> Result<()> {
+        self.backend.run(&[(self.loaded, replays)])?;
         // A word is read to wait for the device.
         let word = Tensor::new(self.result.buffer, self.result.offset, &[1]);
+        self.backend.read_one(word).map(|_| ())
+    }
+
+    /// Seconds of a replay: the best of several samples, each of as many replays as last long enough.
+    fn seconds(&mut self) -> Result<f64> {
         let mut sample = |replays: usize| -> Result<f64> {
             let start = Instant::now();
-            self.backend.run(&[(self.loaded, replays)])?;
-            self.backend.read_one(word)?;
+            self.take(replays)?;
             Ok(start.elapsed().as_secs_f64())
         };
         let start = Instant::now();
@@ -263,6 +286,7 @@ impl Entry {
 }
 
 impl Outcome {
+    /// Seconds of one run, the best of several samples; `None` where it was skipped or wrong.
     pub fn seconds(&self) -> Option<f64> {
         match self.verdict {
             Verdict::Seconds(seconds) => Some(seconds),
@@ -272,6 +296,7 @@ impl Outcome {
 }
 
 impl Climb {
+    /// The least flops and bytes at this size, the same for all rungs.
     pub fn cost(&self) -> Cost {
         (self.ladder.cost)(&self.size)
     }

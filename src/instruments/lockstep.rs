@@ -20,9 +20,11 @@ use crate::tensor::Tensor;
 pub struct Dispatch {
     /// Its place in the step, from 0.
     pub index: usize,
+    /// The model's own, also where a broken one ran in its place.
     pub kernel: &'static Kernel,
     /// The layer it belongs to.
     pub scope: String,
+    /// What it wrote, in the kernel's order.
     pub outputs: Vec<Output>,
 }
 
@@ -32,14 +34,18 @@ pub struct Output {
     pub binding: &'static str,
     /// The model's name for it.
     pub tensor: String,
+    /// Its dimensions in the model.
     pub shape: Vec<usize>,
+    /// The widest of the kernel's cases; that of a sum is made for this dispatch's length.
     pub tolerance: Tolerance,
+    /// The device's values beside the reference's.
     pub comparison: Comparison,
     /// What failed, in words: the element with both values.
     pub difference: Option<String>,
 }
 
 impl Dispatch {
+    /// Whether everything it wrote is within its tolerance.
     pub fn agrees(&self) -> bool {
         self.outputs.iter().all(|output| output.difference.is_none())
     }
@@ -128,7 +134,7 @@ fn tolerances(kernel: &Kernel) -> Vec<Vec<Tolerance>> {
 /// an element rounds once, so the flops per element of the largest output stand for its terms.
 fn tolerance(step: &Step, of_the_cases: &[Tolerance]) -> Tolerance {
     let elements = step.writes.iter().map(Tensor::len).max().expect("a kernel writes something");
-    let terms = (step.kernel.cost)(&step.params).flops.div_ceil(elements as u64) as usize;
+    let terms = step.cost().flops.div_ceil(elements as u64) as usize;
     let here = of_the_cases.iter().map(|&tolerance| match tolerance {
         Tolerance::Dot(_) => Tolerance::Dot(terms),
         other => other,

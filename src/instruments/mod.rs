@@ -1,5 +1,6 @@
 //! Instruments: what looks at a recorded program without training with it.
 
+pub mod bench;
 pub mod catalogue;
 pub mod faults;
 pub mod ladder;

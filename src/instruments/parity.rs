@@ -63,7 +63,9 @@ const ROUNDING: f64 = 1e-3;
 /// Settings, initial parameters, pictures and noise of a number of training steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exchange {
+    /// What is trained, and how.
     pub about: About,
+    /// Training steps, at least 1.
     pub steps: usize,
     /// (steps,B,C,H,W), one byte a pixel.
     pictures: Vec<u8>,
@@ -82,6 +84,7 @@ pub struct About {
     pub name: String,
     /// Where the pictures are from.
     pub data: String,
+    /// All settings, with the seed of the initial parameters, the order and the noise.
     pub settings: Settings,
     /// (C,H,W) of a picture.
     pub shape: [usize; 3],
@@ -420,11 +423,15 @@ impl Recording {
 /// How far two recordings of one exchange are apart.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// [`About::name`]
     pub model: String,
+    /// [`About::data`]
     pub data: String,
+    /// B, pictures a step.
     pub batch_size: usize,
-    /// Who took the steps here, and who there.
+    /// Who took the steps here: the device, in words.
     pub here: String,
+    /// Who took them there: PyTorch with its version, device and precision.
     pub there: String,
     /// Whether each step here starts from the parameters there.
     pub follows: bool,
@@ -432,6 +439,7 @@ pub struct Report {
     pub target: f64,
     /// Whether the loss keeps to the target at every step.
     pub passes: bool,
+    /// From the first to the last.
     pub steps: Vec<Difference>,
     /// Biases in front of a batch norm, not compared: their gradient is zero, and there they move by its rounding.
     pub left_out: Vec<String>,
@@ -444,8 +452,11 @@ pub struct Report {
 pub struct Difference {
     /// From 1.
     pub step: usize,
+    /// recon + kl_weight * kl, what training minimises.
     pub loss: [f64; 2],
+    /// -log p(x|z).
     pub recon: [f64; 2],
+    /// KL(q(z|x) || p(z)), without its weight.
     pub kl: [f64; 2],
     /// |here - there| / |there| of the loss.
     pub loss_difference: f64,
@@ -459,6 +470,7 @@ pub struct Difference {
 /// The largest difference among the tensors.
 #[derive(Clone, Debug, Serialize)]
 pub struct Worst {
+    /// Relative for a gradient, absolute for a parameter; NaN counts as the largest.
     pub difference: f64,
     /// Whose it is.
     pub tensor: String,

@@ -19,16 +19,21 @@ pub struct Dispatch {
     pub number: usize,
     /// The layer, or the part of the step, that it belongs to.
     pub layer: String,
+    /// `stem.entry`, e.g. `matmul.forward`.
     pub kernel: &'static str,
     /// The shader file that runs, or `accelerated` and `reference` on the CPU device.
     pub form: String,
+    /// What it reads, in the kernel's order.
     pub reads: Vec<Operand>,
+    /// What it writes or adds to, in the kernel's order.
     pub writes: Vec<Operand>,
-    /// Workgroups, and invocations of each; none on the CPU device.
+    /// Workgroups; `None` on the CPU device.
     pub grid: Option<[u32; 3]>,
+    /// Invocations of each workgroup; `None` on the CPU device.
     pub workgroup: Option<[u32; 3]>,
-    /// Floating-point operations and bytes moved, at least.
+    /// Floating-point operations, at least.
     pub flops: u64,
+    /// Bytes read and written, at least.
     pub bytes: u64,
     /// Operations a byte.
     pub intensity: f64,
@@ -37,7 +42,9 @@ pub struct Dispatch {
 /// A tensor under its name in the model.
 #[derive(Clone, Debug, Serialize)]
 pub struct Operand {
+    /// A parameter's, e.g. `fc1.weight`, or an activation's with its layer, e.g. `fc1.y`.
     pub name: String,
+    /// As on the device, where the weights of convolutions have their channels last.
     pub shape: Vec<usize>,
 }
 
@@ -52,7 +59,9 @@ impl fmt::Display for Operand {
 /// Memory of one kind.
 #[derive(Clone, Debug, Serialize)]
 pub struct Group {
+    /// What it is for, e.g. `activations and their gradients`.
     pub name: &'static str,
+    /// Of whole buffers: a flat one counts with its padding.
     pub bytes: usize,
     /// The largest first.
     pub tensors: Vec<Memory>,
@@ -61,21 +70,28 @@ pub struct Group {
 /// A tensor's share of the memory.
 #[derive(Clone, Debug, Serialize)]
 pub struct Memory {
+    /// The tensor's name in the model, or its buffer's.
     pub name: String,
+    /// 4 for each element, without padding.
     pub bytes: usize,
 }
 
 /// The whole step on a device.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
+    /// In the order they run.
     pub dispatches: Vec<Dispatch>,
+    /// Floating-point operations of the step, at least.
     pub flops: u64,
+    /// Bytes read and written by the step, at least.
     pub bytes: u64,
     /// Bytes of all buffers.
     pub memory: usize,
+    /// The memory by what it is for, the largest group first.
     pub groups: Vec<Group>,
-    /// What the device takes in one buffer, and lets a kernel see of it.
+    /// Bytes of the largest buffer the device takes.
     pub largest_buffer: usize,
+    /// Bytes that a kernel can see of one buffer.
     pub largest_binding: usize,
     /// What would not fit, in words; nothing else in the way of running it.
     pub problems: Vec<String>,

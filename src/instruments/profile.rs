@@ -26,12 +26,14 @@ const CREDIBLE: f64 = 3.0;
 /// A dispatch and its time.
 #[derive(Clone, Debug, Serialize)]
 pub struct Timed {
+    /// Kernel, tensors and grid, and the least it does.
     #[serde(flatten)]
     pub dispatch: Dispatch,
-    /// Median over the replays.
+    /// Seconds, the median over the replays.
     pub seconds: f64,
-    /// Of the sum of all dispatches.
+    /// Of the sum of all dispatches, 0 to 100.
     pub percent: f64,
+    /// Its rates, of the least work and the median time.
     #[serde(flatten)]
     pub reached: Reached,
 }
@@ -39,19 +41,25 @@ pub struct Timed {
 /// What some work reached in some time, and which part of the peak that is.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Reached {
+    /// The least operations by the time; work done twice does not count.
     pub flops_per_second: f64,
+    /// The least bytes by the time.
     pub bytes_per_second: f64,
-    /// Parts of the peak, from 0 to 1; of bytes more where a cache held them.
+    /// Part of the peak's operations a second, from 0 to 1.
     pub flops_share: f64,
+    /// Likewise of the peak's bytes a second; above 1 where a cache held them.
     pub bytes_share: f64,
     /// Which of the two bounds this work by the roofline.
     pub bound: Bound,
 }
 
+/// What the work would wait for at the peak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bound {
+    /// Its operations, which are the larger share of their peak.
     Arithmetic,
+    /// Its bytes; also where it does nothing at all.
     Memory,
 }
 
@@ -74,12 +82,17 @@ impl Reached {
 /// All dispatches of one kernel together.
 #[derive(Clone, Debug, Serialize)]
 pub struct OfKernel {
+    /// `stem.entry`, e.g. `matmul.forward`.
     pub kernel: &'static str,
+    /// Dispatches of it in a step.
     pub dispatches: usize,
+    /// Sum of their medians.
     pub seconds: f64,
+    /// Of the sum of all dispatches, 0 to 100.
     pub percent: f64,
     /// Operations a byte.
     pub intensity: f64,
+    /// The rates of all its work in all its time.
     #[serde(flatten)]
     pub reached: Reached,
 }
@@ -87,6 +100,7 @@ pub struct OfKernel {
 /// A step on a device, measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Profile {
+    /// The roof, measured just before.
     pub peak: Peak,
     /// What the dispatches are timed by.
     pub clock: TimingClock,
@@ -107,7 +121,8 @@ pub struct Profile {
     pub floor: f64,
 }
 
-/// Profiles the subject's step. `progress` hears what is being done, and how many of how many parts are.
+/// Profiles the subject's step. `progress` hears what is being done, and how many of how many parts are. Errors: a device
+/// that is lost or has no room.
 pub fn profile(subject: &Subject, device: &Device, progress: &mut dyn FnMut(&str, usize, usize)) -> Result<Profile> {
     let parts = MEASUREMENTS + 2;
     progress("the device's peak", 0, parts);

@@ -18,8 +18,11 @@ use crate::train::trainer;
 
 /// A recorded training step on a device, with room for its inputs.
 pub struct Replay {
+    /// The memory of the model, the step and its inputs.
     pub arena: Arena,
+    /// What the step trains.
     pub model: Vae,
+    /// Where the step runs; it holds parameters, statistics and moments.
     pub backend: Backend,
     /// The step that is replayed.
     pub step: Program,

@@ -6,6 +6,7 @@ use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
 use crate::data::Split;
 use crate::error::{Error, Result};
+use crate::fusion::{Fusion, fuse};
 use crate::inference::model_file;
 use crate::kernels::clock::{Clock, Row};
 use crate::models::vae::{Config, Vae};
@@ -13,7 +14,7 @@ use crate::program::Program;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::optimizer::OptimizerState;
 use crate::train::presets;
-use crate::train::programs::{Resident, record_step};
+use crate::train::programs::{Resident, record_step, write_initial};
 use crate::train::run_folder::{RunFolder, RunRecord};
 use crate::train::settings::Settings;
 use crate::train::trainer::config;
@@ -25,11 +26,17 @@ pub const REPLAYS: usize = 8;
 pub struct Subject {
     /// The preset's or the run's name.
     pub name: String,
+    /// The preset's or the run's, with the batch size that was asked for.
     pub settings: Settings,
+    /// The model that they describe, for the pictures' shape.
     pub config: Config,
+    /// The memory of all that follows.
     pub arena: Arena,
+    /// What the step trains, from its initial parameters.
     pub model: Vae,
+    /// The optimiser's memory, zeros at first.
     pub optimizer: OptimizerState,
+    /// A training step of one full batch.
     pub step: Program,
     /// The drawn pictures on the device, and how the steps walk through them.
     pub data: Resident,
@@ -51,14 +58,16 @@ pub fn settings(name: &str) -> Result<(Settings, [usize; 3])> {
 }
 
 impl Subject {
-    /// The model of that name, with another batch size if one is given. Nothing is on a device yet.
+    /// The model of that name, with another batch size if one is given. Nothing is on a device yet. Errors: those of
+    /// [`settings`] and of [`Subject::record`].
     pub fn open(name: &str, batch_size: Option<usize>) -> Result<Subject> {
         let (mut settings, shape) = settings(name)?;
         settings.batch_size = batch_size.unwrap_or(settings.batch_size);
         Subject::record(name, settings, shape)
     }
 
-    /// Errors: a network that does not fit the pictures.
+    /// The model of these settings for pictures of this (C,H,W). Errors: a batch size of 0, a network that does not fit the
+    /// pictures.
     pub fn record(name: &str, settings: Settings, shape: [usize; 3]) -> Result<Subject> {
         if settings.batch_size == 0 {
             return Err(Error::Usage("--batch-size is 0, but must be at least 1".into()));
@@ -74,6 +83,13 @@ impl Subject {
         Ok(Subject { name: name.into(), settings, config, arena, model, optimizer, step, data, pictures })
     }
 
+    /// The same with the step [fused](crate::fusion) as a device likes it.
+    pub fn fused(mut self, fusion: Fusion) -> Subject {
+        let first = self.data.buffers().into_iter().max().map_or(0, |last| last + 1);
+        self.step = fuse(&mut self.arena, self.step, fusion, first);
+        self
+    }
+
     /// Loads the step and writes its inputs. Errors: no room on the device.
     pub fn load(&self, backend: &mut Backend) -> Result<Loaded> {
         let loaded = backend.load(&self.arena, &self.step)?;
@@ -84,17 +100,7 @@ impl Subject {
     /// Puts everything that a step reads, and that [`REPLAYS`] of them change, back to the start of training: initial
     /// parameters, statistics and moments, pictures in their order, the clock.
     pub fn write_inputs(&self, backend: &mut Backend) {
-        let mut parameters = vec![0.0; self.arena.flat_parameters().len()];
-        for (tensor, values) in self.model.initial(self.settings.seed) {
-            parameters[tensor.offset..][..values.len()].copy_from_slice(&values);
-        }
-        backend.write(self.arena.flat_parameters(), &parameters);
-        for statistic in self.arena.statistics() {
-            backend.write(statistic.value, &vec![statistic.initial; statistic.value.len()]);
-        }
-        for &(_, moments) in &self.optimizer.moments {
-            backend.write(moments, &vec![0.0; moments.len()]);
-        }
+        write_initial(backend, &self.arena, &self.model, &self.optimizer, self.settings.seed);
         self.data.upload(backend, &self.pictures);
         backend.write_words(self.data.order, &(0..self.pictures.count as u32).collect::<Vec<_>>());
         let [beta1, beta2] = self.settings.betas;

@@ -1,9 +1,12 @@
 //! Elementwise activations, `shaders/activation.wgsl`. The same functions are the matmul's epilogue.
 
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
@@ -29,6 +32,7 @@ pub enum Activation {
     Elu = 3,
     /// y = 1 / (1 + e^-x)
     Sigmoid = 4,
+    /// y = tanh(x)
     Tanh = 5,
     /// y = log(1 + e^x)
     Softplus = 6,
@@ -39,6 +43,7 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// In the order of their numbers.
     pub const ALL: [Activation; 9] = [
         Activation::Identity,
         Activation::Relu,
@@ -118,12 +123,60 @@ impl Activation {
         }
     }
 
+    /// y = act(y) in one thread, by the polynomials of [`math`].
+    pub(crate) fn apply(self, y: &mut [f32]) {
+        match self {
+            Activation::Identity => {}
+            Activation::Relu => math::update(y, |x| if x <= 0.0 { 0.0 } else { x }),
+            Activation::LeakyRelu => math::update(y, |x| if x > 0.0 { x } else { 0.01 * x }),
+            Activation::Elu => math::update(y, |x| if x > 0.0 { x } else { math::expm1(x) }),
+            Activation::Sigmoid => math::update(y, math::sigmoid),
+            Activation::Tanh => math::update(y, math::tanh),
+            Activation::Softplus => math::update(y, math::softplus),
+            Activation::Silu => math::update(y, |x| x * math::sigmoid(x)),
+            Activation::Gelu => math::update(y, |x| 0.5 * x * (1.0 + math::erf(x * FRAC_1_SQRT_2))),
+        }
+    }
+
+    /// dx = dy * act'(x) in one thread, from what the forward saved, by the polynomials of [`math`].
+    pub(crate) fn apply_slope(self, dx: &mut [f32], saved: &[f32], dy: &[f32]) {
+        let of = [saved, dy];
+        match self {
+            Activation::Identity => dx.copy_from_slice(dy),
+            Activation::Relu => math::update_pairs(dx, of, |_, s, dy| if s > 0.0 { dy } else { 0.0 }),
+            Activation::LeakyRelu => math::update_pairs(dx, of, |_, s, dy| if s > 0.0 { dy } else { 0.01 * dy }),
+            Activation::Elu => math::update_pairs(dx, of, |_, s, dy| if s > 0.0 { dy } else { dy * (s + 1.0) }),
+            Activation::Sigmoid => math::update_pairs(dx, of, |_, s, dy| dy * (s * (1.0 - s))),
+            Activation::Tanh => math::update_pairs(dx, of, |_, s, dy| dy * (1.0 - s * s)),
+            Activation::Softplus => math::update_pairs(dx, of, |_, s, dy| -dy * math::expm1(-s)),
+            Activation::Silu => math::update_pairs(dx, of, |_, x, dy| {
+                let s = math::sigmoid(x);
+                dy * (s * (1.0 + x * (1.0 - s)))
+            }),
+            Activation::Gelu => math::update_pairs(dx, of, |_, x, dy| {
+                let density = math::exp_negative(-0.5 * x * x) * (0.5 * FRAC_1_SQRT_2 * FRAC_2_SQRT_PI);
+                dy * (0.5 * (1.0 + math::erf(x * FRAC_1_SQRT_2)) + x * density)
+            }),
+        }
+    }
+
+    /// dx = dx * slope, element by element, from what the forward saved.
+    pub(crate) fn multiply_slope(self, dx: &mut [f32], saved: &[f32]) {
+        let mut dy = [0.0; 64];
+        for (dx, saved) in dx.chunks_mut(64).zip(saved.chunks(64)) {
+            let dy = &mut dy[..dx.len()];
+            dy.copy_from_slice(dx);
+            self.apply_slope(dx, &saved[..dy.len()], dy);
+        }
+    }
+
     /// The activation of this number. Panics on a number no activation has.
     pub fn from_number(number: u32) -> Activation {
         Activation::ALL[number as usize]
     }
 }
 
+/// 1 / (1 + e^-x), in f64 for the references.
 pub fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
@@ -142,8 +195,12 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/activation.wgsl"),
     common: &[super::INDEX, super::ACTIVATION],
     bindings: &["x", "saved", "dy", "y", "dx"],
+    constants: &[],
 };
 
+/// x (N) to y (N), assigned; recorded by [`forward`]. Sources of the three that are younger than the textbooks: elu
+/// Clevert et al. 2015 (arXiv 1511.07289), gelu Hendrycks & Gimpel 2016 (arXiv 1606.08415), silu Elfwing et al. 2017
+/// (arXiv 1702.03118).
 pub static FORWARD: Kernel = Kernel {
     name: "activation.forward",
     formula: "y = act(x)",
@@ -152,17 +209,20 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["y"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let act = Activation::from_number(p[1]);
         for i in 0..p[0] as usize {
             writes[0][i] = act.value(reads[0][i] as f64) as f32;
         }
     },
-    accelerated: None,
+    accelerated: Some(forward_accelerated),
     cost: |p| Cost { flops: p[0] as u64, bytes: 8 * p[0] as u64 },
     cases: forward_cases,
 };
 
+/// saved (N), which is y where [`Activation::saves_output`] and else x, and dy (N) to dx (N), assigned; recorded by
+/// [`backward`].
 pub static BACKWARD: Kernel = Kernel {
     name: "activation.backward",
     formula: "dx = dy * act'(x)",
@@ -171,6 +231,7 @@ pub static BACKWARD: Kernel = Kernel {
     writes: &["dx"],
     shader: Shader { source: &SOURCE, entry: "backward", workgroup: [64, 1, 1], grid },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let act = Activation::from_number(p[1]);
         for i in 0..p[0] as usize {
@@ -205,21 +266,22 @@ pub fn backward(r: &mut Recorder, saved: Tensor, dy: Tensor, activation: Activat
 
 // ---- Accelerated
 
-/// Relu, the presets' activation, vectorised; the others as their references, in parallel.
+fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let n = p[0] as usize;
+    let act = Activation::from_number(p[1]);
+    let chunks = writes[0][..n].par_chunks_mut(super::CHUNK).zip(reads[0][..n].par_chunks(super::CHUNK));
+    chunks.for_each(|(y, x)| {
+        y.copy_from_slice(x);
+        act.apply(y);
+    });
+}
+
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let n = p[0] as usize;
     let act = Activation::from_number(p[1]);
     let (saved, dy, dx) = (&reads[0][..n], &reads[1][..n], &mut writes[0][..n]);
     let chunks = dx.par_chunks_mut(super::CHUNK).zip(saved.par_chunks(super::CHUNK)).zip(dy.par_chunks(super::CHUNK));
-    chunks.for_each(|((dx, saved), dy)| {
-        let elements = dx.iter_mut().zip(saved).zip(dy);
-        match act {
-            Activation::Relu => super::math::vectorised(|| {
-                elements.for_each(|((dx, &saved), &dy)| *dx = if saved > 0.0 { dy } else { 0.0 });
-            }),
-            _ => elements.for_each(|((dx, &saved), &dy)| *dx = (dy as f64 * act.slope(saved as f64)) as f32),
-        }
-    });
+    chunks.for_each(|((dx, saved), dy)| act.apply_slope(dx, saved, dy));
 }
 
 // ---- Cases
@@ -254,6 +316,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: each activation, away from its kink.
 pub fn gradients() -> Vec<GradientCase> {
     Activation::ALL
         .into_iter()

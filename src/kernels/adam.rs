@@ -14,7 +14,7 @@ use crate::tensor::Tensor;
 /// `decoupled` 1: AdamW (Loshchilov & Hutter 2017); 0: Adam with weight decay as L2, added to the gradient.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
+pub(super) struct Params {
     n: u32,
     beta1: f32,
     beta2: f32,
@@ -26,10 +26,29 @@ struct Params {
 /// Settings of `torch.optim.Adam` and `torch.optim.AdamW`; the learning rate is the clock's.
 #[derive(Clone, Copy, Debug)]
 pub struct Adam {
+    /// How much of the first moment m and of the second v a step keeps; each in [0, 1).
     pub betas: [f32; 2],
+    /// Added to the root of the corrected second moment, so in the unit of a gradient.
     pub eps: f32,
+    /// Decoupled: a step takes lr * weight_decay of each parameter away. Else the gradient grows by weight_decay times
+    /// the parameter.
     pub weight_decay: f32,
+    /// AdamW; else Adam.
     pub decoupled: bool,
+}
+
+impl Adam {
+    /// The params of an update of `n` elements.
+    pub(super) fn params(&self, n: usize) -> Params {
+        Params {
+            n: n as u32,
+            beta1: self.betas[0],
+            beta2: self.betas[1],
+            eps: self.eps,
+            weight_decay: self.weight_decay,
+            decoupled: self.decoupled as u32,
+        }
+    }
 }
 
 const SOURCE: Source = Source {
@@ -37,6 +56,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/adam.wgsl"),
     common: &[super::INDEX, super::CLOCK],
     bindings: &["grad", "clock", "p", "m", "v"],
+    constants: &[],
 };
 
 /// Where N is a multiple of 64, as in the flat parameter buffer: an invocation takes that many elements.
@@ -46,12 +66,15 @@ static SOFTWARE: Shader = Shader {
         text: include_str!("../../shaders/software/adam.wgsl"),
         common: SOURCE.common,
         bindings: SOURCE.bindings,
+        constants: &[],
     },
     entry: "forward",
     workgroup: [64, 1, 1],
     grid: |p| grid_1d(p[0] as usize / 64, 64),
 };
 
+/// grad (N) and the clock, whose row has lr and the bias corrections; p, m and v (N) are updated in place. Recorded by
+/// [`forward`]. Kingma & Ba 2015 (arXiv 1412.6980); decoupled, Loshchilov & Hutter 2017 (arXiv 1711.05101).
 pub static FORWARD: Kernel = Kernel {
     name: "adam.forward",
     formula: "p -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps)",
@@ -60,6 +83,7 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["p", "m", "v"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| grid_1d(p[0] as usize, 64) },
     software: Some(|_, p| if p[0].is_multiple_of(64) { &SOFTWARE } else { &FORWARD.shader }),
+    candidates: None,
     reference: |p, reads, writes| {
         let row = Row::read(reads[1]);
         let p: Params = params(p);
@@ -87,15 +111,7 @@ pub static FORWARD: Kernel = Kernel {
 /// Updates `p` from `grad` and the moments `m` and `v`, all of one length.
 pub fn forward(r: &mut Recorder, adam: Adam, grad: Tensor, clock: Tensor, [p, m, v]: [Tensor; 3]) {
     assert!([p, m, v].iter().all(|t| t.len() == grad.len()), "adam.forward: grad {grad:?}, p {p:?}, m {m:?}, v {v:?}");
-    let params = Params {
-        n: p.len() as u32,
-        beta1: adam.betas[0],
-        beta2: adam.betas[1],
-        eps: adam.eps,
-        weight_decay: adam.weight_decay,
-        decoupled: adam.decoupled as u32,
-    };
-    r.dispatch(&FORWARD, params, &[grad, clock], &[p, m, v]);
+    r.dispatch(&FORWARD, adam.params(p.len()), &[grad, clock], &[p, m, v]);
 }
 
 fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {

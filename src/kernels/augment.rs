@@ -91,8 +91,11 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/augment.wgsl"),
     common: &[super::PHILOX],
     bindings: &["x", "clock", "y"],
+    constants: &[],
 };
 
+/// x (B,C,H,W) and the clock to y (B,C,P,Q), assigned, zeros where a window reaches over the edge; recorded by
+/// [`forward`]. A picture's place and side are the Philox words of (seed, step, site, picture).
 pub static FORWARD: Kernel = kernel(
     "augment.forward",
     "forward",
@@ -109,6 +112,7 @@ pub static FORWARD: Kernel = kernel(
     forward_cases,
 );
 
+/// x (B,C,H,W) to y (B,C,P,Q), assigned; recorded by [`center`].
 pub static CENTER: Kernel = kernel(
     "augment.center",
     "center",
@@ -142,6 +146,7 @@ const fn kernel(
         writes: &["y"],
         shader: Shader { source: &SOURCE, entry, workgroup: [64, 1, 1], grid },
         software: None,
+        candidates: None,
         reference,
         accelerated: Some(accelerated),
         cost: |p| {

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::activation::Activation;
 use super::columns::{folded, repeat, width};
-use super::math;
+use super::{math, scratch};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
@@ -109,6 +109,7 @@ const SOURCE: Source = Source {
         "totals",
         "dx",
     ],
+    constants: &[],
 };
 
 const SOFTWARE: Source = Source {
@@ -116,10 +117,13 @@ const SOFTWARE: Source = Source {
     text: include_str!("../../shaders/software/batch_norm.wgsl"),
     common: &[],
     bindings: &["x", "w", "b", "fixed_mean", "fixed_var", "saved", "dy", "moments", "sums", "y", "chunk", "dx"],
+    constants: &[],
 };
 
 const FIELDS: &[&str] = &["R", "C", "width", "rows", "chunks", "activation", "eps", "momentum"];
 
+/// x (R,C) to chunk (K,2,C), assigned: the mean and M2, the sum of squared distances from it, of each channel in each
+/// of K chunks of rows. Recorded by [`statistics`]. Ioffe & Szegedy 2015 (arXiv 1502.03167).
 pub static PARTIALS: Kernel = Kernel {
     name: "batch_norm.partials",
     formula: "chunk[k] = mean and M2 of each channel of the k-th rows",
@@ -131,12 +135,16 @@ pub static PARTIALS: Kernel = Kernel {
         static SHADER: Shader = software("partials", software_chunk_grid);
         if suits_software(p) { &SHADER } else { &PARTIALS.shader }
     }),
+    candidates: None,
     reference: partials_reference,
     accelerated: Some(partials_accelerated),
     cost: |p| cost(p, 1, 4),
     cases: partials_cases,
 };
 
+/// parts (K,2,C), which [`PARTIALS`] wrote, to batch (2,C), assigned: mean and rstd. The running mean (C) and unbiased
+/// variance (C) are moved, the count of batches (1) grows by 1. Recorded by [`statistics`]. Chunks are merged as in
+/// Chan, Golub & LeVeque 1979.
 pub static STATISTICS: Kernel = Kernel {
     name: "batch_norm.statistics",
     formula: "mean, rstd = 1/sqrt(var + eps); running += momentum * (batch - running)",
@@ -145,12 +153,14 @@ pub static STATISTICS: Kernel = Kernel {
     writes: &["batch", "running_mean", "running_var", "num_batches_tracked"],
     shader: shader("statistics", merge_grid),
     software: None,
+    candidates: None,
     reference: statistics_reference,
     accelerated: Some(statistics_accelerated),
     cost: merge_cost,
     cases: statistics_cases,
 };
 
+/// x (R,C), w (C), b (C), moments (2,C) to y (R,C), assigned; recorded by [`forward`].
 pub static FORWARD: Kernel = Kernel {
     name: "batch_norm.forward",
     formula: "y = act(w * (x - mean) * rstd + b)",
@@ -162,12 +172,15 @@ pub static FORWARD: Kernel = Kernel {
         static SHADER: Shader = software("forward", software_row_grid);
         if suits_software(p) { &SHADER } else { &FORWARD.shader }
     }),
+    candidates: None,
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost: |p| cost(p, 2, 4),
     cases: forward_cases,
 };
 
+/// [`FORWARD`] with the running mean (C) and variance (C), which are only read: x (R,C) to y (R,C), assigned. Recorded
+/// by [`evaluate`].
 pub static EVALUATE: Kernel = Kernel {
     name: "batch_norm.evaluate",
     formula: "y = act(w * (x - running_mean) / sqrt(running_var + eps) + b)",
@@ -179,12 +192,14 @@ pub static EVALUATE: Kernel = Kernel {
         static SHADER: Shader = software("evaluate", software_row_grid);
         if suits_software(p) { &SHADER } else { &EVALUATE.shader }
     }),
+    candidates: None,
     reference: evaluate_reference,
     accelerated: Some(evaluate_accelerated),
     cost: |p| cost(p, 2, 4),
     cases: evaluate_cases,
 };
 
+/// x, saved (the forward's y) and dy (R,C), moments (2,C) to chunk (K,2,C), assigned; recorded by [`backward`].
 pub static BACKWARD_PARTIALS: Kernel = Kernel {
     name: "batch_norm.backward_partials",
     formula: "chunk[k] = sums of g and of g * xhat of the k-th rows, g = dy * act'(y)",
@@ -196,12 +211,15 @@ pub static BACKWARD_PARTIALS: Kernel = Kernel {
         static SHADER: Shader = software("backward_partials", software_chunk_grid);
         if suits_software(p) { &SHADER } else { &BACKWARD_PARTIALS.shader }
     }),
+    candidates: None,
     reference: backward_partials_reference,
     accelerated: Some(backward_partials_accelerated),
     cost: |p| cost(p, 3, 6),
     cases: backward_partials_cases,
 };
 
+/// parts (K,2,C), which [`BACKWARD_PARTIALS`] wrote, to totals (2,C), assigned; dw and db (C) are added to. Recorded by
+/// [`backward`].
 pub static BACKWARD_W: Kernel = Kernel {
     name: "batch_norm.backward_w",
     formula: "totals = sums of g and of g * xhat; dw += sum g * xhat, db += sum g",
@@ -210,12 +228,15 @@ pub static BACKWARD_W: Kernel = Kernel {
     writes: &["totals", "dw", "db"],
     shader: shader("backward_w", merge_grid),
     software: None,
+    candidates: None,
     reference: backward_w_reference,
     accelerated: Some(backward_w_accelerated),
     cost: merge_cost,
     cases: backward_w_cases,
 };
 
+/// x, saved and dy (R,C), w (C), moments and sums (2,C) to dx (R,C), assigned; recorded by [`backward`]. The two means
+/// are the gradient's way through mean and variance, over all R rows.
 pub static BACKWARD_X: Kernel = Kernel {
     name: "batch_norm.backward_x",
     formula: "dx = w * rstd * (g - mean of g - xhat * mean of (g * xhat))",
@@ -227,6 +248,7 @@ pub static BACKWARD_X: Kernel = Kernel {
         static SHADER: Shader = software("backward_x", software_row_grid);
         if suits_software(p) { &SHADER } else { &BACKWARD_X.shader }
     }),
+    candidates: None,
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
     cost: |p| cost(p, 4, 7),
@@ -293,8 +315,11 @@ fn merge_cost(p: &[u32]) -> Cost {
 /// What the forward moves and evaluation reads: `running_mean` (C), `running_var` (C), `num_batches_tracked` (1).
 #[derive(Clone, Copy, Debug)]
 pub struct Running {
+    /// (C): moved by a tenth of the distance to each batch's mean.
     pub mean: Tensor,
+    /// (C): moved likewise, by the unbiased variance of each batch.
     pub var: Tensor,
+    /// (1): batches seen, as an f32.
     pub count: Tensor,
 }
 
@@ -503,20 +528,20 @@ fn partials_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
 fn chunk_moments(x: &[f32], c: usize, parts: &mut [f32]) {
     let (means, squares) = parts.split_at_mut(c);
     let count = (x.len() / c) as f32;
-    let mut sums = vec![0.0; width(c)];
+    let mut sums = scratch::zeros(width(c));
     let mut centre = repeat(x[..c].iter().copied(), c);
     for piece in x.chunks(width(c)) {
-        for ((sum, x), origin) in sums.iter_mut().zip(piece).zip(&centre) {
+        for ((sum, x), origin) in sums.iter_mut().zip(piece).zip(centre.iter()) {
             *sum += x - origin;
         }
     }
     for (j, mean) in means.iter_mut().enumerate() {
         *mean = x[j] + folded(&sums, c, j) / count;
     }
-    centre.iter_mut().zip(means.iter().cycle()).for_each(|(centre, mean)| *centre = *mean);
+    centre.chunks_mut(c).for_each(|centre| centre.copy_from_slice(means));
     sums.fill(0.0);
     for piece in x.chunks(width(c)) {
-        for ((sum, x), mean) in sums.iter_mut().zip(piece).zip(&centre) {
+        for ((sum, x), mean) in sums.iter_mut().zip(piece).zip(centre.iter()) {
             *sum += (x - mean) * (x - mean);
         }
     }
@@ -525,27 +550,32 @@ fn chunk_moments(x: &[f32], c: usize, parts: &mut [f32]) {
     }
 }
 
+/// Channels whose sums are made side by side.
+const CHANNELS: usize = 64;
+
 fn statistics_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [r, c] = p.sizes();
-    let (mut means, mut squares) = (vec![0.0; c], vec![0.0; c]);
     let parts = || reads[0][..2 * p.chunks as usize * c].chunks(2 * c).enumerate();
-    math::vectorised(|| {
+    for first in (0..c).step_by(CHANNELS) {
+        let of = first..c.min(first + CHANNELS);
+        let (mut means, mut squares) = ([0f64; CHANNELS], [0f64; CHANNELS]);
         for (k, part) in parts() {
             let count = p.count(k) as f64;
-            means.iter_mut().zip(part).for_each(|(mean, part)| *mean += count * *part as f64);
+            means.iter_mut().zip(&part[of.clone()]).for_each(|(mean, part)| *mean += count * *part as f64);
         }
         means.iter_mut().for_each(|mean| *mean /= r as f64);
         for (k, part) in parts() {
             let count = p.count(k) as f64;
-            for (((sum, mean), m), square) in squares.iter_mut().zip(&means).zip(part).zip(&part[c..]) {
+            let part = part[of.clone()].iter().zip(&part[c..][of.clone()]);
+            for ((sum, mean), (m, square)) in squares.iter_mut().zip(&means).zip(part) {
                 let d = *m as f64 - mean;
                 *sum += *square as f64 + count * d * d;
             }
         }
-    });
-    for j in 0..c {
-        write_statistics(p, writes, j, means[j], squares[j]);
+        for j in of {
+            write_statistics(p, writes, j, means[j - first], squares[j - first]);
+        }
     }
     writes[3][0] += 1.0;
 }
@@ -567,7 +597,7 @@ fn normalise(p: &[u32], x: &[f32], mean: &[f32], scale: impl Fn(usize) -> f32, s
     let p: Params = params(p);
     let [r, c] = p.sizes();
     let mean = repeat(mean[..c].iter().copied(), c);
-    let scale = repeat((0..c).map(scale).collect::<Vec<_>>().into_iter(), c);
+    let scale = repeat((0..c).map(scale), c);
     let shift = repeat(shift[..c].iter().copied(), c);
     let of_channels = [&mean[..], &scale[..], &shift[..]];
     y[..r * c].par_chunks_mut(p.chunk()).zip(x[..r * c].par_chunks(p.chunk())).for_each(|(y, x)| {
@@ -638,9 +668,9 @@ fn elu_gradient(dy: f32, y: f32) -> f32 {
 #[inline(always)]
 fn chunk_sums(parts: &mut [f32], c: usize, [x, y, dy, mean]: [&[f32]; 4], gradient: impl Fn(f32, f32) -> f32) {
     let piece = width(c);
-    let (mut sums, mut products) = (vec![0.0; piece], vec![0.0; piece]);
+    let (mut sums, mut products) = (scratch::zeros(piece), scratch::zeros(piece));
     for ((x, y), dy) in x.chunks(piece).zip(y.chunks(piece)).zip(dy.chunks(piece)) {
-        let sums = sums.iter_mut().zip(&mut products);
+        let sums = sums.iter_mut().zip(products.iter_mut());
         for ((((x, y), dy), mean), (sum, product)) in x.iter().zip(y).zip(dy).zip(mean).zip(sums) {
             let g = gradient(*dy, *y);
             *sum += g;
@@ -655,17 +685,19 @@ fn chunk_sums(parts: &mut [f32], c: usize, [x, y, dy, mean]: [&[f32]; 4], gradie
 fn backward_w_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [_, c] = p.sizes();
-    let mut totals = vec![0f64; 2 * c];
-    math::vectorised(|| {
+    for first in (0..c).step_by(CHANNELS) {
+        let (mut sums, mut products) = ([0f64; CHANNELS], [0f64; CHANNELS]);
+        let of = first..c.min(first + CHANNELS);
         for part in reads[0][..2 * p.chunks as usize * c].chunks(2 * c) {
-            totals.iter_mut().zip(part).for_each(|(total, part)| *total += *part as f64);
+            sums.iter_mut().zip(&part[of.clone()]).for_each(|(sum, part)| *sum += *part as f64);
+            products.iter_mut().zip(&part[c..][of.clone()]).for_each(|(product, part)| *product += *part as f64);
         }
-    });
-    for j in 0..c {
-        let (sum, product) = (totals[j] as f32, totals[c + j] as f32);
-        (writes[0][j], writes[0][c + j]) = (sum, product);
-        writes[1][j] += product;
-        writes[2][j] += sum;
+        for j in of {
+            let (sum, product) = (sums[j - first] as f32, products[j - first] as f32);
+            (writes[0][j], writes[0][c + j]) = (sum, product);
+            writes[1][j] += product;
+            writes[2][j] += sum;
+        }
     }
 }
 
@@ -865,6 +897,7 @@ fn backward_x_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: pictures and vectors, with activations whose slope has no jump.
 pub fn gradients() -> Vec<GradientCase> {
     let case = |shape: &[usize], activation: Activation| {
         let (shape, c) = (shape.to_vec(), shape[shape.len() - 1]);

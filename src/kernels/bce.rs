@@ -1,6 +1,7 @@
 //! Binary cross-entropy from logits, `shaders/bce.wgsl`: `binary_cross_entropy_with_logits` of PyTorch, summed a row.
 
 use bytemuck::{Pod, Zeroable};
+use pulp::{Arch, Simd, WithSimd};
 
 use super::{activation, math};
 use crate::check::case::{Case, uniform};
@@ -30,8 +31,11 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/bce.wgsl"),
     common: &[super::INDEX, super::SUM, super::ACTIVATION],
     bindings: &["logits", "x", "rows", "dlogits"],
+    constants: &[],
 };
 
+/// logits (B,D), x (B,D) in `[0,1]` to rows (B) in nats, assigned; recorded by [`loss`]. In this form nothing overflows,
+/// however large l is.
 pub static LOSS: Kernel = Kernel {
     name: "bce.loss",
     formula: "rows[r] = sum_d max(l,0) - l*x + log(1 + e^-|l|)",
@@ -40,6 +44,7 @@ pub static LOSS: Kernel = Kernel {
     writes: &["rows"],
     shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let [b, d] = [p[0] as usize, p[1] as usize];
         for r in 0..b {
@@ -52,6 +57,7 @@ pub static LOSS: Kernel = Kernel {
     cases: loss_cases,
 };
 
+/// logits (B,D), x (B,D) to dlogits (B,D), assigned; recorded by [`backward`].
 pub static BACKWARD: Kernel = Kernel {
     name: "bce.backward",
     formula: "dl = scale * (sigmoid(l) - x)",
@@ -65,6 +71,7 @@ pub static BACKWARD: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for i in 0..p.b as usize * p.d as usize {
@@ -77,7 +84,7 @@ pub static BACKWARD: Kernel = Kernel {
     cases: backward_cases,
 };
 
-fn cross_entropy(l: f64, x: f64) -> f64 {
+pub(crate) fn cross_entropy(l: f64, x: f64) -> f64 {
     l.max(0.0) - l * x + (-l.abs()).exp().ln_1p()
 }
 
@@ -109,15 +116,49 @@ pub fn backward(r: &mut Recorder, logits: Tensor, x: Tensor, scale: f32) -> Tens
 
 fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, d] = [p[0] as usize, p[1] as usize];
-    math::row_sums(&mut writes[0][..b], [reads[0], reads[1]], d, |l, x| {
-        l.max(0.0) - l * x + math::log1p_unit(math::exp_negative(-l.abs()))
-    });
+    math::row_sums(&mut writes[0][..b], [reads[0], reads[1]], d, loss_of);
+}
+
+/// The cross-entropy of one pixel.
+#[inline(always)]
+pub(crate) fn loss_of(l: f32, x: f32) -> f32 {
+    (if l < 0.0 { 0.0 } else { l }) - l * x + math::log1p_unit(math::exp_negative(-l.abs()))
+}
+
+/// The loss of some logits of a row, which become scale * its gradient to them, in one pass.
+pub(crate) fn gradient(l: &mut [f32], x: &[f32], scale: f32) -> f32 {
+    Arch::new().dispatch(Gradient { l, x, scale })
+}
+
+struct Gradient<'a> {
+    l: &'a mut [f32],
+    x: &'a [f32],
+    scale: f32,
+}
+
+impl WithSimd for Gradient<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f32 {
+        let Gradient { l, x, scale } = self;
+        let (mut sums, mut terms) = ([0f32; math::SUMS], [0f32; math::SUMS]);
+        for (l, x) in l.chunks_mut(math::SUMS).zip(x.chunks(math::SUMS)) {
+            for ((l, &x), term) in l.iter_mut().zip(x).zip(&mut terms) {
+                let (positive, e) = (if *l <= 0.0 { 0.0 } else { *l }, math::exp_negative(-l.abs()));
+                *term = positive - *l * x + math::log1p_unit(e);
+                *l = scale * ((if *l >= 0.0 { 1.0 } else { e }) / (1.0 + e) - x);
+            }
+            sums.iter_mut().zip(&terms[..x.len()]).for_each(|(sum, term)| *sum += term);
+        }
+        math::total(sums)
+    }
 }
 
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let n = p.b as usize * p.d as usize;
-    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], |l, x| p.scale * (math::sigmoid(l) - x));
+    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], move |l, x| p.scale * (math::sigmoid(l) - x));
 }
 
 // ---- Cases
@@ -149,6 +190,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: the sum of the rows.
 pub fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "bce".into(),

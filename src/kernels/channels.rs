@@ -35,8 +35,10 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/channels.wgsl"),
     common: &[super::INDEX],
     bindings: &["x", "y"],
+    constants: &[],
 };
 
+/// x (B,C,S) to y (B,S,C), assigned, S = H*W; recorded by [`last`], and as the backward of [`first`].
 pub static LAST: Kernel = kernel(
     "channels.last",
     "last",
@@ -53,6 +55,7 @@ pub static LAST: Kernel = kernel(
     },
 );
 
+/// x (B,S,C) to y (B,C,S), assigned, S = H*W; recorded by [`first`], and as the backward of [`last`].
 pub static FIRST: Kernel = kernel(
     "channels.first",
     "first",
@@ -89,6 +92,7 @@ const fn kernel(
             grid: |p| grid_1d(params::<Params>(p).sizes().iter().product(), 64),
         },
         software: None,
+        candidates: None,
         reference,
         accelerated: Some(accelerated),
         cost: |p| Cost { flops: 0, bytes: 8 * p.iter().map(|&n| n as u64).product::<u64>() },
@@ -155,6 +159,7 @@ fn cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: each as the other's backward.
 pub fn gradients() -> Vec<GradientCase> {
     let x = |shape: &[usize]| vec![(shape.to_vec(), uniform(2, 60, -1.0, 1.0))];
     vec![

@@ -24,8 +24,11 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/clip.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["x", "squares", "partials", "grad"],
+    constants: &[],
 };
 
+/// x (N), the gradients, to partials (groups), assigned: sums that a fixed number of workgroups find, so that the order
+/// of the sum is fixed. Recorded by [`forward`].
 pub static NORM: Kernel = Kernel {
     name: "clip.norm",
     formula: "partials[g] = sum of x^2 over the g-th share",
@@ -34,6 +37,7 @@ pub static NORM: Kernel = Kernel {
     writes: &["partials"],
     shader: Shader { source: &SOURCE, entry: "norm", workgroup: [64, 1, 1], grid: |p| [p[1], 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for g in 0..p.groups as usize {
@@ -54,6 +58,8 @@ pub static NORM: Kernel = Kernel {
     },
 };
 
+/// squares (groups), which [`NORM`] wrote; grad (N) is scaled in place, by 1 where its norm is small enough. Recorded
+/// by [`forward`]. Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063).
 pub static FORWARD: Kernel = Kernel {
     name: "clip.forward",
     formula: "grad *= min(1, max_norm / (norm + 1e-6))",
@@ -62,6 +68,7 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["grad"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| grid_1d(p[0] as usize, 64) },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let norm = reads[0][..p.groups as usize].iter().map(|&s| s as f64).sum::<f64>().sqrt();
@@ -82,7 +89,7 @@ pub static FORWARD: Kernel = Kernel {
     },
 };
 
-/// Scales `grad` so that its norm is at most `max_norm`.
+/// Scales `grad`, of any shape, so that its Euclidean norm is at most `max_norm`.
 pub fn forward(r: &mut Recorder, grad: Tensor, max_norm: f32) {
     let params = Params { n: grad.len() as u32, groups: GROUPS as u32, max_norm };
     let squares = r.tensor("squares", &[GROUPS]);

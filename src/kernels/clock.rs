@@ -20,19 +20,25 @@ const HEADER: usize = 8;
 /// What the host writes: words 0,1 seed; 2 step; 3 batch; 4 epoch; from word 8 on a [`Row`] for each batch.
 #[derive(Clone, Debug)]
 pub struct Clock {
+    /// The key of every random number.
     pub seed: u64,
     /// Steps since the start of training.
     pub step: u32,
     /// The next batch of this epoch.
     pub batch: u32,
+    /// Epochs since the start of training; with the seed it decides the order of the data.
     pub epoch: u32,
+    /// One for each batch of the epoch.
     pub rows: Vec<Row>,
 }
 
 /// The schedules at one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row {
+    /// Learning rate.
     pub lr: f32,
+    /// What the KL term is multiplied by, without a unit: beta of the beta-VAE (Higgins et al. 2017), as warm-up has it
+    /// at this step.
     pub kl_weight: f32,
     /// 1 - beta1^t of Adam.
     pub bias_correction1: f32,
@@ -56,6 +62,8 @@ impl Clock {
         arena.tensor(name, &[HEADER + 4 * batches])
     }
 
+    /// As it lies on the device, (8 + 4 * rows): the header, whose last three words are 0, then each row's four f32 in
+    /// the order of [`Row`]'s fields.
     pub fn words(&self) -> Vec<u32> {
         let mut words = vec![self.seed as u32, (self.seed >> 32) as u32, self.step, self.batch, self.epoch, 0, 0, 0];
         for row in &self.rows {
@@ -89,7 +97,8 @@ impl Clock {
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
     b: u32,
-    z: u32,
+    recon: u32,
+    kl: u32,
 }
 
 // ---- Kernels
@@ -99,36 +108,42 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/clock.wgsl"),
     common: &[],
     bindings: &["recon", "kl", "time", "losses", "clock"],
+    constants: &[],
 };
 
+/// recon (B) and kl (Z) in nats, and the clock as `time`; row `batch` of losses (batches,4) is assigned, the others
+/// stay. Recorded by [`tally()`].
 pub static TALLY: Kernel = Kernel {
     name: "clock.tally",
     formula: "losses[batch] = (sum of recon, sum of kl, kl_weight, B)",
-    params: &["B", "Z"],
+    params: &["B", "recon", "kl"],
     reads: &["recon", "kl", "time"],
     writes: &["losses"],
     shader: Shader { source: &SOURCE, entry: "tally", workgroup: [64, 1, 1], grid: |_| [1, 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
-        let [b, z] = [p[0] as usize, p[1] as usize];
+        let [recon, kl] = [p[1] as usize, p[2] as usize];
         let sum = |values: &[f32]| values.iter().map(|&v| v as f64).sum::<f64>() as f32;
-        let row = [sum(&reads[0][..b]), sum(&reads[1][..z]), Row::read(reads[2]).kl_weight, b as f32];
+        let row = [sum(&reads[0][..recon]), sum(&reads[1][..kl]), Row::read(reads[2]).kl_weight, p[0] as f32];
         let batch = reads[2][3].to_bits() as usize;
         writes[0][4 * batch..][..4].copy_from_slice(&row);
     },
     accelerated: None,
-    cost: |p| Cost { flops: (p[0] + p[1]) as u64, bytes: 4 * (p[0] + p[1]) as u64 },
+    cost: |p| Cost { flops: (p[1] + p[2]) as u64, bytes: 4 * (p[1] + p[2]) as u64 },
     cases: tally_cases,
 };
 
+/// The clock (8 + 4 * batches) is updated in place: words 2 and 3, as integers. Recorded by [`tick`], last in a step.
 pub static TICK: Kernel = Kernel {
     name: "clock.tick",
     formula: "step += 1, batch += 1",
-    params: &["B", "Z"],
+    params: &["B", "recon", "kl"],
     reads: &[],
     writes: &["clock"],
     shader: Shader { source: &SOURCE, entry: "tick", workgroup: [1, 1, 1], grid: |_| [1, 1, 1] },
     software: None,
+    candidates: None,
     reference: |_, _, writes| {
         for word in [2, 3] {
             writes[0][word] = f32::from_bits(writes[0][word].to_bits() + 1);
@@ -142,23 +157,28 @@ pub static TICK: Kernel = Kernel {
 // ---- Record
 
 /// Writes the step's losses into row `batch` of `losses` (batches, 4): recon and kl in nats summed over the batch, the KL
-/// weight, the rows of the batch. `recon` is (B), `kl` (Z).
-pub fn tally(r: &mut Recorder, recon: Tensor, kl: Tensor, clock: Tensor, losses: Tensor) {
+/// weight, the rows of the batch. `recon` and `kl` are parts of the two sums: (B) and (Z) as models record them.
+pub fn tally(r: &mut Recorder, rows: usize, [recon, kl]: [Tensor; 2], clock: Tensor, losses: Tensor) {
     assert!(losses.matrix()[1] == 4, "clock.tally: losses {losses:?} has no rows of 4");
-    let params = Params { b: recon.len() as u32, z: kl.len() as u32 };
-    r.dispatch(&TALLY, params, &[recon, kl, clock], &[losses]);
+    let params = tally_params(rows as u32, recon, kl);
+    r.dispatch_words(&TALLY, params, &[recon, kl, clock], &[losses]);
+}
+
+/// The params of a tally of so many rows, whose terms are in these tensors.
+pub(crate) fn tally_params(rows: u32, recon: Tensor, kl: Tensor) -> Vec<u32> {
+    vec![rows, recon.len() as u32, kl.len() as u32]
 }
 
 /// The next step, the next batch.
 pub fn tick(r: &mut Recorder, clock: Tensor) {
-    r.dispatch(&TICK, Params { b: 0, z: 0 }, &[], &[clock]);
+    r.dispatch(&TICK, Params { b: 0, recon: 0, kl: 0 }, &[], &[clock]);
 }
 
 // ---- Cases
 
 fn tally_cases() -> Vec<Case> {
     let case = |[b, z]: [usize; 2]| {
-        Case::new(format!("{b} rows, {z} dimensions"), Params { b: b as u32, z: z as u32 })
+        Case::new(format!("{b} and {z} parts"), Params { b: 7, recon: b as u32, kl: z as u32 })
             .read(uniform(1, b, 80.0, 140.0))
             .read(uniform(2, z, 0.0, 300.0))
             .read_words(Clock::example().words())
@@ -169,5 +189,5 @@ fn tally_cases() -> Vec<Case> {
 
 fn tick_cases() -> Vec<Case> {
     let clock = bytemuck::allocation::cast_vec(Clock::example().words());
-    vec![Case::new("from step 41, batch 1", Params { b: 0, z: 0 }).update(clock, Tolerance::Exact)]
+    vec![Case::new("from step 41, batch 1", Params { b: 0, recon: 0, kl: 0 }).update(clock, Tolerance::Exact)]
 }

@@ -1,17 +1,19 @@
 //! Channels-last matrices on the CPU device: loops over rows that vectorise over the channels of a row, or of several
 //! rows where one has few.
 
+use super::scratch::{self, Scratch};
+
 /// Elements of the whole rows that are worked on as one: at least 64, which fills the vectors whatever C is.
 pub fn width(c: usize) -> usize {
     c * 64usize.div_ceil(c)
 }
 
 /// A number for each channel, laid beside the rows of a piece of [`width`] elements.
-pub fn repeat(values: impl Iterator<Item = f32> + Clone, c: usize) -> Vec<f32> {
-    let mut repeated = Vec::with_capacity(width(c));
-    while repeated.len() < width(c) {
-        repeated.extend(values.clone().take(c));
-    }
+pub fn repeat(values: impl Iterator<Item = f32>, c: usize) -> Scratch {
+    let mut repeated = scratch::any(width(c));
+    let (first, others) = repeated.split_at_mut(c);
+    first.iter_mut().zip(values).for_each(|(place, value)| *place = value);
+    others.chunks_mut(c).for_each(|row| row.copy_from_slice(first));
     repeated
 }
 

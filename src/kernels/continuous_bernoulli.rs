@@ -49,8 +49,11 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/continuous_bernoulli.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["logits", "x", "rows", "dlogits", "means"],
+    constants: &[],
 };
 
+/// logits (B,D), x (B,D) in `[0,1]` to rows (B) in nats, assigned; recorded by [`loss`]. Loaiza-Ganem & Cunningham
+/// 2019.
 pub static LOSS: Kernel = Kernel {
     name: "continuous_bernoulli.loss",
     formula: "rows[r] = sum_d log((e^l - 1) / l) - l*x",
@@ -59,6 +62,7 @@ pub static LOSS: Kernel = Kernel {
     writes: &["rows"],
     shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let [b, d] = [p[0] as usize, p[1] as usize];
         for r in 0..b {
@@ -71,6 +75,7 @@ pub static LOSS: Kernel = Kernel {
     cases: loss_cases,
 };
 
+/// logits (B,D), x (B,D) to dlogits (B,D), assigned; recorded by [`backward`].
 pub static BACKWARD: Kernel = Kernel {
     name: "continuous_bernoulli.backward",
     formula: "dl = scale * (1/(1 - e^-l) - 1/l - x)",
@@ -79,6 +84,7 @@ pub static BACKWARD: Kernel = Kernel {
     writes: &["dlogits"],
     shader: Shader { source: &SOURCE, entry: "backward", workgroup: [64, 1, 1], grid },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for i in 0..p.b as usize * p.d as usize {
@@ -90,6 +96,8 @@ pub static BACKWARD: Kernel = Kernel {
     cases: backward_cases,
 };
 
+/// logits (B,D) to means (B,D) in (0, 1), assigned: the picture to show, since the mean is not sigmoid(l). Recorded by
+/// [`mean`].
 pub static MEAN: Kernel = Kernel {
     name: "continuous_bernoulli.mean",
     formula: "means = 1/(1 - e^-l) - 1/l",
@@ -98,6 +106,7 @@ pub static MEAN: Kernel = Kernel {
     writes: &["means"],
     shader: Shader { source: &SOURCE, entry: "mean", workgroup: [64, 1, 1], grid },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         for i in 0..p[0] as usize * p[1] as usize {
             writes[0][i] = mean_of(reads[0][i] as f64) as f32;
@@ -171,7 +180,7 @@ fn mean_of(l: f64) -> f64 {
 
 fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, d] = [p[0] as usize, p[1] as usize];
-    math::row_sums(&mut writes[0][..b], [reads[0], reads[1]], d, |l, x| {
+    math::row_sums(&mut writes[0][..b], [reads[0], reads[1]], d, move |l, x| {
         let a = l.abs();
         let q = a * a;
         let series = -0.5 * a + q * (1.0 / 24.0 + q * (-1.0 / 2880.0 + q * (1.0 / 181440.0)));
@@ -185,7 +194,7 @@ fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let n = p.b as usize * p.d as usize;
-    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], |l, x| {
+    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], move |l, x| {
         let (a, q) = (l.abs(), l * l);
         let series = 0.5 + l * (1.0 / 12.0 + q * (-1.0 / 720.0 + q * (1.0 / 30240.0 - q * (1.0 / 1209600.0))));
         let w = if a < 1.0 { 1.0 } else { a };
@@ -240,6 +249,7 @@ fn mean_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: the sum of the rows.
 pub fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "continuous_bernoulli".into(),

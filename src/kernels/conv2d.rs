@@ -26,6 +26,7 @@ mod accelerated;
 pub struct Geometry {
     /// KH, KW
     pub kernel: [usize; 2],
+    /// Places of the large picture from one window to the next.
     pub stride: [usize; 2],
     /// Zeros around the large picture.
     pub padding: [usize; 2],
@@ -85,7 +86,7 @@ struct Params {
 }
 
 /// The params as indices.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Sizes {
     b: usize,
     /// (H,W)
@@ -171,6 +172,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/conv2d.wgsl"),
     common: &[super::TILE, super::ACTIVATION, super::INDEX],
     bindings: BINDINGS,
+    constants: &[],
 };
 
 const SOFTWARE: &str = include_str!("../../shaders/software/conv2d.wgsl");
@@ -182,6 +184,7 @@ const EIGHT: Source = Source {
     text: include_str!("../../shaders/software/conv2d_eight.wgsl"),
     common: &[super::EIGHT],
     bindings: SOFTWARE_BINDINGS,
+    constants: &[],
 };
 
 const VEC4: Source = Source {
@@ -189,6 +192,7 @@ const VEC4: Source = Source {
     text: include_str!("../../shaders/software/conv2d_vec4.wgsl"),
     common: &[SOFTWARE, super::BLOCKS],
     bindings: SOFTWARE_BINDINGS,
+    constants: &[],
 };
 
 const ANY: Source = Source {
@@ -196,6 +200,7 @@ const ANY: Source = Source {
     text: include_str!("../../shaders/software/conv2d_any.wgsl"),
     common: &[SCALAR, SOFTWARE, super::BLOCKS],
     bindings: SOFTWARE_BINDINGS,
+    constants: &[],
 };
 
 const NARROW: Source = Source {
@@ -217,6 +222,8 @@ const NARROW_ROWS: Source = Source {
     ..NARROW
 };
 
+/// x (B,H,W,I), w (O,KH,KW,I/G), b (O) to y (B,P,Q,O), assigned; recorded by [`forward`], and as the backward of a
+/// transposed convolution. Each group of I/G channels meets the O/G outputs of its own.
 pub static FORWARD: Kernel = Kernel {
     name: "conv2d.forward",
     formula: "y[n,o] = act(b[o] + sum over taps and i of x[n under tap, i] w[o,tap,i])",
@@ -241,12 +248,15 @@ pub static FORWARD: Kernel = Kernel {
         );
         FORMS.for_forward(lanes, p)
     }),
+    candidates: None,
     reference: forward_reference,
     accelerated: Some(accelerated::forward),
     cost,
     cases: forward_cases,
 };
 
+/// dy (B,P,Q,O), w (O,KH,KW,I/G), b (I) to dx (B,H,W,I), assigned; recorded by [`backward_x`], which is a transposed
+/// convolution's forward too, and only there b and act are used.
 pub static BACKWARD_X: Kernel = Kernel {
     name: "conv2d.backward_x",
     formula: "dx[m,i] = act(b[i] + sum over taps and o of dy[m under tap, o] w[o,tap,i])",
@@ -271,12 +281,15 @@ pub static BACKWARD_X: Kernel = Kernel {
         );
         FORMS.for_backward_x(lanes, p)
     }),
+    candidates: None,
     reference: backward_x_reference,
     accelerated: Some(accelerated::backward_x),
     cost,
     cases: backward_x_cases,
 };
 
+/// columns (B,P,Q,KH,KW,I), the products dy w of each place with each tap, and b (I) to dx (B,H,W,I), assigned;
+/// recorded by [`backward_x`] after a matmul, where dx has at most 4 channels.
 pub static FOLD: Kernel = Kernel {
     name: "conv2d.fold",
     formula: "dx[m,i] = act(b[i] + sum over taps of columns[m under tap, tap, i])",
@@ -293,6 +306,7 @@ pub static FOLD: Kernel = Kernel {
         },
     },
     software: None,
+    candidates: None,
     reference: fold_reference,
     accelerated: Some(accelerated::fold),
     cost: |p| {
@@ -304,6 +318,7 @@ pub static FOLD: Kernel = Kernel {
     cases: fold_cases,
 };
 
+/// x (B,H,W,I), dy (B,P,Q,O); dw (O,KH,KW,I/G) is added to. Recorded by [`backward_w`].
 pub static BACKWARD_W: Kernel = Kernel {
     name: "conv2d.backward_w",
     formula: "dw[o,tap,i] += sum over places n of dy[n,o] x[n under tap, i]",
@@ -328,12 +343,15 @@ pub static BACKWARD_W: Kernel = Kernel {
         );
         FORMS.for_backward_w(lanes, p)
     }),
+    candidates: None,
     reference: backward_w_reference,
     accelerated: Some(accelerated::backward_w),
     cost,
     cases: backward_w_cases,
 };
 
+/// dy (B,P,Q,O); db (O) is added to. Recorded by [`backward_b`], for a transposed convolution with its large picture as
+/// dy.
 pub static BACKWARD_B: Kernel = Kernel {
     name: "conv2d.backward_b",
     formula: "db[o] += sum over places n of dy[n,o]",
@@ -347,6 +365,7 @@ pub static BACKWARD_B: Kernel = Kernel {
         grid: |p| [params::<Params>(p).o.div_ceil(8), 1, 1],
     },
     software: None,
+    candidates: None,
     reference: backward_b_reference,
     accelerated: Some(accelerated::backward_b),
     cost: |p| {
@@ -797,6 +816,7 @@ fn backward_b_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: with and without groups, transposed, and by way of [`FOLD`].
 pub fn gradients() -> Vec<GradientCase> {
     let geometry = |groups| Geometry { kernel: [3, 2], stride: [2, 1], padding: [1, 0], dilation: [1, 2], groups };
     let convolution = |groups: usize| GradientCase {

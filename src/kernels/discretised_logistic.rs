@@ -65,8 +65,11 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/discretised_logistic.wgsl"),
     common: &[super::INDEX, super::SUM, super::ACTIVATION],
     bindings: &["y", "x", "rows", "dy"],
+    constants: &[],
 };
 
+/// Means y (B,D), grey levels over 255 x (B,D) to rows (B) in nats, assigned; recorded by [`loss`]. At x = 0 and 1 the
+/// bin reaches to infinity, and its sigmoid is 0 or 1. Salimans et al. 2017.
 pub static LOSS: Kernel = Kernel {
     name: "discretised_logistic.loss",
     formula: "rows[r] = sum_d -log(sigmoid((x + 1/510 - y)/s) - sigmoid((x - 1/510 - y)/s))",
@@ -75,6 +78,7 @@ pub static LOSS: Kernel = Kernel {
     writes: &["rows"],
     shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let [b, d] = [p.b as usize, p.d as usize];
@@ -88,6 +92,7 @@ pub static LOSS: Kernel = Kernel {
     cases: loss_cases,
 };
 
+/// y (B,D), x (B,D) to dy (B,D), assigned; recorded by [`backward`]. An edge at infinity adds nothing.
 pub static BACKWARD: Kernel = Kernel {
     name: "discretised_logistic.backward",
     formula: "dy = scale / s * (sigmoid(-(x + 1/510 - y)/s) - sigmoid((x - 1/510 - y)/s))",
@@ -101,6 +106,7 @@ pub static BACKWARD: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for i in 0..p.b as usize * p.d as usize {
@@ -167,7 +173,7 @@ fn negative_log(p: Params, y: f32, x: f32) -> f64 {
 
 fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
-    math::row_sums(&mut writes[0][..p.b as usize], [reads[0], reads[1]], p.d as usize, |y, x| {
+    math::row_sums(&mut writes[0][..p.b as usize], [reads[0], reads[1]], p.d as usize, move |y, x| {
         let c = (x - y) * p.inverse_s;
         let upper = if x > HIGHEST { 0.0 } else { math::softplus(-c - p.half) };
         let lower = if x < LOWEST { 0.0 } else { math::softplus(c - p.half) };
@@ -179,7 +185,7 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     let p: Params = params(p);
     let n = p.b as usize * p.d as usize;
     let factor = p.scale * p.inverse_s;
-    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], |y, x| {
+    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], move |y, x| {
         let c = (x - y) * p.inverse_s;
         let upper = if x > HIGHEST { 0.0 } else { math::sigmoid(-c - p.half) };
         let lower = if x < LOWEST { 0.0 } else { math::sigmoid(c - p.half) };
@@ -220,6 +226,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: the sum of the rows, at black, at white and between.
 pub fn gradients() -> Vec<GradientCase> {
     // An inner grey level and the outer ones, and with the wide scale means far outside.
     [(0.4, 0.3, 1.0), (0.0, 0.5, 2.0), (1.0, 0.5, 2.0)]

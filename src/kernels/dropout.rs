@@ -50,10 +50,13 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/dropout.wgsl"),
     common: &[super::INDEX, super::PHILOX],
     bindings: &["x", "dy", "clock", "y", "dx"],
+    constants: &[],
 };
 
+/// x (N) and the clock to y (N), assigned; keep is 0 or 1, from one Philox word an element. Recorded by [`forward`].
 pub static FORWARD: Kernel =
     kernel("dropout.forward", "forward", "y = x * keep / (1 - p)", &["x", "clock"], &["y"], || cases(1));
+/// dy (N) and the clock to dx (N), assigned, with the forward's keep drawn again; recorded by [`backward`].
 pub static BACKWARD: Kernel =
     kernel("dropout.backward", "backward", "dx = dy * keep / (1 - p)", &["dy", "clock"], &["dx"], || cases(2));
 
@@ -79,6 +82,7 @@ const fn kernel(
             grid: |p| grid_1d((p[0] as usize).div_ceil(4), 64),
         },
         software: None,
+        candidates: None,
         reference: |p, reads, writes| {
             let p: Params = params(p);
             let clock = [0, 1, 2].map(|i: usize| reads[1][i].to_bits());
@@ -94,7 +98,7 @@ const fn kernel(
 
 // ---- Record
 
-/// y = x * keep / (1 - p), any shape. A site of the recorder's own for each dropout.
+/// y = x * keep / (1 - p), any shape, p in `[0,1)`. A site of the recorder's own for each dropout.
 pub fn forward(r: &mut Recorder, x: Tensor, clock: Tensor, p: f32, site: u32) -> Tensor {
     let y = r.tensor("y", x.shape());
     r.dispatch(&FORWARD, Params::new(x.len(), p, site), &[x, clock], &[y]);
@@ -141,6 +145,7 @@ fn cases(seed: u64) -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: a mask that the clock fixes.
 pub fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "dropout".into(),

@@ -1,6 +1,7 @@
 //! Sets every element, `shaders/fill.wgsl`. It has no backward: its output depends on nothing.
 
 use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
 
 use crate::check::case::Case;
 use crate::check::close::Tolerance;
@@ -20,8 +21,10 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/fill.wgsl"),
     common: &[super::INDEX],
     bindings: &["y"],
+    constants: &[],
 };
 
+/// y (N), assigned; recorded by [`forward`], first in a step to clear the gradients.
 pub static FORWARD: Kernel = Kernel {
     name: "fill.forward",
     formula: "y = value",
@@ -35,16 +38,20 @@ pub static FORWARD: Kernel = Kernel {
         grid: |p| grid_1d((p[0] as usize).div_ceil(4), 64),
     },
     software: None,
+    candidates: None,
     reference: |p, _, writes| {
         let p: Params = params(p);
         writes[0][..p.n as usize].fill(p.value);
     },
-    accelerated: None,
+    accelerated: Some(|p, _, writes| {
+        let p: Params = params(p);
+        writes[0][..p.n as usize].par_chunks_mut(4 * super::CHUNK).for_each(|y| y.fill(p.value));
+    }),
     cost: |p| Cost { flops: 0, bytes: 4 * p[0] as u64 },
     cases: || {
         let case =
             |n: usize| Case::new(format!("{n}"), Params { n: n as u32, value: 0.25 }).assign(n, Tolerance::Exact);
-        [1, 4, 65, 257, 1023].map(case).into()
+        [1, 4, 65, 257, 1023, 40_000].map(case).into()
     },
 };
 

@@ -28,8 +28,11 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/gather.wgsl"),
     common: &[super::INDEX],
     bindings: &["data", "order", "clock", "x"],
+    constants: &[],
 };
 
+/// data (words of four pixels), order (N) as integers, and the clock; rows of x (B,D) whose picture lies in this part
+/// are assigned, in `[0,1]`, and the others stay. Recorded by [`forward`], once a part.
 pub static FORWARD: Kernel = Kernel {
     name: "gather.forward",
     formula: "x[r,d] = data[order[batch*stride + r] - first, d] / 255, where that picture is one of count",
@@ -43,6 +46,7 @@ pub static FORWARD: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let Params { first, count, .. } = params(p);
         let [b, d, stride] = params::<Params>(p).sizes();
@@ -82,7 +86,9 @@ pub fn pack(pixels: &[u8]) -> Vec<u32> {
 pub struct Part {
     /// Packed bytes.
     pub data: Tensor,
+    /// The data set's number of its first picture.
     pub first: usize,
+    /// How many pictures it has.
     pub count: usize,
 }
 
@@ -100,7 +106,8 @@ pub fn parts(arena: &mut Arena, name: &str, [count, d]: [usize; 2], largest: usi
     (0..count).step_by(pictures).map(part).collect()
 }
 
-/// The next `rows` pictures of `d` pixels in `[0,1]`: (rows, d). `stride` is the size of a full batch.
+/// The next `rows` pictures of `d` pixels in `[0,1]`: (rows, d). `order` is (N), N the pictures of all parts; `stride` is
+/// the size of a full batch.
 pub fn forward(
     r: &mut Recorder,
     parts: &[Part],

@@ -1,8 +1,10 @@
 //! KL(N(mean, e^logvar) || N(0,1)) by latent dimension, with free bits, `shaders/gaussian_kl.wgsl`.
 
 use bytemuck::{Pod, Zeroable};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
 
-use super::clock;
+use super::{clock, math};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::{GradientCase, weighted};
@@ -31,8 +33,11 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/gaussian_kl.wgsl"),
     common: &[super::INDEX, super::SUM, super::CLOCK],
     bindings: &["mean", "logvar", "kl", "clock", "loss_kl", "dmean", "dlogvar"],
+    constants: &[],
 };
 
+/// mean (B,Z), logvar (B,Z) to loss_kl (Z) in nats summed over the batch, assigned; recorded by [`loss`]. Kingma &
+/// Welling 2013, appendix B; free bits, a floor for each dimension's KL, Kingma et al. 2016 (arXiv 1606.04934).
 pub static LOSS: Kernel = Kernel {
     name: "gaussian_kl.loss",
     formula: "kl[j] = max(sum_b -(1 + logvar - mean^2 - e^logvar)/2, B * free), NaN where the sum is",
@@ -41,6 +46,7 @@ pub static LOSS: Kernel = Kernel {
     writes: &["loss_kl"],
     shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[1], 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let [b, z] = [p.b as usize, p.z as usize];
@@ -51,11 +57,13 @@ pub static LOSS: Kernel = Kernel {
             writes[0][j] = (if sum < floor { floor } else { sum }) as f32;
         }
     },
-    accelerated: None,
+    accelerated: Some(loss_accelerated),
     cost: |p| Cost { flops: 6 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: loss_cases,
 };
 
+/// mean (B,Z), logvar (B,Z), the loss's kl (Z), and the clock, whose row has the KL weight, to dmean and dlogvar (B,Z),
+/// assigned; recorded by [`backward`], before the gradient through z is added.
 pub static BACKWARD: Kernel = Kernel {
     name: "gaussian_kl.backward",
     formula: "dmean = w * mean, dlogvar = w * (e^logvar - 1)/2, w = scale * kl_weight, 0 on free bits",
@@ -69,6 +77,7 @@ pub static BACKWARD: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let weight = clock::Row::read(reads[3]).kl_weight;
         let p: Params = params(p);
@@ -80,7 +89,7 @@ pub static BACKWARD: Kernel = Kernel {
             writes[1][i] = (0.5 * w * (reads[1][i] as f64).exp_m1()) as f32;
         }
     },
-    accelerated: None,
+    accelerated: Some(backward_accelerated),
     cost: |p| Cost { flops: 5 * p[0] as u64 * p[1] as u64, bytes: 16 * p[0] as u64 * p[1] as u64 },
     cases: backward_cases,
 };
@@ -121,6 +130,81 @@ pub fn backward(
     (dmean, dlogvar)
 }
 
+// ---- Accelerated
+
+/// Dimensions that a thread adds up side by side.
+const LANES: usize = 16;
+
+/// Threads share the dimensions: an element's sum is made by one of them, in the order of the rows.
+fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let [b, z] = [p.b as usize, p.z as usize];
+    let floor = b as f32 * p.free;
+    let share = (super::CHUNK / b).div_ceil(LANES).max(1);
+    writes[0][..z].par_chunks_mut(LANES).with_min_len(share).enumerate().for_each(|(i, kl)| {
+        let sums = Arch::new().dispatch(Sums { mean: reads[0], logvar: reads[1], b, z, first: i * LANES });
+        for (kl, sum) in kl.iter_mut().zip(sums) {
+            *kl = if sum < floor { floor } else { sum };
+        }
+    });
+}
+
+/// The divergences of 16 dimensions from `first` on, summed over the rows.
+struct Sums<'a> {
+    mean: &'a [f32],
+    logvar: &'a [f32],
+    b: usize,
+    z: usize,
+    first: usize,
+}
+
+impl WithSimd for Sums<'_> {
+    type Output = [f32; LANES];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> [f32; LANES] {
+        let width = LANES.min(self.z - self.first);
+        let mut totals = [0f64; LANES];
+        // Some rows in f32, these sums in f64: the error does not grow with the batch.
+        for top in (0..self.b).step_by(64) {
+            let mut sums = [0f32; LANES];
+            for row in top..self.b.min(top + 64) {
+                let at = row * self.z + self.first;
+                let (mean, logvar) = (&self.mean[at..][..width], &self.logvar[at..][..width]);
+                for ((sum, &mean), &logvar) in sums.iter_mut().zip(mean).zip(logvar) {
+                    *sum += mean * mean + (math::expm1(logvar) - logvar);
+                }
+            }
+            totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum as f64);
+        }
+        totals.map(|total| (0.5 * total) as f32)
+    }
+}
+
+fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let weight = clock::Row::read(reads[3]).kl_weight;
+    let p: Params = params(p);
+    let [b, z] = [p.b as usize, p.z as usize];
+    let (w, bound) = (p.scale * weight, b as f32 * p.free);
+    let kl = &reads[2][..z];
+    let [dmean, dlogvar] = writes else { unreachable!("gaussian_kl.backward writes dmean and dlogvar") };
+    let chunk = z * (super::CHUNK / z).max(1);
+    let [mean, logvar] = [0, 1].map(|i| reads[i][..b * z].par_chunks(chunk));
+    let outputs = dmean[..b * z].par_chunks_mut(chunk).zip(dlogvar[..b * z].par_chunks_mut(chunk));
+    outputs.zip(mean.zip(logvar)).for_each(|((dmean, dlogvar), (mean, logvar))| {
+        dmean.copy_from_slice(mean);
+        math::update(dmean, move |mean| w * mean);
+        dlogvar.copy_from_slice(logvar);
+        math::update(dlogvar, move |logvar| 0.5 * w * math::expm1(logvar));
+        if p.free > 0.0 {
+            for (j, _) in kl.iter().enumerate().filter(|&(_, &kl)| kl <= bound) {
+                dmean[j..].iter_mut().step_by(z).for_each(|d| *d = 0.0);
+                dlogvar[j..].iter_mut().step_by(z).for_each(|d| *d = 0.0);
+            }
+        }
+    });
+}
+
 // ---- Cases
 
 /// (B, Z, free): the presets' latents, odd sizes, free bits that bind on some dimensions.
@@ -156,6 +240,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: with and without free bits.
 pub fn gradients() -> Vec<GradientCase> {
     let case = |free: f32| GradientCase {
         label: format!("gaussian_kl free {free}"),

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::columns::{folded, repeat, width};
-use super::math;
+use super::{math, scratch};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
@@ -48,8 +48,11 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/group_norm.wgsl"),
     common: &[],
     bindings: &["x", "w", "b", "moments", "dy", "parts", "y", "whole", "sums", "dx", "dw", "db"],
+    constants: &[],
 };
 
+/// x (B,S,C), w (C), b (C) to y (B,S,C) and whole (B,G,2), mean and rstd over the S places and C/G channels of a group,
+/// both assigned; recorded by [`forward`]. Wu & He 2018 (arXiv 1803.08494).
 pub static FORWARD: Kernel = Kernel {
     name: "group_norm.forward",
     formula: "y = w * (x - mean) / sqrt(var + eps) + b, a picture and group",
@@ -58,12 +61,15 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["y", "whole"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| [p[3], p[0], 1] },
     software: None,
+    candidates: None,
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost: |p| cost(p, 2, 8),
     cases: forward_cases,
 };
 
+/// x and dy (B,S,C), w (C), moments (B,G,2) to dx (B,S,C) and sums (B,2,C) over the places, both assigned; recorded by
+/// [`backward_x`].
 pub static BACKWARD_X: Kernel = Kernel {
     name: "group_norm.backward_x",
     formula: "dx = rstd * (g - mean of g - xhat * mean of (g * xhat)), g = w * dy; sums of dy and of dy * xhat",
@@ -72,12 +78,14 @@ pub static BACKWARD_X: Kernel = Kernel {
     writes: &["dx", "sums"],
     shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [64, 1, 1], grid: |p| [p[3], p[0], 1] },
     software: None,
+    candidates: None,
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
     cost: |p| cost(p, 3, 11),
     cases: backward_x_cases,
 };
 
+/// parts (B,2,C), the sums of [`BACKWARD_X`]; dw and db (C) are added to. Recorded by [`backward_w`].
 pub static BACKWARD_W: Kernel = Kernel {
     name: "group_norm.backward_w",
     formula: "dw += sum over pictures of dy * xhat, db += sum over pictures of dy",
@@ -86,6 +94,7 @@ pub static BACKWARD_W: Kernel = Kernel {
     writes: &["dw", "db"],
     shader: Shader { source: &SOURCE, entry: "backward_w", workgroup: [64, 1, 1], grid: |p| [p[2].div_ceil(8), 1, 1] },
     software: None,
+    candidates: None,
     reference: backward_w_reference,
     accelerated: Some(backward_w_accelerated),
     cost: |p| Cost { flops: 2 * p[0] as u64 * p[2] as u64, bytes: 8 * p[0] as u64 * p[2] as u64 },
@@ -229,7 +238,7 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
         pictures.zip(x.par_chunks(s * c)).zip(moments[..2 * b * p.g as usize].par_chunks_mut(2 * p.g as usize));
     pictures.for_each(|((y, x), moments)| {
         math::vectorised(|| {
-            let mut sums = vec![0.0; width(c)];
+            let mut sums = scratch::zeros(width(c));
             let origin = |j: usize| x[j / channels * channels];
             let mut centre = repeat((0..c).map(origin), c);
             sums_of_pieces(x, &centre, &mut sums, |x, origin| x - origin);
@@ -244,7 +253,7 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
             let scale = &mut sums;
             refill(scale, c, |j| weight[j] * moments[2 * (j / channels) + 1]);
             for (y, x) in y.chunks_mut(scale.len()).zip(x.chunks(scale.len())) {
-                let channels = centre.iter().zip(&*scale).zip(&shift);
+                let channels = centre.iter().zip(scale.iter()).zip(shift.iter());
                 for ((y, x), ((mean, scale), shift)) in y.iter_mut().zip(x).zip(channels) {
                     *y = (x - mean) * scale + shift;
                 }
@@ -277,10 +286,10 @@ fn backward_x_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]
             let piece = width(c);
             let mean = repeat((0..c).map(|j| moments[2 * (j / channels)]), c);
             let rstd = |j: usize| moments[2 * (j / channels) + 1];
-            let (mut ones, mut products) = (vec![0.0; piece], vec![0.0; piece]);
+            let (mut ones, mut products) = (scratch::zeros(piece), scratch::zeros(piece));
             for (x, dy) in x.chunks(piece).zip(dy.chunks(piece)) {
-                let running = ones.iter_mut().zip(&mut products);
-                for (((x, dy), mean), (one, product)) in x.iter().zip(dy).zip(&mean).zip(running) {
+                let running = ones.iter_mut().zip(products.iter_mut());
+                for (((x, dy), mean), (one, product)) in x.iter().zip(dy).zip(mean.iter()).zip(running) {
                     *one += dy;
                     *product += dy * (x - mean);
                 }
@@ -304,7 +313,7 @@ fn backward_x_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]
             }
             let scale = repeat((0..c).map(rstd), c);
             for ((dx, x), dy) in dx.chunks_mut(piece).zip(x.chunks(piece)).zip(dy.chunks(piece)) {
-                let channels = mean.iter().zip(&scale).zip(&*mean_g).zip(&*slope).zip(&weight);
+                let channels = mean.iter().zip(scale.iter()).zip(mean_g.iter()).zip(slope.iter()).zip(weight.iter());
                 for (((dx, x), dy), ((((mean, rstd), mean_g), slope), w)) in dx.iter_mut().zip(x).zip(dy).zip(channels)
                 {
                     *dx = rstd * (w * dy - mean_g - (x - mean) * slope);
@@ -387,6 +396,7 @@ fn backward_w_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: pictures and vectors, in one group and in several.
 pub fn gradients() -> Vec<GradientCase> {
     let case = |shape: &[usize], groups: usize| {
         let (shape, c) = (shape.to_vec(), shape[shape.len() - 1]);

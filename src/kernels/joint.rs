@@ -34,8 +34,10 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/joint.wgsl"),
     common: &[super::INDEX],
     bindings: &["a", "b", "dy", "joined", "y", "da", "db"],
+    constants: &[],
 };
 
+/// a and b of one shape to y, assigned; recorded by [`add`]: a residual connection, and where two gradients meet.
 pub static ADD: Kernel = kernel(
     "joint.add",
     "add",
@@ -51,6 +53,7 @@ pub static ADD: Kernel = kernel(
     add_cases,
 );
 
+/// a of any shape to y, assigned; recorded by [`scale`].
 pub static SCALE: Kernel = kernel(
     "joint.scale",
     "scale",
@@ -66,6 +69,7 @@ pub static SCALE: Kernel = kernel(
     scale_cases,
 );
 
+/// a and b of one shape to y, assigned; recorded by [`multiply`].
 pub static MULTIPLY: Kernel = kernel(
     "joint.multiply",
     "multiply",
@@ -80,6 +84,7 @@ pub static MULTIPLY: Kernel = kernel(
     multiply_cases,
 );
 
+/// a, b and dy of one shape to da and db, assigned; recorded by [`backward_multiply`].
 pub static BACKWARD_MULTIPLY: Kernel = kernel(
     "joint.backward_multiply",
     "backward_multiply",
@@ -95,6 +100,7 @@ pub static BACKWARD_MULTIPLY: Kernel = kernel(
     backward_multiply_cases,
 );
 
+/// a (B,I), b (B,O) to y (B,I+O), assigned; recorded by [`concat()`].
 pub static CONCAT: Kernel = kernel(
     "joint.concat",
     "concat",
@@ -113,6 +119,7 @@ pub static CONCAT: Kernel = kernel(
     concat_cases,
 );
 
+/// joined (B,I+O) to da (B,I), db (B,O), assigned; recorded by [`split`].
 pub static SPLIT: Kernel = kernel(
     "joint.split",
     "split",
@@ -148,6 +155,7 @@ const fn kernel(
         writes,
         shader: Shader { source: &SOURCE, entry, workgroup: [64, 1, 1], grid },
         software: None,
+        candidates: None,
         reference,
         accelerated: None,
         cost: |p| {
@@ -177,7 +185,7 @@ pub fn add(r: &mut Recorder, a: Tensor, b: Tensor, scale: f32) -> Tensor {
     y
 }
 
-/// y = s * a.
+/// y = s * a, any shape.
 pub fn scale(r: &mut Recorder, a: Tensor, s: f32) -> Tensor {
     let y = r.tensor("y", a.shape());
     r.dispatch(&SCALE, flat(a, s), &[a], &[y]);
@@ -192,7 +200,7 @@ pub fn multiply(r: &mut Recorder, a: Tensor, b: Tensor) -> Tensor {
     y
 }
 
-/// (da, db) of y = a * b.
+/// (da, db) of y = a * b, all of one shape.
 pub fn backward_multiply(r: &mut Recorder, a: Tensor, b: Tensor, dy: Tensor) -> (Tensor, Tensor) {
     assert!(a.shape() == dy.shape(), "joint.backward_multiply: a {a:?}, dy {dy:?}");
     let (da, db) = (r.tensor("da", a.shape()), r.tensor("db", b.shape()));
@@ -269,6 +277,7 @@ fn split_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: add, multiply and concat.
 pub fn gradients() -> Vec<GradientCase> {
     let input = |seed| (vec![4, 6], uniform(seed, 24, -1.0, 1.0));
     vec![

@@ -41,8 +41,10 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/laplace.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["y", "x", "rows", "dy"],
+    constants: &[],
 };
 
+/// Medians y (B,D), x (B,D) to rows (B) in nats, assigned; recorded by [`loss`].
 pub static LOSS: Kernel = Kernel {
     name: "laplace.loss",
     formula: "rows[r] = sum_d |y - x| / b + log(2b)",
@@ -51,6 +53,7 @@ pub static LOSS: Kernel = Kernel {
     writes: &["rows"],
     shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let [b, d] = [p.b as usize, p.d as usize];
@@ -67,6 +70,7 @@ pub static LOSS: Kernel = Kernel {
     cases: loss_cases,
 };
 
+/// y (B,D), x (B,D) to dy (B,D), assigned; recorded by [`backward`].
 pub static BACKWARD: Kernel = Kernel {
     name: "laplace.backward",
     formula: "dy = scale * sign(y - x) / b, 0 where they are equal",
@@ -80,6 +84,7 @@ pub static BACKWARD: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for i in 0..p.b as usize * p.d as usize {
@@ -162,6 +167,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: the sum of the rows, away from y = x.
 pub fn gradients() -> Vec<GradientCase> {
     // Away from the kink at y = x, which no finite difference may cross.
     let y = uniform(1, 21, -1.0, 1.0).into_iter().map(|y| if y > 0.2 { y + 0.2 } else { y }).collect();

@@ -44,8 +44,11 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/layer_norm.wgsl"),
     common: &[super::SUM],
     bindings: &["x", "w", "b", "moments", "dy", "y", "row", "dx", "dw", "db"],
+    constants: &[],
 };
 
+/// x (B,F), w (F), b (F) to y (B,F) and row (B,2), mean and rstd, both assigned; recorded by [`forward`]. Ba, Kiros &
+/// Hinton 2016 (arXiv 1607.06450).
 pub static FORWARD: Kernel = Kernel {
     name: "layer_norm.forward",
     formula: "y = w * (x - mean) / sqrt(var + eps) + b, a row",
@@ -54,12 +57,14 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["y", "row"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost: |p| cost(p, 2, 8),
     cases: forward_cases,
 };
 
+/// x and dy (B,F), w (F), moments (B,2) to dx (B,F), assigned; recorded by [`backward_x`].
 pub static BACKWARD_X: Kernel = Kernel {
     name: "layer_norm.backward_x",
     formula: "dx = rstd * (g - mean of g - xhat * mean of (g * xhat)), g = w * dy",
@@ -68,12 +73,14 @@ pub static BACKWARD_X: Kernel = Kernel {
     writes: &["dx"],
     shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
     cost: |p| cost(p, 3, 11),
     cases: backward_x_cases,
 };
 
+/// x and dy (B,F), moments (B,2); dw and db (F) are added to. Recorded by [`backward_w`].
 pub static BACKWARD_W: Kernel = Kernel {
     name: "layer_norm.backward_w",
     formula: "dw += sum over rows of dy * xhat, db += sum over rows of dy",
@@ -87,6 +94,7 @@ pub static BACKWARD_W: Kernel = Kernel {
         grid: |p| [p[1].div_ceil(32), 1, 1],
     },
     software: None,
+    candidates: None,
     reference: backward_w_reference,
     accelerated: Some(backward_w_accelerated),
     cost: |p| cost(p, 2, 5),
@@ -117,7 +125,7 @@ pub fn forward(r: &mut Recorder, x: Tensor, w: Tensor, b: Tensor) -> (Tensor, Sa
     (y, Saved { x, moments })
 }
 
-/// dy (B,F) to dx (B,F).
+/// dy (B,F), w (F) to dx (B,F).
 pub fn backward_x(r: &mut Recorder, Saved { x, moments }: Saved, dy: Tensor, w: Tensor) -> Tensor {
     assert!(dy.shape() == x.shape(), "layer_norm.backward_x: dy {dy:?} does not fit x {x:?}");
     assert!(w.shape() == [x.matrix()[1]], "layer_norm.backward_x: w {w:?} does not fit x {x:?}");
@@ -319,6 +327,7 @@ fn backward_w_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: x, w and b.
 pub fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "layer_norm".into(),

@@ -1,22 +1,23 @@
-//! The products of a linear layer, `shaders/matmul.wgsl` and, for adapters that run on a CPU,
+//! The products of a linear layer, `shaders/matmul.wgsl` in a family of tiles and, for adapters that run on a CPU,
 //! `shaders/software/matmul_eight.wgsl`, or `matmul.wgsl` on the buffers of `matmul_vec4.wgsl` or `matmul_any.wgsl` beside it.
 
 use bytemuck::{Pod, Zeroable};
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
-use rayon::prelude::*;
+use faer::MatMut;
 
 use super::activation::Activation;
+use super::gemm::{Store, View, product};
+use super::math;
+use super::tiles::{self, TILES, Tile};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Lanes, Shader, Source, params};
+use crate::kernel::{Candidate, Constant, Cost, Kernel, Lanes, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
 // ---- Params
 
-/// B rows of the batch, I inputs, O outputs; `accumulate` only means something to `backward_x`.
+/// B rows of the batch, I inputs, O outputs; with `accumulate` a gradient is added to what is there, else assigned.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
@@ -38,124 +39,202 @@ impl Params {
 const FIELDS: &[&str] = &["B", "I", "O", "activation", "accumulate"];
 const BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw", "db"];
 
-const SOURCE: Source = Source {
-    file: "matmul.wgsl",
-    text: include_str!("../../shaders/matmul.wgsl"),
-    common: &[super::TILE, super::ACTIVATION],
+const PORTABLE: &str = include_str!("../../shaders/matmul.wgsl");
+
+const VEC4: Source = Source {
+    file: "matmul_vec4.wgsl",
+    text: include_str!("../../shaders/matmul_vec4.wgsl"),
+    common: &[PORTABLE, super::PRODUCT, super::ACTIVATION],
     bindings: BINDINGS,
+    constants: &[],
 };
 
-const SOFTWARE: &str = include_str!("../../shaders/software/matmul.wgsl");
+const ANY: Source = Source {
+    file: "matmul_any.wgsl",
+    text: include_str!("../../shaders/matmul_any.wgsl"),
+    common: &[PORTABLE, super::PRODUCT, super::ACTIVATION],
+    bindings: BINDINGS,
+    constants: &[],
+};
+
+const SOFTWARE_TEXT: &str = include_str!("../../shaders/software/matmul.wgsl");
 
 const SOFTWARE_EIGHT: Source = Source {
     file: "software/matmul_eight.wgsl",
     text: include_str!("../../shaders/software/matmul_eight.wgsl"),
     common: &[super::EIGHT, super::ACTIVATION],
     bindings: BINDINGS,
+    constants: &[],
 };
 
 const SOFTWARE_VEC4: Source = Source {
     file: "software/matmul_vec4.wgsl",
     text: include_str!("../../shaders/software/matmul_vec4.wgsl"),
-    common: &[SOFTWARE, super::BLOCKS, super::ACTIVATION],
+    common: &[SOFTWARE_TEXT, super::BLOCKS, super::ACTIVATION],
     bindings: BINDINGS,
+    constants: &[],
 };
 
 const SOFTWARE_ANY: Source = Source {
     file: "software/matmul_any.wgsl",
     text: include_str!("../../shaders/software/matmul_any.wgsl"),
-    common: &[SOFTWARE, super::BLOCKS, super::ACTIVATION],
+    common: &[SOFTWARE_TEXT, super::BLOCKS, super::ACTIVATION],
     bindings: BINDINGS,
+    constants: &[],
 };
 
+/// x (B,I), w (O,I), b (O) to y (B,O), assigned; recorded by [`forward`].
 pub static FORWARD: Kernel = Kernel {
     name: "matmul.forward",
     formula: "y = act(x W^T + b)",
     params: FIELDS,
     reads: &["x", "w", "b"],
     writes: &["y"],
-    shader: Shader { source: &SOURCE, entry: "forward", workgroup: [16, 16, 1], grid: |p| tiles(p[0], p[2]) },
-    software: Some(|lanes, p| {
-        static FORMS: SoftwareForms = software("forward", |p| eight_tiles(p[0], p[2]), |p| software_tiles(p[0], p[2]));
-        FORMS.for_sizes(lanes, p, p[2])
-    }),
+    shader: Tiled::<0>::FAMILY[0].any.shader,
+    software: Some(|lanes, p| SOFTWARE[0].for_sizes(lanes, p, p[2])),
+    candidates: Some(|software, p| candidates(0, software, p, p[2])),
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost,
     cases: forward_cases,
 };
 
+/// dy (B,O), w (O,I) to dx (B,I): assigned where [`backward_x`] records it, added to where [`backward_x_into`] does.
 pub static BACKWARD_X: Kernel = Kernel {
     name: "matmul.backward_x",
     formula: "dx (+)= dy W",
     params: FIELDS,
     reads: &["w", "dy"],
     writes: &["dx"],
-    shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [16, 16, 1], grid: |p| tiles(p[0], p[1]) },
-    software: Some(|lanes, p| {
-        static FORMS: SoftwareForms =
-            software("backward_x", |p| eight_tiles(p[0], p[1]), |p| software_tiles(p[0], p[1]));
-        FORMS.for_sizes(lanes, p, p[1])
-    }),
+    shader: Tiled::<0>::FAMILY[1].any.shader,
+    software: Some(|lanes, p| SOFTWARE[1].for_sizes(lanes, p, p[1])),
+    candidates: Some(|software, p| candidates(1, software, p, p[1])),
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
     cost,
     cases: backward_x_cases,
 };
 
+/// x (B,I), dy (B,O); dw (O,I) and db (O) are added to. Recorded by [`backward_w`].
 pub static BACKWARD_W: Kernel = Kernel {
     name: "matmul.backward_w",
-    formula: "dW += dy^T x, db += sum over rows of dy",
+    formula: "dW (+)= dy^T x, db (+)= sum over rows of dy",
     params: FIELDS,
     reads: &["x", "dy"],
     writes: &["dw", "db"],
-    shader: Shader { source: &SOURCE, entry: "backward_w", workgroup: [16, 16, 1], grid: |p| tiles(p[2], p[1]) },
-    software: Some(|lanes, p| {
-        static FORMS: SoftwareForms =
-            software("backward_w", |p| eight_tiles(p[2], p[1]), |p| software_tiles(p[2], p[1]));
-        FORMS.for_sizes(lanes, p, p[1])
-    }),
+    shader: Tiled::<0>::FAMILY[2].any.shader,
+    software: Some(|lanes, p| SOFTWARE[2].for_sizes(lanes, p, p[1])),
+    candidates: Some(|software, p| candidates(2, software, p, p[1])),
     reference: backward_w_reference,
     accelerated: Some(backward_w_accelerated),
     cost,
     cases: backward_w_cases,
 };
 
-/// A workgroup owns 64x64 of the result.
-fn tiles(rows: u32, columns: u32) -> [u32; 3] {
-    [columns.div_ceil(64), rows.div_ceil(64), 1]
+/// The shaders of the N-th tile.
+struct Tiled<const N: usize>;
+
+/// A tile's shader by what it may assume.
+struct Forms {
+    /// Where B, I and O are multiples of 4.
+    vec4: Candidate,
+    any: Candidate,
+}
+
+impl<const N: usize> Tiled<N> {
+    const CONSTANTS: &'static [Constant] = &TILES[N].constants();
+    const VEC4: Source = Source { constants: Self::CONSTANTS, ..VEC4 };
+    const ANY: Source = Source { constants: Self::CONSTANTS, ..ANY };
+    /// Forward, backward to x, backward to w.
+    const FAMILY: [Forms; 3] = [
+        Self::forms("forward", |p| Self::grid(p[0], p[2])),
+        Self::forms("backward_x", |p| Self::grid(p[0], p[1])),
+        Self::forms("backward_w", |p| Self::grid(p[2], p[1])),
+    ];
+
+    const fn forms(entry: &'static str, grid: fn(&[u32]) -> [u32; 3]) -> Forms {
+        let Tile { name, .. } = TILES[N];
+        let workgroup = TILES[N].workgroup();
+        Forms {
+            vec4: Candidate { name, shader: Shader { source: &Self::VEC4, entry, workgroup, grid } },
+            any: Candidate { name, shader: Shader { source: &Self::ANY, entry, workgroup, grid } },
+        }
+    }
+
+    fn grid(rows: u32, columns: u32) -> [u32; 3] {
+        [columns.div_ceil(TILES[N].columns), rows.div_ceil(TILES[N].rows), 1]
+    }
+}
+
+static FAMILY: [[Forms; 3]; tiles::COUNT] = [
+    Tiled::<0>::FAMILY,
+    Tiled::<1>::FAMILY,
+    Tiled::<2>::FAMILY,
+    Tiled::<3>::FAMILY,
+    Tiled::<4>::FAMILY,
+    Tiled::<5>::FAMILY,
+    Tiled::<6>::FAMILY,
+    Tiled::<7>::FAMILY,
+    Tiled::<8>::FAMILY,
+];
+
+fn is_whole(p: &[u32]) -> bool {
+    p[..3].iter().all(|size| size.is_multiple_of(4))
+}
+
+/// Those of the n-th of forward, backward to x and backward to w. On adapters that run on a CPU there is a choice where lanes
+/// can share.
+fn candidates(n: usize, software: Option<Lanes>, p: &[u32], columns: u32) -> Vec<&'static Candidate> {
+    match software {
+        Some(Lanes::Eight) if is_whole(p) => {
+            let SoftwareForms { eight, vec4, .. } = &SOFTWARE[n];
+            return if sharing_pays(columns) { vec![eight, vec4] } else { vec![vec4, eight] };
+        }
+        Some(_) => return Vec::new(),
+        None => {}
+    }
+    FAMILY.iter().map(|tile| if is_whole(p) { &tile[n].vec4 } else { &tile[n].any }).collect()
 }
 
 /// The forms for adapters that run on a CPU.
 struct SoftwareForms {
     /// Where B, I and O are multiples of 4 and lanes share what they load.
-    eight: Shader,
+    eight: Candidate,
     /// Where B, I and O are multiples of 4.
-    vec4: Shader,
+    vec4: Candidate,
     any: Shader,
 }
 
 impl SoftwareForms {
     fn for_sizes(&'static self, lanes: Lanes, p: &[u32], columns: u32) -> &'static Shader {
-        let whole = p[..3].iter().all(|size| size.is_multiple_of(4));
-        // Where lanes share, products are twice as fast, but tiles are 64 columns wide in place of 16.
-        let pays = columns.next_multiple_of(64) <= 2 * columns.next_multiple_of(16);
         match lanes {
-            _ if !whole => &self.any,
-            Lanes::Eight if pays => &self.eight,
-            _ => &self.vec4,
+            _ if !is_whole(p) => &self.any,
+            Lanes::Eight if sharing_pays(columns) => &self.eight.shader,
+            _ => &self.vec4.shader,
         }
     }
+}
+
+/// Where lanes share, products are twice as fast, but tiles are 64 columns wide in place of 16.
+fn sharing_pays(columns: u32) -> bool {
+    columns.next_multiple_of(64) <= 2 * columns.next_multiple_of(16)
 }
 
 const fn software(entry: &'static str, eight: fn(&[u32]) -> [u32; 3], grid: fn(&[u32]) -> [u32; 3]) -> SoftwareForms {
     let workgroup = [8, 1, 1];
     SoftwareForms {
-        eight: Shader { source: &SOFTWARE_EIGHT, entry, workgroup, grid: eight },
-        vec4: Shader { source: &SOFTWARE_VEC4, entry, workgroup, grid },
+        eight: Candidate { name: "eight", shader: Shader { source: &SOFTWARE_EIGHT, entry, workgroup, grid: eight } },
+        vec4: Candidate { name: "vec4", shader: Shader { source: &SOFTWARE_VEC4, entry, workgroup, grid } },
         any: Shader { source: &SOFTWARE_ANY, entry, workgroup, grid },
     }
 }
+
+/// Of forward, backward to x and backward to w.
+static SOFTWARE: [SoftwareForms; 3] = [
+    software("forward", |p| eight_tiles(p[0], p[2]), |p| software_tiles(p[0], p[2])),
+    software("backward_x", |p| eight_tiles(p[0], p[1]), |p| software_tiles(p[0], p[1])),
+    software("backward_w", |p| eight_tiles(p[2], p[1]), |p| software_tiles(p[2], p[1])),
+];
 
 /// A workgroup owns 32x64 of the result.
 fn eight_tiles(rows: u32, columns: u32) -> [u32; 3] {
@@ -194,7 +273,7 @@ pub fn backward_x(r: &mut Recorder, dy: Tensor, w: Tensor) -> Tensor {
     dx
 }
 
-/// dx += dy W, where x feeds a second layer whose gradient `dx` already holds.
+/// dx += dy W, where x feeds a second layer whose gradient `dx` already holds: dy (B,O), w (O,I), dx (B,I).
 pub fn backward_x_into(r: &mut Recorder, dy: Tensor, w: Tensor, dx: Tensor) {
     let ([rows, outputs], [w_outputs, inputs]) = (dy.matrix(), w.matrix());
     assert!(outputs == w_outputs, "matmul.backward_x: dy {dy:?} does not fit w {w:?}");
@@ -208,7 +287,7 @@ pub fn backward_w(r: &mut Recorder, dy: Tensor, x: Tensor, dw: Tensor, db: Tenso
     assert!(rows == x_rows, "matmul.backward_w: dy {dy:?} does not fit x {x:?}");
     assert!(dw.shape() == [outputs, inputs], "matmul.backward_w: dw {dw:?} does not fit dy {dy:?} and x {x:?}");
     assert!(db.shape() == [outputs], "matmul.backward_w: db {db:?} does not fit dy {dy:?}");
-    r.dispatch(&BACKWARD_W, sizes(rows, inputs, outputs, Activation::Identity, false), &[x, dy], &[dw, db]);
+    r.dispatch(&BACKWARD_W, sizes(rows, inputs, outputs, Activation::Identity, true), &[x, dy], &[dw, db]);
 }
 
 fn sizes(b: usize, i: usize, o: usize, activation: Activation, accumulate: bool) -> Params {
@@ -244,84 +323,72 @@ fn backward_x_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
 }
 
 fn backward_w_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
-    let [rows, inputs, outputs] = params::<Params>(p).sizes();
+    let p: Params = params(p);
+    let [rows, inputs, outputs] = p.sizes();
     let (x, dy) = (reads[0], reads[1]);
+    let store = |place: &mut f32, sum: f64| *place = if p.accumulate != 0 { *place + sum as f32 } else { sum as f32 };
     for m in 0..outputs {
         for n in 0..inputs {
-            let sum: f64 = (0..rows).map(|k| dy[k * outputs + m] as f64 * x[k * inputs + n] as f64).sum();
-            writes[0][m * inputs + n] += sum as f32;
+            let sum = (0..rows).map(|k| dy[k * outputs + m] as f64 * x[k * inputs + n] as f64).sum();
+            store(&mut writes[0][m * inputs + n], sum);
         }
-        let sum: f64 = (0..rows).map(|k| dy[k * outputs + m] as f64).sum();
-        writes[1][m] += sum as f32;
+        store(&mut writes[1][m], (0..rows).map(|k| dy[k * outputs + m] as f64).sum());
     }
 }
 
-// ---- Accelerated: a GEMM library on each thread's share of the result's rows
-
-/// Rows of the result a thread takes: an equal share, the whole where the product is too small to be worth waking threads.
-fn share(rows: usize, work: usize) -> usize {
-    if work < 1 << 18 { rows } else { rows.div_ceil(rayon::current_num_threads()).next_multiple_of(8) }
-}
+// ---- Accelerated
 
 fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [rows, inputs, outputs] = p.sizes();
+    let (x, w, b) = (View::rows(reads[0], inputs), View::rows(reads[1], inputs), reads[2]);
     let activation = Activation::from_number(p.activation);
-    let w = matrix(reads[1], outputs, inputs);
-    let b = &reads[2][..outputs];
-    let share = share(rows, rows * inputs * outputs);
-    let y = writes[0][..rows * outputs].par_chunks_mut(share * outputs);
-    y.zip(reads[0][..rows * inputs].par_chunks(share * inputs)).for_each(|(y, x)| {
-        let rows = x.len() / inputs;
-        let product = MatMut::from_row_major_slice_mut(&mut *y, rows, outputs);
-        matmul(product, Accum::Replace, matrix(x, rows, inputs), w.transpose(), 1.0, Par::Seq);
-        for row in y.chunks_mut(outputs) {
-            for (y, b) in row.iter_mut().zip(b) {
-                *y = match activation {
-                    Activation::Identity => *y + b,
-                    Activation::Relu if *y + b <= 0.0 => 0.0,
-                    Activation::Relu => *y + b,
-                    other => other.value((*y + b) as f64) as f32,
-                };
-            }
-        }
+    product(matrix(writes[0], rows, outputs), [x, w.transposed()], inputs, Store::Assign, &|_, column, y| {
+        bias_and_activation(y, &b[column..], activation);
     });
+}
+
+/// y = act(y + b) over a piece of a row.
+pub(crate) fn bias_and_activation(y: &mut [f32], b: &[f32], activation: Activation) {
+    math::vectorised(|| y.iter_mut().zip(b).for_each(|(y, b)| *y += b));
+    activation.apply(y);
 }
 
 fn backward_x_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [rows, inputs, outputs] = p.sizes();
-    let w = matrix(reads[0], outputs, inputs);
-    let accumulate = if p.accumulate != 0 { Accum::Add } else { Accum::Replace };
-    let share = share(rows, rows * inputs * outputs);
-    let dx = writes[0][..rows * inputs].par_chunks_mut(share * inputs);
-    dx.zip(reads[1][..rows * outputs].par_chunks(share * outputs)).for_each(|(dx, dy)| {
-        let rows = dy.len() / outputs;
-        let dx = MatMut::from_row_major_slice_mut(dx, rows, inputs);
-        matmul(dx, accumulate, matrix(dy, rows, outputs), w, 1.0, Par::Seq);
-    });
+    let (w, dy) = (View::rows(reads[0], inputs), View::rows(reads[1], outputs));
+    let store = if p.accumulate != 0 { Store::Add } else { Store::Assign };
+    product(matrix(writes[0], rows, inputs), [dy, w], outputs, store, &|_, _, _| ());
 }
 
 fn backward_w_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
-    let [rows, inputs, outputs] = params::<Params>(p).sizes();
-    let (x, dy) = (matrix(reads[0], rows, inputs), matrix(reads[1], rows, outputs));
-    let share = share(outputs, rows * inputs * outputs);
+    let p: Params = params(p);
+    let [rows, inputs, outputs] = p.sizes();
+    let (x, dy) = (View::rows(reads[0], inputs), View::rows(reads[1], outputs));
     let [dw, db] = writes else { unreachable!("backward_w writes dw and db") };
-    dw[..outputs * inputs].par_chunks_mut(share * inputs).enumerate().for_each(|(i, dw)| {
-        let columns = dw.len() / inputs;
-        let dy = dy.subcols(i * share, columns);
-        let dw = MatMut::from_row_major_slice_mut(dw, columns, inputs);
-        matmul(dw, Accum::Add, dy.transpose(), x, 1.0, Par::Seq);
-    });
-    for row in reads[1][..rows * outputs].chunks(outputs) {
-        for (db, dy) in db.iter_mut().zip(row) {
-            *db += dy;
-        }
+    let store = if p.accumulate != 0 { Store::Add } else { Store::Assign };
+    product(matrix(dw, outputs, inputs), [dy.transposed(), x], rows, store, &|_, _, _| ());
+    if p.accumulate == 0 {
+        db[..outputs].fill(0.0);
     }
+    add_rows(&mut db[..outputs], &reads[1][..rows * outputs]);
 }
 
-fn matrix(values: &[f32], rows: usize, columns: usize) -> MatRef<'_, f32> {
-    MatRef::from_row_major_slice(&values[..rows * columns], rows, columns)
+/// db += sum of the rows of dy.
+pub(crate) fn add_rows(db: &mut [f32], dy: &[f32]) {
+    math::vectorised(|| {
+        for row in dy.chunks_exact(db.len()) {
+            for (db, dy) in db.iter_mut().zip(row) {
+                *db += dy;
+            }
+        }
+    });
+}
+
+/// The first rows * columns values as a matrix.
+pub(super) fn matrix(values: &mut [f32], rows: usize, columns: usize) -> MatMut<'_, f32> {
+    MatMut::from_row_major_slice_mut(&mut values[..rows * columns], rows, columns)
 }
 
 // ---- Cases
@@ -376,18 +443,25 @@ fn backward_x_cases() -> Vec<Case> {
 }
 
 fn backward_w_cases() -> Vec<Case> {
-    let case = |[b, i, o]: [usize; 3]| {
-        Case::new(format!("{b}x{i}x{o}"), sizes(b, i, o, Activation::Identity, false))
+    let case = |([b, i, o], accumulate): ([usize; 3], bool)| {
+        let label = format!("{b}x{i}x{o}{}", if accumulate { " added" } else { "" });
+        let case = Case::new(label, sizes(b, i, o, Activation::Identity, accumulate))
             .read(uniform(7, b * i, -1.0, 1.0))
-            .read(uniform(8, b * o, -1.0, 1.0))
-            .update(uniform(9, o * i, -1.0, 1.0), Tolerance::Dot(b))
-            .update(uniform(10, o, -1.0, 1.0), Tolerance::Dot(b))
+            .read(uniform(8, b * o, -1.0, 1.0));
+        if accumulate {
+            case.update(uniform(9, o * i, -1.0, 1.0), Tolerance::Dot(b))
+                .update(uniform(10, o, -1.0, 1.0), Tolerance::Dot(b))
+        } else {
+            case.assign(o * i, Tolerance::Dot(b)).assign(o, Tolerance::Dot(b))
+        }
     };
-    SIZES.map(case).into()
+    // Sizes of both kinds, whole and not, are added and assigned.
+    SIZES.into_iter().flat_map(|sizes| [(sizes, true), (sizes, false)]).map(case).collect()
 }
 
 // ---- Gradients
 
+/// For the finite-difference check: x, w and b, without an activation.
 pub fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "matmul".into(),

@@ -1,9 +1,18 @@
 //! The kernels, a file an operation: Params, Kernels, Record, References, Accelerated, Cases, Gradients.
 //! The WGSL of `kernels/<stem>.rs` is `shaders/<stem>.wgsl`.
+//!
+//! What a kernel computes stands in its `formula`; its documentation says the shapes, what is assigned and what is added
+//! to, and which function records it. Shapes: B batch, D pixels, I and O features or channels in and out, Z latent
+//! dimensions, H W rows and columns of a large picture and P Q of a small one, KH KW of a window, C channels, G groups, R
+//! rows of a matrix, F features of a row, N elements of a tensor of any shape. Pictures are channels last where nothing
+//! else is said. `dt` is the gradient of `t`. Losses are in nats. "The clock" is a [`clock::Clock`] on the device, as words.
+//!
+//! Functions that record panic where shapes do not fit, naming the kernel and the shapes; what they return is assigned.
 
 pub mod activation;
 pub mod adam;
 pub mod augment;
+pub mod batch;
 pub mod batch_norm;
 pub mod bce;
 pub mod channels;
@@ -17,13 +26,17 @@ pub mod dropout;
 pub mod fill;
 pub mod gather;
 pub mod gaussian_kl;
+mod gemm;
 pub mod group_norm;
 pub mod joint;
 pub mod ladder;
 pub mod laplace;
+pub mod latent;
 pub mod layer_norm;
+pub mod linear;
 pub mod math;
 pub mod matmul;
+pub mod matmul_bce;
 pub mod mse;
 pub mod optimal_sigma;
 pub mod pool;
@@ -31,9 +44,13 @@ pub mod probe;
 pub mod random;
 pub mod reduce;
 pub mod reparameterise;
+mod scratch;
 pub mod sgd;
 pub mod shuffle;
+pub mod tiles;
+pub mod update;
 pub mod upsample;
+pub mod weights;
 
 use crate::check::gradient::GradientCase;
 use crate::error::{Error, Result, nearest};
@@ -45,6 +62,7 @@ const EIGHT: &str = include_str!("../../shaders/software/eight.wgsl");
 const CLOCK: &str = include_str!("../../shaders/common/clock.wgsl");
 const INDEX: &str = include_str!("../../shaders/common/index.wgsl");
 const PHILOX: &str = include_str!("../../shaders/common/philox.wgsl");
+const PRODUCT: &str = include_str!("../../shaders/common/product.wgsl");
 const SUM: &str = include_str!("../../shaders/common/sum.wgsl");
 const TILE: &str = include_str!("../../shaders/common/tile.wgsl");
 
@@ -132,6 +150,13 @@ pub static ALL: &[&Kernel] = &[
     &clip::FORWARD,
     &clock::TALLY,
     &clock::TICK,
+    &batch::BEGIN,
+    &latent::FORWARD,
+    &latent::BACKWARD,
+    &linear::BACKWARD,
+    &matmul_bce::FORWARD,
+    &weights::BACKWARD,
+    &update::ADAM,
     &probe::MULTIPLY_ADD,
     &probe::COPY,
     &probe::EMPTY,
@@ -170,6 +195,7 @@ pub fn find(name: &str) -> Result<Vec<&'static Kernel>> {
 /// Every operation with a backward, for the finite-difference check.
 pub fn gradients() -> Vec<GradientCase> {
     [
+        linear::gradients(),
         matmul::gradients(),
         conv2d::gradients(),
         activation::gradients(),

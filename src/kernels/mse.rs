@@ -31,8 +31,10 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/mse.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["y", "x", "rows", "dy"],
+    constants: &[],
 };
 
+/// Means y (B,D), x (B,D) to rows (B) in nats, assigned; recorded by [`loss`].
 pub static LOSS: Kernel = Kernel {
     name: "mse.loss",
     formula: "rows[r] = sum_d (y - x)^2 / (2 sigma^2) + log(2 pi sigma^2)/2",
@@ -41,6 +43,7 @@ pub static LOSS: Kernel = Kernel {
     writes: &["rows"],
     shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let [b, d] = [p.b as usize, p.d as usize];
@@ -57,6 +60,7 @@ pub static LOSS: Kernel = Kernel {
     cases: loss_cases,
 };
 
+/// y (B,D), x (B,D) to dy (B,D), assigned; recorded by [`backward`].
 pub static BACKWARD: Kernel = Kernel {
     name: "mse.backward",
     formula: "dy = scale * (y - x) / sigma^2",
@@ -70,6 +74,7 @@ pub static BACKWARD: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for i in 0..p.b as usize * p.d as usize {
@@ -118,7 +123,7 @@ pub fn backward(r: &mut Recorder, y: Tensor, x: Tensor, sigma: f32, scale: f32) 
 fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let half = 0.5 * p.inverse_variance;
-    math::row_sums(&mut writes[0][..p.b as usize], [reads[0], reads[1]], p.d as usize, |y, x| {
+    math::row_sums(&mut writes[0][..p.b as usize], [reads[0], reads[1]], p.d as usize, move |y, x| {
         half * (y - x) * (y - x) + p.constant
     });
 }
@@ -127,7 +132,7 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     let p: Params = params(p);
     let n = p.b as usize * p.d as usize;
     let factor = p.scale * p.inverse_variance;
-    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], |y, x| factor * (y - x));
+    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], move |y, x| factor * (y - x));
 }
 
 // ---- Cases
@@ -151,6 +156,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: the sum of the rows.
 pub fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "mse".into(),

@@ -52,8 +52,10 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/optimal_sigma.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["y", "x", "errors", "sigma", "row_errors", "rows", "batch_sigma", "dy"],
+    constants: &[],
 };
 
+/// Means y (B,D), x (B,D) to row_errors (B), assigned; recorded by [`loss`].
 pub static SQUARES: Kernel = Kernel {
     name: "optimal_sigma.squares",
     formula: "row_errors[r] = sum_d (y - x)^2",
@@ -62,6 +64,7 @@ pub static SQUARES: Kernel = Kernel {
     writes: &["row_errors"],
     shader: Shader { source: &SOURCE, entry: "squares", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let [b, d] = [p[0] as usize, p[1] as usize];
         for r in 0..b {
@@ -74,6 +77,8 @@ pub static SQUARES: Kernel = Kernel {
     cases: squares_cases,
 };
 
+/// errors (B), which [`SQUARES`] wrote, to rows (B) in nats and batch_sigma (1), both assigned; sigma*^2 is the mean of
+/// the B*D squared errors. Recorded by [`loss`]. Rybkin et al. 2020.
 pub static LOSS: Kernel = Kernel {
     name: "optimal_sigma.loss",
     formula: "log sigma = -6 + softplus(log sigma* + 6); rows[r] = D/2 log(2 pi sigma^2) + errors[r] / (2 sigma^2)",
@@ -82,6 +87,7 @@ pub static LOSS: Kernel = Kernel {
     writes: &["rows", "batch_sigma"],
     shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |_| [1, 1, 1] },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let [b, d] = [p[0] as usize, p[1] as usize];
         let log_sigma = log_sigma(reads[0][..b].iter().map(|&e| e as f64).sum::<f64>() / (b * d) as f64);
@@ -96,6 +102,7 @@ pub static LOSS: Kernel = Kernel {
     cases: loss_cases,
 };
 
+/// y (B,D), x (B,D), sigma (1), which [`LOSS`] wrote, to dy (B,D), assigned; recorded by [`backward`].
 pub static BACKWARD: Kernel = Kernel {
     name: "optimal_sigma.backward",
     formula: "dy = scale * (y - x) / sigma^2",
@@ -109,6 +116,7 @@ pub static BACKWARD: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let variance = (reads[2][0] as f64).powi(2);
@@ -160,14 +168,14 @@ fn log_sigma(mean: f64) -> f64 {
 
 fn squares_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, d] = [p[0] as usize, p[1] as usize];
-    math::row_sums(&mut writes[0][..b], [reads[0], reads[1]], d, |y, x| (y - x) * (y - x));
+    math::row_sums(&mut writes[0][..b], [reads[0], reads[1]], d, move |y, x| (y - x) * (y - x));
 }
 
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let n = p.b as usize * p.d as usize;
     let factor = (p.scale as f64 / (reads[2][0] as f64).powi(2)) as f32;
-    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], |y, x| factor * (y - x));
+    math::map_pairs(&mut writes[0][..n], [reads[0], reads[1]], move |y, x| factor * (y - x));
 }
 
 // ---- Cases
@@ -221,6 +229,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: the sum of the rows, sigma* far above the clip.
 pub fn gradients() -> Vec<GradientCase> {
     // The finite difference moves sigma* too, which the envelope theorem makes right only far above the clip: errors of
     // size 8 put e^-u at 3e-4. The gradients are then of size 1/8, so the loss is taken ten times.

@@ -18,7 +18,9 @@ use crate::tensor::Tensor;
 /// How windows lie on a picture, each as (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
+    /// Places that a window covers.
     pub kernel: [usize; 2],
+    /// Places from one window to the next.
     pub stride: [usize; 2],
     /// Places around the picture that windows may cover; at most half a window, as in PyTorch.
     pub padding: [usize; 2],
@@ -110,8 +112,11 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/pool.wgsl"),
     common: &[super::INDEX],
     bindings: &["x", "saved", "dy", "y", "index", "dx"],
+    constants: &[],
 };
 
+/// x (B,H,W,C) to y and index (B,P,Q,C), assigned; index is h*W + w of the maximum as an integer, the first where
+/// several are. Recorded by [`max`].
 pub static MAX: Kernel = Kernel {
     reads: &["x"],
     writes: &["y", "index"],
@@ -119,6 +124,7 @@ pub static MAX: Kernel = Kernel {
     ..kernel("pool.max", "max", "y = max of x over the window, index = its place", max_reference, max_accelerated)
 };
 
+/// saved, the index of [`MAX`], and dy (B,P,Q,C) to dx (B,H,W,C), assigned; recorded by [`backward_max`].
 pub static BACKWARD_MAX: Kernel = Kernel {
     reads: &["saved", "dy"],
     writes: &["dx"],
@@ -132,6 +138,7 @@ pub static BACKWARD_MAX: Kernel = Kernel {
     )
 };
 
+/// x (B,H,W,C) to y (B,P,Q,C), assigned; recorded by [`average`].
 pub static AVERAGE: Kernel = Kernel {
     reads: &["x"],
     writes: &["y"],
@@ -139,6 +146,7 @@ pub static AVERAGE: Kernel = Kernel {
     ..kernel("pool.average", "average", "y = sum of x over the window / window", average_reference, average_accelerated)
 };
 
+/// dy (B,P,Q,C) to dx (B,H,W,C), assigned; recorded by [`backward_average`].
 pub static BACKWARD_AVERAGE: Kernel = Kernel {
     reads: &["dy"],
     writes: &["dx"],
@@ -174,6 +182,7 @@ const fn kernel(
             grid: if backward { |p| grid_1d(elements(p)[0], 64) } else { |p| grid_1d(elements(p)[1], 64) },
         },
         software: None,
+        candidates: None,
         reference,
         accelerated: Some(accelerated),
         cost: |p| {
@@ -481,6 +490,7 @@ fn backward_average_cases() -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: windows that overlap and reach over the border.
 pub fn gradients() -> Vec<GradientCase> {
     let shape = [2, 5, 6, 2];
     // Different numbers further apart than the check's steps, in a mixed order.

@@ -28,6 +28,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/probe.wgsl"),
     common: &[super::INDEX],
     bindings: &["x", "y"],
+    constants: &[],
 };
 
 /// Where N is a multiple of 64: an invocation takes that many elements.
@@ -37,6 +38,7 @@ static COPY_SOFTWARE: Shader = Shader {
         text: include_str!("../../shaders/software/probe.wgsl"),
         common: SOURCE.common,
         bindings: SOURCE.bindings,
+        constants: &[],
     },
     entry: "copy",
     workgroup: [64, 1, 1],
@@ -57,6 +59,7 @@ pub static MULTIPLY_ADD: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize, 64),
     },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for i in 0..p.n as usize {
@@ -100,6 +103,7 @@ pub static COPY: Kernel = Kernel {
         grid: |p| grid_1d((p[0] as usize).div_ceil(8), 64),
     },
     software: Some(|_, p| if p[0].is_multiple_of(64) { &COPY_SOFTWARE } else { &COPY.shader }),
+    candidates: None,
     reference: |p, reads, writes| {
         let n = p[0] as usize;
         writes[0][..n].copy_from_slice(&reads[0][..n]);
@@ -129,6 +133,7 @@ pub static EMPTY: Kernel = Kernel {
     writes: &["y"],
     shader: Shader { source: &SOURCE, entry: "empty", workgroup: [1, 1, 1], grid: |_| [1, 1, 1] },
     software: None,
+    candidates: None,
     reference: |_, _, writes| writes[0][0] += 1.0,
     accelerated: None,
     cost: |_| Cost { flops: 1, bytes: 8 },

@@ -32,10 +32,13 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/reduce.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["x", "dy", "y", "dx"],
+    constants: &[],
 };
 
+/// x (B,F) to y (B), assigned; recorded by [`rows`].
 pub static ROWS: Kernel =
     reduction("reduce.rows", "rows", "y[r] = sum_f x[r,f]", |p| [p[0], 1, 1], rows_reference, rows_cases);
+/// x (B,F) to y (F), assigned; recorded by [`columns`].
 pub static COLUMNS: Kernel = reduction(
     "reduce.columns",
     "columns",
@@ -44,16 +47,20 @@ pub static COLUMNS: Kernel = reduction(
     columns_reference,
     columns_cases,
 );
+/// x (B,F) to y (1), assigned, by one workgroup; recorded by [`whole`].
 pub static WHOLE: Kernel =
     reduction("reduce.whole", "whole", "y = sum of x", |_| [1, 1, 1], whole_reference, whole_cases);
+/// dy (B) to dx (B,F), assigned; recorded by [`backward_rows`].
 pub static BACKWARD_ROWS: Kernel =
     broadcast("reduce.backward_rows", "backward_rows", "dx[r,f] = dy[r]", backward_rows_reference, || {
         broadcast_cases(|b, _| b)
     });
+/// dy (F) to dx (B,F), assigned; recorded by [`backward_columns`].
 pub static BACKWARD_COLUMNS: Kernel =
     broadcast("reduce.backward_columns", "backward_columns", "dx[r,f] = dy[f]", backward_columns_reference, || {
         broadcast_cases(|_, f| f)
     });
+/// dy (1) to dx (B,F), assigned; recorded by [`backward_whole`].
 pub static BACKWARD_WHOLE: Kernel =
     broadcast("reduce.backward_whole", "backward_whole", "dx[r,f] = dy", backward_whole_reference, || {
         broadcast_cases(|_, _| 1)
@@ -75,6 +82,7 @@ const fn reduction(
         writes: &["y"],
         shader: Shader { source: &SOURCE, entry, workgroup: [64, 1, 1], grid },
         software: None,
+        candidates: None,
         reference,
         accelerated: None,
         cost,
@@ -102,6 +110,7 @@ const fn broadcast(
             grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
         },
         software: None,
+        candidates: None,
         reference,
         accelerated: None,
         cost,
@@ -239,6 +248,7 @@ fn broadcast_cases(length: fn(usize, usize) -> usize) -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: each of the three sums.
 pub fn gradients() -> Vec<GradientCase> {
     type Forward = fn(&mut Recorder, Tensor) -> Tensor;
     type Backward = fn(&mut Recorder, Tensor, [usize; 2]) -> Tensor;

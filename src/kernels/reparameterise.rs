@@ -1,7 +1,10 @@
 //! z = mean + e^(logvar/2) * noise, `shaders/reparameterise.wgsl` (Kingma & Welling 2013, section 2.4).
 
 use bytemuck::{Pod, Zeroable};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
 
+use super::{CHUNK, math};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
@@ -24,9 +27,11 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/reparameterise.wgsl"),
     common: &[super::INDEX],
     bindings: &["mean", "logvar", "noise", "dz", "z", "dmean", "dlogvar"],
+    constants: &[],
 };
 
 // ANCHOR: kernel
+/// mean, logvar and noise (B,Z), N = B*Z, to z (B,Z), assigned; recorded by [`forward`].
 pub static FORWARD: Kernel = Kernel {
     name: "reparameterise.forward",
     formula: "z = mean + e^(logvar/2) * noise",
@@ -35,18 +40,21 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["z"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         for i in 0..p[0] as usize {
             let [mean, logvar, noise] = [reads[0][i], reads[1][i], reads[2][i]].map(f64::from);
             writes[0][i] = (mean + (0.5 * logvar).exp() * noise) as f32;
         }
     },
-    accelerated: None,
+    accelerated: Some(forward_accelerated),
     cost: |p| Cost { flops: 4 * p[0] as u64, bytes: 16 * p[0] as u64 },
     cases: forward_cases,
 };
 // ANCHOR_END: kernel
 
+/// logvar, noise and dz (B,Z); dmean and dlogvar (B,Z) are added to. Recorded by [`backward`], after
+/// [`gaussian_kl::BACKWARD`](super::gaussian_kl::BACKWARD) has assigned them.
 pub static BACKWARD: Kernel = Kernel {
     name: "reparameterise.backward",
     formula: "dmean += dz, dlogvar += dz * noise * e^(logvar/2) / 2",
@@ -55,6 +63,7 @@ pub static BACKWARD: Kernel = Kernel {
     writes: &["dmean", "dlogvar"],
     shader: Shader { source: &SOURCE, entry: "backward", workgroup: [64, 1, 1], grid },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         for i in 0..p[0] as usize {
             let [logvar, noise, dz] = [reads[0][i], reads[1][i], reads[2][i]].map(f64::from);
@@ -62,7 +71,7 @@ pub static BACKWARD: Kernel = Kernel {
             writes[1][i] += (0.5 * dz * noise * (0.5 * logvar).exp()) as f32;
         }
     },
-    accelerated: None,
+    accelerated: Some(backward_accelerated),
     cost: |p| Cost { flops: 6 * p[0] as u64, bytes: 28 * p[0] as u64 },
     cases: backward_cases,
 };
@@ -90,6 +99,50 @@ pub fn backward(r: &mut Recorder, logvar: Tensor, noise: Tensor, dz: Tensor, dme
         assert!(logvar.shape() == other.shape(), "reparameterise.backward: logvar {logvar:?}, other {other:?}");
     }
     r.dispatch(&BACKWARD, Params { n: dz.len() as u32 }, &[logvar, noise, dz], &[dmean, dlogvar]);
+}
+
+// ---- Accelerated
+
+fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let n = p[0] as usize;
+    let [mean, logvar, noise] = [0, 1, 2].map(|i| reads[i][..n].par_chunks(CHUNK));
+    writes[0][..n].par_chunks_mut(CHUNK).zip(mean).zip(logvar).zip(noise).for_each(|(((z, mean), logvar), noise)| {
+        z.copy_from_slice(mean);
+        math::update_pairs(z, [logvar, noise], |mean, logvar, noise| mean + math::exp(0.5 * logvar) * noise);
+    });
+}
+
+fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let n = p[0] as usize;
+    let [dmean, dlogvar] = writes else { unreachable!("reparameterise.backward writes dmean and dlogvar") };
+    let outputs = dmean[..n].par_chunks_mut(CHUNK).zip(dlogvar[..n].par_chunks_mut(CHUNK));
+    let [logvar, noise, dz] = [0, 1, 2].map(|i| reads[i][..n].par_chunks(CHUNK));
+    outputs.zip(logvar.zip(noise).zip(dz)).for_each(|((dmean, dlogvar), ((logvar, noise), dz))| {
+        Arch::new().dispatch(Backward { logvar, noise, dz, dmean, dlogvar });
+    });
+}
+
+/// One thread's piece.
+struct Backward<'a> {
+    logvar: &'a [f32],
+    noise: &'a [f32],
+    dz: &'a [f32],
+    dmean: &'a mut [f32],
+    dlogvar: &'a mut [f32],
+}
+
+impl WithSimd for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let outputs = self.dmean.iter_mut().zip(self.dlogvar);
+        for (((dmean, dlogvar), &dz), (&noise, &logvar)) in outputs.zip(self.dz).zip(self.noise.iter().zip(self.logvar))
+        {
+            *dmean += dz;
+            *dlogvar += 0.5 * dz * noise * math::exp(0.5 * logvar);
+        }
+    }
 }
 
 // ---- Cases
@@ -124,6 +177,7 @@ fn backward_cases() -> Vec<Case> {
 // ---- Gradients
 
 // ANCHOR: gradients
+/// For the finite-difference check: mean and logvar, the noise fixed.
 pub fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "reparameterise".into(),

@@ -22,8 +22,11 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/sgd.wgsl"),
     common: &[super::INDEX, super::CLOCK],
     bindings: &["grad", "clock", "p", "velocity"],
+    constants: &[],
 };
 
+/// grad (N) and the clock, whose row has lr; p and velocity (N) are updated in place. Recorded by [`forward`]. Polyak
+/// 1964, in the form of `torch.optim.SGD`, whose velocity does not hold the learning rate.
 pub static FORWARD: Kernel = Kernel {
     name: "sgd.forward",
     formula: "velocity = momentum * velocity + g + weight_decay * p, p -= lr * velocity",
@@ -32,6 +35,7 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["p", "velocity"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| grid_1d(p[0] as usize, 64) },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let lr = Row::read(reads[1]).lr as f64;
         let p: Params = params(p);

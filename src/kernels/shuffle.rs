@@ -23,8 +23,11 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/shuffle.wgsl"),
     common: &[super::INDEX, super::PHILOX],
     bindings: &["clock", "order"],
+    constants: &[],
 };
 
+/// The clock to order (N), assigned, as integers; recorded by [`forward`], once an epoch. Cycle walking: Black &
+/// Rogaway 2002.
 pub static FORWARD: Kernel = Kernel {
     name: "shuffle.forward",
     formula: "order = a permutation of 0..N keyed by (seed, epoch)",
@@ -33,6 +36,7 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["order"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| grid_1d(p[0] as usize, 64) },
     software: None,
+    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let clock = |i: usize| reads[0][i].to_bits();

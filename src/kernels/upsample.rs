@@ -66,8 +66,10 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/upsample.wgsl"),
     common: &[super::INDEX],
     bindings: &["x", "dy", "y", "dx"],
+    constants: &[],
 };
 
+/// x (B,H,W,C) to y (B,FH,FW,C), assigned; recorded by [`nearest`].
 pub static NEAREST: Kernel = forward_kernel(
     "upsample.nearest",
     "nearest",
@@ -77,6 +79,7 @@ pub static NEAREST: Kernel = forward_kernel(
     || forward_cases(Tolerance::Exact),
 );
 
+/// dy (B,FH,FW,C) to dx (B,H,W,C), assigned; recorded by [`backward_nearest`].
 pub static BACKWARD_NEAREST: Kernel = backward_kernel(
     "upsample.backward_nearest",
     "backward_nearest",
@@ -86,6 +89,7 @@ pub static BACKWARD_NEAREST: Kernel = backward_kernel(
     || backward_cases(|f| Tolerance::Dot(f * f)),
 );
 
+/// x (B,H,W,C) to y (B,FH,FW,C), assigned, places beyond the edge as at the edge; recorded by [`bilinear`].
 pub static BILINEAR: Kernel = forward_kernel(
     "upsample.bilinear",
     "bilinear",
@@ -95,6 +99,7 @@ pub static BILINEAR: Kernel = forward_kernel(
     || forward_cases(Tolerance::Dot(4)),
 );
 
+/// dy (B,FH,FW,C) to dx (B,H,W,C), assigned; recorded by [`backward_bilinear`].
 pub static BACKWARD_BILINEAR: Kernel = backward_kernel(
     "upsample.backward_bilinear",
     "backward_bilinear",
@@ -126,6 +131,7 @@ const fn forward_kernel(
             grid: |p| grid_1d(params::<Params>(p).sizes().elements()[1], 64),
         },
         software: None,
+        candidates: None,
         reference,
         accelerated: Some(accelerated),
         cost: |p| {
@@ -355,6 +361,7 @@ fn backward_cases(tolerance: fn(usize) -> Tolerance) -> Vec<Case> {
 
 // ---- Gradients
 
+/// For the finite-difference check: nearest by 2, bilinear by 2 and 3.
 pub fn gradients() -> Vec<GradientCase> {
     type Pass = fn(&mut Recorder, Tensor, usize) -> Tensor;
     let case = |label: &str, factor: usize, forward: Pass, backward: Pass| GradientCase {

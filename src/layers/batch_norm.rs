@@ -7,6 +7,9 @@ use crate::kernels::batch_norm::{self, Running};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
+/// y = act((x - mean) / sqrt(var + 1e-5) * weight + bias), each channel by itself over batch and places (Ioffe and
+/// Szegedy 2015, arXiv 1502.03167). Weight and bias are (C), like the running mean and variance, which a training step
+/// moves a tenth of the way to those of the batch.
 pub struct BatchNorm {
     name: String,
     /// (C)

@@ -9,6 +9,8 @@ use crate::kernels::conv2d::{self, Geometry};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
+/// A convolution of I to O channels in G groups, by the letters of its [`Geometry`]. Weight (O,KH,KW,I/G), in files
+/// (O,I/G,KH,KW); bias (O).
 pub struct Conv2d {
     name: String,
     /// (O,KH,KW,I/G); in files (O,I/G,KH,KW)

@@ -10,6 +10,7 @@ use crate::kernels::conv2d::{self, Geometry};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
+/// A transposed convolution of I to O channels in G groups. Weight (I,KH,KW,O/G), in files (I,O/G,KH,KW); bias (O).
 pub struct ConvTranspose2d {
     name: String,
     /// (I,KH,KW,O/G); in files (I,O/G,KH,KW)

@@ -5,7 +5,7 @@ use crate::kernels::dropout;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
-/// No parameters.
+/// Sets units to 0 with probability p and divides the others by 1 - p (Srivastava et al. 2014). No parameters.
 pub struct Dropout {
     p: f32,
 }

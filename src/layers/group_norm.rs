@@ -5,6 +5,8 @@ use crate::kernels::group_norm;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
+/// y = (x - mean) / sqrt(var + 1e-5) * weight + bias, mean and var over the places and the C/G channels of a group in
+/// one example (Wu and He 2018, arXiv 1803.08494). Weight and bias are (C). The same in training and evaluation.
 pub struct GroupNorm {
     name: String,
     groups: usize,
@@ -18,7 +20,7 @@ pub struct GroupNorm {
 pub struct Saved(group_norm::Saved);
 
 impl GroupNorm {
-    /// Declares `name.weight` and `name.bias` (channels).
+    /// Declares `name.weight` and `name.bias` (channels). The groups must divide the channels: the forward panics else.
     pub fn new(arena: &mut Arena, name: &str, groups: usize, channels: usize) -> GroupNorm {
         let weight = arena.parameter(format!("{name}.weight"), &[channels]);
         let bias = arena.parameter(format!("{name}.bias"), &[channels]);

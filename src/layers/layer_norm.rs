@@ -5,6 +5,7 @@ use crate::kernels::{channels, layer_norm};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
+/// y = (x - mean) / sqrt(var + 1e-5) * weight + bias, mean and var over one example (Ba et al. 2016, arXiv 1607.06450).
 /// A picture is normalised over its places and channels. It comes and goes with its channels last; in between they are
 /// first, as in the weights of PyTorch's files.
 pub struct LayerNorm {

@@ -8,6 +8,7 @@ use crate::kernels::matmul;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
+/// A matrix and an activation: weight (O,I), bias (O), for I inputs and O outputs.
 pub struct Linear {
     name: String,
     /// (O,I)

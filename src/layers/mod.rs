@@ -23,7 +23,10 @@ use crate::tensor::Tensor;
 #[derive(Clone, Copy, Debug)]
 pub enum Mode {
     /// Batch statistics, dropped units; the clock keys the random numbers.
-    Train { clock: Tensor },
+    Train {
+        /// Where the kernels find seed and step: a [`Clock`](crate::kernels::clock::Clock).
+        clock: Tensor,
+    },
     /// Running statistics, no random numbers.
     Evaluate,
 }

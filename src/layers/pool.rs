@@ -4,9 +4,12 @@ use crate::kernels::pool::{self, Window};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
+/// What a window becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Its largest number; of equal ones the first gets the gradient. The border never is the largest.
     Max,
+    /// The mean over the whole window, the border counted as zeros.
     Average,
 }
 

@@ -17,32 +17,44 @@ use crate::kernels::{channels, joint};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
+/// The output of each layer is the input of the next. Forward and backward are only recorded here; nothing runs.
 pub struct Sequential {
     layers: Vec<Layer>,
 }
 
 /// A layer of a [`Sequential`]. Pictures are (B,H,W,C), vectors (B,F).
 pub enum Layer {
+    /// (B,I) to (B,O).
     Linear(Linear),
+    /// (B,H,W,I) to (B,P,Q,O).
     Conv2d(Conv2d),
+    /// (B,P,Q,I) to (B,H,W,O).
     ConvTranspose2d(ConvTranspose2d),
+    /// (B,..,C), over batch and places.
     BatchNorm(BatchNorm),
+    /// (B,..,C), over the places and the channels of a group.
     GroupNorm(GroupNorm),
+    /// (B,F) or (B,H,W,C), over all of an example.
     LayerNorm(LayerNorm),
     /// One that is not the epilogue of the layer before it.
     Activation(Activation),
+    /// (B,H,W,C) to (B,P,Q,C).
     Pool(Pool),
+    /// (B,H,W,C) to (B,FH,FW,C).
     Upsample(Upsample),
+    /// Any shape; the identity in evaluation.
     Dropout(Dropout),
     /// A picture to a vector, in PyTorch's order: channels first.
     Flatten,
     /// A vector in PyTorch's order to a picture of this (C,H,W).
     View([usize; 3]),
+    /// Layers with names of their own, one level deeper.
     Sequential(Sequential),
     /// y = x + body(x)
     Residual(Sequential),
 }
 
+/// What each layer's backward needs of its forward.
 pub struct Saved {
     layers: Vec<LayerSaved>,
 }
@@ -73,10 +85,13 @@ impl Sequential {
         Sequential { layers }
     }
 
+    /// PyTorch's default initialisation of every parameter, layer by layer: where it goes, and the values.
     pub fn initial(&self, rng: &mut ChaCha8Rng) -> Vec<(Tensor, Vec<f32>)> {
         self.layers.iter().flat_map(|layer| layer.initial(rng)).collect()
     }
 
+    /// x, (B,H,W,C) or (B,F) as the first layer takes it, to the last layer's y. Panics where a shape does not fit, with
+    /// the kernel's name.
     pub fn forward(&self, r: &mut Recorder, x: Tensor, mode: Mode) -> (Tensor, Saved) {
         let mut y = x;
         let mut saved = Vec::new();

@@ -4,8 +4,10 @@ use crate::kernels::upsample;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
+/// What the new pixels are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Each pixel F x F times.
     Nearest,
     /// PyTorch's `align_corners=False`.
     Bilinear,

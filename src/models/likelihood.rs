@@ -20,8 +20,8 @@ use crate::tensor::Tensor;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "clap would show them and spread the help of all options")]
 pub enum Likelihood {
-    // No documentation here: clap would spread the help of every option over several lines.
     Bernoulli,
     Gaussian,
     OptimalSigma,
@@ -66,7 +66,7 @@ impl Likelihood {
         Loss { rows, y, x, scale }
     }
 
-    /// dy (B,D) of `scale` * sum of the rows.
+    /// dy (B,D) of `scale` * sum of the rows. Panics on the loss of another distribution.
     pub fn backward(self, r: &mut Recorder, loss: Loss, scale: f32) -> Tensor {
         let Loss { y, x, .. } = loss;
         match (self, loss.scale) {

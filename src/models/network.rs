@@ -81,6 +81,7 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// Elements of one example: C H W, or F.
     pub fn len(self) -> usize {
         match self {
             Shape::Picture(sizes) => sizes.iter().product(),

@@ -26,14 +26,18 @@ use crate::models::likelihood::Likelihood;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
-/// How the encoder ends: two linear layers (mean, logvar), one of twice the width whose output is split, or none.
+/// How the encoder ends.
+///
+/// - `Split`: two linear layers, one for the mean and one for the logvar, Z outputs each.
+/// - `Fused`: one linear layer of 2 Z outputs, Z means before Z logvars.
+/// - `Direct`: nothing more; the listed encoder itself leaves Z means, then Z logvars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "clap would show them and spread the help of all options")]
 pub enum Head {
     Split,
     Fused,
-    // The encoder's own output holds Z means, then Z logvars. No documentation: see Likelihood.
     Direct,
 }
 
@@ -42,19 +46,21 @@ pub enum Head {
 pub struct Config {
     /// (C,H,W) of a picture.
     pub shape: [usize; 3],
-    /// Z
+    /// Z, latent dimensions.
     pub latent: usize,
+    /// Where mean and logvar come from.
     pub head: Head,
     /// Sizes of the encoder's hidden layers; the decoder has them reversed. Without listed networks.
     pub hidden: Vec<usize>,
+    /// After each hidden layer; listed networks name their own.
     pub activation: Activation,
     /// A picture (C,H,W) to something to flatten. Both networks are listed or none.
     pub encoder: Option<Network>,
     /// z as a picture (Z,1,1) to a picture (C,H,W), or as many features.
     pub decoder: Option<Network>,
-    /// p(x|z)
+    /// p(x|z), the distribution of a pixel.
     pub output: Likelihood,
-    /// Scale of the outputs that have a fixed one.
+    /// Scale of the outputs that have a fixed one, in pixel values of 0 to 1.
     pub sigma: f64,
 }
 
@@ -104,7 +110,9 @@ pub struct Objective {
     pub free_bits: f32,
 }
 
+/// The model. Its parameters lie in the arena it was declared in; what it does is recorded, not run.
 pub struct Vae {
+    /// What it was declared from.
     pub config: Config,
     encoder: Sequential,
     heads: Heads,
@@ -187,7 +195,7 @@ impl Vae {
         Vae { config: config.clone(), encoder, heads, decoder }
     }
 
-    /// PyTorch's default initialisation of every layer.
+    /// PyTorch's default initialisation of every layer: each parameter and its values, the same for the same seed.
     pub fn initial(&self, seed: u64) -> Vec<(Tensor, Vec<f32>)> {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         let mut values = self.encoder.initial(rng);

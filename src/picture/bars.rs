@@ -7,13 +7,17 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// Bars of one unit.
 pub struct Bars {
+    /// Stands above the bars; the place to name their unit.
     pub title: String,
+    /// From the top.
     pub bars: Vec<Bar>,
     /// What no bar is expected to pass, and its name: a line.
     pub roof: (f64, String),
 }
 
+/// One bar and the words around it.
 pub struct Bar {
+    /// Stands left of it.
     pub name: String,
     /// Its length; `None` leaves only name and note.
     pub value: Option<f64>,

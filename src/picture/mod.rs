@@ -2,7 +2,7 @@
 //!
 //! - `grid` arranges (N,C,H,W) values as one picture; `reconstructions` puts originals above their reconstructions.
 //! - `curves` draws losses over epochs or steps, `scatter` draws 2-D encodings coloured by label, `roofline`
-//!   what kernels reach of a device, `bars` rates side by side; `chart` is what they share.
+//!   what kernels reach of a device, `bars` rates side by side, `powers` times over sizes; `chart` is what they share.
 //! - `save_gif` shows pictures one after the other.
 //! - `latent` has the points to decode: interpolations, traversals, the manifold of a 2-D latent.
 //!
@@ -14,6 +14,7 @@ mod chart;
 mod curves;
 mod grid;
 pub mod latent;
+mod powers;
 mod roofline;
 mod scatter;
 
@@ -21,6 +22,7 @@ pub use animation::{save_gif, save_gif_of};
 pub use bars::{Bar, Bars, bars};
 pub use curves::{Series, curves};
 pub use grid::{grid, grid_size, reconstructions};
+pub use powers::powers;
 pub use roofline::{Mark, roofline};
 pub use scatter::scatter;
 
@@ -32,7 +34,9 @@ use std::path::Path;
 /// A finished picture in memory, 8 bits a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
+    /// Pixels of a row.
     pub width: u32,
+    /// Rows.
     pub height: u32,
     /// 1 (grey) or 3 (red, green, blue).
     pub channels: u8,

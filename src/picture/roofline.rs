@@ -14,9 +14,11 @@ const LABEL_SIZE: i32 = 15;
 /// A kernel in the picture.
 #[derive(Clone, Debug)]
 pub struct Mark {
+    /// Stands beside the dot.
     pub name: String,
     /// Floating-point operations a byte.
     pub intensity: f64,
+    /// What it reached: the height of the dot. 0 puts it below the chart, among those without arithmetic.
     pub flops_per_second: f64,
     /// Its part of the whole time, from 0 to 1: the area of the dot.
     pub share: f64,

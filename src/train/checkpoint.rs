@@ -25,15 +25,18 @@ const LARGEST_FILE: u64 = 8 << 30;
 pub struct Checkpoint {
     /// Name to shape and values.
     pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    /// Text by key, at most one entry: [`MODEL`], or how far a run has come in its state file.
     pub metadata: BTreeMap<String, String>,
 }
 
 /// What a model file says of itself beside its parameters, under the metadata key [`MODEL`].
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ModelCard {
+    /// What the parameters' names and shapes follow from.
     pub config: Config,
     /// The data set it was trained on.
     pub dataset: String,
+    /// Epochs it was trained; 0 where the file does not say.
     pub epoch: usize,
 }
 
@@ -82,7 +85,8 @@ impl Checkpoint {
         Ok(Checkpoint { tensors, metadata })
     }
 
-    /// Replaces the file as a whole. The bytes depend on the content alone.
+    /// Replaces the file as a whole. The bytes depend on the content alone. Errors: those of [`write_atomic`]. Panics on more
+    /// than one metadata entry.
     pub fn write(&self, path: &Path) -> Result<()> {
         let bytes = |name: &str, values: &[f32]| match is_count(name) {
             true => bytemuck::pod_collect_to_vec(&values.iter().map(|&n| n as i64).collect::<Vec<i64>>()),
@@ -111,7 +115,7 @@ impl Checkpoint {
         Checkpoint { tensors: tensors.collect(), metadata: BTreeMap::new() }
     }
 
-    /// The tensor of this name, which must have this shape.
+    /// The values of the tensor of this name, row-major. Errors, naming the file `path`: no such tensor, another shape.
     pub fn tensor(&self, name: &str, shape: &[usize], path: &Path) -> Result<&[f32]> {
         let Some((found, values)) = self.tensors.get(name) else {
             return Err(Error::file(path, format!("has no tensor {name} {shape:?}; it holds {}", self.names())));
@@ -122,7 +126,8 @@ impl Checkpoint {
         Ok(values)
     }
 
-    /// That every parameter and statistic of the arena is here, with its shape, and nothing else.
+    /// That every parameter and statistic of the arena is here, with its shape, and nothing else. Errors: the first tensor
+    /// that is missing, too many, or of another shape.
     pub fn check_model(&self, arena: &Arena, path: &Path) -> Result<()> {
         for name in self.tensors.keys() {
             if !entries(arena).any(|(known, ..)| known == name) {
@@ -132,7 +137,8 @@ impl Checkpoint {
         self.for_each_of_model(arena, path, |_, _| ())
     }
 
-    /// Writes every parameter and statistic of the arena. All names must be there, with their shapes, and no others.
+    /// Writes every parameter and statistic of the arena to the device. Errors: those of
+    /// [`check_model`](Checkpoint::check_model); then nothing is written.
     pub fn load_model(&self, arena: &Arena, backend: &mut Backend, path: &Path) -> Result<()> {
         self.check_model(arena, path)?;
         self.for_each_of_model(arena, path, |tensor, values| backend.write(tensor, &values))
@@ -154,6 +160,8 @@ impl Checkpoint {
 
     /// What the model is: from the card where this program wrote the file, else from the names and shapes of a PyTorch
     /// `state_dict` (then with relu and a Bernoulli output, as in pytorch/examples).
+    ///
+    /// Errors: a card that is damaged or describes no model; without a card, names of no model known here.
     pub fn card(&self, path: &Path) -> Result<ModelCard> {
         if let Some(text) = self.metadata.get(MODEL) {
             let card: ModelCard =

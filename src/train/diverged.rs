@@ -6,7 +6,8 @@ use crate::backend::{Backend, Loaded};
 use crate::error::Result;
 use crate::program::Program;
 
-/// Runs the program once, one dispatch at a time. `None`: everything it wrote is finite.
+/// Runs the program once, one dispatch at a time. The text names tensor, element, kernel and layer; `None`: everything it
+/// wrote is finite. Errors: a device that is lost or has no room.
 pub fn first_offender(backend: &mut Backend, arena: &Arena, program: &Program) -> Result<Option<String>> {
     for step in &program.steps {
         let one = Program { name: step.kernel.name.into(), steps: vec![step.clone()] };

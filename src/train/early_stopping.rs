@@ -27,10 +27,12 @@ pub struct EarlyStopping {
 pub struct Verdict {
     /// Lower than every epoch before: the model is worth keeping as the best.
     pub is_best: bool,
+    /// Patience has run out: this epoch is the last.
     pub stop: bool,
 }
 
 impl EarlyStopping {
+    /// No epoch seen yet; monitor, patience and min_delta are the settings'.
     pub fn new(settings: &Settings) -> EarlyStopping {
         EarlyStopping {
             monitor: settings.monitor,
@@ -68,6 +70,7 @@ impl EarlyStopping {
         Verdict { is_best, stop: self.patience.is_some_and(|patience| self.bad_epochs >= patience) }
     }
 
+    /// The metric whose values [`update`](EarlyStopping::update) takes.
     pub fn monitor(&self) -> Monitor {
         self.monitor
     }
@@ -77,7 +80,7 @@ impl EarlyStopping {
         self.bad_epochs
     }
 
-    /// The epoch with the lowest value, and that value in nats.
+    /// The epoch with the lowest value, and that value in nats; `None` before the first value that is a number.
     pub fn best(&self) -> Option<(usize, f64)> {
         self.best_epoch.zip(self.best)
     }

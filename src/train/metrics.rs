@@ -16,18 +16,26 @@ use crate::train::settings::Monitor;
 pub struct EpochMetrics {
     /// From 1.
     pub epoch: usize,
+    /// `train_recon` + KL weight * `train_kl`, each batch with the weight it had; parameters move from batch to batch.
     pub train_loss: f64,
+    /// -log p(x|z) of a training picture.
     pub train_recon: f64,
+    /// KL(q(z|x) || p(z)) of a training picture, without its weight.
     pub train_kl: f64,
+    /// `test_recon` + `kl_weight` * `test_kl`, with the whole weight whatever the schedule says.
     pub test_loss: f64,
+    /// -log p(x|z) of a test picture, by the parameters at the end of the epoch.
     pub test_recon: f64,
+    /// KL(q(z|x) || p(z)) of a test picture, without its weight.
     pub test_kl: f64,
+    /// Wall-clock time of training and evaluation, until their numbers were back; saving is not in it.
     pub seconds: f64,
 }
 
 const HEADER: &str = "epoch,train_loss,train_recon,train_kl,test_loss,test_recon,test_kl,seconds";
 
 impl EpochMetrics {
+    /// The column of that name; all of them are nats.
     pub fn get(&self, monitor: Monitor) -> f64 {
         match monitor {
             Monitor::TrainLoss => self.train_loss,
@@ -49,7 +57,8 @@ pub struct MetricsLog {
 
 impl MetricsLog {
     /// Goes on after epoch `last_epoch` (0 for a new run): keeps the rows up to it and drops later ones, which belong
-    /// to epochs that will be trained again. A missing file counts as empty and is not made before the first row.
+    /// to epochs that will be trained again. A missing file counts as empty and is not made before the first row. Errors:
+    /// those of [`read_metrics`] and [`write_atomic`].
     pub fn open(path: impl Into<PathBuf>, last_epoch: usize) -> Result<MetricsLog> {
         let path = path.into();
         let mut rows = read_metrics(&path)?;
@@ -62,12 +71,13 @@ impl MetricsLog {
     }
 
     /// Adds an epoch's row. Do this before the checkpoint of that epoch is published: a kill between the two then
-    /// leaves a row too many, which [`MetricsLog::open`] drops, and never one too few.
+    /// leaves a row too many, which [`MetricsLog::open`] drops, and never one too few. Errors: those of [`write_atomic`].
     pub fn push(&mut self, row: EpochMetrics) -> Result<()> {
         self.rows.push(row);
         self.write()
     }
 
+    /// All epochs so far, the first one first.
     pub fn rows(&self) -> &[EpochMetrics] {
         &self.rows
     }

@@ -93,6 +93,9 @@ pub struct Overrides {
     /// auto (a real GPU, else the CPU), cpu, gpu, or part of an adapter's name [default: auto]
     #[arg(long, value_name = "NAME", help_heading = "Training")]
     pub device: Option<String>,
+    /// Run a step as the model records it, one kernel an operation, without fused kernels [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Training")]
+    pub no_fuse: Option<bool>,
 
     /// Optimise the sum of a batch's losses or their mean; reports are means either way [default: sum]
     #[arg(long, help_heading = "Loss")]

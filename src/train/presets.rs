@@ -10,7 +10,9 @@ use crate::models::network::Network;
 use crate::train::schedule::{KlSchedule, LrSchedule};
 use crate::train::settings::{Head, Likelihood, Monitor, Optimizer, Reduction, Settings};
 
+/// A complete set of settings under a name.
 pub struct Preset {
+    /// The argument of `elbo train`, and of `elbo plan` and the like.
     pub name: &'static str,
     /// One line for lists and help.
     pub about: &'static str,
@@ -19,8 +21,10 @@ pub struct Preset {
     values: fn() -> Settings,
 }
 
+/// What `elbo train` without arguments trains.
 pub const DEFAULT: &str = "mnist-mlp";
 
+/// All of them, in the order that lists show.
 pub static PRESETS: [Preset; 7] = [
     Preset {
         name: "mnist-mlp",
@@ -110,6 +114,7 @@ fn mnist_mlp() -> Settings {
         batch_size: 128,
         seed: 1,
         device: "auto".into(),
+        no_fuse: false,
 
         reduction: Reduction::Sum,
         kl_weight: 1.0,

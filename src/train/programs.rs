@@ -7,6 +7,7 @@ use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
 use crate::data::{Dataset, Split};
 use crate::error::Result;
+use crate::fusion::{Fusion, fuse};
 use crate::kernels::clock::{self, Clock, Row};
 use crate::kernels::{augment, fill, gather, random, shuffle};
 use crate::layers::Mode;
@@ -16,13 +17,16 @@ use crate::tensor::Tensor;
 
 /// A data set on the device, and how an epoch walks through it.
 pub struct Resident {
+    /// N, pictures.
     pub count: usize,
+    /// B, pictures of a batch. The last batch of an epoch has the rest.
     pub batch_size: usize,
     data: Vec<gather::Part>,
-    /// (N): this epoch's order.
+    /// (N): this epoch's order, indices as u32.
     pub order: Tensor,
+    /// Seed, step, batch, and the schedules' row of each batch of the epoch: a [`Clock`].
     pub clock: Tensor,
-    /// (batches, 4): recon, kl, kl_weight, rows of each batch.
+    /// (batches, 4): recon and kl in nats, summed over the batch; kl_weight; rows of the batch.
     pub losses: Tensor,
     dims: usize,
     /// Channels, height, width of a picture.
@@ -52,6 +56,7 @@ impl Resident {
         }
     }
 
+    /// Batches of an epoch, the shorter last one included.
     pub fn batches(&self) -> usize {
         self.count.div_ceil(self.batch_size)
     }
@@ -103,6 +108,7 @@ impl Walk {
 
 /// A split on the device, and the programs that take a model's losses on all of it.
 pub struct Evaluation {
+    /// The split's pictures, order, clock and losses.
     pub data: Resident,
     order: Loaded,
     walk: Walk,
@@ -119,7 +125,7 @@ pub enum Latent {
 
 impl Evaluation {
     /// Records and loads the programs, and uploads the split, in parts of at most `largest_part` bytes. A batch larger than
-    /// the split is cut to it.
+    /// the split is cut to it. Errors: no room on the device.
     pub fn new(
         arena: &mut Arena,
         backend: &mut Backend,
@@ -163,37 +169,60 @@ impl Evaluation {
 
 /// The device side of a run.
 pub struct Programs {
+    /// Memory of all programs of the run.
     pub arena: Arena,
+    /// What is trained.
     pub model: Vae,
+    /// The optimiser's memory, flat like the parameters.
     pub optimizer: OptimizerState,
+    /// The training split, shuffled anew each epoch.
     pub train: Resident,
+    /// The test split, in its order.
     pub test: Evaluation,
-    /// (S,Z) latent points and (S,D) their pictures, the same points at each epoch.
+    /// (S,Z): latent points, the same at each epoch.
     pub samples: Tensor,
+    /// (S,D): their pictures, the means of p(x|z).
     pub sample_pictures: Tensor,
-    /// (R,D): test pictures, spread over the set, and their reconstructions.
+    /// (R,D): test pictures, spread over the set; R is at most [`RECONSTRUCTIONS`].
     pub originals: Tensor,
+    /// (R,D): their reconstructions, decoded from the mean of q(z|x).
     pub reconstructions: Tensor,
     /// The training step, for whoever wants to look at it dispatch by dispatch.
     pub step: Program,
+    /// The step of the shorter last batch; `None` where there is none, or no full batch before it.
     pub short_step: Option<Program>,
     shuffle: Loaded,
     training: Walk,
     pictures: Loaded,
 }
 
+/// Writes what a training run starts from: the seed's parameters, statistics, moments.
+pub(crate) fn write_initial(backend: &mut Backend, arena: &Arena, model: &Vae, optimizer: &OptimizerState, seed: u64) {
+    let mut parameters = vec![0.0; arena.flat_parameters().len()];
+    for (tensor, values) in model.initial(seed) {
+        parameters[tensor.offset..][..values.len()].copy_from_slice(&values);
+    }
+    backend.write(arena.flat_parameters(), &parameters);
+    for statistic in arena.statistics() {
+        backend.write(statistic.value, &vec![statistic.initial; statistic.value.len()]);
+    }
+    for &(_, moments) in &optimizer.moments {
+        backend.write(moments, &vec![0.0; moments.len()]);
+    }
+}
+
 /// Test pictures that an epoch's reconstruction picture shows.
 pub const RECONSTRUCTIONS: usize = 32;
 
 impl Programs {
-    /// Declares, records and loads everything, and uploads the data.
+    /// Declares, records and loads everything, and uploads the data. Errors: no room on the device.
     pub fn new(backend: &mut Backend, settings: &Settings, config: &Config, data: &Dataset) -> Result<Programs> {
         let largest_part = backend.largest_binding();
         Programs::in_parts(backend, settings, config, data, largest_part)
     }
 
     /// [`new`](Programs::new) with the pictures in buffers of at most `largest_part` bytes. Where they are parted changes no
-    /// result.
+    /// result. Errors are its.
     pub fn in_parts(
         backend: &mut Backend,
         settings: &Settings,
@@ -208,7 +237,12 @@ impl Programs {
         let test =
             Evaluation::new(arena, backend, &model, &data.test, settings.batch_size, Latent::Sampled, largest_part)?;
 
-        let record = |arena: &mut Arena, rows| record_step(arena, &model, &optimizer, settings, &train, rows);
+        let fusion = if settings.no_fuse { Fusion::None } else { backend.fusion() };
+        let record = |arena: &mut Arena, rows| {
+            let before = arena.buffers().len();
+            let step = record_step(arena, &model, &optimizer, settings, &train, rows);
+            fuse(arena, step, fusion, before)
+        };
         let (full_batches, rest) = train.full_and_rest();
         let step = record(arena, if full_batches > 0 { settings.batch_size } else { rest });
         let short_step = (full_batches > 0 && rest > 0).then(|| record(arena, rest));
@@ -328,7 +362,7 @@ pub(crate) fn record_update(
     let terms = model.step(r, x, noise, clock, objective);
     optimizer.step(r, settings, clock);
     r.scope("clock");
-    clock::tally(r, terms.recon, terms.kl, clock, losses);
+    clock::tally(r, x.matrix()[0], [terms.recon, terms.kl], clock, losses);
     clock::tick(r, clock);
 }
 // ANCHOR_END: step
@@ -346,7 +380,7 @@ fn record_evaluation(arena: &mut Arena, model: &Vae, data: &Resident, rows: usiz
     };
     let terms = model.evaluate(&mut r, x, noise);
     r.scope("clock");
-    clock::tally(&mut r, terms.recon, terms.kl, data.clock, data.losses);
+    clock::tally(&mut r, rows, [terms.recon, terms.kl], data.clock, data.losses);
     clock::tick(&mut r, data.clock);
     r.finish(&format!("evaluation step of {rows}"))
 }

@@ -24,7 +24,9 @@ use crate::files::{temporary, write_atomic};
 use crate::train::early_stopping::EarlyStopping;
 use crate::train::overrides::{describe, read_text};
 use crate::train::settings::Settings;
+use crate::tuning::Entry;
 
+/// The path of a run's folder; the methods name the files in it, whether they are there or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFolder {
     root: PathBuf,
@@ -63,7 +65,7 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// The folder of a run that exists.
+    /// The folder of a run that exists. One without `run.toml` is an [`Error::Usage`].
     pub fn open(root: impl Into<PathBuf>) -> Result<RunFolder> {
         let folder = RunFolder { root: root.into() };
         if folder.run_toml().is_file() {
@@ -73,14 +75,17 @@ impl RunFolder {
         Err(Error::Usage(format!("{root} holds no run: there is no {}", folder.run_toml().display())))
     }
 
+    /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
+    /// `run.toml`, a [`RunRecord`]. A folder with this file is a run's.
     pub fn run_toml(&self) -> PathBuf {
         self.root.join("run.toml")
     }
 
+    /// `metrics.csv`, a [`MetricsLog`](crate::train::metrics::MetricsLog).
     pub fn metrics(&self) -> PathBuf {
         self.root.join("metrics.csv")
     }
@@ -90,6 +95,7 @@ impl RunFolder {
         self.root.join("model.safetensors")
     }
 
+    /// The parameters of the epoch whose monitored loss is lowest.
     pub fn best(&self) -> PathBuf {
         self.root.join("best.safetensors")
     }
@@ -99,19 +105,23 @@ impl RunFolder {
         self.root.join("state.safetensors")
     }
 
+    /// The losses over the epochs, a PNG file.
     pub fn curves(&self) -> PathBuf {
         self.root.join("curves.png")
     }
 
+    /// Pictures decoded from the run's latent points after an epoch (from 1), a PNG file.
     pub fn samples(&self, epoch: usize) -> PathBuf {
         self.root.join("samples").join(format!("epoch_{epoch:03}.png"))
     }
 
+    /// Test pictures above their reconstructions after an epoch (from 1), a PNG file.
     pub fn reconstructions(&self, epoch: usize) -> PathBuf {
         self.root.join("reconstructions").join(format!("epoch_{epoch:03}.png"))
     }
 
-    /// The pictures of a kind, `samples` or `reconstructions`, that are there, in the order of their epochs.
+    /// The pictures of a kind, `samples` or `reconstructions`, that are there, in the order of their epochs; none where the
+    /// folder of the kind is missing. Errors: a folder that cannot be listed.
     pub fn pictures(&self, kind: &str) -> Result<Vec<PathBuf>> {
         let folder = self.root.join(kind);
         if !folder.is_dir() {
@@ -131,7 +141,7 @@ impl RunFolder {
         Ok(pictures.into_iter().map(|(_, path)| path).collect())
     }
 
-    /// The animation of such pictures.
+    /// The animation of such pictures, a GIF file.
     pub fn animation(&self, kind: &str) -> PathBuf {
         self.root.join(format!("{kind}.gif"))
     }
@@ -144,18 +154,27 @@ pub struct RunRecord {
     pub started: String,
     /// The data set that was really used, where `settings.dataset` may say `auto`.
     pub dataset: String,
+    /// The adapter's name; of the CPU device its description.
     pub device: String,
+    /// Name and version of its driver; `none` on the CPU device.
     pub driver: String,
+    /// `Vulkan`, `Metal`, `Dx12`, ..., or `cpu`.
     pub backend: String,
-    /// Versions of this program and of the GPU library.
+    /// Version of this program.
     pub elbo: String,
+    /// Version of the GPU library.
     pub wgpu: String,
     /// Revision of the source, with `-dirty` if it had changes; absent where it cannot be known.
     pub git: Option<String>,
+    /// Every setting of the run, the defaults among them.
     pub settings: Settings,
+    /// Which candidates were chosen, so that a resumed run computes as it did. Empty where the shipped table's were taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tuning: Vec<Entry>,
 }
 
 impl RunRecord {
+    /// Replaces the folder's `run.toml`. Errors: those of [`write_atomic`].
     pub fn write(&self, folder: &RunFolder) -> Result<()> {
         let text = toml::to_string(self).map_err(|e| Error::file(folder.run_toml(), e.to_string()))?;
         write_atomic(&folder.run_toml(), text.as_bytes())
@@ -179,10 +198,12 @@ pub struct Progress {
     pub epoch: usize,
     /// Batches completed of the epoch under way: 0 unless the run was interrupted inside an epoch.
     pub batch: usize,
+    /// What has been seen of the monitored loss.
     pub early_stopping: EarlyStopping,
 }
 
 impl Progress {
+    /// TOML, which [`Progress::from_text`] reads back to an equal value.
     pub fn to_text(&self) -> String {
         toml::to_string(self).expect("counts and floats always have a TOML form")
     }
@@ -240,6 +261,7 @@ fn utc(seconds: u64) -> String {
 mod tests {
     use super::*;
     use crate::train::presets;
+    use crate::tuning::Origin;
 
     fn settings() -> Settings {
         presets::find("mnist-2d").unwrap().settings()
@@ -256,6 +278,7 @@ mod tests {
             wgpu: "30.0.1".into(),
             git: None,
             settings: settings(),
+            tuning: Vec::new(),
         }
     }
 
@@ -355,7 +378,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(root.path()).unwrap();
         let with_git = RunRecord { git: Some("0123abc-dirty".into()), ..record() };
-        for record in [record(), with_git] {
+        let params = vec![128, 784, 400, 1, 0];
+        let entry = Entry { kernel: "matmul.forward".into(), params, candidate: "32x32".into(), origin: Origin::Table };
+        let tuned = RunRecord { tuning: vec![entry.clone(), entry], ..record() };
+        for record in [record(), with_git, tuned] {
             record.write(&folder).unwrap();
             assert_eq!(RunRecord::read(&folder).unwrap(), record);
         }

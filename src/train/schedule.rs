@@ -28,10 +28,25 @@ use crate::train::settings::Settings;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum LrSchedule {
+    /// Always `lr`, after the warm-up.
     Constant,
-    Linear { last: f64 },
-    Cosine { last: f64 },
-    Cyclical { cycles: u32, last: f64 },
+    /// Down on a straight line over the rest of the run.
+    Linear {
+        /// f, the factor that the end of the run would have, 0 to 1.
+        last: f64,
+    },
+    /// Down on half a cosine over the rest of the run.
+    Cosine {
+        /// f, the factor that the end of the run would have, 0 to 1.
+        last: f64,
+    },
+    /// Down on half a cosine again and again.
+    Cyclical {
+        /// M, at least 1.
+        cycles: u32,
+        /// f, the factor that each cycle comes down to, 0 to 1.
+        last: f64,
+    },
 }
 
 /// How the KL weight grows over the run.
@@ -47,10 +62,25 @@ pub enum LrSchedule {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum KlSchedule {
+    /// Always `kl_weight`.
     Constant,
-    Linear { epochs: f64 },
-    Cosine { epochs: f64 },
-    Cyclical { cycles: u32, ramp: f64 },
+    /// Up on a straight line, then constant.
+    Linear {
+        /// N, epochs until the factor is 1; more than 0, not always whole.
+        epochs: f64,
+    },
+    /// Up on half a cosine, then constant.
+    Cosine {
+        /// N, epochs until the factor is 1; more than 0, not always whole.
+        epochs: f64,
+    },
+    /// Up on a straight line from 0, then constant, again and again.
+    Cyclical {
+        /// M, at least 1.
+        cycles: u32,
+        /// R, the part of a cycle in which the factor rises; above 0, at most 1.
+        ramp: f64,
+    },
 }
 
 const DEFAULT_CYCLES: u32 = 4;

@@ -23,72 +23,124 @@ use crate::train::schedule::{KlSchedule, LrSchedule};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
+    /// The preset that the others started from.
     pub preset: String,
 
+    /// The data set's name, or `auto`: MNIST, or the built-in digits without it.
     pub dataset: String,
+    /// Folder or file of the data set; `None` takes `$ELBO_DATA`, else `data/DATASET`.
     pub data: Option<PathBuf>,
+    /// Side in pixels of the square cut from the middle of a folder's pictures; `None` cuts none.
     pub crop: Option<usize>,
+    /// Side in pixels to which a folder's pictures are resized; `None` leaves their size.
     pub image_size: Option<usize>,
+    /// 1 (grey) or 3 (colour) for a folder's pictures; `None` takes 3 if any is in colour.
     pub channels: Option<usize>,
+    /// What happens to a picture of a folder that cannot be decoded.
     #[serde(default)]
     pub corrupt: Corrupt,
+    /// Trains on the first so many pictures; `None` takes all.
     pub train_limit: Option<usize>,
+    /// Tests on the first so many pictures; `None` takes all.
     pub test_limit: Option<usize>,
+    /// Mirrors half of the training pictures left to right, chosen anew at each step.
     #[serde(default)]
     pub flip: bool,
+    /// Shifts training pictures by up to so many pixels each way, drawn anew at each step; 0 leaves them.
     #[serde(default)]
     pub shift: usize,
 
+    /// Sizes of the encoder's hidden layers, at least one; the decoder has them reversed. Of no effect beside listed
+    /// networks.
     pub hidden: Vec<usize>,
+    /// Z, latent dimensions.
     pub latent: usize,
+    /// How the encoder ends.
     pub head: Head,
+    /// After each hidden layer; listed networks name their own.
     pub activation: Activation,
+    /// The distribution of a pixel.
     pub output: Likelihood,
+    /// Scale of the outputs that have a fixed one, in pixel values of 0 to 1; above 0.
     pub sigma: f64,
+    /// The encoder layer by layer; `None` is the MLP of `hidden`.
     pub encoder: Option<Network>,
+    /// The decoder layer by layer; listed where the encoder is.
     pub decoder: Option<Network>,
 
+    /// Passes over the training pictures, at least 1.
     pub epochs: usize,
+    /// B, pictures of a step; at most as many as there are to train on.
     pub batch_size: usize,
+    /// Of the initial weights, the order of the pictures and every noise.
     pub seed: u64,
+    /// `auto` (a real GPU, else the CPU), `cpu`, `gpu`, or part of an adapter's name.
     pub device: String,
+    /// Whether a step runs as the model recorded it, one kernel an operation, instead of [fused](crate::fusion).
+    #[serde(default)]
+    pub no_fuse: bool,
 
+    /// What the gradient is taken of: a batch's summed loss or its mean.
     pub reduction: Reduction,
+    /// Weight of the KL term (beta) against the reconstruction summed over pixels; 1 is the ELBO (Higgins et al. 2017).
     pub kl_weight: f64,
+    /// Nats of KL that a latent dimension may have without cost (Kingma et al. 2016, arXiv 1606.04934); 0 is none.
     pub free_bits: f64,
+    /// Factor of `kl_weight` over the run.
     pub kl_schedule: KlSchedule,
 
+    /// The rule by which gradients move the parameters.
     pub optimizer: Optimizer,
+    /// Learning rate before its schedule; above 0.
     pub lr: f64,
+    /// Adam's decay rates of the first and the second moment, each at least 0 and below 1.
     pub betas: [f64; 2],
+    /// What Adam adds to the root of the second moment; above 0.
     pub eps: f64,
+    /// Of SGD, at least 0 and below 1; 0 is plain SGD.
     pub momentum: f64,
+    /// L2 in adam and sgd, decoupled in adamw; 0 is none.
     pub weight_decay: f64,
+    /// L2 norm that the whole gradient is scaled down to where it is larger; `None` never does.
     pub clip_norm: Option<f64>,
+    /// Factor of `lr` over the run.
     pub lr_schedule: LrSchedule,
+    /// Epochs, not always whole, over which the learning rate rises at the start; 0 is none.
     pub warmup_epochs: f64,
 
+    /// Epochs in a row without an improvement that end the run; `None` trains all epochs.
     pub patience: Option<usize>,
+    /// The metric of early stopping and `best.safetensors`.
     pub monitor: Monitor,
+    /// Nats by which a value must be lower to count as an improvement.
     pub min_delta: f64,
 
+    /// The run's folder.
     pub out: PathBuf,
+    /// S, pictures of the sample grid after each epoch; 0 draws none.
     pub samples: usize,
 }
 
-/// Whether the optimised loss is the batch's sum or its mean. Reported losses are means over pictures either way.
+/// Whether the optimised loss is the batch's sum (`Sum`) or its mean (`Mean`). Reported losses are means over pictures
+/// either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "clap would show them and spread the help of all options")]
 pub enum Reduction {
     Sum,
     Mean,
 }
 
-/// `adam` adds weight decay to the gradient (L2), `adamw` shrinks the weights directly (decoupled).
+/// The rule of the parameter update.
+///
+/// - `Adam`: Kingma and Ba 2015 (arXiv 1412.6980), weight decay added to the gradient (L2).
+/// - `AdamW`: Loshchilov and Hutter 2019 (arXiv 1711.05101), which shrinks the weights directly (decoupled).
+/// - `Sgd`: with momentum as in PyTorch; weight decay as in Adam.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "clap would show them and spread the help of all options")]
 pub enum Optimizer {
     Adam,
     #[serde(rename = "adamw")]
@@ -97,10 +149,12 @@ pub enum Optimizer {
     Sgd,
 }
 
-/// The column of the metrics that early stopping and `best.safetensors` follow; lower is better.
+/// The column of the metrics that early stopping and `best.safetensors` follow; lower is better. Each stands for the field
+/// of its name in [`EpochMetrics`](crate::train::metrics::EpochMetrics), in nats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "clap would show them and spread the help of all options")]
 pub enum Monitor {
     TrainLoss,
     TrainRecon,
@@ -116,10 +170,12 @@ const MOST_EPOCHS: usize = 1 << 20;
 
 /// The keys that `--resume` may change. None changes what the epochs already trained would have been, but `epochs` under a
 /// schedule that spans the whole run (any lr_schedule but constant, a cyclical kl_schedule), which it stretches.
-const RESUME_MAY_CHANGE: [&str; 7] = ["data", "device", "epochs", "patience", "monitor", "min_delta", "samples"];
+const RESUME_MAY_CHANGE: [&str; 8] =
+    ["data", "device", "no_fuse", "epochs", "patience", "monitor", "min_delta", "samples"];
 
 impl Settings {
     /// Preset (named by the command line, else by the file, else the default one), then file, then command line.
+    /// An [`Error::Usage`]: an unknown preset, with the nearest; a value out of its range.
     pub fn resolve(file: Option<Overrides>, cli: Overrides) -> Result<Settings> {
         let file = file.unwrap_or_default();
         let name = cli.preset.as_deref().or(file.preset.as_deref()).unwrap_or(presets::DEFAULT);
@@ -129,6 +185,7 @@ impl Settings {
     }
 
     /// The settings of a run that goes on: those of its record, and from the command line only what may still change.
+    /// An [`Error::Usage`]: another key with another value, a value out of its range.
     pub fn resume(saved: Settings, cli: &Overrides) -> Result<Settings> {
         let before = saved.to_table()?;
         let settings = saved.with(cli)?;
@@ -155,10 +212,12 @@ impl Settings {
     }
 
     /// The text of a table that [`Settings::from_toml`] reads back to an equal value. A setting that is off has no line.
+    /// Errors: a path that is not UTF-8, a seed above 2^63 - 1.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| Error::Usage(format!("these settings cannot be written down: {e}")))
     }
 
+    /// Reads what [`Settings::to_toml`] wrote. An [`Error::Usage`]: a key that is unknown, missing or out of range.
     pub fn from_toml(text: &str) -> Result<Settings> {
         let settings: Settings =
             toml::from_str(text).map_err(|e| Error::Usage(format!("not the settings of a run: {}", e.message())))?;

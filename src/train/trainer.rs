@@ -7,18 +7,20 @@ use super::checkpoint::{Checkpoint, MODEL, ModelCard};
 use super::diverged::first_offender;
 use super::early_stopping::EarlyStopping;
 use super::metrics::{EpochMetrics, MetricsLog};
-use super::programs::Programs;
+use super::optimizer::OptimizerState;
+use super::programs::{Programs, Resident, record_step};
 use super::run_folder::{Progress, RunFolder};
 use super::schedule;
 use super::settings::Settings;
 use crate::arena::Arena;
 use crate::backend::{Backend, Counters, Device};
-use crate::data::Dataset;
+use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::kernels::clock::{Clock, Row};
 use crate::kernels::random;
-use crate::models::vae::Config;
+use crate::models::vae::{Config, Vae};
 use crate::picture;
+use crate::program::Program;
 
 /// The site of the samples' latent points; programs number theirs from 1.
 const SAMPLE_SITE: u32 = 0;
@@ -27,15 +29,28 @@ const PROGRESS: &str = "elbo.progress";
 
 /// What the trainer tells whoever watches.
 pub enum Event<'a> {
-    /// Batches handed to the device so far in this epoch (from 1), and how many it has.
-    Batches { epoch: usize, done: usize, total: usize },
+    /// Some more batches were handed to the device.
+    Batches {
+        /// The epoch under way, from 1.
+        epoch: usize,
+        /// Batches of it handed over so far.
+        done: usize,
+        /// Batches it has.
+        total: usize,
+    },
     /// The epoch is over, evaluated and saved.
-    Epoch { metrics: &'a EpochMetrics, is_best: bool },
+    Epoch {
+        /// Its row of `metrics.csv`.
+        metrics: &'a EpochMetrics,
+        /// Its monitored loss is lower than every one before.
+        is_best: bool,
+    },
 }
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
+    /// All epochs of the settings are trained.
     Finished,
     /// Early stopping's patience ran out.
     Stopped,
@@ -79,6 +94,19 @@ pub fn config(settings: &Settings, shape: [usize; 3]) -> Config {
     }
 }
 
+/// The training step that the settings describe for pictures of this (C,H,W), recorded and not loaded: for whoever must see
+/// its dispatches before anything runs. Errors: a network that does not fit the pictures.
+pub fn training_step(settings: &Settings, shape: [usize; 3]) -> Result<Program> {
+    let config = config(settings, shape);
+    config.check()?;
+    let mut arena = Arena::new();
+    let model = Vae::new(&mut arena, &config);
+    let optimizer = OptimizerState::new(&mut arena, settings.optimizer);
+    let batch = Split { pixels: Vec::new(), count: settings.batch_size, shape, labels: None };
+    let data = Resident::new(&mut arena, "train", &batch, settings.batch_size, usize::MAX);
+    Ok(record_step(&mut arena, &model, &optimizer, settings, &data, settings.batch_size))
+}
+
 impl Trainer {
     /// Records, loads and initialises a run, or restores it from the folder's state.
     /// Errors: data of no use for the settings, no room on the device, a state that does not fit.
@@ -93,7 +121,7 @@ impl Trainer {
     }
 
     /// [`new`](Trainer::new) with the pictures in buffers of at most `largest_part` bytes. Where they are parted changes no
-    /// result.
+    /// result. Errors are its.
     pub fn in_parts(
         settings: Settings,
         data: &Dataset,
@@ -143,6 +171,7 @@ impl Trainer {
         Ok(trainer)
     }
 
+    /// Kernels that one training step runs.
     pub fn dispatches_a_step(&self) -> usize {
         self.programs.dispatches_a_step()
     }
@@ -157,15 +186,20 @@ impl Trainer {
         self.progress.epoch
     }
 
+    /// Trainable numbers of the model.
     pub fn parameters(&self) -> usize {
         self.programs.arena.parameters().iter().map(|p| p.value.len()).sum()
     }
 
+    /// What the backend did in this process, resumed epochs not counted.
     pub fn counters(&self) -> Counters {
         self.backend.counters()
     }
 
     /// Trains until the epochs are done, patience runs out or `stop` is set. A batch's replay is never cut in two.
+    ///
+    /// Errors: [`Error::Diverged`], naming the first tensor that is not finite where it can be found; a device that is lost;
+    /// files that cannot be written.
     pub fn train(&mut self, stop: &AtomicBool, watch: &mut dyn FnMut(Event)) -> Result<Ending> {
         while self.progress.epoch < self.settings.epochs {
             let started = Instant::now();
@@ -454,7 +488,9 @@ impl Snapshot {
 pub struct Means {
     /// recon + kl_weight * kl, with the weight each batch had.
     pub loss: f64,
+    /// -log p(x|z).
     pub recon: f64,
+    /// KL(q(z|x) || p(z)), without its weight.
     pub kl: f64,
 }
 

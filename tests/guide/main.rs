@@ -10,7 +10,7 @@ use elbo::instruments::subject::Subject;
 use names::{Repository, beside};
 use page::{Kind, items};
 
-const OTHERS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
+const OTHERS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "benches/README.md"];
 const PICTURE_BYTES: usize = 100 << 10;
 
 /// The guide's pages: path from the root, and text.

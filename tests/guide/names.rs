@@ -275,7 +275,8 @@ fn walk(root: &Path, folder: &Path, files: &mut BTreeSet<String>) {
         let path = entry.unwrap().path();
         let relative = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
         if path.is_dir() {
-            if !["target", ".git", "runs", "docs/book"].contains(&relative.as_str()) {
+            let is_built = relative.starts_with("benches/") && relative.ends_with("/target");
+            if !is_built && !["target", ".git", "runs", "docs/book"].contains(&relative.as_str()) {
                 walk(root, &path, files);
             }
         } else {

@@ -45,7 +45,7 @@ fn parse_all() -> Vec<Parsed> {
 impl Parsed {
     /// `matmul.forward in software/matmul_any.wgsl`
     fn label(&self) -> String {
-        format!("{} in {}", self.kernel.name, self.shader.source.file)
+        format!("{} in {}", self.kernel.name, self.shader.describe())
     }
 
     fn entry_index(&self) -> usize {
@@ -157,8 +157,8 @@ fn every_barrier_is_reached_by_all_invocations() {
 
 // ---- Each shader and its Rust declaration
 
-/// One stem everywhere: `matmul.forward`, src/kernels/matmul.rs, shaders/matmul.wgsl; a second software form carries a
-/// suffix, shaders/software/matmul_any.wgsl. The rungs of a ladder share a file: `matmul_1_naive.forward`,
+/// One stem everywhere: `reduce.rows`, src/kernels/reduce.rs, shaders/reduce.wgsl; of several forms each carries a suffix,
+/// shaders/matmul_any.wgsl. The rungs of a ladder share a file: `matmul_1_naive.forward`,
 /// src/kernels/ladder/matmul.rs, shaders/ladder/matmul_1_naive.wgsl.
 #[test]
 fn names_agree() {
@@ -170,7 +170,7 @@ fn names_agree() {
         assert!(root().join(&rust).is_file(), "{label}: {rust} is missing");
         let variant = |name: &str| name == stem || name.starts_with(&format!("{stem}_"));
         let fits = match file.strip_suffix(".wgsl").unwrap().split_once('/') {
-            None => file == format!("{stem}.wgsl"),
+            None => variant(file.strip_suffix(".wgsl").unwrap()),
             Some(("software", name)) => variant(name),
             Some((folder, name)) => folder == "ladder" && name == stem,
         };
@@ -201,6 +201,24 @@ fn software_forms_use_subgroups_where_there_are_some() {
         }
     }
     assert!(with_subgroups > 0);
+}
+
+/// The first of a kernel's candidates is what runs where nothing is known, and each has a name and a text of its own.
+#[test]
+fn candidates_are_told_apart() {
+    let mut lists = 0;
+    for kernel in kernels::ALL {
+        for (adapter, case) in [None, Some(Lanes::Apart), Some(Lanes::Eight)].into_iter().flat_map(|a| (kernel.cases)().into_iter().map(move |c| (a, c))) {
+            let candidates = kernel.candidates_for(adapter, &case.params);
+            let Some(first) = candidates.first() else { continue };
+            lists += 1;
+            assert_eq!(kernel.shader_for(adapter, &case.params).id(), first.shader.id(), "{}", kernel.name);
+            let names: BTreeSet<&str> = candidates.iter().map(|candidate| candidate.name).collect();
+            let texts: BTreeSet<_> = candidates.iter().map(|candidate| candidate.shader.id()).collect();
+            assert_eq!([names.len(), texts.len()], [candidates.len(); 2], "{} [{}]", kernel.name, case.label);
+        }
+    }
+    assert!(lists > 0, "no kernel has candidates");
 }
 
 /// The params uniform is written word by word in the declared order.

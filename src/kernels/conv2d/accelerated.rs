@@ -1,16 +1,19 @@
 //! Convolution on the CPU device: a thread takes some pictures, writes the windows of the large picture down as the rows
-//! of a matrix (im2col), and leaves the product to a GEMM library.
+//! of a matrix (im2col), and leaves the product to `gemm.rs`.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::{Arc, LazyLock, RwLock};
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::MatMut;
 use rayon::prelude::*;
 
 use super::{Activation, Params, Sizes};
 use crate::kernel::params;
 use crate::kernels::columns;
+use crate::kernels::gemm::{Store, View, product_here};
 use crate::kernels::math::vectorised;
+use crate::kernels::scratch;
 
 /// Elements of the matrix of windows that a thread makes at a time: it stays in the cache until it is multiplied.
 const WINDOWS: usize = 1 << 17;
@@ -37,8 +40,21 @@ impl Sizes {
         (WINDOWS / (self.places() * width)).clamp(1, self.b.div_ceil(rayon::current_num_threads()))
     }
 
-    /// The runs of one picture's windows under `taps`, in order. The windows are a matrix of P * Q by taps * I/G.
-    fn runs(&self, taps: Range<usize>) -> Vec<Run> {
+    /// The runs of one picture's windows under `taps`, in order. The windows are a matrix of P * Q by taps * I/G. Each
+    /// geometry's are found once and kept.
+    fn runs(&self, taps: Range<usize>) -> Arc<[Run]> {
+        static FOUND: LazyLock<RwLock<HashMap<(Sizes, Range<usize>), Arc<[Run]>>>> = LazyLock::new(Default::default);
+        // The batch has no part in them.
+        let key = (Sizes { b: 0, ..*self }, taps.clone());
+        let known = FOUND.read().expect("no thread fails with it").get(&key).cloned();
+        known.unwrap_or_else(|| {
+            let runs: Arc<[Run]> = self.find_runs(taps).into();
+            FOUND.write().expect("no thread fails with it").insert(key, runs.clone());
+            runs
+        })
+    }
+
+    fn find_runs(&self, taps: Range<usize>) -> Vec<Run> {
         let [inputs, _] = self.group();
         let [kh, kw] = self.kernel;
         // A row of the window is one run where its taps are neighbours and whole pixels are taken.
@@ -60,10 +76,8 @@ impl Sizes {
     }
 
     /// The windows of some pictures, for one group of channels.
-    fn unfold(&self, runs: &[Run], x: &[f32], group: usize, windows: &mut Vec<f32>) {
+    fn unfold(&self, runs: &[Run], x: &[f32], group: usize, windows: &mut [f32]) {
         let width = runs.iter().map(|run| run.length).sum::<usize>();
-        let pictures = x.len() / self.pictures()[0];
-        windows.resize(pictures * width, 0.0);
         for (x, mut windows) in x.chunks(self.pictures()[0]).zip(windows.chunks_mut(width)) {
             for run in runs {
                 let window = windows.split_off_mut(..run.length).expect("the runs fill the windows");
@@ -89,10 +103,6 @@ impl Sizes {
     }
 }
 
-fn matrix(values: &[f32], rows: usize, columns: usize) -> MatRef<'_, f32> {
-    MatRef::from_row_major_slice(&values[..rows * columns], rows, columns)
-}
-
 /// act(sum + bias) in place, row by row of `channels`.
 fn epilogue(p: Params, b: &[f32], channels: usize, out: &mut [f32]) {
     let activation = Activation::from_number(p.activation);
@@ -105,16 +115,10 @@ fn epilogue(p: Params, b: &[f32], channels: usize, out: &mut [f32]) {
     };
     vectorised(|| {
         for piece in out.chunks_mut(bias.len()) {
-            for (value, b) in piece.iter_mut().zip(&bias) {
-                *value = match activation {
-                    Activation::Identity => *value + b,
-                    Activation::Relu if *value + b <= 0.0 => 0.0,
-                    Activation::Relu => *value + b,
-                    other => other.value((*value + b) as f64) as f32,
-                };
-            }
+            piece.iter_mut().zip(bias.iter()).for_each(|(value, b)| *value += b);
         }
     });
+    activation.apply(out);
 }
 
 pub fn forward(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
@@ -123,19 +127,21 @@ pub fn forward(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let ([inputs, outputs], [large, small], width) = (s.group(), s.pictures(), s.taps() * s.group()[0]);
     let (share, runs) = (s.share(width), s.runs(0..s.taps()));
     let y = writes[0][..s.b * small].par_chunks_mut(share * small);
-    y.zip(reads[0][..s.b * large].par_chunks(share * large)).for_each_init(Vec::new, |windows, (y, x)| {
+    y.zip(reads[0][..s.b * large].par_chunks(share * large)).for_each(|(y, x)| {
         let rows = y.len() / s.o;
+        // A window of one place that moves place by place: the picture is its own matrix of windows.
+        let is_own = s.large == s.small && s.taps() == 1;
+        let mut windows = scratch::any(if is_own { 0 } else { rows * width });
         for g in 0..s.groups {
-            // A window of one place that moves place by place: the picture is its own matrix of windows.
-            let windows = if s.large == s.small && s.taps() == 1 {
-                matrix(x, rows, s.i).subcols(g * inputs, inputs)
+            let windows = if is_own {
+                View::rows(&x[g * inputs..], s.i)
             } else {
-                s.unfold(&runs, x, g, windows);
-                matrix(windows, rows, width)
+                s.unfold(&runs, x, g, &mut windows);
+                View::rows(&windows, width)
             };
-            let w = matrix(&reads[1][g * outputs * width..], outputs, width);
+            let w = View::rows(&reads[1][g * outputs * width..], width).transposed();
             let y = MatMut::from_row_major_slice_mut(&mut *y, rows, s.o).subcols_mut(g * outputs, outputs);
-            matmul(y, Accum::Replace, windows, w.transpose(), 1.0, Par::Seq);
+            product_here(y, [windows, w], width, Store::Assign);
         }
         epilogue(p, reads[2], s.o, y);
     });
@@ -147,16 +153,16 @@ pub fn backward_x(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let ([_, outputs], [large, small], width) = (s.group(), s.pictures(), s.taps() * s.group()[0]);
     let (share, runs) = (s.share(width), s.runs(0..s.taps()));
     let dx = writes[0][..s.b * large].par_chunks_mut(share * large);
-    dx.zip(reads[2][..s.b * small].par_chunks(share * small)).for_each_init(Vec::new, |windows, (dx, dy)| {
+    dx.zip(reads[2][..s.b * small].par_chunks(share * small)).for_each(|(dx, dy)| {
         let rows = dy.len() / s.o;
-        windows.resize(rows * width, 0.0);
+        let mut windows = scratch::any(rows * width);
         dx.fill(0.0);
         for g in 0..s.groups {
-            let w = matrix(&reads[0][g * outputs * width..], outputs, width);
-            let dy = matrix(dy, rows, s.o).subcols(g * outputs, outputs);
-            let product = MatMut::from_row_major_slice_mut(&mut windows[..rows * width], rows, width);
-            matmul(product, Accum::Replace, dy, w, 1.0, Par::Seq);
-            vectorised(|| s.fold(&runs, windows, g, dx));
+            let w = View::rows(&reads[0][g * outputs * width..], width);
+            let dy = View::rows(&dy[g * outputs..], s.o);
+            let product = MatMut::from_row_major_slice_mut(&mut windows, rows, width);
+            product_here(product, [dy, w], outputs, Store::Assign);
+            vectorised(|| s.fold(&runs, &windows, g, dx));
         }
         epilogue(p, reads[1], s.i, dx);
     });
@@ -175,54 +181,58 @@ pub fn fold(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     });
 }
 
-/// A part of dw's terms that a thread takes: a group, some of its taps, some of the pictures.
-struct Part {
-    group: usize,
-    taps: Range<usize>,
-    pictures: Range<usize>,
+/// dw's terms in parts that threads take: a small dw, or one of few taps, is summed over a fixed number of parts of the
+/// batch, another tap by tap. Neither depends on the number of threads.
+struct Parts {
+    /// Taps and pictures of a part.
+    taps: usize,
+    pictures: usize,
+    /// Parts of the taps, of the batch.
+    of_taps: usize,
+    of_batch: usize,
 }
 
-/// A small dw, or one of few taps, is summed over a fixed number of parts of the batch, another tap by tap: neither depends
-/// on the number of threads.
-fn parts(s: Sizes) -> Vec<Part> {
-    let small = s.o * s.taps() * s.group()[0] <= 1 << 16 || s.taps() < 8;
-    let (taps, pictures) = if small { (s.taps(), s.b.div_ceil(8)) } else { (1, s.b) };
-    let mut parts = Vec::new();
-    for group in 0..s.groups {
-        for tap in (0..s.taps()).step_by(taps) {
-            for b in (0..s.b).step_by(pictures) {
-                parts.push(Part { group, taps: tap..tap + taps, pictures: b..(b + pictures).min(s.b) });
-            }
-        }
+impl Parts {
+    fn of(s: Sizes) -> Parts {
+        let small = s.o * s.taps() * s.group()[0] <= 1 << 16 || s.taps() < 8;
+        let (taps, pictures) = if small { (s.taps(), s.b.div_ceil(8)) } else { (1, s.b) };
+        Parts { taps, pictures, of_taps: s.taps() / taps, of_batch: s.b.div_ceil(pictures) }
     }
-    parts
+
+    /// The group, the first tap and the first picture of a part.
+    fn part(&self, index: usize) -> [usize; 3] {
+        let (tap, batch) = (index / self.of_batch % self.of_taps, index % self.of_batch);
+        [index / self.of_batch / self.of_taps, tap * self.taps, batch * self.pictures]
+    }
 }
 
 pub fn backward_w(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let s = params::<Params>(p).sizes();
-    let ([inputs, outputs], [large, small]) = (s.group(), s.pictures());
-    let parts = parts(s);
-    let sums = |windows: &mut Vec<f32>, part: &Part| {
-        let width = part.taps.len() * inputs;
-        let runs = s.runs(part.taps.clone());
-        let mut sums = vec![0.0; outputs * width];
-        let share = s.share(width);
+    let ([inputs, outputs], [large, small], parts) = (s.group(), s.pictures(), Parts::of(s));
+    let width = parts.taps * inputs;
+    let count = s.groups * parts.of_taps * parts.of_batch;
+    // Pictures whose windows are made at a time; the number of threads has no part in it, since sums depend on it.
+    let share = (WINDOWS / (s.places() * width)).max(1).min(parts.pictures);
+    let mut sums = scratch::zeros(count * outputs * width);
+    sums.par_chunks_mut(outputs * width).enumerate().for_each(|(index, sums)| {
+        let [group, tap, picture] = parts.part(index);
+        let runs = s.runs(tap..tap + parts.taps);
+        let mut windows = scratch::any(share * s.places() * width);
+        let pictures = picture..s.b.min(picture + parts.pictures);
         let [x, dy] = [(reads[0], large), (reads[1], small)]
-            .map(|(values, length)| &values[part.pictures.start * length..part.pictures.end * length]);
+            .map(|(v, length)| &v[pictures.start * length..pictures.end * length]);
         for (x, dy) in x.chunks(share * large).zip(dy.chunks(share * small)) {
             let places = dy.len() / s.o;
-            s.unfold(&runs, x, part.group, windows);
-            let dy = matrix(dy, places, s.o).subcols(part.group * outputs, outputs);
-            let sums = MatMut::from_row_major_slice_mut(&mut sums, outputs, width);
-            matmul(sums, Accum::Add, dy.transpose(), matrix(windows, places, width), 1.0, Par::Seq);
+            s.unfold(&runs, x, group, &mut windows);
+            let dy = View::rows(&dy[group * outputs..], s.o).transposed();
+            let sums = MatMut::from_row_major_slice_mut(&mut *sums, outputs, width);
+            product_here(sums, [dy, View::rows(&windows, width)], places, Store::Add);
         }
-        sums
-    };
-    let sums: Vec<Vec<f32>> = parts.par_iter().map_init(Vec::new, sums).collect();
-    for (part, sums) in parts.iter().zip(sums) {
-        let width = part.taps.len() * inputs;
+    });
+    for (index, sums) in sums.chunks(outputs * width).enumerate() {
+        let [group, tap, _] = parts.part(index);
         for (o, sums) in sums.chunks(width).enumerate() {
-            let first = ((part.group * outputs + o) * s.taps() + part.taps.start) * inputs;
+            let first = ((group * outputs + o) * s.taps() + tap) * inputs;
             for (dw, sum) in writes[0][first..first + width].iter_mut().zip(sums) {
                 *dw += sum;
             }
@@ -236,8 +246,9 @@ const ROWS: usize = 2048;
 pub fn backward_b(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let s = params::<Params>(p).sizes();
     let dy = &reads[0][..s.b * s.pictures()[1]];
-    let sums = |rows: &[f32]| {
-        let mut sums = vec![0.0; columns::width(s.o)];
+    let width = columns::width(s.o);
+    let mut sums = scratch::zeros(dy.len().div_ceil(ROWS * s.o) * width);
+    sums.par_chunks_mut(width).zip(dy.par_chunks(ROWS * s.o)).for_each(|(sums, rows)| {
         vectorised(|| {
             for piece in rows.chunks(sums.len()) {
                 for (sum, dy) in sums.iter_mut().zip(piece) {
@@ -245,10 +256,8 @@ pub fn backward_b(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
                 }
             }
         });
-        sums
-    };
-    let sums: Vec<Vec<f32>> = dy.par_chunks(ROWS * s.o).map(sums).collect();
+    });
     for o in 0..s.o {
-        writes[0][o] += sums.iter().map(|sums| columns::folded(sums, s.o, o)).sum::<f32>();
+        writes[0][o] += sums.chunks(width).map(|sums| columns::folded(sums, s.o, o)).sum::<f32>();
     }
 }

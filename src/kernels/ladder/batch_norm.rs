@@ -54,10 +54,13 @@ const SINGLE: Single = Single {
     cost: |p| cost(p[0] as u64, p[1] as u64),
 };
 
+/// x (R,C) to moments (2,C), mean and rstd, assigned: an invocation a channel, x read twice.
 pub static TWO_PASSES: Kernel =
     SINGLE.kernel("batch_norm_1_two_passes.statistics", shader(&TWO_PASSES_SOURCE, 64, by_64), cases);
+/// x (R,C) to moments (2,C), assigned: mean and squares move together, Welford 1962.
 pub static WELFORD: Kernel =
     SINGLE.kernel("batch_norm_2_welford.statistics", shader(&WELFORD_SOURCE, 64, by_64), cases);
+/// x (R,C) to moments (2,C), assigned: 32 invocations a channel, merged as in Chan, Golub & LeVeque 1979.
 pub static CHAN: Kernel =
     SINGLE.kernel("batch_norm_3_chan.statistics", shader(&CHAN_SOURCE, 256, |p| [p[1].div_ceil(8), 1, 1]), cases);
 
@@ -76,6 +79,7 @@ fn cost(r: u64, c: u64) -> Cost {
 
 // ---- Record
 
+/// A size is R,C. A rung returns the moments (2,C).
 pub static LADDER: Ladder = Ladder {
     name: "batch_norm",
     formula: "mean and 1 / sqrt(var + eps) of the columns of x (R,C)",

@@ -85,14 +85,19 @@ const SINGLE: Single = Single {
     cost: |p| cost(params(p)),
 };
 
+/// x (B,H,W,I), w (O,KH,KW,I) to y (B,P,Q,O), assigned: an invocation an element of y.
 pub static NAIVE: Kernel = SINGLE.kernel(
     "conv2d_1_naive.forward",
     linear(&NAIVE_SOURCE, |p| grid_1d(params::<Params>(p).words()[2], 64)),
     cases,
 );
+/// As [`NAIVE`]: an invocation four places by four channels of y.
 pub static REGISTERS: Kernel =
     SINGLE.kernel("conv2d_2_registers.forward", linear(&REGISTERS_SOURCE, grid_of_fours), cases);
+/// As [`REGISTERS`], with loads of four channels: I must be a multiple of 4.
 pub static VEC4: Kernel = SINGLE.kernel("conv2d_3_vec4.forward", linear(&VEC4_SOURCE, grid_of_fours), cases_of_fours);
+/// As [`NAIVE`]: a workgroup 64 places by 64 channels of y. I must be a multiple of 4. Implicit GEMM: Chetlur et al.
+/// 2014 (arXiv 1410.0759).
 pub static IMPLICIT: Kernel = SINGLE.kernel(
     "conv2d_4_implicit.forward",
     Shader {
@@ -140,6 +145,7 @@ fn sized(size: &[usize]) -> Option<Params> {
     Some(Params { b, h, w: h, i, p, q, o, kh: k, kw: k, stride, padding })
 }
 
+/// A size is B,H,I,O,K,stride,padding, square pictures and windows. A rung returns y (B,P,P,O).
 pub static LADDER: Ladder = Ladder {
     name: "conv2d",
     formula: "y = x * w, x (B,H,H,I), w (O,K,K,I)",

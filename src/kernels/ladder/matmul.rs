@@ -82,20 +82,25 @@ const SINGLE: Single = Single {
     cost: |p| cost([p[0], p[1], p[2]].map(|size| size as usize)),
 };
 
+/// a (M,K), b (K,N) to c (M,N), assigned: an invocation an element, neighbours in different rows of c.
 pub static NAIVE: Kernel =
     SINGLE.kernel("matmul_1_naive.forward", tiled(&NAIVE_SOURCE, |p| [p[0].div_ceil(16), p[2].div_ceil(16), 1]), cases);
+/// As [`NAIVE`], neighbours in different columns of c.
 pub static COALESCED: Kernel = SINGLE.kernel(
     "matmul_2_coalesced.forward",
     tiled(&COALESCED_SOURCE, |p| [p[2].div_ceil(16), p[0].div_ceil(16), 1]),
     cases,
 );
+/// As [`NAIVE`]: a workgroup 16x16 elements of c, a and b passed through workgroup memory.
 pub static TILE: Kernel =
     SINGLE.kernel("matmul_3_tile.forward", tiled(&TILE_SOURCE, |p| [p[2].div_ceil(16), p[0].div_ceil(16), 1]), cases);
+/// As [`NAIVE`]: a workgroup 64x64 elements of c, an invocation 4x4 of them.
 pub static REGISTERS: Kernel = SINGLE.kernel(
     "matmul_4_registers.forward",
     tiled(&REGISTERS_SOURCE, |p| [p[2].div_ceil(64), p[0].div_ceil(64), 1]),
     cases,
 );
+/// As [`REGISTERS`], with loads and stores of four words: K and N must be multiples of 4.
 pub static VEC4: Kernel = SINGLE.kernel(
     "matmul_5_vec4.forward",
     tiled(&VEC4_SOURCE, |p| [p[2].div_ceil(64), p[0].div_ceil(64), 1]),
@@ -104,6 +109,7 @@ pub static VEC4: Kernel = SINGLE.kernel(
 
 const SPLIT_FIELDS: &[&str] = &["M", "K", "N", "depth", "S"];
 
+/// a (M,K), b (K,N) to slices (S,M,N), assigned: each of the S slices of k as [`VEC4`] does all of it.
 pub static PARTIALS: Kernel = Kernel {
     name: "matmul_6_split_k.partials",
     formula: "slices[s,m,n] = sum over the s-th `depth` k of a[m,k] b[k,n]",
@@ -117,6 +123,7 @@ pub static PARTIALS: Kernel = Kernel {
         grid: |p| [p[2].div_ceil(64), p[0].div_ceil(64), p[4]],
     },
     software: None,
+    candidates: None,
     reference: partials_reference,
     accelerated: None,
     cost: |p| {
@@ -126,6 +133,7 @@ pub static PARTIALS: Kernel = Kernel {
     cases: partials_cases,
 };
 
+/// parts (S,M,N), which [`PARTIALS`] wrote, to c (M,N), assigned; summed in the order of the slices.
 pub static SUM: Kernel = Kernel {
     name: "matmul_6_split_k.sum",
     formula: "c[m,n] = sum over s of parts[s,m,n]",
@@ -139,6 +147,7 @@ pub static SUM: Kernel = Kernel {
         grid: |p| grid_1d(p[0] as usize * p[2] as usize / 4, 64),
     },
     software: None,
+    candidates: None,
     reference: sum_reference,
     accelerated: None,
     cost: |p| {
@@ -159,6 +168,7 @@ fn cost([m, k, n]: [usize; 3]) -> Cost {
 
 // ---- Record
 
+/// A size is M,K,N. A rung returns C (M,N).
 pub static LADDER: Ladder = Ladder {
     name: "matmul",
     formula: "C = A B, A (M,K), B (K,N)",

@@ -18,7 +18,9 @@ pub type Shapes = std::result::Result<Vec<Vec<usize>>, String>;
 
 /// An operation and the ways to compute it.
 pub struct Ladder {
+    /// The operation, as `elbo ladder` takes it.
     pub name: &'static str,
+    /// What is computed, in one line, with the shapes of what is read.
     pub formula: &'static str,
     /// What the numbers of a size are, in their order.
     pub dimensions: &'static [&'static str],
@@ -56,6 +58,7 @@ pub struct Rung {
     pub record: fn(&mut Recorder, &[usize], &[Tensor]) -> Tensor,
 }
 
+/// Every ladder there is.
 pub static LADDERS: [&Ladder; 4] = [&matmul::LADDER, &conv2d::LADDER, &reduce::LADDER, &batch_norm::LADDER];
 
 /// The ladder of that name. Errors: none, with the nearest.
@@ -104,7 +107,7 @@ const fn source(
     common: &'static [&'static str],
     bindings: &'static [&'static str],
 ) -> Source {
-    Source { file, text, common, bindings }
+    Source { file, text, common, bindings, constants: &[] }
 }
 
 /// A rung of one dispatch.
@@ -127,6 +130,7 @@ impl Single {
             writes: self.writes,
             shader,
             software: None,
+            candidates: None,
             reference: self.reference,
             accelerated: None,
             cost: self.cost,

@@ -66,10 +66,16 @@ const SINGLE: Single = Single {
     cost: |p| Cost { flops: p[0] as u64, bytes: 4 * p[0] as u64 },
 };
 
+/// x (N) to parts (ceil(N / span)), assigned: an invocation a run of neighbouring words.
 pub static NAIVE: Kernel = SINGLE.kernel("reduce_1_naive.forward", shader(&NAIVE_SOURCE), cases);
+/// As [`NAIVE`], neighbouring invocations taking neighbouring words.
 pub static COALESCED: Kernel = SINGLE.kernel("reduce_2_coalesced.forward", shader(&COALESCED_SOURCE), cases);
+/// As [`COALESCED`], the 64 shares of a workgroup summed by halves (Harris, Optimizing Parallel Reduction in CUDA,
+/// 2007).
 pub static TREE: Kernel = SINGLE.kernel("reduce_3_tree.forward", shader(&TREE_SOURCE), cases);
+/// As [`TREE`], four words a turn, with a sum for each.
 pub static UNROLLED: Kernel = SINGLE.kernel("reduce_4_unrolled.forward", shader(&UNROLLED_SOURCE), cases);
+/// As [`UNROLLED`], summed by `subgroupAdd`: needs an adapter with subgroups.
 pub static SUBGROUP: Kernel = SINGLE.kernel("reduce_5_subgroup.forward", shader(&SUBGROUP_SOURCE), cases);
 
 const fn shader(source: &'static Source) -> Shader {
@@ -78,6 +84,7 @@ const fn shader(source: &'static Source) -> Shader {
 
 // ---- Record
 
+/// A size is N. A rung returns the sum (1).
 pub static LADDER: Ladder = Ladder {
     name: "reduce",
     formula: "y = sum of x, x (N)",

@@ -1,0 +1,69 @@
+// Buffers of matmul.wgsl for any B, I and O: fours are read and stored word by word.
+
+struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;          // (B,I)
+@group(0) @binding(2) var<storage, read> w: array<f32>;          // (O,I)
+@group(0) @binding(3) var<storage, read> b: array<f32>;          // (O)
+@group(0) @binding(4) var<storage, read> dy: array<f32>;         // (B,O)
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;    // (B,O)
+@group(0) @binding(6) var<storage, read_write> dx: array<f32>;   // (B,I)
+@group(0) @binding(7) var<storage, read_write> dw: array<f32>;   // (O,I)
+@group(0) @binding(8) var<storage, read_write> db: array<f32>;   // (O)
+
+fn load_x(row: u32, column: u32) -> vec4<f32> {
+    return vec4<f32>(x_at(row, column), x_at(row, column + 1u), x_at(row, column + 2u), x_at(row, column + 3u));
+}
+
+fn x_at(row: u32, column: u32) -> f32 {
+    if row >= params.B || column >= params.I { return 0.0; }
+    return x[row * params.I + column];
+}
+
+fn load_w(row: u32, column: u32) -> vec4<f32> {
+    return vec4<f32>(w_at(row, column), w_at(row, column + 1u), w_at(row, column + 2u), w_at(row, column + 3u));
+}
+
+fn w_at(row: u32, column: u32) -> f32 {
+    if row >= params.O || column >= params.I { return 0.0; }
+    return w[row * params.I + column];
+}
+
+fn load_dy(row: u32, column: u32) -> vec4<f32> {
+    return vec4<f32>(dy_at(row, column), dy_at(row, column + 1u), dy_at(row, column + 2u), dy_at(row, column + 3u));
+}
+
+fn dy_at(row: u32, column: u32) -> f32 {
+    if row >= params.B || column >= params.O { return 0.0; }
+    return dy[row * params.O + column];
+}
+
+fn store_y(row: u32, column: u32, sum: vec4<f32>) {
+    if row >= params.B { return; }
+    for (var j = 0u; j < 4u && column + j < params.O; j++) {
+        y[row * params.O + column + j] = activate(params.activation, sum[j] + b[column + j]);
+    }
+}
+
+fn store_dx(row: u32, column: u32, sum: vec4<f32>) {
+    if row >= params.B { return; }
+    for (var j = 0u; j < 4u && column + j < params.I; j++) {
+        let i = row * params.I + column + j;
+        if params.accumulate != 0u { dx[i] += sum[j]; } else { dx[i] = sum[j]; }
+    }
+}
+
+fn add_dw(row: u32, column: u32, sum: vec4<f32>) {
+    if row >= params.O { return; }
+    for (var j = 0u; j < 4u && column + j < params.I; j++) {
+        let i = row * params.I + column + j;
+        if params.accumulate != 0u { dw[i] += sum[j]; } else { dw[i] = sum[j]; }
+    }
+}
+
+fn add_db(column: u32, sum: vec4<f32>) {
+    for (var j = 0u; j < 4u && column + j < params.O; j++) {
+        if params.accumulate != 0u { db[column + j] += sum[j]; } else { db[column + j] = sum[j]; }
+    }
+}

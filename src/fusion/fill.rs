@@ -1,0 +1,29 @@
+//! Gradients that one dispatch alone makes are assigned; where all are, no dispatch has to clear them first.
+
+use super::steps::{Steps, is, param, same};
+use crate::kernels::{clip, fill, linear, matmul, weights};
+use crate::program::Step;
+
+pub fn apply(steps: &mut Steps) -> Option<()> {
+    let gradients = steps.gradients();
+    let accumulate = matmul::BACKWARD_W.params.iter().position(|field| *field == "accumulate").expect("it has this field");
+    for i in steps.all(&matmul::BACKWARD_W) {
+        let dw = steps.list[i].writes[0];
+        if steps.list.iter().filter(|step| step.writes.iter().any(|&t| same(t, dw))).count() == 1 {
+            steps.list[i].params[accumulate] = 0;
+        }
+    }
+    let [fill] = *steps.all(&fill::FORWARD) else { return None };
+    let writes = |step: &Step| step.writes.iter().any(|t| t.buffer == gradients.buffer);
+    let assigns = |step: &Step| {
+        is(step, &linear::BACKWARD)
+            || is(step, &weights::BACKWARD)
+            || is(step, &clip::FORWARD)
+            || (is(step, &matmul::BACKWARD_W) && param(step, "accumulate") == 0)
+    };
+    let others = steps.list.iter().enumerate().filter(|&(i, _)| i != fill).map(|(_, step)| step);
+    if same(steps.list[fill].writes[0], gradients) && others.filter(|step| writes(step)).all(assigns) {
+        steps.replace(&[fill], vec![]);
+    }
+    None
+}

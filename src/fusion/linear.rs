@@ -1,0 +1,31 @@
+//! A linear layer's backward, and that of the activation in front of it, to `linear.backward`.
+
+use super::steps::{Steps, param, same};
+use crate::kernels::activation::{self, Activation};
+use crate::kernels::{linear, matmul};
+
+pub fn apply(steps: &mut Steps) -> Option<()> {
+    steps.all(&matmul::BACKWARD_X).into_iter().find_map(|backward_x| layer(steps, backward_x))
+}
+
+fn layer(steps: &mut Steps, backward_x: usize) -> Option<()> {
+    let step = &steps.list[backward_x];
+    let ([w, dy], dx) = (*step.reads.first_chunk()?, step.writes[0]);
+    if param(step, "accumulate") != 0 {
+        return None;
+    }
+    let backward_w = steps.only(&matmul::BACKWARD_W, |s| same(s.reads[1], dy))?;
+    let (x, [dw, db]) = (steps.list[backward_w].reads[0], *steps.list[backward_w].writes.first_chunk()?);
+    let slope = steps.only(&activation::BACKWARD, |s| same(s.reads[0], x) && same(s.reads[1], dx))?;
+    let activation = Activation::from_number(param(&steps.list[slope], "kind"));
+    let gone = [backward_w, backward_x, slope];
+    let is_alone = steps.list.iter().filter(|s| s.writes.contains(&dw)).count() == 1;
+    if !activation.saves_output() || !is_alone || !steps.is_private(dx, &gone) {
+        return None;
+    }
+    let dh = steps.list[slope].writes[0].reshape(x.shape());
+    let scope = steps.list[backward_x].scope.clone();
+    let (_, put) = steps.record(&scope, |r| linear::backward_to(r, [x, w, dy], [dh, dw, db], activation))?;
+    steps.replace(&gone, vec![(slope, put)]);
+    Some(())
+}

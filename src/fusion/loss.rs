@@ -1,0 +1,26 @@
+//! The decoder's last layer, binary cross-entropy and its backward to `matmul_bce.forward`: the logits are never written.
+
+use super::steps::{Steps, param, same};
+use crate::kernels::activation::Activation;
+use crate::kernels::{bce, matmul, matmul_bce};
+
+pub fn apply(steps: &mut Steps) -> Option<()> {
+    let [backward] = *steps.all(&bce::BACKWARD) else { return None };
+    let [logits, picture] = *steps.list[backward].reads else { return None };
+    let loss = steps.only(&bce::LOSS, |s| same(s.reads[0], logits) && same(s.reads[1], picture))?;
+    let layer = steps.writer(&matmul::FORWARD, logits)?;
+    let is_linear = param(&steps.list[layer], "activation") == Activation::Identity as u32;
+    let gone = [layer, loss, backward];
+    if !is_linear || !steps.is_private(logits, &gone) {
+        return None;
+    }
+    let scale = f32::from_bits(param(&steps.list[backward], "scale"));
+    let [x, w, b] = *steps.list[layer].reads else { return None };
+    let (recon, dy) = (steps.list[loss].writes[0], steps.list[backward].writes[0]);
+    let scope = steps.list[layer].scope.clone();
+    let (parts, put) =
+        steps.record(&scope, |r| matmul_bce::forward(r, [x, w, b], picture, dy.reshape(logits.shape()), scale))?;
+    steps.replace(&gone, vec![(backward, put)]);
+    steps.rewire(recon, parts);
+    Some(())
+}

@@ -1,0 +1,70 @@
+//! Fusion: a recorded step, rewritten with fewer dispatches. Models record one kernel an operation, which is how they read
+//! best; on a large GPU such a step is all waiting, since each dispatch waits for the one before it. So when a program is
+//! recorded, sequences that have a fused kernel are replaced by it, with what lies between them no longer written:
+//!
+//! | rule | in place of | one dispatch of |
+//! |---|---|---|
+//! | [`latent`] | heads, noise, reparameterise, KL, first decoder layer; and their backwards | `latent.forward`, `latent.backward` |
+//! | [`loss`] | last decoder layer, binary cross-entropy, its backward | `matmul_bce.forward` |
+//! | [`linear`] | a linear layer's backward, the activation's before it | `linear.backward` |
+//! | [`weights`] | up to three layers' weight gradients | `weights.backward` |
+//! | [`fill`] | the clearing of the gradients, where each is made by one dispatch, which then assigns it | none |
+//! | [`update`] | gather, the reads of the clock; Adam, the tally of the losses, the tick of the clock | `batch.begin`, `update.adam` |
+//!
+//! A rule looks for its sequence by kernels and tensors and leaves a program alone where anything is not as it expects. The
+//! recorded program stays the specification: tests run both and compare every parameter, and `--no-fuse` trains with it.
+
+mod fill;
+mod latent;
+mod linear;
+mod loss;
+mod steps;
+mod update;
+mod weights;
+
+use crate::arena::Arena;
+use crate::kernel::{Kernel, Lanes};
+use crate::program::Program;
+use steps::Steps;
+
+/// Which fused kernels a device is better off with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fusion {
+    /// The program as recorded.
+    None,
+    /// Those that have a form for these lanes of an adapter that runs on a CPU: there a dispatch costs little and a
+    /// portable form much.
+    Software(Lanes),
+    /// All.
+    Full,
+}
+
+impl Fusion {
+    /// Whether it takes a dispatch of that kernel with those params.
+    fn takes(self, kernel: &'static Kernel, params: &[u32]) -> bool {
+        match self {
+            Fusion::None => false,
+            Fusion::Software(lanes) => !std::ptr::eq(kernel.shader_for(Some(lanes), params), &kernel.shader),
+            Fusion::Full => true,
+        }
+    }
+}
+
+/// The program with fewer dispatches, which leaves the same in every parameter, moment, loss and clock, but for rounding.
+/// Buffers of the arena from `first` on that only the old program used are given up.
+pub fn fuse(arena: &mut Arena, program: Program, fusion: Fusion, first: usize) -> Program {
+    if fusion == Fusion::None {
+        return program;
+    }
+    let mut steps = Steps::new(arena, program.steps, fusion);
+    // The middle and the loss before the layers' backwards, which would take parts of them; the update last, since it needs
+    // the losses' parts and the moment.
+    for rule in [latent::apply, loss::apply, linear::apply, weights::apply, fill::apply, update::apply] {
+        while rule(&mut steps).is_some() {}
+    }
+    let steps = steps.list;
+    let is_used = |buffer| steps.iter().any(|s| s.reads.iter().chain(&s.writes).any(|t| t.buffer == buffer));
+    let unused: Vec<usize> = (first..arena.buffers().len()).filter(|&buffer| !is_used(buffer)).collect();
+    unused.into_iter().for_each(|buffer| arena.give_up(buffer));
+    Program { steps, ..program }
+}

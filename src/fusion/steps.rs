@@ -1,0 +1,110 @@
+//! A program's dispatches, to be searched and rewritten.
+
+use super::Fusion;
+use crate::arena::Arena;
+use crate::kernel::Kernel;
+use crate::kernels::clock;
+use crate::program::{Recorder, Step};
+use crate::tensor::Tensor;
+
+pub struct Steps<'a> {
+    arena: &'a mut Arena,
+    fusion: Fusion,
+    pub list: Vec<Step>,
+}
+
+/// Whether the two name the same words, under whatever shape.
+pub fn same(a: Tensor, b: Tensor) -> bool {
+    (a.buffer, a.offset, a.len()) == (b.buffer, b.offset, b.len())
+}
+
+/// Whether the step runs that kernel.
+pub fn is(step: &Step, kernel: &'static Kernel) -> bool {
+    std::ptr::eq(step.kernel, kernel)
+}
+
+/// A field of the step's params, by the kernel's name for it.
+pub fn param(step: &Step, name: &str) -> u32 {
+    let index = step.kernel.params.iter().position(|p| *p == name);
+    step.params[index.unwrap_or_else(|| panic!("{} has no params field {name}", step.kernel.name))]
+}
+
+impl<'a> Steps<'a> {
+    pub fn new(arena: &'a mut Arena, list: Vec<Step>, fusion: Fusion) -> Steps<'a> {
+        Steps { arena, fusion, list }
+    }
+
+    /// Places of the steps that run the kernel.
+    pub fn all(&self, kernel: &'static Kernel) -> Vec<usize> {
+        (0..self.list.len()).filter(|&i| is(&self.list[i], kernel)).collect()
+    }
+
+    /// The place of the step of that kernel that `wanted` picks; none where there are more.
+    pub fn only(&self, kernel: &'static Kernel, wanted: impl Fn(&Step) -> bool) -> Option<usize> {
+        let mut found = self.all(kernel).into_iter().filter(|&i| wanted(&self.list[i]));
+        found.next().filter(|_| found.next().is_none())
+    }
+
+    /// The place of the only step of that kernel that writes the tensor.
+    pub fn writer(&self, kernel: &'static Kernel, tensor: Tensor) -> Option<usize> {
+        self.only(kernel, |step| step.writes.iter().any(|&t| same(t, tensor)))
+    }
+
+    /// Whether no step but these uses the tensor's buffer.
+    pub fn is_private(&self, tensor: Tensor, to: &[usize]) -> bool {
+        let uses = |step: &Step| step.reads.iter().chain(&step.writes).any(|t| t.buffer == tensor.buffer);
+        (0..self.list.len()).all(|i| to.contains(&i) || !uses(&self.list[i]))
+    }
+
+    /// Whether a step between the two places, those excluded, writes the tensor's buffer.
+    pub fn is_written_between(&self, tensor: Tensor, [from, to]: [usize; 2]) -> bool {
+        self.list[..to].iter().skip(from + 1).any(|step| step.writes.iter().any(|t| t.buffer == tensor.buffer))
+    }
+
+    /// Dispatches to put into the program, recorded as a model records them; none if the device is better off without.
+    pub fn record<T>(&mut self, scope: &str, record: impl FnOnce(&mut Recorder) -> T) -> Option<(T, Vec<Step>)> {
+        let mut r = Recorder::new(self.arena);
+        r.scope(scope);
+        let result = record(&mut r);
+        let steps = r.finish("").steps;
+        steps.iter().all(|step| self.fusion.takes(step.kernel, &step.params)).then_some((result, steps))
+    }
+
+    /// All parameters, flat.
+    pub fn parameters(&self) -> Tensor {
+        self.arena.flat_parameters()
+    }
+
+    /// All gradients, flat.
+    pub fn gradients(&self) -> Tensor {
+        self.arena.flat_gradients()
+    }
+
+    /// Takes the steps at `gone` out, and puts others in the places of some of them.
+    pub fn replace(&mut self, gone: &[usize], put: Vec<(usize, Vec<Step>)>) {
+        assert!(put.iter().all(|(at, _)| gone.contains(at)), "what is put in takes the place of something");
+        let mut put: std::collections::BTreeMap<usize, Vec<Step>> = put.into_iter().collect();
+        let old = std::mem::take(&mut self.list);
+        for (i, step) in old.into_iter().enumerate() {
+            if let Some(steps) = put.remove(&i) {
+                self.list.extend(steps);
+            } else if !gone.contains(&i) {
+                self.list.push(step);
+            }
+        }
+    }
+
+    /// Lets every step use another tensor in the place of this one. The tally of the losses counts the parts it now has.
+    pub fn rewire(&mut self, old: Tensor, new: Tensor) {
+        for step in &mut self.list {
+            for tensor in step.reads.iter_mut().chain(&mut step.writes) {
+                if same(*tensor, old) {
+                    *tensor = new;
+                }
+            }
+            if is(step, &clock::TALLY) {
+                step.params = clock::tally_params(param(step, "B"), step.reads[0], step.reads[1]);
+            }
+        }
+    }
+}

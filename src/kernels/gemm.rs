@@ -1,0 +1,363 @@
+//! The CPU device's matrix product: C = A B or C += A B, in tiles of 8 rows by 48 columns whose sums stay in vector
+//! registers. After Goto & Van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008), without packing A:
+//! its numbers are read one by one and spread over a vector, in whatever order they lie.
+//!
+//! An element's sum is made in one order, which the sizes fix and the threads do not: results are the same to the bit
+//! for any number of threads.
+
+use faer::{MatMut, RowMut};
+use pulp::{Arch, Simd, WithSimd};
+
+use super::scratch;
+
+/// Rows and columns of a tile: 24 sums of 16 lanes, 3 vectors of B and one of A are 28 of AVX-512's 32 registers.
+/// Where vectors are shorter or fewer, a tile is taken in pieces.
+const ROWS: usize = 8;
+const COLUMNS: usize = 48;
+
+/// Terms of a sum that are added up in registers at a time: 48 columns of so many rows of B stay in the second cache.
+const DEPTH: usize = 1024;
+
+/// Numbers of a cache line, at whose start a panel begins.
+const LINE: usize = 16;
+
+/// Multiply-adds that are worth handing to another thread: a few microseconds, what waking one costs.
+const SHARE: usize = 1 << 18;
+
+/// Rows of A that are multiplied with a packed panel of B before the next: they stay in the second cache.
+const BAND: usize = 256;
+
+/// A matrix in memory: element (i, j) is `values[i * strides[0] + j * strides[1]]`, and one of the strides is 1.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    values: &'a [f32],
+    strides: [usize; 2],
+}
+
+impl<'a> View<'a> {
+    /// Rows of length `columns`, one after the other.
+    pub fn rows(values: &'a [f32], columns: usize) -> View<'a> {
+        View { values, strides: [columns, 1] }
+    }
+
+    pub fn transposed(self) -> View<'a> {
+        View { values: self.values, strides: [self.strides[1], self.strides[0]] }
+    }
+
+    /// The matrix without its first rows and columns.
+    pub fn from(self, [i, j]: [usize; 2]) -> View<'a> {
+        View { values: &self.values[i * self.strides[0] + j * self.strides[1]..], strides: self.strides }
+    }
+}
+
+/// What happens to C.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    Assign,
+    Add,
+}
+
+/// C = A B or C += A B: C (m,n) with contiguous rows, A (m,k), B (k,n). `finish(row, column, values)` then gets each
+/// piece of a row of C, from that column on, while it is in the cache, once.
+pub(crate) fn product(
+    c: MatMut<'_, f32>,
+    [a, b]: [View; 2],
+    k: usize,
+    store: Store,
+    finish: &(impl Fn(usize, usize, &mut [f32]) + Sync),
+) {
+    let (m, n) = (c.nrows(), c.ncols());
+    let share = (m * n * k).div_ceil(rayon::current_num_threads()).max(SHARE);
+    Product { a, b, k, store, finish }.split(c, [0, 0], share);
+}
+
+/// [`product`] in this thread alone, for one that has its share of a larger work.
+pub(crate) fn product_here(c: MatMut<'_, f32>, [a, b]: [View; 2], k: usize, store: Store) {
+    let finish = &|_: usize, _: usize, _: &mut [f32]| ();
+    Product { a, b, k, store, finish }.part(c, [0, 0]);
+}
+
+struct Product<'a, F> {
+    a: View<'a>,
+    b: View<'a>,
+    k: usize,
+    store: Store,
+    finish: &'a F,
+}
+
+impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
+    /// The part of C that begins at (row, column), halved until a half is a thread's share. Columns first: then no two
+    /// threads pack the same part of B.
+    fn split(&self, c: MatMut<'_, f32>, [row, column]: [usize; 2], share: usize) {
+        let (m, n) = (c.nrows(), c.ncols());
+        let small = m * n * self.k < share + share / 2;
+        if small || (n < 2 * COLUMNS && m < 2 * ROWS) {
+            return self.part(c, [row, column]);
+        }
+        if n >= 2 * COLUMNS {
+            let at = half(n, 16);
+            let (left, right) = c.split_at_col_mut(at);
+            rayon::join(|| self.split(left, [row, column], share), || self.split(right, [row, column + at], share));
+        } else {
+            let at = half(m, ROWS);
+            let (top, bottom) = c.split_at_row_mut(at);
+            rayon::join(|| self.split(top, [row, column], share), || self.split(bottom, [row + at, column], share));
+        }
+    }
+
+    /// One thread's part of C.
+    fn part(&self, mut c: MatMut<'_, f32>, [row, column]: [usize; 2]) {
+        let (m, n, arch) = (c.nrows(), c.ncols(), Arch::new());
+        let mut panel = scratch::any(DEPTH.min(self.k) * COLUMNS + LINE);
+        let aligned = panel.as_ptr().align_offset(4 * LINE);
+        let panel = &mut panel[aligned..];
+        // One panel of B serves all rows.
+        let height = if n <= COLUMNS && self.k <= DEPTH { m } else { BAND };
+        for band in (0..m).step_by(height) {
+            let bottom = m.min(band + height);
+            for left in (0..n).step_by(COLUMNS) {
+                let width = COLUMNS.min(n - left);
+                let mut c = c.as_mut().submatrix_mut(band, left, bottom - band, width);
+                for first in (0..self.k).step_by(DEPTH) {
+                    let depth = DEPTH.min(self.k - first);
+                    let panel = &mut panel[..depth * COLUMNS];
+                    arch.dispatch(Pack { b: self.b.from([first, column + left]), width, panel });
+                    let a = self.a.from([row + band, first]);
+                    let assign = self.store == Store::Assign && first == 0;
+                    arch.dispatch(Band { a, panel, depth, c: c.as_mut(), assign });
+                }
+                for i in 0..c.nrows() {
+                    (self.finish)(row + band + i, column + left, as_slice(c.as_mut().row_mut(i)));
+                }
+            }
+        }
+    }
+}
+
+/// A row, or a part of one, whose elements lie side by side.
+#[inline(always)]
+fn as_slice(row: RowMut<'_, f32>) -> &mut [f32] {
+    row.try_as_row_major_mut().expect("C has contiguous rows").as_slice_mut()
+}
+
+/// About half, a multiple of `unit`.
+fn half(n: usize, unit: usize) -> usize {
+    (n / 2).next_multiple_of(unit)
+}
+
+/// A transposition is made of squares of so many rows.
+const SQUARE: usize = 16;
+
+/// Copies `width` columns of B so that 48 of a row lie side by side; what lies beyond `width` means nothing.
+struct Pack<'a> {
+    b: View<'a>,
+    width: usize,
+    panel: &'a mut [f32],
+}
+
+impl WithSimd for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Pack { b, width, panel } = self;
+        if b.strides[1] == 1 {
+            for (i, row) in panel.chunks_exact_mut(COLUMNS).enumerate() {
+                let b = &b.values[i * b.strides[0]..][..width];
+                if width == COLUMNS {
+                    row[..COLUMNS].copy_from_slice(&b[..COLUMNS]);
+                } else {
+                    row[..width].copy_from_slice(b);
+                }
+            }
+            return;
+        }
+        let depth = panel.len() / COLUMNS;
+        for left in (0..width).step_by(SQUARE) {
+            let filled = SQUARE.min(width - left);
+            // Beyond the last column stands that column again: its sums are not used.
+            let columns: [&[f32]; SQUARE] =
+                std::array::from_fn(|j| &b.values[(left + j.min(filled - 1)) * b.strides[1]..][..depth]);
+            let mut rest = 0;
+            for (square, panel) in panel.chunks_exact_mut(SQUARE * COLUMNS).enumerate() {
+                let column = |j: usize| columns[j][square * SQUARE..].first_chunk().expect("a whole square");
+                let square: [&[f32; SQUARE]; SQUARE] = std::array::from_fn(column);
+                for (i, row) in panel.chunks_exact_mut(COLUMNS).enumerate() {
+                    let row: &mut [f32; SQUARE] = row[left..].first_chunk_mut().expect("a row of the panel");
+                    *row = std::array::from_fn(|j| square[j][i]);
+                }
+                rest += SQUARE;
+            }
+            for i in rest..depth {
+                for (j, column) in columns.iter().enumerate() {
+                    panel[i * COLUMNS + left + j] = column[i];
+                }
+            }
+        }
+    }
+}
+
+/// Rows of A times a panel, to the columns of C that the panel has.
+struct Band<'a> {
+    a: View<'a>,
+    panel: &'a [f32],
+    depth: usize,
+    c: MatMut<'a, f32>,
+    assign: bool,
+}
+
+impl WithSimd for Band<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let tall = S::REGISTER_COUNT >= 32;
+        let (mut row, mut tile) = (0, [0.0; ROWS * COLUMNS]);
+        while row < self.c.nrows() {
+            let rows = match self.c.nrows() - row {
+                8.. if tall => self.rows_of::<S, 8>(simd, row, &mut tile),
+                4.. => self.rows_of::<S, 4>(simd, row, &mut tile),
+                _ => self.rows_of::<S, 1>(simd, row, &mut tile),
+            };
+            for (i, sums) in tile.chunks_exact(COLUMNS).enumerate().take(rows) {
+                let c = as_slice(self.c.as_mut().row_mut(row + i));
+                for (c, &sum) in c.iter_mut().zip(sums) {
+                    *c = if self.assign { sum } else { *c + sum };
+                }
+            }
+            row += rows;
+        }
+    }
+}
+
+impl Band<'_> {
+    #[inline(always)]
+    fn rows_of<S: Simd, const M: usize>(&mut self, simd: S, row: usize, tile: &mut [f32; ROWS * COLUMNS]) -> usize {
+        let mut column = 0;
+        while column < self.c.ncols() {
+            let vectors = (self.c.ncols() - column).div_ceil(S::F32_LANES);
+            column += S::F32_LANES
+                * match vectors {
+                    3.. => self.block::<S, M, 3>(simd, [row, column], tile),
+                    2 => self.block::<S, M, 2>(simd, [row, column], tile),
+                    _ => self.block::<S, M, 1>(simd, [row, column], tile),
+                };
+        }
+        M
+    }
+
+    #[inline(always)]
+    fn block<S: Simd, const M: usize, const V: usize>(
+        &self,
+        simd: S,
+        [row, column]: [usize; 2],
+        tile: &mut [f32; ROWS * COLUMNS],
+    ) -> usize {
+        let a = self.a.from([row, 0]);
+        let sums = if a.strides[1] == 1 {
+            let rows: [&[f32]; M] = std::array::from_fn(|i| &a.values[i * a.strides[0]..][..self.depth]);
+            sums::<S, M, V>(simd, self.panel, self.depth, column, |k, i| rows[i][k])
+        } else {
+            let columns = &a.values[..(self.depth - 1) * a.strides[1] + M];
+            sums::<S, M, V>(simd, self.panel, self.depth, column, |k, i| columns[k * a.strides[1] + i])
+        };
+        for i in 0..M {
+            let (out, _) = S::as_mut_simd_f32s(&mut tile[i * COLUMNS + column..][..V * S::F32_LANES]);
+            out.copy_from_slice(&sums[i]);
+        }
+        V
+    }
+}
+
+#[inline(always)]
+fn sums<S: Simd, const M: usize, const V: usize>(
+    simd: S,
+    panel: &[f32],
+    depth: usize,
+    column: usize,
+    a: impl Fn(usize, usize) -> f32,
+) -> [[S::f32s; V]; M] {
+    let mut sums = [[simd.splat_f32s(0.0); V]; M];
+    for (k, row) in panel.chunks_exact(COLUMNS).enumerate().take(depth) {
+        let (b, _) = S::as_simd_f32s(&row[column..][..V * S::F32_LANES]);
+        let b: [S::f32s; V] = std::array::from_fn(|j| b[j]);
+        for i in 0..M {
+            let a = simd.splat_f32s(a(k, i));
+            for j in 0..V {
+                sums[i][j] = simd.mul_add_e_f32s(a, b[j], sums[i][j]);
+            }
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::case::uniform;
+    use crate::check::close::Tolerance;
+
+    /// (m, n, k): one element, pieces of a tile on all sides, several panels, several bands, sums of several depths.
+    const SIZES: [[usize; 3]; 7] = [
+        [1, 1, 1],
+        [3, 47, 5],
+        [8, 48, 16],
+        [13, 97, 31],
+        [2 * BAND + 9, 50, 33],
+        [BAND + 1, 30, 7],
+        [5, 17, 2 * DEPTH + 3],
+    ];
+
+    /// C of this size, as made by `threads` threads: both operands as they are or transposed, to zeros or to ones.
+    fn made(threads: usize, [m, n, k]: [usize; 3], [turn_a, turn_b]: [bool; 2], store: Store) -> Vec<f32> {
+        let (a, b) = (uniform(1, m * k, -1.0, 1.0), uniform(2, k * n, -1.0, 1.0));
+        let a = if turn_a { View::rows(&a, m).transposed() } else { View::rows(&a, k) };
+        let b = if turn_b { View::rows(&b, k).transposed() } else { View::rows(&b, n) };
+        let mut c = vec![1.0; m * n];
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let c = MatMut::from_row_major_slice_mut(&mut c, m, n);
+            product(c, [a, b], k, store, &|i, j, values| {
+                values.iter_mut().enumerate().for_each(|(at, v)| *v += ((i * n + j + at) % 5) as f32);
+            });
+        });
+        c
+    }
+
+    #[test]
+    fn products_are_the_sums_they_stand_for_and_each_element_is_finished_once() {
+        for (size, turn_a, turn_b) in SIZES
+            .into_iter()
+            .flat_map(|s| [false, true].map(|a| (s, a, !a)))
+            .chain(SIZES.into_iter().flat_map(|s| [false, true].map(|a| (s, a, a))))
+        {
+            let [m, n, k] = size;
+            let (a, b) = (uniform(1, m * k, -1.0, 1.0), uniform(2, k * n, -1.0, 1.0));
+            for (store, old) in [(Store::Assign, 0.0), (Store::Add, 1.0)] {
+                let c = made(2, size, [turn_a, turn_b], store);
+                for (at, &got) in c.iter().enumerate() {
+                    let (i, j) = (at / n, at % n);
+                    let a = |p: usize| a[if turn_a { p * m + i } else { i * k + p }] as f64;
+                    let b = |p: usize| b[if turn_b { j * k + p } else { p * n + j }] as f64;
+                    let want = (0..k).map(|p| a(p) * b(p)).sum::<f64>() + old + (at % 5) as f64;
+                    let bound = Tolerance::Dot(k).bound(want.abs() as f32) as f64;
+                    assert!(
+                        (got as f64 - want).abs() <= bound,
+                        "{size:?} {turn_a} {turn_b}, {i} {j}: {got}, not {want}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_does_not_change_a_bit() {
+        // Large enough for a share for each of 64 threads.
+        for size in [[128, 400, 784], [400, 784, 128], [2048, 20, 500]] {
+            let one = made(1, size, [false, true], Store::Add);
+            for threads in [2, 3, 64] {
+                assert!(made(threads, size, [false, true], Store::Add) == one, "{size:?} with {threads} threads");
+            }
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! The middle of a VAE, from the encoder's last activation to the decoder's first, in one dispatch each way,
+//! `shaders/latent.wgsl`: the heads, reparameterisation, KL and a linear layer. [`fusion`](crate::fusion) records them in place
+//! of about ten. Kingma & Welling 2013, section 2.4 and appendix B.
+
+use std::ops::Range;
+
+use bytemuck::{Pod, Zeroable};
+use faer::MatMut;
+
+use super::activation::Activation;
+use super::clock::{Clock, Row};
+use super::gemm::{Store, View, product};
+use super::{gaussian_kl, math, matmul, random};
+use crate::check::case::{Case, uniform};
+use crate::check::close::Tolerance;
+use crate::kernel::{Cost, Kernel, Shader, Source, params};
+use crate::program::Recorder;
+use crate::tensor::Tensor;
+
+/// The largest Z: a workgroup keeps two rows of the heads in 128 places. Beyond it the products are worth dispatches of
+/// their own.
+pub const LARGEST: usize = 64;
+
+// ---- Params
+
+/// B rows of the batch, I inputs of the heads, Z latent dimensions, O outputs of the decoder's first layer. Places of
+/// weights are words in the flat parameters; `scale` multiplies the KL's gradient beside the KL weight of the step.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    b: u32,
+    i: u32,
+    z: u32,
+    o: u32,
+    before: u32,
+    after: u32,
+    site: u32,
+    mean: u32,
+    mean_b: u32,
+    logvar: u32,
+    logvar_b: u32,
+    w: u32,
+    bias: u32,
+    scale: f32,
+}
+
+impl Params {
+    fn sizes(self) -> [usize; 4] {
+        [self.b, self.i, self.z, self.o].map(|v| v as usize)
+    }
+
+    /// Words of a head's weight: 0 for the mean, 1 for the logvar.
+    fn head(self, which: usize) -> [Range<usize>; 2] {
+        let [_, i, z, _] = self.sizes();
+        let [w, b] = [[self.mean, self.mean_b], [self.logvar, self.logvar_b]][which].map(|v| v as usize);
+        [w..w + z * i, b..b + z]
+    }
+
+    /// Words of the first layer's weight and bias.
+    fn layer(self) -> [Range<usize>; 2] {
+        let [_, _, z, o] = self.sizes();
+        let [w, b] = [self.w as usize, self.bias as usize];
+        [w..w + o * z, b..b + o]
+    }
+
+    /// What random.normal would draw for row r and dimension j.
+    fn noise(self, clock: &[f32], r: usize, j: usize) -> f64 {
+        random::normal_at(r * self.z as usize + j, self.site, clock) as f64
+    }
+}
+
+// ---- Kernels
+
+const FIELDS: &[&str] =
+    &["B", "I", "Z", "O", "before", "after", "site", "mean", "mean_b", "logvar", "logvar_b", "w", "b", "scale"];
+
+const SOURCE: Source = Source {
+    file: "latent.wgsl",
+    text: include_str!("../../shaders/latent.wgsl"),
+    common: &[super::ACTIVATION, super::CLOCK, super::PHILOX],
+    bindings: &["h", "parameters", "clock", "q", "z", "y", "kl", "dy", "saved", "dq", "dh"],
+    constants: &[],
+};
+
+/// A workgroup owns two rows.
+const fn shader(entry: &'static str) -> Shader {
+    Shader { source: &SOURCE, entry, workgroup: [256, 1, 1], grid: |p| [p[0].div_ceil(2), 1, 1] }
+}
+
+/// h (B,I), the flat parameters and the clock to q (B,2Z), means before logvars, z (B,Z), y (B,O) and kl (B) in nats,
+/// all assigned; recorded by [`forward`].
+pub static FORWARD: Kernel = Kernel {
+    name: "latent.forward",
+    formula: "q = heads(h), z = mean + e^(logvar/2) * noise, kl = KL(q || N(0,1)), y = act(z W^T + b)",
+    params: FIELDS,
+    reads: &["h", "parameters", "clock"],
+    writes: &["q", "z", "y", "kl"],
+    shader: shader("forward"),
+    software: None,
+    candidates: None,
+    reference: forward_reference,
+    accelerated: Some(forward_accelerated),
+    cost,
+    cases: forward_cases,
+};
+
+/// dy (B,O), the flat parameters, what [`FORWARD`] read and wrote, and the clock to dq (B,2Z) and dh (B,I), both assigned;
+/// recorded by [`backward`].
+pub static BACKWARD: Kernel = Kernel {
+    name: "latent.backward",
+    formula: "dz = dy W, dq = (w mean + dz, w (e^logvar - 1)/2 + dz noise e^(logvar/2)/2), dh = (dq W_heads) * slope(h)",
+    params: FIELDS,
+    reads: &["dy", "parameters", "saved", "h", "clock"],
+    writes: &["dq", "dh"],
+    shader: shader("backward"),
+    software: None,
+    candidates: None,
+    reference: backward_reference,
+    accelerated: Some(backward_accelerated),
+    cost,
+    cases: backward_cases,
+};
+
+/// Each pass reads every weight once and multiplies it with every row.
+fn cost(p: &[u32]) -> Cost {
+    let [b, i, z, o] = params::<Params>(p).sizes().map(|v| v as u64);
+    let weights = 2 * z * i + o * z;
+    Cost { flops: 2 * b * weights + 20 * b * z, bytes: 4 * (weights + b * (i + o + 3 * z)) }
+}
+
+// ---- Record
+
+/// The layers between the two activations, as parameters of one arena.
+#[derive(Clone, Copy, Debug)]
+pub struct Middle {
+    /// Weight (Z,I) and bias (Z) of the mean's head.
+    pub mean: [Tensor; 2],
+    /// Weight (Z,I) and bias (Z) of the logvar's head.
+    pub logvar: [Tensor; 2],
+    /// Weight (O,Z) and bias (O) of the decoder's first layer.
+    pub layer: [Tensor; 2],
+    /// The activation that left h: its slope must be known from its output.
+    pub before: Activation,
+    /// The first layer's, of the same kind.
+    pub after: Activation,
+    /// The random site of the noise.
+    pub site: u32,
+    /// What multiplies the KL's gradient beside the KL weight.
+    pub scale: f32,
+}
+
+impl Middle {
+    fn params(&self, h: Tensor, parameters: Tensor) -> Params {
+        let ([b, i], [z, mean_i], [o, layer_z]) = (h.matrix(), self.mean[0].matrix(), self.layer[0].matrix());
+        assert!(
+            mean_i == i && self.logvar[0].shape() == [z, i] && layer_z == z,
+            "latent: {self:?} does not fit h {h:?}"
+        );
+        assert!(z <= LARGEST, "latent: {z} dimensions, at most {LARGEST}");
+        for part in self.mean.iter().chain(&self.logvar).chain(&self.layer) {
+            assert!(part.buffer == parameters.buffer, "latent: {part:?} is no part of {parameters:?}");
+        }
+        let [b, i, z, o] = [b, i, z, o].map(|v| v as u32);
+        let [mean, mean_b, logvar, logvar_b, w, bias] =
+            [self.mean[0], self.mean[1], self.logvar[0], self.logvar[1], self.layer[0], self.layer[1]]
+                .map(|t| t.offset as u32);
+        let (before, after) = (self.before as u32, self.after as u32);
+        Params {
+            b,
+            i,
+            z,
+            o,
+            before,
+            after,
+            site: self.site,
+            mean,
+            mean_b,
+            logvar,
+            logvar_b,
+            w,
+            bias,
+            scale: self.scale,
+        }
+    }
+}
+
+/// h (B,I) to y (B,O) on the way of a sample of q(z|x): assigns `y`, and returns q (B,2Z), z (B,Z) and kl (B).
+pub fn forward(
+    r: &mut Recorder,
+    middle: &Middle,
+    [h, parameters, clock]: [Tensor; 3],
+    [z, y]: [Tensor; 2],
+) -> [Tensor; 2] {
+    let params = middle.params(h, parameters);
+    let [b, _, latent, o] = params.sizes();
+    assert!(z.shape() == [b, latent] && y.shape() == [b, o], "latent.forward: z {z:?}, y {y:?}, {middle:?}");
+    let (q, kl) = (r.tensor("q", &[b, 2 * latent]), r.tensor("kl", &[b]));
+    r.dispatch(&FORWARD, params, &[h, parameters, clock], &[q, z, y, kl]);
+    [q, kl]
+}
+
+/// dy (B,O) to dh (B,I), which is assigned; returns dq (B,2Z), what the heads' weights need.
+pub fn backward(
+    r: &mut Recorder,
+    middle: &Middle,
+    [dy, q]: [Tensor; 2],
+    [h, parameters, clock]: [Tensor; 3],
+    dh: Tensor,
+) -> Tensor {
+    let params = middle.params(h, parameters);
+    assert!(dh.shape() == h.shape(), "latent.backward: h {h:?}, dh {dh:?}");
+    let dq = r.tensor("dq", q.shape());
+    r.dispatch(&BACKWARD, params, &[dy, parameters, q, h, clock], &[dq, dh]);
+    dq
+}
+
+// ---- References
+
+fn dot(x: &[f32], w: &[f32]) -> f64 {
+    x.iter().zip(w).map(|(&x, &w)| x as f64 * w as f64).sum()
+}
+
+fn forward_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let [b, i, z, o] = p.sizes();
+    let [h, parameters, clock] = [reads[0], reads[1], reads[2]];
+    let [q, sample, y, kl] = writes else { unreachable!("latent.forward writes q, z, y and kl") };
+    let [layer_w, layer_b] = p.layer();
+    let after = Activation::from_number(p.after);
+    for r in 0..b {
+        let h = &h[r * i..][..i];
+        for which in 0..2 {
+            let [w, bias] = p.head(which);
+            for j in 0..z {
+                let sum = dot(h, &parameters[w.start + j * i..][..i]);
+                q[r * 2 * z + which * z + j] = (sum + parameters[bias.start + j] as f64) as f32;
+            }
+        }
+        let mut divergence = 0.0;
+        for j in 0..z {
+            let [mean, logvar] = [q[r * 2 * z + j], q[r * 2 * z + z + j]].map(f64::from);
+            sample[r * z + j] = (mean + (0.5 * logvar).exp() * p.noise(clock, r, j)) as f32;
+            divergence += gaussian_kl::divergence(mean, logvar);
+        }
+        kl[r] = divergence as f32;
+        for n in 0..o {
+            let sum = dot(&sample[r * z..][..z], &parameters[layer_w.start + n * z..][..z]);
+            y[r * o + n] = after.value(sum + parameters[layer_b.start + n] as f64) as f32;
+        }
+    }
+}
+
+fn backward_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let [b, i, z, o] = p.sizes();
+    let [dy, parameters, q, h, clock] = [reads[0], reads[1], reads[2], reads[3], reads[4]];
+    let weight = p.scale as f64 * Row::read(clock).kl_weight as f64;
+    let [layer_w, _] = p.layer();
+    let heads = [p.head(0)[0].start, p.head(1)[0].start];
+    let before = Activation::from_number(p.before);
+    for r in 0..b {
+        for j in 0..z {
+            let dz: f64 = (0..o).map(|n| dy[r * o + n] as f64 * parameters[layer_w.start + n * z + j] as f64).sum();
+            let [mean, logvar] = [q[r * 2 * z + j], q[r * 2 * z + z + j]].map(f64::from);
+            let spread = p.noise(clock, r, j) * (0.5 * logvar).exp();
+            writes[0][r * 2 * z + j] = (weight * mean + dz) as f32;
+            writes[0][r * 2 * z + z + j] = (0.5 * weight * logvar.exp_m1() + 0.5 * dz * spread) as f32;
+        }
+        for k in 0..i {
+            let part = |l: usize| writes[0][r * 2 * z + l] as f64 * parameters[heads[l / z] + l % z * i + k] as f64;
+            let sum: f64 = (0..2 * z).map(part).sum();
+            writes[1][r * i + k] = (sum * before.slope(h[r * i + k] as f64)) as f32;
+        }
+    }
+}
+
+// ---- Accelerated
+
+fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let [b, i, z, o] = p.sizes();
+    let [h, parameters, clock] = [reads[0], reads[1], reads[2]];
+    let [q, sample, y, kl] = writes else { unreachable!("latent.forward writes q, z, y and kl") };
+    for which in 0..2 {
+        let [w, bias] = p.head(which).map(|words| &parameters[words]);
+        let c = MatMut::from_row_major_slice_mut(&mut q[..b * 2 * z], b, 2 * z).subcols_mut(which * z, z);
+        product(c, [View::rows(h, i), View::rows(w, i).transposed()], i, Store::Assign, &|_, column, q| {
+            matmul::bias_and_activation(q, &bias[column..], Activation::Identity);
+        });
+    }
+    random::normals(0, &mut sample[..b * z], p.site, clock);
+    let rows = sample.chunks_exact_mut(z).zip(q.chunks_exact(2 * z)).zip(kl.iter_mut());
+    math::vectorised(|| {
+        for ((sample, q), kl) in rows.take(b) {
+            let (mean, logvar) = q.split_at(z);
+            let mut divergence = 0.0;
+            for ((sample, &mean), &logvar) in sample.iter_mut().zip(mean).zip(logvar) {
+                let spread = math::exp(0.5 * logvar);
+                *sample = mean + spread * *sample;
+                divergence += mean * mean + spread * spread - 1.0 - logvar;
+            }
+            *kl = 0.5 * divergence;
+        }
+    });
+    let [w, bias] = p.layer().map(|words| &parameters[words]);
+    let after = Activation::from_number(p.after);
+    let y = MatMut::from_row_major_slice_mut(&mut y[..b * o], b, o);
+    product(y, [View::rows(sample, z), View::rows(w, z).transposed()], z, Store::Assign, &|_, column, y| {
+        matmul::bias_and_activation(y, &bias[column..], after);
+    });
+}
+
+fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let [b, i, z, o] = p.sizes();
+    let [dy, parameters, q, h, clock] = [reads[0], reads[1], reads[2], reads[3], reads[4]];
+    let weight = p.scale * Row::read(clock).kl_weight;
+    let [dq, dh] = writes else { unreachable!("latent.backward writes dq and dh") };
+    let dq = &mut dq[..b * 2 * z];
+    let layer = View::rows(&parameters[p.layer()[0].clone()], z);
+    // dz in the place of dmean, the noise in that of dlogvar.
+    let dz = MatMut::from_row_major_slice_mut(dq, b, 2 * z).subcols_mut(0, z);
+    product(dz, [View::rows(dy, o), layer], o, Store::Assign, &|_, _, _| ());
+    let mut noise = [0.0; random::PIECE];
+    for first in (0..b * z).step_by(random::PIECE) {
+        let noise = &mut noise[..random::PIECE.min(b * z - first)];
+        random::normals(first, noise, p.site, clock);
+        for (element, &noise) in (first..).zip(&*noise) {
+            dq[element / z * 2 * z + z + element % z] = noise;
+        }
+    }
+    math::vectorised(|| {
+        for (dq, q) in dq.chunks_exact_mut(2 * z).zip(q.chunks_exact(2 * z)) {
+            let ((dmean, dlogvar), (mean, logvar)) = (dq.split_at_mut(z), q.split_at(z));
+            for j in 0..z {
+                let (dz, noise, spread) = (dmean[j], dlogvar[j], math::exp(0.5 * logvar[j]));
+                dmean[j] = weight * mean[j] + dz;
+                dlogvar[j] = 0.5 * weight * (spread * spread - 1.0) + 0.5 * dz * noise * spread;
+            }
+        }
+    });
+    let before = Activation::from_number(p.before);
+    let heads = [p.head(0)[0].clone(), p.head(1)[0].clone()].map(|words| View::rows(&parameters[words], i));
+    let dq = View::rows(dq, 2 * z);
+    let [dmean, dlogvar] = [dq, dq.from([0, z])];
+    let dh = &mut dh[..b * i];
+    product(MatMut::from_row_major_slice_mut(dh, b, i), [dmean, heads[0]], z, Store::Assign, &|_, _, _| ());
+    let c = MatMut::from_row_major_slice_mut(dh, b, i);
+    product(c, [dlogvar, heads[1]], z, Store::Add, &|row, column, dh| {
+        before.multiply_slope(dh, &h[row * i + column..]);
+    });
+}
+
+// ---- Cases
+
+/// (B, I, Z, O), before, after: presets' sizes, an odd batch, one of everything, the largest Z, more outputs than
+/// invocations.
+const SIZES: [([usize; 4], Activation, Activation); 6] = [
+    ([1, 1, 1, 1], Activation::Relu, Activation::Relu),
+    ([128, 60, 20, 84], Activation::Relu, Activation::Relu),
+    ([17, 33, 2, 65], Activation::Tanh, Activation::Elu),
+    ([5, 300, 64, 7], Activation::Identity, Activation::Sigmoid),
+    ([2, 7, 3, 515], Activation::LeakyRelu, Activation::Softplus),
+    ([33, 257, 33, 20], Activation::Softplus, Activation::Tanh),
+];
+
+/// Weights with gaps between them, and where they are.
+fn example([b, i, z, o]: [usize; 4], before: Activation, after: Activation) -> (Params, Vec<f32>) {
+    let mut words = 0;
+    let mut take = |n: usize| {
+        let first = words;
+        words += n + 3;
+        first as u32
+    };
+    // The heads in this order, so that the logvar's does not simply follow the mean's.
+    let [logvar, mean, mean_b, w, logvar_b, bias] = [z * i, z * i, z, o * z, z, o].map(&mut take);
+    let [b, i, z, o] = [b, i, z, o].map(|v| v as u32);
+    let (before, after) = (before as u32, after as u32);
+    let params = Params { b, i, z, o, before, after, site: 5, mean, mean_b, logvar, logvar_b, w, bias, scale: 0.7 };
+    // Small enough for e^logvar to stay of size 1.
+    let reach = 1.0 / (i as f32).sqrt();
+    (params, uniform(1, words, -reach, reach))
+}
+
+/// Sums of products, then an exponential and a few operations on what they give.
+const TOLERANCE: Tolerance = Tolerance::Because(2e-5, "dot products of up to 515 terms, one through an exponential");
+
+fn forward_cases() -> Vec<Case> {
+    let case = |(sizes, before, after): ([usize; 4], Activation, Activation)| {
+        let [b, i, z, o] = sizes;
+        let (params, parameters) = example(sizes, before, after);
+        Case::new(format!("{b}x{i}x{z}x{o} {after:?}"), params)
+            .read(uniform(2, b * i, -1.0, 1.0))
+            .read(parameters)
+            .read_words(Clock::example().words())
+            .assign(b * 2 * z, Tolerance::Dot(i))
+            .assign(b * z, TOLERANCE)
+            .assign(b * o, TOLERANCE)
+            .assign(b, TOLERANCE)
+    };
+    SIZES.map(case).into()
+}
+
+fn backward_cases() -> Vec<Case> {
+    let case = |(sizes, before, after): ([usize; 4], Activation, Activation)| {
+        let [b, i, z, o] = sizes;
+        let (params, parameters) = example(sizes, before, after);
+        Case::new(format!("{b}x{i}x{z}x{o} {before:?}"), params)
+            .read(uniform(3, b * o, -1.0, 1.0))
+            .read(parameters)
+            .read(uniform(4, b * 2 * z, -1.0, 1.0))
+            .read(uniform(2, b * i, -0.9, 0.9))
+            .read_words(Clock::example().words())
+            .assign(b * 2 * z, TOLERANCE)
+            .assign(b * i, TOLERANCE)
+    };
+    SIZES.map(case).into()
+}

@@ -1,0 +1,161 @@
+//! A decoder's last layer with binary cross-entropy and its gradient, `shaders/matmul_bce.wgsl`: what
+//! [`matmul::forward`](super::matmul::forward), [`bce::loss`] and [`bce::backward`] do in three dispatches, without writing
+//! the logits. [`fusion`](crate::fusion) records it in their place.
+
+use bytemuck::{Pod, Zeroable};
+
+use rayon::prelude::*;
+
+use super::gemm::{Store, View, product};
+use super::{activation, bce, math, matmul};
+use crate::check::case::{Case, uniform};
+use crate::check::close::Tolerance;
+use crate::kernel::{Cost, Kernel, Lanes, Shader, Source, params};
+use crate::program::Recorder;
+use crate::tensor::Tensor;
+
+/// Columns whose losses are summed into one number.
+pub const COLUMNS: usize = 64;
+
+// ---- Params
+
+/// B rows of the batch, I inputs, O outputs; `scale` multiplies the gradient, as in [`bce`].
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    b: u32,
+    i: u32,
+    o: u32,
+    scale: f32,
+}
+
+impl Params {
+    fn sizes(self) -> [usize; 3] {
+        [self.b as usize, self.i as usize, self.o as usize]
+    }
+}
+
+// ---- Kernels
+
+const SOURCE: Source = Source {
+    file: "matmul_bce.wgsl",
+    text: include_str!("../../shaders/matmul_bce.wgsl"),
+    common: &[super::TILE, super::ACTIVATION],
+    bindings: &["x", "w", "b", "picture", "dy", "loss"],
+    constants: &[],
+};
+
+/// Where B, I and O are multiples of 4. A workgroup owns 32x64 of a result.
+static EIGHT: Shader = Shader {
+    source: &Source {
+        file: "software/matmul_bce.wgsl",
+        text: include_str!("../../shaders/software/matmul_bce.wgsl"),
+        common: &[super::EIGHT],
+        bindings: SOURCE.bindings,
+        constants: &[],
+    },
+    entry: "forward",
+    workgroup: [8, 1, 1],
+    grid: |p| [p[0].div_ceil(32) * p[2].div_ceil(64), 1, 1],
+};
+
+/// x (B,I), w (O,I), b (O) and the picture (B,O) to dy (B,O) and loss (B, ceil(O/64)), both assigned; recorded by
+/// [`forward`].
+pub static FORWARD: Kernel = Kernel {
+    name: "matmul_bce.forward",
+    formula: "l = x W^T + b, dy = scale * (sigmoid(l) - picture), loss = sum of 64 max(l,0) - l*picture + log(1 + e^-|l|)",
+    params: &["B", "I", "O", "scale"],
+    reads: &["x", "w", "b", "picture"],
+    writes: &["dy", "loss"],
+    shader: Shader {
+        source: &SOURCE,
+        entry: "forward",
+        workgroup: [16, 16, 1],
+        grid: |p| [p[2].div_ceil(64), p[0].div_ceil(64), 1],
+    },
+    software: Some(|lanes, p| {
+        let whole = p[..3].iter().all(|size| size.is_multiple_of(4));
+        if whole && lanes == Lanes::Eight { &EIGHT } else { &FORWARD.shader }
+    }),
+    candidates: None,
+    reference: |p, reads, writes| {
+        let p: Params = params(p);
+        let [rows, inputs, outputs] = p.sizes();
+        let [x, w, b, picture] = [reads[0], reads[1], reads[2], reads[3]];
+        let tiles = outputs.div_ceil(COLUMNS);
+        for m in 0..rows {
+            let mut sums = vec![0.0; tiles];
+            for n in 0..outputs {
+                let sum: f64 = (0..inputs).map(|k| x[m * inputs + k] as f64 * w[n * inputs + k] as f64).sum();
+                let (l, want) = (sum + b[n] as f64, picture[m * outputs + n] as f64);
+                writes[0][m * outputs + n] = (p.scale as f64 * (activation::sigmoid(l) - want)) as f32;
+                sums[n / COLUMNS] += bce::cross_entropy(l, want);
+            }
+            for (loss, sum) in writes[1][m * tiles..][..tiles].iter_mut().zip(sums) {
+                *loss = sum as f32;
+            }
+        }
+    },
+    accelerated: Some(forward_accelerated),
+    cost: |p| {
+        let [b, i, o] = params::<Params>(p).sizes().map(|v| v as u64);
+        Cost { flops: b * o * (2 * i + 11), bytes: 4 * (b * i + o * i + 2 * b * o) }
+    },
+    cases,
+};
+
+// ---- Record
+
+/// The gradient of scale * the loss to the logits x W^T + b, (B,O), and the loss in nats, summed over each 64 columns,
+/// (B, ceil(O/64)): x (B,I), w (O,I), b (O), picture (B,O) of values in `[0,1]`.
+pub fn forward(r: &mut Recorder, [x, w, b]: [Tensor; 3], picture: Tensor, dy: Tensor, scale: f32) -> Tensor {
+    let ([rows, inputs], [outputs, w_inputs]) = (x.matrix(), w.matrix());
+    assert!(inputs == w_inputs && b.shape() == [outputs], "matmul_bce.forward: x {x:?}, w {w:?}, b {b:?}");
+    assert!(picture.shape() == [rows, outputs], "matmul_bce.forward: picture {picture:?}, x {x:?}, w {w:?}");
+    assert!(dy.shape() == [rows, outputs], "matmul_bce.forward: dy {dy:?}, x {x:?}, w {w:?}");
+    let loss = r.tensor("recon", &[rows, outputs.div_ceil(COLUMNS)]);
+    let params = Params { b: rows as u32, i: inputs as u32, o: outputs as u32, scale };
+    r.dispatch(&FORWARD, params, &[x, w, b, picture], &[dy, loss]);
+    loss
+}
+
+// ---- Accelerated
+
+fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let [rows, inputs, outputs] = p.sizes();
+    let (x, w) = (View::rows(reads[0], inputs), View::rows(reads[1], inputs));
+    let (b, picture) = (&reads[2][..outputs], reads[3]);
+    let [dy, loss] = writes else { unreachable!("matmul_bce.forward writes dy and loss") };
+    let dy = &mut dy[..rows * outputs];
+    product(matmul::matrix(dy, rows, outputs), [x, w.transposed()], inputs, Store::Assign, &|_, _, _| ());
+    let tiles = outputs.div_ceil(COLUMNS);
+    let rows = dy.par_chunks_mut(outputs).zip(picture.par_chunks(outputs)).zip(loss.par_chunks_mut(tiles));
+    rows.with_min_len((super::CHUNK / outputs).max(1)).for_each(|((dy, picture), loss)| {
+        math::vectorised(|| dy.iter_mut().zip(b).for_each(|(dy, b)| *dy += b));
+        let parts = dy.chunks_mut(COLUMNS).zip(picture.chunks(COLUMNS));
+        for ((dy, picture), loss) in parts.zip(loss) {
+            *loss = bce::gradient(dy, picture, p.scale);
+        }
+    });
+}
+
+// ---- Cases
+
+fn cases() -> Vec<Case> {
+    const SIZES: [[usize; 3]; 6] =
+        [[1, 1, 1], [65, 33, 65], [17, 20, 129], [64, 64, 64], [128, 100, 196], [3, 257, 60]];
+    let case = |[b, i, o]: [usize; 3]| {
+        let tiles = o.div_ceil(COLUMNS);
+        Case::new(format!("{b}x{i}x{o}"), Params { b: b as u32, i: i as u32, o: o as u32, scale: 0.5 })
+            .read(uniform(1, b * i, -2.0, 2.0))
+            .read(uniform(2, o * i, -1.0, 1.0))
+            .read(uniform(3, o, -1.0, 1.0))
+            .read(uniform(4, b * o, 0.0, 1.0))
+            // A slope of at most a quarter behind a dot product.
+            .assign(b * o, Tolerance::Dot(i.max(8)))
+            // Terms as large as the logits, of which there are 64.
+            .assign(b * tiles, Tolerance::Dot(64 * i.max(8)))
+    };
+    SIZES.map(case).into()
+}

@@ -1,0 +1,88 @@
+//! The tiles that a workgroup may own of a matrix product, `shaders/common/product.wgsl`: the families of `matmul` and of
+//! `conv2d` have a shader for each.
+//!
+//! A large tile reads each operand fewer times: of a 64x64 one a fetched word is used 64 times. A small one leaves more
+//! tiles to share out among a GPU's cores. With slices, a small tile has as many invocations as a large one: a part of the
+//! sum each. All hold WebGPU's default limits, 256 invocations and 16 KiB of workgroup memory.
+
+use crate::kernel::Constant;
+
+/// A tile and how it is shared out.
+#[derive(Clone, Copy)]
+pub struct Tile {
+    /// Rows by columns, then what is special: as in `64x64 wide` of 8x8 an invocation, `32x32 in 4` slices.
+    pub name: &'static str,
+    pub rows: u32,
+    pub columns: u32,
+    /// Terms of the sum in workgroup memory at a time.
+    depth: u32,
+    /// Blocks of 4x4 that an invocation owns, down and across: 1 or 2.
+    tall: u32,
+    wide: u32,
+    /// Parts of the sum.
+    slices: u32,
+}
+
+const fn tile(name: &'static str, [rows, columns, depth]: [u32; 3], [tall, wide]: [u32; 2], slices: u32) -> Tile {
+    Tile { name, rows, columns, depth, tall, wide, slices }
+}
+
+/// How many there are.
+pub const COUNT: usize = 9;
+
+/// The first is the one where nothing is known.
+pub const TILES: [Tile; COUNT] = [
+    tile("64x64", [64, 64, 16], [1, 1], 1),
+    tile("128x128", [128, 128, 8], [2, 2], 1),
+    tile("128x64", [128, 64, 16], [2, 1], 1),
+    tile("64x64 of 8x8", [64, 64, 16], [2, 2], 1),
+    tile("64x64 of 8x8 in 2", [64, 64, 8], [2, 2], 2),
+    tile("64x32", [64, 32, 16], [1, 1], 1),
+    tile("32x32", [32, 32, 16], [1, 1], 1),
+    tile("32x32 in 4", [32, 32, 8], [1, 1], 4),
+    tile("16x16 in 16", [16, 16, 4], [1, 1], 16),
+];
+
+impl Tile {
+    /// Invocations: across, down, slices.
+    pub const fn workgroup(self) -> [u32; 3] {
+        [self.columns / (4 * self.wide), self.rows / (4 * self.tall), self.slices]
+    }
+
+    /// What `product.wgsl` leaves open.
+    pub const fn constants(self) -> [Constant; 6] {
+        [
+            ("ROWS", self.rows),
+            ("COLUMNS", self.columns),
+            ("DEPTH", self.depth),
+            ("TALL", self.tall),
+            ("WIDE", self.wide),
+            ("SLICES", self.slices),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_are_named_after_what_they_are() {
+        for tile in TILES {
+            let Tile { name, rows, columns, depth, tall, wide, slices } = tile;
+            let mut expected = format!("{rows}x{columns}");
+            if rows * columns < 128 * 64 && (tall, wide) != (1, 1) {
+                expected += &format!(" of {}x{}", 4 * tall, 4 * wide);
+            }
+            if slices > 1 {
+                expected += &format!(" in {slices}");
+            }
+            assert_eq!(name, expected);
+            assert!(slices.is_power_of_two() && depth.is_multiple_of(4), "{name}");
+            let [across, down, _] = tile.workgroup();
+            assert_eq!([across * 4 * wide, down * 4 * tall], [columns, rows], "{name}");
+            // The sums of the bias gradient, a row each.
+            assert!(rows / 4 <= across * down, "{name}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! A training step on the CPU device allocates nothing once it has run a few times. The allocator that counts is the
+//! whole process's, so this file holds one test.
+
+use elbo::backend::Device;
+use elbo::backend::cpu::Cpu;
+use elbo::instruments::subject::{REPLAYS, Subject};
+
+#[global_allocator]
+static COUNTING: dhat::Alloc = dhat::Alloc;
+
+/// Allocations of the whole process so far.
+fn allocations() -> u64 {
+    dhat::HeapStats::get().total_blocks
+}
+
+#[test]
+fn a_step_allocates_nothing() {
+    let _profiler = dhat::Profiler::builder().testing().build();
+    let before = allocations();
+    drop(std::hint::black_box(vec![0u8; 100]));
+    assert!(allocations() == before + 1, "the allocator counts");
+    for (name, batch) in [("mnist-mlp", 32), ("mnist-conv", 8)] {
+        let subject = Subject::open(name, Some(batch)).unwrap();
+        let mut backend = Device::Cpu(Cpu::Accelerated).backend();
+        let step = subject.load(&mut backend).unwrap();
+        let mut rounds = Vec::with_capacity(64);
+        for _ in 0..64 {
+            subject.write_inputs(&mut backend);
+            let before = allocations();
+            backend.run(&[(step, REPLAYS)]).unwrap();
+            rounds.push(allocations() - before);
+        }
+        // Which thread takes which part changes from step to step, so that a thread may need a buffer for the first time
+        // late. And rayon keeps the work that is handed to its threads from outside, one piece a step, in blocks of 63.
+        let steady = &rounds[32..];
+        let steps = (steady.len() * REPLAYS) as u64;
+        let total = steady.iter().sum::<u64>();
+        assert!(total <= steps / 63 + steps / 32, "{name}: {total} allocations in {steps} steps, by rounds {rounds:?}");
+    }
+}

@@ -1,0 +1,37 @@
+//! Memory does not grow with the steps. Alone in its program: what other tests allocate would be counted too.
+
+mod common;
+
+use elbo::backend::Device;
+use elbo::backend::cpu::Cpu;
+use elbo::backend::gpu::Options;
+use elbo::instruments::bench::steps::Steps;
+use elbo::instruments::bench::{data, memory};
+use elbo::train::presets;
+use elbo::train::settings::Settings;
+
+/// Steps that are taken, after a tenth of them have filled what drivers and allocators keep.
+const STEPS: usize = 10_000;
+/// Bytes that may be gained: 400 a step is less than any tensor or command that would be kept.
+const GAIN: usize = 4 << 20;
+
+#[test]
+fn ten_thousand_steps_need_no_more_memory_than_one_thousand() {
+    if memory::resident().is_none() {
+        common::say("NOT RUN: this system does not tell a process its memory in /proc/self/status");
+        return;
+    }
+    let data = data(None, Some(256)).unwrap();
+    let preset = presets::find("mnist-mlp").unwrap().settings();
+    let settings = Settings { hidden: vec![8], latent: 2, batch_size: 8, ..preset };
+    for device in std::iter::once(Device::Cpu(Cpu::Accelerated)).chain(common::gpu(Options::default())) {
+        let mut steps = Steps::new(&device, &settings, &data).unwrap();
+        steps.take(STEPS / 10).unwrap();
+        let before = memory::resident().unwrap();
+        steps.take(STEPS).unwrap();
+        let gained = memory::resident().unwrap().saturating_sub(before);
+        assert!(gained < GAIN, "{}: {gained} bytes more after {STEPS} steps", device.description());
+        // They were steps: the loss has fallen far below that of grey, 784 ln 2 = 543 nats.
+        assert!(steps.loss().unwrap() < 400.0, "{}", device.description());
+    }
+}

@@ -1,0 +1,165 @@
+//! Tuning on an adapter: what is measured is kept, what is kept is taken, and nothing that is wrong with a cache stops a run.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use elbo::arena::Arena;
+use elbo::backend::Device;
+use elbo::backend::gpu::{Checks, Form, Gpu, Options};
+use elbo::kernel::{Candidate, Kernel};
+use elbo::kernels::activation::Activation;
+use elbo::kernels::{joint, matmul};
+use elbo::program::{Program, Recorder};
+use elbo::tuning::{How, Origin, Tuning, apply, tune};
+
+/// The forms for GPUs, on whatever adapter there is.
+fn gpu() -> Option<Arc<Gpu>> {
+    let device = common::gpu(Options { checks: Checks::Off, form: Form::Portable })?;
+    let Device::Gpu(gpu) = device else { unreachable!("an adapter was opened") };
+    Some(gpu)
+}
+
+/// Two products, one of them twice.
+fn program() -> Program {
+    let mut arena = Arena::new();
+    let [x, w, b] = [arena.tensor("x", &[33, 48]), arena.tensor("w", &[20, 48]), arena.tensor("b", &[20])];
+    let mut r = Recorder::new(&mut arena);
+    let y = matmul::forward(&mut r, x, w, b, Activation::Identity);
+    matmul::forward(&mut r, x, w, b, Activation::Identity);
+    matmul::backward_x(&mut r, y, w);
+    r.finish("two products")
+}
+
+fn without_limit(caches: &Path) -> How {
+    How { caches: Some(caches.into()), ..How::default() }
+}
+
+fn run(gpu: &Gpu, how: &How) -> Tuning {
+    tune(gpu, &program(), how, &mut |_, _, _| {}).unwrap()
+}
+
+#[test]
+fn what_was_measured_is_kept_and_taken() {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let first = run(&gpu, &without_limit(folder.path()));
+    assert!(first.is_kept && first.notices.is_empty(), "{:?}", first.notices);
+    assert_eq!(first.shapes.iter().map(|shape| shape.dispatches).collect::<Vec<_>>(), [2, 1], "the most work first");
+    for shape in &first.shapes {
+        let candidates = gpu.candidates(shape.step.kernel, &shape.step.params);
+        assert_eq!(shape.measured.len(), candidates.len());
+        assert_eq!(shape.measured[0].candidate, shape.usual);
+        assert!(shape.measured.iter().all(|m| m.seconds.as_ref().is_ok_and(|s| *s > 0.0)), "{:?}", shape.measured);
+        assert_eq!(shape.chosen.origin, Origin::Measured);
+        // It is what runs.
+        let chosen = candidates.iter().find(|c| c.name == shape.chosen.candidate).unwrap();
+        assert_eq!(gpu.shader(&shape.step).id(), chosen.shader.id());
+    }
+    // Another opening of the same device, as in the next run.
+    let second = run(&gpu.without_choices(), &without_limit(folder.path()));
+    assert!(second.shapes.iter().all(|shape| shape.is_cached && shape.measured.is_empty()));
+    assert_eq!(second.entries(), first.entries());
+    let again = run(&gpu.without_choices(), &How { again: true, ..without_limit(folder.path()) });
+    assert!(again.shapes.iter().all(|shape| !shape.is_cached && !shape.measured.is_empty()));
+}
+
+/// What there was no time for is the table's, and stays it: the next run is no other.
+#[test]
+fn what_is_left_is_the_tables_and_stays() {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let none = How { limit: Some(Duration::ZERO), ..without_limit(folder.path()) };
+    let first = run(&gpu, &none);
+    let is_usual = |tuning: &Tuning| tuning.shapes.iter().all(|shape| shape.chosen.candidate == shape.usual);
+    assert!(is_usual(&first) && first.shapes.iter().all(|shape| shape.chosen.origin == Origin::Table));
+    let second = run(&gpu, &without_limit(folder.path()));
+    assert!(is_usual(&second) && second.shapes.iter().all(|shape| shape.is_cached && shape.measured.is_empty()));
+}
+
+#[test]
+fn a_cache_that_is_wrong_is_ignored_with_a_line() {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let quick = How { limit: Some(Duration::ZERO), ..without_limit(folder.path()) };
+    let path = run(&gpu, &quick).cache.unwrap();
+    let good = fs::read_to_string(&path).unwrap();
+    let version = format!("\"elbo\": \"{}\"", env!("CARGO_PKG_VERSION"));
+    let wrong = [
+        (good[..good.len() / 2].to_string(), "cannot be read"),
+        (good.replace(&version, "\"elbo\": \"0.0.0\""), "version 0.0.0"),
+        (good.replace("64x64", "65x64"), "has no candidate `65x64`"),
+    ];
+    for (text, part) in wrong {
+        assert_ne!(text, good);
+        fs::write(&path, text).unwrap();
+        let tuning = run(&gpu, &quick);
+        let [notice] = &tuning.notices[..] else { panic!("{:?}", tuning.notices) };
+        assert!(notice.contains(part) && notice.contains("is ignored") && !notice.contains('\n'), "{notice}");
+        assert!(tuning.shapes.iter().all(|shape| !shape.is_cached));
+        assert_eq!(fs::read_to_string(&path).unwrap(), good, "it is written anew");
+    }
+}
+
+/// Choices that cannot be kept would be others at each start.
+#[test]
+fn what_cannot_be_kept_is_not_measured() {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    for caches in [Some(file), None] {
+        let tuning = run(&gpu, &How { caches, ..How::default() });
+        let [notice] = &tuning.notices[..] else { panic!("{:?}", tuning.notices) };
+        assert!(notice.contains("the tuning cannot be kept"), "{notice}");
+        assert!(!tuning.is_kept);
+        let as_shipped =
+            |shape: &elbo::tuning::Shape| shape.chosen.candidate == shape.usual && shape.measured.is_empty();
+        assert!(tuning.shapes.iter().all(as_shipped));
+    }
+}
+
+/// A driver that makes something else of a shader would train something else.
+#[test]
+fn a_candidate_with_other_results_is_left_out() {
+    static CANDIDATES: [Candidate; 2] = [
+        Candidate { name: "right", shader: joint::MULTIPLY.shader },
+        Candidate { name: "wrong", shader: joint::ADD.shader },
+    ];
+    static MUTANT: Kernel =
+        Kernel { name: "mutant.candidate", candidates: Some(|_, _| CANDIDATES.iter().collect()), ..joint::MULTIPLY };
+    let Some(gpu) = gpu() else { return };
+    let case = &(joint::MULTIPLY.cases)()[0];
+    let mut arena = Arena::new();
+    let mut tensors = |lengths: Vec<usize>| lengths.iter().map(|&n| arena.tensor("t", &[n])).collect::<Vec<_>>();
+    let reads = tensors(case.reads.iter().map(Vec::len).collect());
+    let writes = tensors(case.writes.iter().map(|output| output.before.len()).collect());
+    let mut r = Recorder::new(&mut arena);
+    r.dispatch_words(&MUTANT, case.params.clone(), &reads, &writes);
+    let folder = tempfile::tempdir().unwrap();
+    let tuning = tune(&gpu, &r.finish("mutant"), &without_limit(folder.path()), &mut |_, _, _| {}).unwrap();
+    assert_eq!(tuning.shapes[0].chosen.candidate, "right");
+    assert!(tuning.shapes[0].measured[1].seconds.is_err());
+    let [notice] = &tuning.notices[..] else { panic!("{:?}", tuning.notices) };
+    assert!(notice.contains("wrong of mutant.candidate is left out: its results are"), "{notice}");
+}
+
+#[test]
+fn a_record_is_applied_and_what_is_unknown_is_counted() {
+    let Some(gpu) = gpu() else { return };
+    let program = program();
+    let step = &program.steps[0];
+    let folder = tempfile::tempdir().unwrap();
+    let quick = How { limit: Some(Duration::ZERO), ..without_limit(folder.path()) };
+    let mut entries = run(&gpu, &quick).entries();
+    let other = gpu.candidates(step.kernel, &step.params).into_iter().find(|c| c.name == "16x16 in 16").unwrap();
+    let of_step = entries.iter_mut().find(|entry| entry.kernel == step.kernel.name).unwrap();
+    of_step.candidate = other.name.into();
+    assert_eq!(apply(&gpu, &entries), 0);
+    assert_eq!(gpu.shader(step).id(), other.shader.id());
+    entries[0].candidate = "of another device".into();
+    assert_eq!(apply(&gpu, &entries), 1);
+}
