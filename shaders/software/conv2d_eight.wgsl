@@ -22,15 +22,15 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> dw: array<vec4<f32>>;   // (O,KH,KW,I/G/4)
 
 // A workgroup's tile: its first row and column, its group, and what is left: the place or the tap.
-struct Tile { row: u32, column: u32, group: u32, rest: u32 }
+struct Place { row: u32, column: u32, group: u32, rest: u32 }
 
 // Tiles are numbered column by column, then row by row, then by group, then by what is left.
-fn tile_of(index: u32, rows: u32, columns: u32) -> Tile {
+fn place_of(index: u32, rows: u32, columns: u32) -> Place {
     let across = (columns + 63u) / 64u;
     let down = (rows + 31u) / 32u;
     let above = index / across;
     let rest = above / down;
-    return Tile(above % down * 32u, index % across * 64u, rest % params.groups, rest / params.groups);
+    return Place(above % down * 32u, index % across * 64u, rest % params.groups, rest / params.groups);
 }
 
 // forward: y[n,o] = act(b[o] + sum over taps and i of x[n under tap, i] w[o,tap,i]). Saved for backward: x and y.
@@ -39,7 +39,7 @@ fn forward(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups
            @builtin(subgroup_invocation_id) lane: u32) {
     let inputs = params.I / params.groups;
     let outputs = params.O / params.groups;
-    let tile = tile_of(id.x + id.y * groups.x, params.B, outputs);
+    let tile = place_of(id.x + id.y * groups.x, params.B, outputs);
     if tile.rest >= params.P * params.Q { return; }
     let first = tile.group * outputs;
     let column = tile.column + 8u * lane;
@@ -113,7 +113,7 @@ fn backward_x(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) gro
               @builtin(subgroup_invocation_id) lane: u32) {
     let inputs = params.I / params.groups;
     let outputs = params.O / params.groups;
-    let tile = tile_of(id.x + id.y * groups.x, params.B, inputs);
+    let tile = place_of(id.x + id.y * groups.x, params.B, inputs);
     if tile.rest >= params.H * params.W { return; }
     let column = tile.column + 8u * lane;
     let dy_rows = own_rows(tile.row + lane, params.B) * (params.P * params.Q * params.O / 4u);
@@ -178,7 +178,7 @@ fn backward_w(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) gro
     let inputs = params.I / params.groups;
     let outputs = params.O / params.groups;
     let taps = params.KH * params.KW;
-    let tile = tile_of(id.x + id.y * groups.x, outputs, inputs);
+    let tile = place_of(id.x + id.y * groups.x, outputs, inputs);
     if tile.rest >= taps { return; }
     let first = tile.group * outputs;
     let column = tile.column + 8u * lane;
