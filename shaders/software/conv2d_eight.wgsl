@@ -3,7 +3,7 @@
 // one subgroup, owns 32 rows and 64 columns; eight.wgsl, which is appended, says why.
 //
 // Measured at x (128,6,6,128), y (128,3,3,256), 4x4 taps, on one core, Mesa 22.3 lavapipe, LLVM 15, GFLOP/s: forward and
-// backward_x 28, backward_w 22, where conv2d_vec4.wgsl makes 18, 19 and 16. Where the result has few columns most lanes would
+// backward_x 28, backward_w 25, where conv2d_vec4.wgsl makes 18, 19 and 16. Where the result has few columns most lanes would
 // be idle, and conv2d_vec4.wgsl is faster.
 
 struct Params {
@@ -22,15 +22,15 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> dw: array<vec4<f32>>;   // (O,KH,KW,I/G/4)
 
 // A workgroup's tile: its first row and column, its group, and what is left: the place or the tap.
-struct Tile { row: u32, column: u32, group: u32, rest: u32 }
+struct Place { row: u32, column: u32, group: u32, rest: u32 }
 
 // Tiles are numbered column by column, then row by row, then by group, then by what is left.
-fn tile_of(index: u32, rows: u32, columns: u32) -> Tile {
+fn place_of(index: u32, rows: u32, columns: u32) -> Place {
     let across = (columns + 63u) / 64u;
     let down = (rows + 31u) / 32u;
     let above = index / across;
     let rest = above / down;
-    return Tile(above % down * 32u, index % across * 64u, rest % params.groups, rest / params.groups);
+    return Place(above % down * 32u, index % across * 64u, rest % params.groups, rest / params.groups);
 }
 
 // forward: y[n,o] = act(b[o] + sum over taps and i of x[n under tap, i] w[o,tap,i]). Saved for backward: x and y.
@@ -39,7 +39,7 @@ fn forward(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups
            @builtin(subgroup_invocation_id) lane: u32) {
     let inputs = params.I / params.groups;
     let outputs = params.O / params.groups;
-    let tile = tile_of(id.x + id.y * groups.x, params.B, outputs);
+    let tile = place_of(id.x + id.y * groups.x, params.B, outputs);
     if tile.rest >= params.P * params.Q { return; }
     let first = tile.group * outputs;
     let column = tile.column + 8u * lane;
@@ -113,7 +113,7 @@ fn backward_x(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) gro
               @builtin(subgroup_invocation_id) lane: u32) {
     let inputs = params.I / params.groups;
     let outputs = params.O / params.groups;
-    let tile = tile_of(id.x + id.y * groups.x, params.B, inputs);
+    let tile = place_of(id.x + id.y * groups.x, params.B, inputs);
     if tile.rest >= params.H * params.W { return; }
     let column = tile.column + 8u * lane;
     let dy_rows = own_rows(tile.row + lane, params.B) * (params.P * params.Q * params.O / 4u);
@@ -178,46 +178,58 @@ fn backward_w(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) gro
     let inputs = params.I / params.groups;
     let outputs = params.O / params.groups;
     let taps = params.KH * params.KW;
-    let tile = tile_of(id.x + id.y * groups.x, outputs, inputs);
+    let tile = place_of(id.x + id.y * groups.x, outputs, inputs);
     if tile.rest >= taps { return; }
     let first = tile.group * outputs;
     let column = tile.column + 8u * lane;
-    let u = tile.rest / params.KW * params.dilation_h;
-    let v = tile.rest % params.KW * params.dilation_w;
+    let p = met(tile.rest / params.KW * params.dilation_h, params.padding_h, params.stride_h, params.H, params.P);
+    let q = met(tile.rest % params.KW * params.dilation_w, params.padding_w, params.stride_w, params.W, params.Q);
     let dy_picture = params.P * params.Q * params.O / 4u;
     let x_picture = params.H * params.W * params.I / 4u;
     let dy_columns = first / 4u + own_fours(tile.row + lane / 4u * 4u, outputs);
     let x_columns = tile.group * inputs / 4u + own_columns(column, inputs);
-    // Places innermost: they are neighbours in memory, where pictures are far apart.
-    for (var k = 0u; k < params.B; k += 4u) {
+    // One loop, since the sums are copied wherever one ends. Places innermost: they are neighbours in memory, where pictures
+    // are far apart.
+    var picture = 0u;
+    var at = vec2<u32>(p.first, q.first);
+    for (var left = (params.B + 3u) / 4u * p.count * q.count; left > 0u; left--) {
+        let pictures = min(vec4<u32>(picture) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.B - 1u));
+        let x_place = (at.x * params.stride_h + p.offset) * params.W + at.y * params.stride_w + q.offset;
+        let x_at = pictures * x_picture + x_place * params.I / 4u;
+        right[0] = mat4x4<f32>(x[x_at.x + x_columns.x], x[x_at.y + x_columns.x], x[x_at.z + x_columns.x],
+                               x[x_at.w + x_columns.x]);
+        right[1] = mat4x4<f32>(x[x_at.x + x_columns.y], x[x_at.y + x_columns.y], x[x_at.z + x_columns.y],
+                               x[x_at.w + x_columns.y]);
+        let own = picture + lane % 4u;
+        let dy_at = dy_columns + min(own, params.B - 1u) * dy_picture + (at.x * params.Q + at.y) * params.O / 4u;
         // Past the last picture there is nothing to add.
-        let is_there = k + lane % 4u < params.B;
-        let dy_rows = dy_columns + min(k + lane % 4u, params.B - 1u) * dy_picture;
-        let pictures = min(vec4<u32>(k) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.B - 1u)) * x_picture;
-        for (var p = 0u; p < params.P; p++) {
-            let h = p * params.stride_h + u - params.padding_h;
-            if h >= params.H { continue; }
-            for (var q = 0u; q < params.Q; q++) {
-                let c = q * params.stride_w + v - params.padding_w;
-                if c >= params.W { continue; }
-                let dy_at = dy_rows + (p * params.Q + q) * params.O / 4u;
-                let x_at = x_columns + (h * params.W + c) * params.I / 4u;
-                right[0] = mat4x4<f32>(x[pictures.x + x_at.x], x[pictures.y + x_at.x], x[pictures.z + x_at.x],
-                                       x[pictures.w + x_at.x]);
-                right[1] = mat4x4<f32>(x[pictures.x + x_at.y], x[pictures.y + x_at.y], x[pictures.z + x_at.y],
-                                       x[pictures.w + x_at.y]);
-                multiply_columns(0u, select(vec4<f32>(0.0), dy[dy_at.x], is_there));
-                multiply_columns(8u, select(vec4<f32>(0.0), dy[dy_at.y], is_there));
-                multiply_columns(16u, select(vec4<f32>(0.0), dy[dy_at.z], is_there));
-                multiply_columns(24u, select(vec4<f32>(0.0), dy[dy_at.w], is_there));
-            }
-        }
+        let is_there = own < params.B;
+        multiply_columns(0u, select(vec4<f32>(0.0), dy[dy_at.x], is_there));
+        multiply_columns(8u, select(vec4<f32>(0.0), dy[dy_at.y], is_there));
+        multiply_columns(16u, select(vec4<f32>(0.0), dy[dy_at.z], is_there));
+        multiply_columns(24u, select(vec4<f32>(0.0), dy[dy_at.w], is_there));
+        at.y++;
+        let row_ends = at.y == q.first + q.count;
+        at = select(at, vec2<u32>(at.x + 1u, q.first), row_ends);
+        let picture_ends = at.x == p.first + p.count;
+        at.x = select(at.x, p.first, picture_ends);
+        picture = select(picture, picture + 4u, picture_ends);
     }
     let place = ((first * taps + tile.rest) * inputs + column) / 4u;
     add_dw(tile.row, column, place, 0u);
     add_dw(tile.row, column, place, 8u);
     add_dw(tile.row, column, place, 16u);
     add_dw(tile.row, column, place, 24u);
+}
+
+// The places of the small picture that meet the large one under a tap: place p meets p * stride + offset, where the offset
+// below 0 wraps.
+struct Met { first: u32, count: u32, offset: u32 }
+
+fn met(tap: u32, padding: u32, stride: u32, large: u32, small: u32) -> Met {
+    let first = (max(padding, tap) - tap + stride - 1u) / stride;
+    let end = min((max(large + padding, tap) - tap + stride - 1u) / stride, small);
+    return Met(first, max(end, first) - first, tap - padding);
 }
 
 // `place` is that of the lane's first column in the first row of the group.

@@ -722,7 +722,8 @@ fn backward_b_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
 
 /// B, (H,W), I, O and the window, each with something of its own: a single place; a border that the last stride does not
 /// reach; several groups; a window that is nearly all padding; height 1; channels in fours, in ones and more than a tile;
-/// the article's one-channel and 1x1 layers; channels that fill most of a wide tile, in groups and over its edge.
+/// the article's one-channel and 1x1 layers; channels that fill most of a wide tile, in groups, over its edge, and
+/// with taps that meet nothing.
 fn geometries() -> Vec<(usize, [usize; 2], usize, usize, Geometry)> {
     let g = |kernel, stride, padding, dilation, groups| Geometry { kernel, stride, padding, dilation, groups };
     vec![
@@ -741,6 +742,7 @@ fn geometries() -> Vec<(usize, [usize; 2], usize, usize, Geometry)> {
         (16, [7, 7], 65, 1, g([3, 3], [1, 1], [1, 1], [1, 1], 1)),
         (37, [5, 4], 96, 112, g([3, 2], [2, 1], [1, 1], [1, 2], 2)),
         (5, [3, 2], 132, 100, Geometry::square(2, 1)),
+        (6, [2, 1], 64, 48, g([3, 5], [2, 1], [1, 2], [1, 1], 1)),
     ]
 }
 
