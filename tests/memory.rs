@@ -1,4 +1,4 @@
-//! Memory does not grow with the steps. Alone in its program: what other tests allocate would be counted too.
+//! Memory does not grow with the steps. One test alone in its program: what others allocate would be counted too.
 
 mod common;
 
@@ -15,12 +15,25 @@ const STEPS: usize = 10_000;
 /// Bytes that may be gained: 400 a step is less than any tensor or command that would be kept.
 const GAIN: usize = 4 << 20;
 
+/// What is allocated and written is seen, and that it is gone: else the test below could not fail.
+fn sees_memory() {
+    const BLOCK: usize = 256 << 20;
+    let before = memory::resident().unwrap();
+    let block = vec![1u8; BLOCK];
+    let with = memory::resident().unwrap();
+    assert!(block[BLOCK / 3] == 1 && with > before + BLOCK / 2, "{before} to {with}");
+    drop(block);
+    let after = memory::resident().unwrap();
+    assert!(after < before + GAIN && memory::peak().unwrap() > before + BLOCK / 2, "{before} to {with} to {after}");
+}
+
 #[test]
 fn ten_thousand_steps_need_no_more_memory_than_one_thousand() {
     if memory::resident().is_none() {
         common::say("NOT RUN: this system does not tell a process its memory in /proc/self/status");
         return;
     }
+    sees_memory();
     let data = data(None, Some(256)).unwrap();
     let preset = presets::find("mnist-mlp").unwrap().settings();
     let settings = Settings { hidden: vec![8], latent: 2, batch_size: 8, ..preset };
