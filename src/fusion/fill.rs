@@ -6,7 +6,8 @@ use crate::program::Step;
 
 pub fn apply(steps: &mut Steps) -> Option<()> {
     let gradients = steps.gradients();
-    let accumulate = matmul::BACKWARD_W.params.iter().position(|field| *field == "accumulate").expect("it has this field");
+    let accumulate =
+        matmul::BACKWARD_W.params.iter().position(|field| *field == "accumulate").expect("it has this field");
     for i in steps.all(&matmul::BACKWARD_W) {
         let dw = steps.list[i].writes[0];
         if steps.list.iter().filter(|step| step.writes.iter().any(|&t| same(t, dw))).count() == 1 {

@@ -9,7 +9,7 @@ use super::matmul;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Lanes, Shader, Source, params};
+use crate::kernel::{Cost, Kernel, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -41,20 +41,6 @@ const SOURCE: Source = Source {
     constants: &[],
 };
 
-/// Where B, I and O are multiples of 4. A workgroup owns 32x64 of a result.
-static EIGHT: Shader = Shader {
-    source: &Source {
-        file: "software/linear.wgsl",
-        text: include_str!("../../shaders/software/linear.wgsl"),
-        common: &[super::EIGHT, super::ACTIVATION],
-        bindings: SOURCE.bindings,
-        constants: &[],
-    },
-    entry: "backward",
-    workgroup: [8, 1, 1],
-    grid: |p| [p[1].div_ceil(64) * (p[0].div_ceil(32) + p[2].div_ceil(32)), 1, 1],
-};
-
 /// x (B,I), w (O,I), dy (B,O) to dx (B,I), dw (O,I) and db (O), all assigned; recorded by [`backward`].
 pub static BACKWARD: Kernel = Kernel {
     name: "linear.backward",
@@ -68,10 +54,7 @@ pub static BACKWARD: Kernel = Kernel {
         workgroup: [16, 16, 1],
         grid: |p| [p[1].div_ceil(64) * (p[0].div_ceil(64) + p[2].div_ceil(64)), 1, 1],
     },
-    software: Some(|lanes, p| {
-        let whole = p[..3].iter().all(|size| size.is_multiple_of(4));
-        if whole && lanes == Lanes::Eight { &EIGHT } else { &BACKWARD.shader }
-    }),
+    software: None,
     candidates: None,
     reference: backward_reference,
     accelerated: Some(backward_accelerated),

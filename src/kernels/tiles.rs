@@ -12,7 +12,9 @@ use crate::kernel::Constant;
 pub struct Tile {
     /// Rows by columns, then what is special: as in `64x64 wide` of 8x8 an invocation, `32x32 in 4` slices.
     pub name: &'static str,
+    /// Rows of the result that a workgroup owns.
     pub rows: u32,
+    /// Columns of the result that a workgroup owns.
     pub columns: u32,
     /// Terms of the sum in workgroup memory at a time.
     depth: u32,

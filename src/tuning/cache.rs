@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
-use crate::kernel::Lanes;
 use crate::error::Result;
 use crate::files::write_atomic;
 use crate::kernel::Candidate;
+use crate::kernel::Lanes;
 use crate::kernels;
 
 /// What the measurements are of.
@@ -21,11 +21,13 @@ use crate::kernels;
 pub struct Identity {
     /// Version of this program.
     pub elbo: String,
+    /// The adapter's name.
     pub adapter: String,
     /// PCI numbers of the vendor and the device.
     pub pci: [u32; 2],
     /// Vulkan, Metal or Dx12.
     pub backend: String,
+    /// Its name and version.
     pub driver: String,
     /// Whether it runs the forms for adapters that run on a CPU.
     pub software: Option<Lanes>,

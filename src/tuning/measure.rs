@@ -24,6 +24,7 @@ const TOLERANCE: f64 = 1e-4;
 /// What became of a candidate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
+    /// Its name.
     pub candidate: &'static str,
     /// Seconds of a dispatch among many, or why the candidate is not to be used here.
     pub seconds: std::result::Result<f64, String>,

@@ -31,17 +31,21 @@ const WORTH: f64 = 1.03;
 /// The choice for one shape.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
+    /// The name of a kernel with candidates.
     pub kernel: String,
     /// The params uniform, word by word.
     pub params: Vec<u32>,
+    /// The name of the candidate that runs.
     pub candidate: String,
     /// How it was chosen first.
     pub origin: Origin,
 }
 
+/// Where a choice comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
+    /// It was the fastest here.
     Measured,
     /// There was no time left to measure it.
     Table,
@@ -68,11 +72,13 @@ impl How {
 /// A shape of a program that has candidates, and what was found for it.
 #[derive(Clone)]
 pub struct Shape {
+    /// The first dispatch of that shape.
     pub step: Step,
     /// Dispatches of this shape.
     pub dispatches: usize,
     /// The table's choice.
     pub usual: &'static str,
+    /// What runs.
     pub chosen: Entry,
     /// It came from the cache.
     pub is_cached: bool,
@@ -209,6 +215,7 @@ impl Tuning {
         problem.is_none()
     }
 
+    /// The choices alone, as a cache or a run's record keeps them.
     pub fn entries(&self) -> Vec<Entry> {
         self.shapes.iter().map(|shape| shape.chosen.clone()).collect()
     }

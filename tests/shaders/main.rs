@@ -208,7 +208,10 @@ fn software_forms_use_subgroups_where_there_are_some() {
 fn candidates_are_told_apart() {
     let mut lists = 0;
     for kernel in kernels::ALL {
-        for (adapter, case) in [None, Some(Lanes::Apart), Some(Lanes::Eight)].into_iter().flat_map(|a| (kernel.cases)().into_iter().map(move |c| (a, c))) {
+        for (adapter, case) in [None, Some(Lanes::Apart), Some(Lanes::Eight)]
+            .into_iter()
+            .flat_map(|a| (kernel.cases)().into_iter().map(move |c| (a, c)))
+        {
             let candidates = kernel.candidates_for(adapter, &case.params);
             let Some(first) = candidates.first() else { continue };
             lists += 1;

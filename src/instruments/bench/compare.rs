@@ -9,30 +9,41 @@ const OURS: &str = "elbo";
 
 /// Between these two lines of a document a table is written.
 pub const BEGIN: &str = "<!-- elbo bench compare: begin -->";
+/// The line behind the table.
 pub const END: &str = "<!-- elbo bench compare: end -->";
 
 /// One measurer on one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Who {
+    /// `elbo`, or the name of a peer.
     pub peer: String,
+    /// `cpu` and its processor, or an adapter.
     pub device: String,
+    /// Of the CPU; `None` where a GPU computes.
     pub threads: Option<usize>,
 }
 
 /// One of our devices beside all peers.
 #[derive(Clone, Debug)]
 pub struct Comparison {
+    /// One of our devices.
     pub ours: Who,
+    /// Who measured some of the same, in the order of the tables.
     pub peers: Vec<Who>,
+    /// By case, batch and metric.
     pub lines: Vec<Line>,
 }
 
 /// What we and at least one peer measured.
 #[derive(Clone, Debug)]
 pub struct Line {
+    /// What was measured.
     pub metric: &'static Metric,
+    /// A preset or an operation, as in the rows.
     pub case: String,
+    /// Pictures a step, where that means something.
     pub batch: Option<usize>,
+    /// Our number, in the unit of the metric.
     pub ours: Value,
     /// One for each peer: its value, and how many times as fast as it we are (of memory, as small).
     pub peers: Vec<Option<(Value, f64)>>,
@@ -41,8 +52,11 @@ pub struct Line {
 /// Of one row, or of several of the same measurement: median of the medians, widest quartiles.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Value {
+    /// In the unit of the metric, like the two below.
     pub median: f64,
+    /// The lower quartile.
     pub low: f64,
+    /// The upper quartile.
     pub high: f64,
 }
 

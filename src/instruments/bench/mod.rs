@@ -28,8 +28,11 @@ use windows::Windows;
 
 /// Where and how long is measured.
 pub struct Bench {
+    /// Where it runs.
     pub device: Device,
+    /// What every row begins with.
     pub origin: Origin,
+    /// How often and how long each thing is measured.
     pub windows: Windows,
     /// What every row's note ends with.
     pub remark: String,
@@ -37,7 +40,9 @@ pub struct Bench {
 
 /// Something to measure.
 pub struct Item<'a> {
+    /// What a progress bar calls it.
     pub label: String,
+    /// Measures and returns its rows. Errors: the device is lost, no room on it, a file that cannot be read.
     pub run: Box<dyn FnOnce() -> Result<Vec<Row>> + 'a>,
 }
 

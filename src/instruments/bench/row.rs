@@ -26,53 +26,83 @@ use serde::{Deserialize, Serialize};
 
 use super::windows::Spread;
 
+/// The first line of a file.
 pub const COLUMNS: [&str; 15] = [
     "date", "peer", "version", "device", "driver", "threads", "case", "batch", "metric", "unit", "median", "low",
     "high", "windows", "note",
 ];
 
+/// One measurement: a line of a file, its fields the columns of the table above.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
+    /// The day in UTC, as in 2026-11-21.
     pub date: String,
+    /// `elbo`, or the name of a peer.
     pub peer: String,
+    /// Of the measurer.
     pub version: String,
+    /// `cpu` and its processor, or an adapter.
     pub device: String,
+    /// Of the adapter, or the library behind a peer.
     pub driver: String,
+    /// Of the CPU; `None` where a GPU computes.
     pub threads: Option<usize>,
+    /// A preset, an operation with its size, or a kernel with its case.
     pub case: String,
+    /// Pictures a step, where that means something.
     pub batch: Option<usize>,
+    /// The name of a [`Metric`].
     pub metric: String,
+    /// That of the metric.
     pub unit: String,
+    /// Over the windows.
     pub median: f64,
+    /// The lower quartile.
     pub low: f64,
+    /// The upper quartile.
     pub high: f64,
+    /// How many there were; 1 for what was counted.
     pub windows: usize,
+    /// The data, and whatever else one should know.
     pub note: String,
 }
 
 /// Who measured what on which machine: what the rows of a run have in common.
 #[derive(Clone, Debug)]
 pub struct Origin {
+    /// The day in UTC, as in 2026-11-21.
     pub date: String,
+    /// `elbo`, or the name of a peer.
     pub peer: String,
+    /// Of the measurer.
     pub version: String,
+    /// `cpu` and its processor, or an adapter.
     pub device: String,
+    /// Of the adapter, or the library behind a peer.
     pub driver: String,
+    /// Of the CPU; `None` where a GPU computes.
     pub threads: Option<usize>,
 }
 
 /// What a number is.
 #[derive(Debug)]
 pub struct Metric {
+    /// As in the column.
     pub name: &'static str,
+    /// `s`, `B`, `nat`, `FLOP/s`, `B/s`, or `1` for a count.
     pub unit: &'static str,
+    /// Which way it is good.
     pub better: Better,
+    /// One line for lists.
     pub about: &'static str,
 }
 
+/// Which way a number is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
+    /// A time, or memory.
     Less,
+    /// A rate.
     More,
     /// It describes, and nobody is ahead by it.
     Neither,

@@ -11,13 +11,16 @@ use crate::train::settings::Settings;
 
 /// A size of the model and what a step of it costs.
 pub struct Sweep {
+    /// What grows: batch, hidden or latent.
     pub name: &'static str,
+    /// One line for the axis of the picture.
     pub about: &'static str,
     values: &'static [usize],
     /// The settings with this size.
     with: fn(&Settings, usize) -> Settings,
 }
 
+/// Every sweep.
 pub static SWEEPS: [Sweep; 3] = [
     Sweep {
         name: "batch",

@@ -6,6 +6,7 @@ use std::time::Instant;
 /// How often and how long is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Windows {
+    /// At least 1; five for results.
     pub count: usize,
     /// Seconds that a window lasts at least; a single run that takes longer is a window too.
     pub seconds: f64,
@@ -14,8 +15,11 @@ pub struct Windows {
 /// The middle of some measurements, and the quartiles around it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
+    /// In the unit of what was measured, like the two below.
     pub median: f64,
+    /// The lower quartile.
     pub low: f64,
+    /// The upper quartile.
     pub high: f64,
     /// Measurements these are of.
     pub windows: usize,
@@ -39,6 +43,7 @@ impl Spread {
         Spread::of(&[value])
     }
 
+    /// The same in another unit; `f` must not turn the order around.
     pub fn map(self, f: impl Fn(f64) -> f64) -> Spread {
         Spread { median: f(self.median), low: f(self.low), high: f(self.high), ..self }
     }
