@@ -873,7 +873,7 @@ fn kernels_show_prints_the_code_that_runs() {
         text_of(&output.stdout)
     };
     let wgsl = show("conv2d.backward_w");
-    assert!(wgsl.starts_with("// conv2d.backward_w: entry point backward_w of shaders/conv2d.wgsl, "), "{wgsl}");
+    assert!(wgsl.starts_with("// conv2d.backward_w: entry point backward_w of shaders/conv2d_any.wgsl, "), "{wgsl}");
     assert!(wgsl.trim_end().ends_with(elbo::kernels::conv2d::BACKWARD_W.shader.source.full_text().trim_end()));
     let software = show("matmul.forward --form software");
     assert!(software.contains("shaders/software/matmul_any.wgsl") && software.contains("software/matmul_vec4.wgsl"));
