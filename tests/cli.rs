@@ -893,6 +893,20 @@ fn kernels_show_prints_the_code_that_runs() {
     desk.fails("kernels show matmul.forward --form software --out x", &["several software forms"]);
 }
 
+/// What there is on an adapter, tests/tuning.rs has.
+#[test]
+fn the_cpu_device_has_nothing_to_tune() {
+    let desk = Desk::empty();
+    let stdout = text_of(&desk.run("tune mnist-mlp --device cpu").stdout);
+    assert!(stdout.contains("one form of each kernel: there is nothing to tune"), "{stdout}");
+    let tuned = json(&desk.run("tune mnist-2d mnist-mlp --device cpu --json"));
+    assert_eq!((&tuned["shapes"], &tuned["cache"]), (&serde_json::json!([]), &serde_json::Value::Null));
+    assert_eq!(tuned["models"], serde_json::json!(["mnist-2d", "mnist-mlp"]));
+    assert!(!desk.path("cache").exists());
+    desk.fails("tune mnist-mpl", &["did you mean `mnist-mlp`?"]);
+    desk.fails("tune --batch-size 0", &["--batch-size is 0"]);
+}
+
 #[test]
 fn plan_prints_a_step_and_its_memory() {
     let desk = Desk::empty();

@@ -408,8 +408,6 @@ static FAMILY: [[Forms; 3]; tiles::COUNT] = [
     Tiled::<6>::FAMILY,
     Tiled::<7>::FAMILY,
     Tiled::<8>::FAMILY,
-    Tiled::<9>::FAMILY,
-    Tiled::<10>::FAMILY,
 ];
 
 /// The forward of pictures and of other inputs with few channels.

@@ -174,8 +174,6 @@ static FAMILY: [[Forms; 3]; tiles::COUNT] = [
     Tiled::<6>::FAMILY,
     Tiled::<7>::FAMILY,
     Tiled::<8>::FAMILY,
-    Tiled::<9>::FAMILY,
-    Tiled::<10>::FAMILY,
 ];
 
 fn is_whole(p: &[u32]) -> bool {
