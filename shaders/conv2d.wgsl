@@ -146,8 +146,10 @@ fn look_of_x(n: u32, phase: Phase) -> vec4<u32> {
     let size = phase.size.x * phase.size.y;
     if n >= params.B * size { return vec4<u32>(FAR); }
     let picture = n / size;
-    let h = phase_origin(phase.remainder.x, params.stride_h, params.padding_h) + n / phase.size.y % phase.size.x * params.stride_h;
-    let v = phase_origin(phase.remainder.y, params.stride_w, params.padding_w) + n % phase.size.y * params.stride_w;
+    let row = n / phase.size.y % phase.size.x;
+    let column = n % phase.size.y;
+    let h = phase_origin(phase.remainder.x, params.stride_h, params.padding_h) + row * params.stride_h;
+    let v = phase_origin(phase.remainder.y, params.stride_w, params.padding_w) + column * params.stride_w;
     return vec4<u32>(
         (h + params.padding_h) / params.stride_h, (v + params.padding_w) / params.stride_w,
         picture * params.P * params.Q, (picture * params.H + h) * params.W + v,

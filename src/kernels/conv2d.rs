@@ -794,7 +794,7 @@ fn backward_b_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
 
 /// B, (H,W), I, O and the window, each with something of its own: a single place; a border that the last stride does not
 /// reach; several groups; a window that is nearly all padding; height 1; channels in fours, in ones and more than a tile;
-/// the article's one-channel and 1x1 layers.
+/// the article's one-channel and 1x1 layers; a stride longer than the picture.
 fn geometries() -> Vec<(usize, [usize; 2], usize, usize, Geometry)> {
     let g = |kernel, stride, padding, dilation, groups| Geometry { kernel, stride, padding, dilation, groups };
     vec![
@@ -811,6 +811,7 @@ fn geometries() -> Vec<(usize, [usize; 2], usize, usize, Geometry)> {
         (7, [8, 8], 3, 12, g([4, 4], [2, 2], [1, 1], [1, 1], 1)),
         (18, [3, 3], 68, 36, Geometry::square(3, 2)),
         (16, [7, 7], 65, 1, g([3, 3], [1, 1], [1, 1], [1, 1], 1)),
+        (3, [1, 2], 4, 4, g([1, 1], [3, 2], [0, 0], [1, 1], 1)),
     ]
 }
 
