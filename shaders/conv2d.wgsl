@@ -1,223 +1,244 @@
+
 // Convolution of pictures with channels last. x (B,H,W,I) is the large picture, y (B,P,Q,O) the small one, and place
 // (h,w) of x meets place (p,q) of y under tap (u,v) of the KH x KW window where
 //   h = p * stride_h + u * dilation_h - padding_h,   w = q * stride_w + v * dilation_w - padding_w.
 // forward gathers the small picture from the large one, backward_x the large one from the small one: the first is
 // nn.Conv2d, the second nn.ConvTranspose2d. With G groups, group g of I/G channels of x meets group g of O/G of y.
 //
-// Each is the product of two matrices that are never written down (implicit GEMM): a workgroup owns a 64x64 tile of the
-// result (common/tile.wgsl) and looks up where each element of its slices comes from.
+// Each is the product of two matrices that are never written down (implicit GEMM): a workgroup owns ROWS x COLUMNS of the
+// result (common/product.wgsl) and looks up where each element of its slices comes from. This is the arithmetic; it is
+// appended to conv2d_vec4.wgsl or to conv2d_any.wgsl, which declare the buffers and read and store fours of them.
 
-struct Params {
-    B: u32, H: u32, W: u32, I: u32, P: u32, Q: u32, O: u32, KH: u32, KW: u32,
-    stride_h: u32, stride_w: u32, padding_h: u32, padding_w: u32, dilation_h: u32, dilation_w: u32,
-    groups: u32, activation: u32, bias: u32,
-}
+// Where the rows of a workgroup's tile look to, or under backward_w its columns: worked out once, since divisions cost.
+var<workgroup> looks: array<vec4<u32>, max(ROWS, COLUMNS)>;
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;          // (B,H,W,I)
-@group(0) @binding(2) var<storage, read> w: array<f32>;          // (O,KH,KW,I/G)
-@group(0) @binding(3) var<storage, read> b: array<f32>;          // (O); backward_x, fold: (I). Not read where bias is 0
-@group(0) @binding(4) var<storage, read> dy: array<f32>;         // (B,P,Q,O)
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;    // (B,P,Q,O)
-@group(0) @binding(6) var<storage, read_write> dx: array<f32>;   // (B,H,W,I)
-@group(0) @binding(7) var<storage, read_write> dw: array<f32>;   // (O,KH,KW,I/G)
-@group(0) @binding(8) var<storage, read_write> db: array<f32>;   // (O)
-@group(0) @binding(9) var<storage, read> columns: array<f32>;    // (B,P,Q,KH,KW,I)
+// Outside of every picture, and not so far that adding a tap would wrap.
+const FAR = 0x40000000u;
 
 // First row and column of a workgroup's tile in a matrix of `columns` columns; tiles are numbered row by row of tiles.
 fn corner(group: vec3<u32>, groups: vec3<u32>, columns: u32) -> vec2<u32> {
     let tile = group.x + group.y * groups.x;
-    let across = (columns + TILE - 1u) / TILE;
-    return TILE * vec2<u32>(tile / across, tile % across);
+    let across = (columns + COLUMNS - 1u) / COLUMNS;
+    return vec2<u32>(tile / across * ROWS, tile % across * COLUMNS);
 }
 
-// ANCHOR: under
-// x at the place that place n of y meets under `tap`, channel i; 0 outside. Below 0 wraps to far above H.
-fn x_under(n: u32, tap: u32, i: u32) -> f32 {
-    let h = n / params.Q % params.P * params.stride_h + tap / params.KW * params.dilation_h - params.padding_h;
-    let v = n % params.Q * params.stride_w + tap % params.KW * params.dilation_w - params.padding_w;
-    if h >= params.H || v >= params.W { return 0.0; }
-    return x[((n / (params.P * params.Q) * params.H + h) * params.W + v) * params.I + i];
+// Term k of a sum over taps, `width` to a row, and channels: row of the tap, its place in the row, channel.
+fn term(k: u32, width: u32, channels: u32) -> vec3<u32> {
+    let tap = k / channels;
+    return vec3<u32>(tap / width, tap % width, k % channels);
 }
 
-// dy at the place that place m of x meets under `tap`, channel o; 0 where it meets none.
-fn dy_under(m: u32, tap: u32, o: u32) -> f32 {
-    let h = m / params.W % params.H + params.padding_h - tap / params.KW * params.dilation_h;
-    let v = m % params.W + params.padding_w - tap % params.KW * params.dilation_w;
-    let p = h / params.stride_h;
-    let q = v / params.stride_w;
-    if p * params.stride_h != h || q * params.stride_w != v || p >= params.P || q >= params.Q { return 0.0; }
-    return dy[((m / (params.H * params.W) * params.P + p) * params.Q + q) * params.O + o];
+fn next_term(t: vec3<u32>, width: u32, channels: u32) -> vec3<u32> {
+    if t.z + 1u < channels { return vec3<u32>(t.x, t.y, t.z + 1u); }
+    if t.y + 1u < width { return vec3<u32>(t.x, t.y + 1u, 0u); }
+    return vec3<u32>(t.x + 1u, 0u, 0u);
 }
-// ANCHOR_END: under
 
+// Place n of y, or none: its first row and column of x, and the first place of its picture.
+fn look_of_y(n: u32) -> vec4<u32> {
+    if n >= params.B * params.P * params.Q { return vec4<u32>(FAR); }
+    return vec4<u32>(
+        n / params.Q % params.P * params.stride_h - params.padding_h, n % params.Q * params.stride_w - params.padding_w,
+        n / (params.P * params.Q) * params.H * params.W, n,
+    );
+}
+
+// What a tap adds to that, and the channel; nowhere past the last tap.
+fn x_tap(t: vec3<u32>, group: u32) -> vec4<u32> {
+    if t.x >= params.KH { return vec4<u32>(FAR); }
+    return vec4<u32>(t.x * params.dilation_h, t.y * params.dilation_w, group * (params.I / params.groups) + t.z, 0u);
+}
+
+// ANCHOR: forward
 // forward: y[n,o] = act(b[o] + sum over taps and i of x[n under tap, i] w[o,tap,i]). Rows: places of y; columns: o of a
 // group. Saved for backward: x and y.
-@compute @workgroup_size(16, 16)
+@compute @workgroup_size(ACROSS, DOWN, SLICES)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_id) t: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-    let inputs = params.I / params.groups;
-    let outputs = params.O / params.groups;
-    let rows = params.B * params.P * params.Q;
-    let depth = params.KH * params.KW * inputs;
-    let first = corner(group, groups, outputs);
-    for (var k0 = 0u; k0 < depth; k0 += DEPTH) {
-        for (var e = index; e < DEPTH * TILE; e += 256u) {
-            let k = k0 + e % DEPTH;
-            let n = first.x + e / DEPTH;
-            let o = first.y + e / DEPTH;
-            let slot = (e % DEPTH) * TILE + e / DEPTH;
-            left[slot] = 0.0;
-            right[slot] = 0.0;
-            if k < depth && n < rows { left[slot] = x_under(n, k / inputs, group.z * inputs + k % inputs); }
-            if k < depth && o < outputs { right[slot] = w[(group.z * outputs + o) * depth + k]; }
-        }
-        workgroupBarrier();
-        multiply_slices(t.x, t.y);
-        workgroupBarrier();
-    }
-    let sums = array<vec4<f32>, 4>(sum0, sum1, sum2, sum3);
-    for (var r = 0u; r < 4u; r++) {
-        for (var j = 0u; j < 4u; j++) {
-            let n = first.x + 4u * t.y + r;
-            let o = first.y + 4u * t.x + j;
-            if n < rows && o < outputs {
-                let channel = group.z * outputs + o;
-                var sum = sums[r][j];
-                if params.bias != 0u { sum += b[channel]; }
-                y[n * params.O + channel] = activate(params.activation, sum);
+    let depth = params.KH * params.KW * (params.I / params.groups);
+    let first = corner(group, groups, params.O / params.groups);
+    for (var r = index; r < ROWS; r += SLICES * OWNERS) { looks[r] = look_of_y(first.x + r); }
+    workgroupBarrier();
+    for (var k0 = 0u; k0 < depth; k0 += SLICES * DEPTH) {
+        let k = k0 + t.z * DEPTH;
+        for (var e = t.y * ACROSS + t.x; e < (ROWS + COLUMNS) / 4u * (DEPTH / 4u); e += OWNERS) {
+            let d = e % (DEPTH / 4u) * 4u;
+            let i = e / (DEPTH / 4u);
+            if i < ROWS / 4u {
+                put_left_block(t.z, d, i, turned_x(4u * i, k + d, group.z));
+            } else {
+                let j = i - ROWS / 4u;
+                put_right_block(t.z, d, j, turned_terms(first.y + 4u * j, k + d, group.z));
             }
         }
+        workgroupBarrier();
+        multiply_slices(t);
+        workgroupBarrier();
+    }
+    add_slices(t);
+    if t.z > 0u { return; }
+    for (var i = 0u; i < FOURS; i++) {
+        let at = place(t, i);
+        store_y(first.x + at.x, first.y + at.y, group.z, sum(i));
     }
 }
+// ANCHOR_END: forward
 
-// backward of y = x * w to x: dx[m,i] = sum over taps and o of dy[m under tap, o] w[o,tap,i]. Rows: places of x; columns:
-// i of a group. As the forward of a transposed convolution it adds b[i] and takes the activation.
-@compute @workgroup_size(16, 16)
+// Four terms of the weights of four channels o, term by term.
+fn turned_terms(o: u32, k: u32, group: u32) -> mat4x4<f32> {
+    return transpose(
+        mat4x4<f32>(
+            load_terms(o, k, group), load_terms(o + 1u, k, group), load_terms(o + 2u, k, group), load_terms(o + 3u, k, group),
+        ),
+    );
+}
+
+// ANCHOR: phase
+// A stride of s meets a place of x only with the taps u for which (h + padding - u dilation) is a multiple of s. The places
+// with the same remainder a of h + padding share these taps: every other place and every other tap, where s is 2. They are
+// a phase, a product of its own without a zero in it. For rows and columns:
+struct Phase {
+    remainder: vec2<u32>,
+    // Places of the phase in a picture.
+    size: vec2<u32>,
+    // Its taps: the first, how many, and how far apart; the same in places of y.
+    first: vec2<u32>,
+    taps: vec2<u32>,
+    apart: vec2<u32>,
+    first_up: vec2<u32>,
+    apart_up: vec2<u32>,
+}
+
+fn phase_of(number: u32) -> Phase {
+    let stride = vec2<u32>(params.stride_h, params.stride_w);
+    let dilation = vec2<u32>(params.dilation_h, params.dilation_w);
+    let kernel = vec2<u32>(params.KH, params.KW);
+    let large = vec2<u32>(params.H, params.W);
+    let padding = vec2<u32>(params.padding_h, params.padding_w);
+    var phase: Phase;
+    phase.remainder = vec2<u32>(number / stride.y, number % stride.y);
+    for (var a = 0u; a < 2u; a++) {
+        let origin = phase_origin(phase.remainder[a], stride[a], padding[a]);
+        phase.size[a] = (max(large[a], origin) - origin + stride[a] - 1u) / stride[a];
+        var u = 0u;
+        while u < kernel[a] && u * dilation[a] % stride[a] != phase.remainder[a] { u++; }
+        var apart = 1u;
+        while apart * dilation[a] % stride[a] != 0u { apart++; }
+        phase.first[a] = u;
+        phase.apart[a] = apart;
+        phase.taps[a] = (kernel[a] - u + apart - 1u) / apart;
+        // Exact where there are taps, and not used where there are none.
+        phase.first_up[a] = (max(u * dilation[a], phase.remainder[a]) - phase.remainder[a]) / stride[a];
+        phase.apart_up[a] = apart * dilation[a] / stride[a];
+    }
+    return phase;
+}
+
+// The first place of a phase.
+fn phase_origin(remainder: u32, stride: u32, padding: u32) -> u32 {
+    return (remainder + stride - padding % stride) % stride;
+}
+// ANCHOR_END: phase
+
+// Row n of a phase, or none: where a tap that is nowhere up would find it in y, the first place of its picture there, and
+// its place in x.
+fn look_of_x(n: u32, phase: Phase) -> vec4<u32> {
+    let size = phase.size.x * phase.size.y;
+    if n >= params.B * size { return vec4<u32>(FAR); }
+    let picture = n / size;
+    let row = n / phase.size.y % phase.size.x;
+    let column = n % phase.size.y;
+    let h = phase_origin(phase.remainder.x, params.stride_h, params.padding_h) + row * params.stride_h;
+    let v = phase_origin(phase.remainder.y, params.stride_w, params.padding_w) + column * params.stride_w;
+    return vec4<u32>(
+        (h + params.padding_h) / params.stride_h, (v + params.padding_w) / params.stride_w,
+        picture * params.P * params.Q, (picture * params.H + h) * params.W + v,
+    );
+}
+
+// How far up and left a tap of the phase is in y, and the channel; nowhere past the last tap.
+fn dy_tap(t: vec3<u32>, group: u32, phase: Phase) -> vec4<u32> {
+    if t.x >= phase.taps.x { return vec4<u32>(2u * FAR); }
+    return vec4<u32>(phase.first_up + t.xy * phase.apart_up, group * (params.O / params.groups) + t.z, 0u);
+}
+
+// backward of y = x * w to x: dx[m,i] = sum over taps and o of dy[m under tap, o] w[o,tap,i]. Rows: places of x of a phase;
+// columns: i of a group. As the forward of a transposed convolution it adds b[i] and takes the activation.
+@compute @workgroup_size(ACROSS, DOWN, SLICES)
 fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
               @builtin(local_invocation_id) t: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-    let inputs = params.I / params.groups;
+    let phases = params.stride_h * params.stride_w;
+    let phase = phase_of(group.z % phases);
+    let g = group.z / phases;
     let outputs = params.O / params.groups;
-    let rows = params.B * params.H * params.W;
     let taps = params.KH * params.KW;
-    let depth = taps * outputs;
-    let first = corner(group, groups, inputs);
-    for (var k0 = 0u; k0 < depth; k0 += DEPTH) {
-        for (var e = index; e < DEPTH * TILE; e += 256u) {
-            let k = k0 + e % DEPTH;
-            let m = first.x + e / DEPTH;
-            let slot = (e % DEPTH) * TILE + e / DEPTH;
-            left[slot] = 0.0;
-            if k < depth && m < rows { left[slot] = dy_under(m, k / outputs, group.z * outputs + k % outputs); }
-            let d = k0 + e / TILE;
-            let i = first.y + e % TILE;
-            right[e] = 0.0;
-            if d < depth && i < inputs {
-                right[e] = w[((group.z * outputs + d % outputs) * taps + d / outputs) * inputs + i];
+    let depth = phase.taps.x * phase.taps.y * outputs;
+    let first = corner(group, groups, params.I / params.groups);
+    for (var r = index; r < ROWS; r += SLICES * OWNERS) { looks[r] = look_of_x(first.x + r, phase); }
+    workgroupBarrier();
+    for (var k0 = 0u; k0 < depth; k0 += SLICES * DEPTH) {
+        let k = k0 + t.z * DEPTH;
+        for (var e = t.y * ACROSS + t.x; e < ROWS / 4u * (DEPTH / 4u); e += OWNERS) {
+            let d = e % (DEPTH / 4u) * 4u;
+            let i = e / (DEPTH / 4u);
+            put_left_block(t.z, d, i, turned_dy(4u * i, k + d, g, phase));
+        }
+        for (var e = t.y * ACROSS + t.x; e < DEPTH * COLUMNS / 4u; e += OWNERS) {
+            let j = e % (COLUMNS / 4u);
+            let d = e / (COLUMNS / 4u);
+            var four: vec4<f32>;
+            if k + d < depth {
+                let at = term(k + d, phase.taps.y, outputs);
+                let tap = phase.first + at.xy * phase.apart;
+                four = load_inputs((g * outputs + at.z) * taps + tap.x * params.KW + tap.y, first.y + 4u * j);
             }
+            put_right(t.z, d, j, four);
         }
         workgroupBarrier();
-        multiply_slices(t.x, t.y);
+        multiply_slices(t);
         workgroupBarrier();
     }
-    let sums = array<vec4<f32>, 4>(sum0, sum1, sum2, sum3);
-    for (var r = 0u; r < 4u; r++) {
-        for (var j = 0u; j < 4u; j++) {
-            let m = first.x + 4u * t.y + r;
-            let i = first.y + 4u * t.x + j;
-            if m < rows && i < inputs {
-                let channel = group.z * inputs + i;
-                var sum = sums[r][j];
-                if params.bias != 0u { sum += b[channel]; }
-                dx[m * params.I + channel] = activate(params.activation, sum);
-            }
-        }
+    add_slices(t);
+    if t.z > 0u { return; }
+    for (var i = 0u; i < FOURS; i++) {
+        let at = place(t, i);
+        let look = looks[at.x];
+        if look.w != FAR { store_dx(look.w, first.y + at.y, g, sum(i)); }
     }
 }
-
-// ANCHOR: fold
-// fold: dx[m,i] = act(b[i] + sum over taps of columns[m under tap, tap, i]): the rest of backward_x where dy w is there
-// already, for every place of y and every tap. For grey and colour pictures, whose few channels would leave the tiles of
-// backward_x nearly empty. An invocation owns an element of dx.
-@compute @workgroup_size(64)
-fn fold(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let index = linear_index(id, groups);
-    if index >= params.B * params.H * params.W * params.I { return; }
-    let m = index / params.I;
-    let i = index % params.I;
-    let picture = m / (params.H * params.W) * params.P;
-    let h = m / params.W % params.H + params.padding_h;
-    let c = m % params.W + params.padding_w;
-    // Only the places that reach m with some tap: divisions and taps that miss would cost more than the sum.
-    let reach_h = (params.KH - 1u) * params.dilation_h;
-    let reach_w = (params.KW - 1u) * params.dilation_w;
-    let last_p = min(h / params.stride_h, params.P - 1u);
-    let last_q = min(c / params.stride_w, params.Q - 1u);
-    var sum = 0.0;
-    for (var p = (max(h, reach_h) - reach_h + params.stride_h - 1u) / params.stride_h; p <= last_p; p++) {
-        let u = (h - p * params.stride_h) / params.dilation_h;
-        if u * params.dilation_h != h - p * params.stride_h { continue; }
-        for (var q = (max(c, reach_w) - reach_w + params.stride_w - 1u) / params.stride_w; q <= last_q; q++) {
-            let v = (c - q * params.stride_w) / params.dilation_w;
-            if v * params.dilation_w != c - q * params.stride_w { continue; }
-            sum += columns[((((picture + p) * params.Q + q) * params.KH + u) * params.KW + v) * params.I + i];
-        }
-    }
-    if params.bias != 0u { sum += b[i]; }
-    dx[index] = activate(params.activation, sum);
-}
-// ANCHOR_END: fold
 
 // backward of y = x * w to w: dw[o,tap,i] += sum over places n of y of dy[n,o] x[n under tap, i]. Rows: o of a group;
 // columns: taps and i.
-@compute @workgroup_size(16, 16)
+@compute @workgroup_size(ACROSS, DOWN, SLICES)
 fn backward_w(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
               @builtin(local_invocation_id) t: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let inputs = params.I / params.groups;
-    let outputs = params.O / params.groups;
-    let columns = params.KH * params.KW * inputs;
     let depth = params.B * params.P * params.Q;
-    let first = corner(group, groups, columns);
-    for (var k0 = 0u; k0 < depth; k0 += DEPTH) {
-        for (var e = index; e < DEPTH * TILE; e += 256u) {
-            let n = k0 + e / TILE;
-            let o = first.x + e % TILE;
-            let c = first.y + e % TILE;
-            left[e] = 0.0;
-            right[e] = 0.0;
-            if n < depth && o < outputs { left[e] = dy[n * params.O + group.z * outputs + o]; }
-            if n < depth && c < columns { right[e] = x_under(n, c / inputs, group.z * inputs + c % inputs); }
-        }
-        workgroupBarrier();
-        multiply_slices(t.x, t.y);
-        workgroupBarrier();
+    let first = corner(group, groups, params.KH * params.KW * inputs);
+    for (var c = index; c < COLUMNS; c += SLICES * OWNERS) {
+        looks[c] = x_tap(term(first.y + c, params.KW, inputs), group.z);
     }
-    let sums = array<vec4<f32>, 4>(sum0, sum1, sum2, sum3);
-    for (var r = 0u; r < 4u; r++) {
-        for (var j = 0u; j < 4u; j++) {
-            let o = first.x + 4u * t.y + r;
-            let c = first.y + 4u * t.x + j;
-            if o < outputs && c < columns { dw[(group.z * outputs + o) * columns + c] += sums[r][j]; }
-        }
-    }
-}
-
-var<workgroup> column_sums: array<f32, 64>;   // (8,8): a column's sums over every eighth row
-
-// backward of y = x * w + b to b: db[o] += sum over places n of dy[n,o]. dy has B * P * Q places of O channels.
-// A workgroup owns 8 columns; neighbouring invocations read neighbouring words.
-@compute @workgroup_size(64)
-fn backward_b(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-    let o = 8u * group.x + index % 8u;
-    let places = params.B * params.P * params.Q;
-    var sum = 0.0;
-    if o < params.O {
-        for (var n = index / 8u; n < places; n += 8u) { sum += dy[n * params.O + o]; }
-    }
-    column_sums[index] = sum;
     workgroupBarrier();
-    if index < 8u && o < params.O {
-        for (var r = 1u; r < 8u; r++) { sum += column_sums[8u * r + index]; }
-        db[o] += sum;
+    for (var k0 = 0u; k0 < depth; k0 += SLICES * DEPTH) {
+        let k = k0 + t.z * DEPTH;
+        for (var e = t.y * ACROSS + t.x; e < DEPTH * ROWS / 4u; e += OWNERS) {
+            let i = e % (ROWS / 4u);
+            let d = e / (ROWS / 4u);
+            put_left(t.z, d, i, load_dy(k + d, first.x + 4u * i, group.z));
+        }
+        for (var e = t.y * ACROSS + t.x; e < DEPTH * COLUMNS / 4u; e += OWNERS) {
+            let j = e % (COLUMNS / 4u);
+            let d = e / (COLUMNS / 4u);
+            put_right(t.z, d, j, x_under(look_of_y(k + d), 4u * j));
+        }
+        workgroupBarrier();
+        multiply_slices(t);
+        workgroupBarrier();
+    }
+    add_slices(t);
+    if t.z > 0u { return; }
+    for (var i = 0u; i < FOURS; i++) {
+        let at = place(t, i);
+        add_dw(first.x + at.x, first.y + at.y, group.z, sum(i));
     }
 }

@@ -16,18 +16,10 @@ fn forward(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id)
             let d = e % (DEPTH / 4u) * 4u;
             let i = e / (DEPTH / 4u);
             if i < ROWS / 4u {
-                let block = turned_x(row0 + 4u * i, k + d);
-                put_left(t.z, d, i, block[0]);
-                put_left(t.z, d + 1u, i, block[1]);
-                put_left(t.z, d + 2u, i, block[2]);
-                put_left(t.z, d + 3u, i, block[3]);
+                put_left_block(t.z, d, i, turned_x(row0 + 4u * i, k + d));
             } else {
                 let j = i - ROWS / 4u;
-                let block = turned_w(column0 + 4u * j, k + d);
-                put_right(t.z, d, j, block[0]);
-                put_right(t.z, d + 1u, j, block[1]);
-                put_right(t.z, d + 2u, j, block[2]);
-                put_right(t.z, d + 3u, j, block[3]);
+                put_right_block(t.z, d, j, turned_w(column0 + 4u * j, k + d));
             }
         }
         workgroupBarrier();
@@ -62,11 +54,7 @@ fn backward_x(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_
         for (var e = t.y * ACROSS + t.x; e < ROWS / 4u * (DEPTH / 4u); e += OWNERS) {
             let d = e % (DEPTH / 4u) * 4u;
             let i = e / (DEPTH / 4u);
-            let block = turned_dy(row0 + 4u * i, k + d);
-            put_left(t.z, d, i, block[0]);
-            put_left(t.z, d + 1u, i, block[1]);
-            put_left(t.z, d + 2u, i, block[2]);
-            put_left(t.z, d + 3u, i, block[3]);
+            put_left_block(t.z, d, i, turned_dy(row0 + 4u * i, k + d));
         }
         for (var e = t.y * ACROSS + t.x; e < DEPTH * COLUMNS / 4u; e += OWNERS) {
             let j = e % (COLUMNS / 4u);

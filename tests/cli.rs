@@ -873,7 +873,7 @@ fn kernels_show_prints_the_code_that_runs() {
         text_of(&output.stdout)
     };
     let wgsl = show("conv2d.backward_w");
-    assert!(wgsl.starts_with("// conv2d.backward_w: entry point backward_w of shaders/conv2d.wgsl, "), "{wgsl}");
+    assert!(wgsl.starts_with("// conv2d.backward_w: entry point backward_w of shaders/conv2d_any.wgsl, "), "{wgsl}");
     assert!(wgsl.trim_end().ends_with(elbo::kernels::conv2d::BACKWARD_W.shader.source.full_text().trim_end()));
     let software = show("matmul.forward --form software");
     assert!(software.contains("shaders/software/matmul_any.wgsl") && software.contains("software/matmul_vec4.wgsl"));
@@ -891,6 +891,20 @@ fn kernels_show_prints_the_code_that_runs() {
     desk.fails("kernels show conv2d", &["several kernels", "conv2d.fold"]);
     desk.fails("kernels show fill.forward --form software", &["fill.forward has no software form"]);
     desk.fails("kernels show matmul.forward --form software --out x", &["several software forms"]);
+}
+
+/// What there is on an adapter, tests/tuning.rs has.
+#[test]
+fn the_cpu_device_has_nothing_to_tune() {
+    let desk = Desk::empty();
+    let stdout = text_of(&desk.run("tune mnist-mlp --device cpu").stdout);
+    assert!(stdout.contains("one form of each kernel: there is nothing to tune"), "{stdout}");
+    let tuned = json(&desk.run("tune mnist-2d mnist-mlp --device cpu --json"));
+    assert_eq!((&tuned["shapes"], &tuned["cache"]), (&serde_json::json!([]), &serde_json::Value::Null));
+    assert_eq!(tuned["models"], serde_json::json!(["mnist-2d", "mnist-mlp"]));
+    assert!(!desk.path("cache").exists());
+    desk.fails("tune mnist-mpl", &["did you mean `mnist-mlp`?"]);
+    desk.fails("tune --batch-size 0", &["--batch-size is 0"]);
 }
 
 #[test]

@@ -63,7 +63,9 @@ fn a_plan_lists_what_would_run() {
         let is_expected = match name {
             "CPU reference" => forms.iter().all(|form| *form == "reference"),
             "CPU accelerated" => forms.contains(&"accelerated") && forms.contains(&"reference"),
-            "GPU portable" => forms.contains(&"shaders/conv2d.wgsl") && !forms.iter().any(|f| f.contains("software")),
+            "GPU portable" => {
+                forms.contains(&"shaders/conv2d_vec4.wgsl") && !forms.iter().any(|f| f.contains("software"))
+            }
             _ => forms.iter().any(|form| form.starts_with("shaders/software/conv2d_")),
         };
         assert!(is_expected, "{name}: {forms:?}");

@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -162,4 +163,121 @@ fn a_record_is_applied_and_what_is_unknown_is_counted() {
     assert_eq!(gpu.shader(step).id(), other.shader.id());
     entries[0].candidate = "of another device".into();
     assert_eq!(apply(&gpu, &entries), 1);
+}
+
+// ---- The program
+
+/// A network whose convolutions have a choice on every adapter, and a moment's training of it.
+const TRAIN: &str = "train --device gpu --dataset digits --train-limit 40 --test-limit 10 --batch-size 8 --latent 2 \
+                     --samples 4 --epochs 1";
+const NETWORK: [&str; 4] =
+    ["--encoder", "conv 8 k3 s2, relu, flatten", "--decoder", "flatten, linear 784, view 1 28 28, conv 1 k3 p1"];
+
+fn elbo(folder: &Path, args: &str, more: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_elbo"));
+    command.current_dir(folder).args(args.split_whitespace()).args(more);
+    command.env("ELBO_CACHE", folder.join("cache")).env("NODEVICE_SELECT", "1");
+    command.output().unwrap()
+}
+
+/// Trains into `out`; stderr.
+#[track_caller]
+fn train(folder: &Path, out: &str, more: &str) -> String {
+    let output = elbo(folder, &format!("{TRAIN} --out {out} {more}"), &NETWORK);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    stderr
+}
+
+fn choices(folder: &Path, run: &str) -> Option<toml::Value> {
+    let record: toml::Table = fs::read_to_string(folder.join(run).join("run.toml")).unwrap().parse().unwrap();
+    record.get("tuning").cloned()
+}
+
+/// The line about tuning, without the rest of stderr.
+fn line(stderr: &str) -> Option<&str> {
+    stderr.lines().find(|line| line.starts_with("tuning: "))
+}
+
+#[test]
+fn training_tunes_once_and_repeats() {
+    if gpu().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let same = |a: &str, b: &str| {
+        let model = |run: &str| fs::read(folder.join(run).join("model.safetensors")).unwrap();
+        assert!(model(a) == model(b), "{a} and {b} differ");
+        assert_eq!(choices(folder, a), choices(folder, b));
+    };
+    let first = train(folder, "first", "");
+    assert!(line(&first).is_some_and(|line| line.contains("measured in")), "{first}");
+    assert!(choices(folder, "first").is_some_and(|tuning| tuning.as_array().unwrap().len() >= 2));
+    let second = train(folder, "second", "");
+    assert!(line(&second).is_some_and(|line| line.ends_with("from the cache")), "{second}");
+    same("first", "second");
+
+    // Resuming goes on with the run's own choices, whatever the cache says by then.
+    fs::remove_dir_all(folder.join("cache")).unwrap();
+    let go_on = |run: &str| elbo(folder, &format!("train --resume {run} --epochs 2"), &[]);
+    for run in ["first", "second"] {
+        let output = go_on(run);
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(line(&String::from_utf8(output.stderr).unwrap()), None);
+    }
+    assert!(!folder.join("cache").exists());
+    same("first", "second");
+
+    let untuned = train(folder, "untuned", "--no-tune");
+    assert_eq!((line(&untuned), choices(folder, "untuned")), (None, None));
+    assert!(!folder.join("cache").exists());
+}
+
+#[test]
+fn training_goes_on_over_a_corrupt_cache() {
+    if gpu().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    train(folder, "first", "");
+    let cache = fs::read_dir(folder.join("cache/tuning")).unwrap().next().unwrap().unwrap().path();
+    fs::write(&cache, "{\"elbo\": ").unwrap();
+    let stderr = train(folder, "second", "");
+    let about: Vec<&str> = stderr.lines().filter(|line| line.contains("is ignored")).collect();
+    assert!(about.len() == 1 && about[0].contains(cache.file_name().unwrap().to_str().unwrap()), "{stderr}");
+    assert!(line(&stderr).is_some_and(|line| line.contains("measured in")), "{stderr}");
+    // A file where the folder should be: nothing is measured, and the run goes on.
+    fs::remove_dir_all(folder.join("cache")).unwrap();
+    fs::write(folder.join("cache"), "").unwrap();
+    let stderr = train(folder, "third", "");
+    assert!(stderr.contains("the tuning cannot be kept") && line(&stderr).unwrap().ends_with("as shipped"), "{stderr}");
+}
+
+#[test]
+fn the_command_measures_every_candidate_and_writes_the_cache() {
+    if gpu().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = elbo(folder.path(), "tune mnist-conv --batch-size 2 --device gpu --json", &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let tuned: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let shapes = tuned["shapes"].as_array().unwrap();
+    assert!(shapes.len() > 3);
+    for shape in shapes {
+        let candidates = shape["candidates"].as_array().unwrap();
+        assert!(candidates.len() > 1, "{shape}");
+        assert_eq!(candidates[0]["name"], shape["shipped"]);
+        assert!(candidates.iter().any(|c| c["name"] == shape["chosen"]), "{shape}");
+        assert!(candidates.iter().all(|c| c["ms"].as_f64().is_some_and(|ms| ms > 0.0)), "{shape}");
+        assert_eq!(candidates[0]["over_shipped"], 1.0);
+    }
+    let cache: serde_json::Value =
+        serde_json::from_slice(&fs::read(tuned["cache"].as_str().unwrap()).unwrap()).unwrap();
+    assert_eq!(cache["entries"].as_array().unwrap().len(), shapes.len());
+    let text = elbo(folder.path(), "tune mnist-conv --batch-size 2 --device gpu", &[]).stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("over shipped") && text.contains("conv2d.backward_w") && text.contains("wrote "), "{text}");
 }

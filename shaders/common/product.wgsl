@@ -45,9 +45,24 @@ fn put_left(slice: u32, d: u32, i: u32, four: vec4<f32>) {
     tiles[slice * SLICE + d * LEFT + i] = four;
 }
 
+// Rows 4i.. of terms d to d + 3, a term after the other.
+fn put_left_block(slice: u32, d: u32, i: u32, block: mat4x4<f32>) {
+    put_left(slice, d, i, block[0]);
+    put_left(slice, d + 1u, i, block[1]);
+    put_left(slice, d + 2u, i, block[2]);
+    put_left(slice, d + 3u, i, block[3]);
+}
+
 // Columns 4j.. of term d of a slice of the right operand.
 fn put_right(slice: u32, d: u32, j: u32, four: vec4<f32>) {
     tiles[slice * SLICE + DEPTH * LEFT + d * RIGHT + j] = four;
+}
+
+fn put_right_block(slice: u32, d: u32, j: u32, block: mat4x4<f32>) {
+    put_right(slice, d, j, block[0]);
+    put_right(slice, d + 1u, j, block[1]);
+    put_right(slice, d + 2u, j, block[2]);
+    put_right(slice, d + 3u, j, block[3]);
 }
 
 // Adds DEPTH terms to every sum of invocation (t.x,t.y) of slice t.z.

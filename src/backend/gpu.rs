@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rayon::prelude::*;
+
 use super::{Counters, Plan, TimingClock, Timings, shipped};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
@@ -209,11 +211,27 @@ impl Gpu {
     }
 
     fn pipeline(&self, kernel: &'static Kernel, shader: &'static Shader) -> Arc<Pipeline> {
-        let mut pipelines = self.pipelines.lock().unwrap();
-        pipelines
-            .entry((kernel.name, shader.id()))
-            .or_insert_with(|| Arc::new(self.build_pipeline(kernel, shader)))
-            .clone()
+        let key = (kernel.name, shader.id());
+        if let Some(pipeline) = self.pipelines.lock().unwrap().get(&key) {
+            return pipeline.clone();
+        }
+        // Not under the lock: several threads build pipelines at a time.
+        let built = Arc::new(self.build_pipeline(kernel, shader));
+        self.pipelines.lock().unwrap().entry(key).or_insert(built).clone()
+    }
+
+    /// Builds the pipelines of a program that there are not yet, on all cores: most of a start is spent here.
+    fn build_pipelines(&self, program: &Program) {
+        let mut missing: Vec<(&'static Kernel, &'static Shader)> = Vec::new();
+        for step in program.steps.iter().filter(|step| self.lacks(step.kernel).is_none()) {
+            let (kernel, shader) = (step.kernel, self.shader(step));
+            if missing.iter().all(|(k, s)| (k.name, s.id()) != (kernel.name, shader.id())) {
+                missing.push((kernel, shader));
+            }
+        }
+        missing.into_par_iter().for_each(|(kernel, shader)| {
+            self.pipeline(kernel, shader);
+        });
     }
 
     fn build_pipeline(&self, kernel: &Kernel, shader: &Shader) -> Pipeline {
@@ -402,6 +420,7 @@ impl Session {
                 mapped_at_creation: false,
             }));
         }
+        self.gpu.build_pipelines(program);
         let mut params = vec![0u8; program.steps.len().max(1) * PARAMS_SLOT];
         for (slot, step) in params.chunks_mut(PARAMS_SLOT).zip(&program.steps) {
             let bytes: &[u8] = bytemuck::cast_slice(&step.params);

@@ -25,9 +25,10 @@ enum Vendor {
 }
 
 /// 64 sums in the registers of an invocation.
-const MANY_REGISTERS: &[&str] = &["128x128", "128x64", "64x64", "64x32", "32x32 in 4", "16x16 in 16"];
+const MANY_REGISTERS: &[&str] =
+    &["direct", "128x128", "128x64", "64x64", "128x32", "256x16 of 8x4", "64x32", "32x32 in 4", "16x16 in 16"];
 /// 16 sums.
-const FEW_REGISTERS: &[&str] = &["64x64", "64x32", "32x32", "16x16 in 16"];
+const FEW_REGISTERS: &[&str] = &["direct", "64x64", "128x32", "64x32", "32x32 in 4", "16x16 in 16"];
 
 const NVIDIA: Vendor = Vendor::Pci(0x10de);
 const AMD: Vendor = Vendor::Pci(0x1002);
@@ -63,15 +64,33 @@ impl Known {
     }
 }
 
+/// Tiles that cover so much more than others do, past the edges of the result, are not taken.
+const WASTE: f64 = 1.5;
+
 /// The candidate for these params; none where there are none. It is the first listed tile of which there are enough, else the
 /// one of which there are most; on a device that is not listed the first candidate.
 pub fn choose(info: &AdapterInfo, candidates: &[&'static Candidate], params: &[u32]) -> Option<&'static Candidate> {
     let known = TABLE.iter().chain([&APPLE]).find(|known| known.is(info));
     let named = |name: &&str| candidates.iter().copied().find(|candidate| candidate.name == *name);
     let listed: Vec<_> = known.iter().flat_map(|known| known.tiles).filter_map(named).collect();
-    let workgroups = |candidate: &&Candidate| (candidate.shader.grid)(params).iter().product::<u32>();
-    let enough = listed.iter().find(|candidate| known.is_some_and(|known| workgroups(candidate) >= known.busy));
-    enough.or(listed.iter().max_by_key(|candidate| workgroups(candidate))).or(candidates.first()).copied()
+    let least = listed.iter().filter_map(|candidate| covered(candidate, params)).fold(f64::INFINITY, f64::min);
+    let is_wasteful = |candidate: &&Candidate| covered(candidate, params).is_some_and(|area| area > WASTE * least);
+    let listed: Vec<_> = listed.into_iter().filter(|candidate| !is_wasteful(candidate)).collect();
+    let enough = listed.iter().find(|candidate| known.is_some_and(|known| workgroups(candidate, params) >= known.busy));
+    enough.or(listed.iter().max_by_key(|candidate| workgroups(candidate, params))).or(candidates.first()).copied()
+}
+
+fn workgroups(candidate: &Candidate, params: &[u32]) -> u32 {
+    (candidate.shader.grid)(params).iter().product()
+}
+
+/// Elements that its tiles have, in the result and past its edges; none where it has no tiles.
+fn covered(candidate: &Candidate, params: &[u32]) -> Option<f64> {
+    let of = |wanted: &str| {
+        let mut constants = candidate.shader.source.constants.iter();
+        constants.find(|(name, _)| *name == wanted).map(|&(_, value)| f64::from(value))
+    };
+    Some(f64::from(workgroups(candidate, params)) * of("ROWS")? * of("COLUMNS")?)
 }
 
 #[cfg(test)]
@@ -93,7 +112,7 @@ mod tests {
     fn every_tile_of_the_table_exists() {
         for known in TABLE.iter().chain([&APPLE]) {
             assert!(!known.tiles.is_empty());
-            for name in known.tiles {
+            for name in known.tiles.iter().filter(|name| **name != "direct") {
                 assert!(TILES.iter().any(|tile| tile.name == *name), "{name}");
             }
         }
@@ -105,11 +124,13 @@ mod tests {
         assert_eq!(chosen(&card, [4096, 784, 4096]), "128x128");
         assert_eq!(chosen(&card, [512, 784, 784]), "64x64");
         assert_eq!(chosen(&card, [128, 784, 400]), "16x16 in 16");
+        // No column of 128 for one of 16.
+        assert_eq!(chosen(&card, [65536, 784, 16]), "256x16 of 8x4");
         // Nothing fills it: the most there are.
         assert_eq!(chosen(&card, [4, 4, 4]), "16x16 in 16");
         let phone = adapter(0x13b5, DeviceType::IntegratedGpu, Backend::Vulkan);
         assert_eq!(chosen(&phone, [4096, 784, 4096]), "64x64");
-        assert_eq!(chosen(&adapter(0, DeviceType::IntegratedGpu, Backend::Metal), [128, 784, 400]), "32x32");
+        assert_eq!(chosen(&adapter(0, DeviceType::IntegratedGpu, Backend::Metal), [128, 784, 400]), "32x32 in 4");
     }
 
     #[test]

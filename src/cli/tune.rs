@@ -17,9 +17,9 @@ use super::table::{Column, table};
 
 /// A matrix product or a convolution has several shaders here, in tiles of many sizes, and which is fastest depends on the
 /// device and on the shape. `train` measures those of its own step for up to two seconds the first time, and from then on
-/// takes them from a file in the folder of caches ($ELBO_CACHE, else the user's). This command measures all of them as long as
-/// it takes and writes that file anew. Another shader may add in another order: after tuning, runs with the same seed agree with
-/// each other bit for bit, and with earlier ones but for rounding.
+/// takes them from a file in the folder of caches ($ELBO_CACHE, else the user's). This command measures all of them, as long
+/// as it takes, and writes that file anew. Another shader may add in another order: after tuning, runs with the same seed
+/// agree with each other bit for bit, and with earlier ones but for rounding.
 #[derive(clap::Args)]
 pub struct Args {
     /// Presets, as in mnist-mlp, and run folders, whose training steps are tuned [default: every preset]

@@ -24,7 +24,7 @@ pub struct Fault {
     pub lesson: &'static str,
     /// Whether the first step of a model that dispatches the kernel has other numbers.
     pub shows_in_a_step: bool,
-    /// Text of the portable shader, there exactly once, and what takes its place.
+    /// Text of the portable shader or of what is appended to it, there exactly once, and what takes its place.
     from: &'static str,
     to: &'static str,
     /// The same mistake on the CPU.
@@ -323,8 +323,8 @@ pub static FAULTS: &[Fault] = &[
         about: "the window is read backwards",
         lesson: "a convolution as mathematicians define it: it trains as well, and loads no checkpoint of PyTorch's",
         shows_in_a_step: true,
-        from: "right[slot] = w[(group.z * outputs + o) * depth + k];",
-        to: "right[slot] = w[(group.z * outputs + o) * depth + depth - 1u - k];",
+        from: "return w[(group * outputs + o) * depth + k];",
+        to: "return w[(group * outputs + o) * depth + depth - 1u - k];",
         wrong: |p, r, w| {
             on(&conv2d::FORWARD, p, r, w, |reads| {
                 let depth = reads[1].len() / p[6] as usize;
@@ -338,8 +338,8 @@ pub static FAULTS: &[Fault] = &[
         about: "rows are not moved by the padding",
         lesson: "pictures shift from layer to layer, and the backward no longer fits; a network without padding is right",
         shows_in_a_step: true,
-        from: "params.dilation_h - params.padding_h;",
-        to: "params.dilation_h;",
+        from: "params.stride_h - params.padding_h,",
+        to: "params.stride_h,",
         wrong: |p, r, w| {
             let mut p = p.to_vec();
             p[11] = 0;
@@ -352,8 +352,8 @@ pub static FAULTS: &[Fault] = &[
         about: "the result has the wrong sign",
         lesson: "layers behind it train uphill and those in front downhill",
         shows_in_a_step: true,
-        from: "dx[m * params.I + channel] = activate(params.activation, sum);",
-        to: "dx[m * params.I + channel] = activate(params.activation, -sum);",
+        from: "dx[m * params.I + channel] = activate(params.activation, one);",
+        to: "dx[m * params.I + channel] = activate(params.activation, -one);",
         wrong: |p, r, w| {
             on(&conv2d::BACKWARD_X, p, r, w, |reads| {
                 reads.iter_mut().skip(1).flatten().for_each(|value| *value = -*value);
@@ -367,8 +367,8 @@ pub static FAULTS: &[Fault] = &[
         lesson: "one of thousands of terms: with many pictures it hides below the rounding that is accepted of so long \
                  a sum; the cases' sums are short",
         shows_in_a_step: true,
-        from: "if n < depth && o < outputs {",
-        to: "if n + 1u < depth && o < outputs {",
+        from: "if n >= params.B * params.P * params.Q || o >= outputs { return 0.0; }",
+        to: "if n + 1u >= params.B * params.P * params.Q || o >= outputs { return 0.0; }",
         wrong: |p, r, w| {
             on(&conv2d::BACKWARD_W, p, r, w, |reads| {
                 let kept = reads[1].len() - p[6] as usize;
@@ -462,11 +462,16 @@ impl Fault {
     /// is broken. Lives as long as the program, as kernels do.
     pub fn broken(&self) -> &'static Kernel {
         let source = self.kernel.shader.source;
-        assert_eq!(source.text.matches(self.from).count(), 1, "{}: `{}` in {}", self.id(), self.from, source.file);
+        let texts = || [source.text].into_iter().chain(source.common.iter().copied());
+        let count: usize = texts().map(|text| text.matches(self.from).count()).sum();
+        assert_eq!(count, 1, "{}: `{}` in {} and what is appended to it", self.id(), self.from, source.file);
         // Pipelines are kept by kernel name and file.
         let file = Box::leak(format!("{} with {}", source.file, self.name).into_boxed_str());
-        let text = Box::leak(source.text.replace(self.from, self.to).into_boxed_str());
-        let source = Box::leak(Box::new(Source { file, text, ..*source }));
+        let edited = |text: &str| -> &'static str { Box::leak(text.replace(self.from, self.to).into_boxed_str()) };
+        let common: Vec<&'static str> = source.common.iter().map(|text| edited(text)).collect();
+        let source =
+            Source { file, text: edited(source.text), common: Box::leak(common.into_boxed_slice()), ..*source };
+        let source = Box::leak(Box::new(source));
         let shader = Shader { source, ..self.kernel.shader };
         Box::leak(Box::new(Kernel {
             shader,
@@ -537,7 +542,7 @@ mod tests {
         let mut ids: Vec<String> = FAULTS.iter().map(Fault::id).collect();
         for fault in FAULTS {
             let broken = fault.broken();
-            assert!(broken.shader.source.text != fault.kernel.shader.source.text, "{}", fault.id());
+            assert!(broken.shader.source.full_text() != fault.kernel.shader.source.full_text(), "{}", fault.id());
             assert!(kernels::ALL.iter().any(|kernel| kernel.name == broken.name), "{}", fault.id());
         }
         ids.sort();

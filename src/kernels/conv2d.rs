@@ -1,4 +1,5 @@
-//! Convolution of pictures with channels last, both ways, `shaders/conv2d.wgsl` and, for adapters that run on a CPU,
+//! Convolution of pictures with channels last, both ways: `shaders/conv2d.wgsl` in a family of tiles, on the buffers of
+//! `conv2d_vec4.wgsl` or `conv2d_any.wgsl`, `conv2d_direct.wgsl` for few channels, and for adapters that run on a CPU
 //! `shaders/software/conv2d_eight.wgsl` and `conv2d.wgsl`.
 //!
 //! x (B,H,W,I) is the large picture, y (B,P,Q,O) the small one, w (O,KH,KW,I/G). [`forward`] is `torch.nn.Conv2d`;
@@ -10,10 +11,11 @@ use bytemuck::{Pod, Zeroable};
 
 use super::activation::Activation;
 use super::matmul;
+use super::tiles::{self, TILES, Tile};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Lanes, Shader, Source, params};
+use crate::kernel::{Candidate, Constant, Cost, Kernel, Lanes, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -165,14 +167,35 @@ const FIELDS: &[&str] = &[
 ];
 const BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw", "db", "columns"];
 /// The bias gradient and the fold have one form.
-const SOFTWARE_BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw"];
+const WITHOUT_SUMS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw"];
 
-const SOURCE: Source = Source {
-    file: "conv2d.wgsl",
-    text: include_str!("../../shaders/conv2d.wgsl"),
-    common: &[super::TILE, super::ACTIVATION, super::INDEX],
+const PORTABLE: &str = include_str!("../../shaders/conv2d.wgsl");
+
+const ANY: Source = Source {
+    file: "conv2d_any.wgsl",
+    text: include_str!("../../shaders/conv2d_any.wgsl"),
+    common: &[PORTABLE, super::PRODUCT, super::ACTIVATION, super::INDEX],
     bindings: BINDINGS,
     constants: &[],
+};
+
+const VEC4: Source = Source {
+    file: "conv2d_vec4.wgsl",
+    text: include_str!("../../shaders/conv2d_vec4.wgsl"),
+    common: &[PORTABLE, super::PRODUCT, super::ACTIVATION],
+    bindings: WITHOUT_SUMS,
+    constants: &[],
+};
+
+/// The most terms that [`DIRECT`] has room for.
+const DIRECT_TERMS: u32 = 256;
+
+const DIRECT: Source = Source {
+    file: "conv2d_direct.wgsl",
+    text: include_str!("../../shaders/conv2d_direct.wgsl"),
+    common: &[super::ACTIVATION],
+    bindings: &["x", "w", "b", "y"],
+    constants: &[("TERMS", DIRECT_TERMS)],
 };
 
 const SOFTWARE: &str = include_str!("../../shaders/software/conv2d.wgsl");
@@ -183,23 +206,23 @@ const EIGHT: Source = Source {
     file: "software/conv2d_eight.wgsl",
     text: include_str!("../../shaders/software/conv2d_eight.wgsl"),
     common: &[super::EIGHT],
-    bindings: SOFTWARE_BINDINGS,
+    bindings: WITHOUT_SUMS,
     constants: &[],
 };
 
-const VEC4: Source = Source {
+const SOFTWARE_VEC4: Source = Source {
     file: "software/conv2d_vec4.wgsl",
     text: include_str!("../../shaders/software/conv2d_vec4.wgsl"),
     common: &[SOFTWARE, super::BLOCKS],
-    bindings: SOFTWARE_BINDINGS,
+    bindings: WITHOUT_SUMS,
     constants: &[],
 };
 
-const ANY: Source = Source {
+const SOFTWARE_ANY: Source = Source {
     file: "software/conv2d_any.wgsl",
     text: include_str!("../../shaders/software/conv2d_any.wgsl"),
     common: &[SCALAR, SOFTWARE, super::BLOCKS],
-    bindings: SOFTWARE_BINDINGS,
+    bindings: WITHOUT_SUMS,
     constants: &[],
 };
 
@@ -207,7 +230,7 @@ const NARROW: Source = Source {
     file: "software/conv2d_narrow.wgsl",
     text: include_str!("../../shaders/software/conv2d_narrow.wgsl"),
     common: &[SCALAR, WHOLE, SOFTWARE, super::BLOCKS],
-    ..ANY
+    ..SOFTWARE_ANY
 };
 
 const ROWS: Source = Source {
@@ -230,25 +253,12 @@ pub static FORWARD: Kernel = Kernel {
     params: FIELDS,
     reads: &["x", "w", "b"],
     writes: &["y"],
-    shader: portable("forward", |p| {
-        let s = params::<Params>(p).sizes();
-        tiles(s.b * s.small[0] * s.small[1], s.group()[1], s.groups)
+    shader: Tiled::<0>::FAMILY[0].any.shader,
+    software: Some(|lanes, p| &SOFTWARE_FORWARD.for_params(lanes, p)[0].shader),
+    candidates: Some(|software, p| match software {
+        Some(lanes) => SOFTWARE_FORWARD.for_params(lanes, p),
+        None => portable(0, p),
     }),
-    software: Some(|lanes, p| {
-        static FORMS: SoftwareForms = software(
-            "forward",
-            [
-                |p| forward_tiles(p, EIGHT_TILE),
-                |p| forward_tiles(p, [32, 16]),
-                |p| forward_tiles(p, [16, 16]),
-                |p| forward_tiles(p, [16, 4]),
-                |p| forward_tiles(p, [16, 16]),
-                |p| forward_tiles(p, [16, 4]),
-            ],
-        );
-        FORMS.for_forward(lanes, p)
-    }),
-    candidates: None,
     reference: forward_reference,
     accelerated: Some(accelerated::forward),
     cost,
@@ -263,25 +273,12 @@ pub static BACKWARD_X: Kernel = Kernel {
     params: FIELDS,
     reads: &["w", "b", "dy"],
     writes: &["dx"],
-    shader: portable("backward_x", |p| {
-        let s = params::<Params>(p).sizes();
-        tiles(s.b * s.large[0] * s.large[1], s.group()[0], s.groups)
+    shader: Tiled::<0>::FAMILY[1].any.shader,
+    software: Some(|lanes, p| &SOFTWARE_BACKWARD_X.for_params(lanes, p)[0].shader),
+    candidates: Some(|software, p| match software {
+        Some(lanes) => SOFTWARE_BACKWARD_X.for_params(lanes, p),
+        None => portable(1, p),
     }),
-    software: Some(|lanes, p| {
-        static FORMS: SoftwareForms = software(
-            "backward_x",
-            [
-                |p| backward_x_tiles(p, EIGHT_TILE),
-                |p| backward_x_tiles(p, [32, 16]),
-                |p| backward_x_tiles(p, [16, 16]),
-                |p| backward_x_tiles(p, [16, 4]),
-                |p| backward_x_tiles(p, [16, 16]),
-                |p| backward_x_tiles(p, [16, 4]),
-            ],
-        );
-        FORMS.for_backward_x(lanes, p)
-    }),
-    candidates: None,
     reference: backward_x_reference,
     accelerated: Some(accelerated::backward_x),
     cost,
@@ -297,7 +294,7 @@ pub static FOLD: Kernel = Kernel {
     reads: &["b", "columns"],
     writes: &["dx"],
     shader: Shader {
-        source: &SOURCE,
+        source: &Tiled::<0>::ANY,
         entry: "fold",
         workgroup: [64, 1, 1],
         grid: |p| {
@@ -325,25 +322,12 @@ pub static BACKWARD_W: Kernel = Kernel {
     params: FIELDS,
     reads: &["x", "dy"],
     writes: &["dw"],
-    shader: portable("backward_w", |p| {
-        let s = params::<Params>(p).sizes();
-        tiles(s.group()[1], s.taps() * s.group()[0], s.groups)
+    shader: Tiled::<0>::FAMILY[2].any.shader,
+    software: Some(|lanes, p| &SOFTWARE_BACKWARD_W.for_params(lanes, p)[0].shader),
+    candidates: Some(|software, p| match software {
+        Some(lanes) => SOFTWARE_BACKWARD_W.for_params(lanes, p),
+        None => portable(2, p),
     }),
-    software: Some(|lanes, p| {
-        static FORMS: SoftwareForms = software(
-            "backward_w",
-            [
-                |p| backward_w_tiles(p, EIGHT_TILE, false),
-                |p| backward_w_tiles(p, [32, 16], false),
-                |p| backward_w_tiles(p, [16, 16], false),
-                |p| backward_w_tiles(p, [16, 4], false),
-                |p| backward_w_tiles(p, [16, 16], true),
-                |p| backward_w_tiles(p, [16, 4], true),
-            ],
-        );
-        FORMS.for_backward_w(lanes, p)
-    }),
-    candidates: None,
     reference: backward_w_reference,
     accelerated: Some(accelerated::backward_w),
     cost,
@@ -359,7 +343,7 @@ pub static BACKWARD_B: Kernel = Kernel {
     reads: &["dy"],
     writes: &["db"],
     shader: Shader {
-        source: &SOURCE,
+        source: &Tiled::<0>::ANY,
         entry: "backward_b",
         workgroup: [64, 1, 1],
         grid: |p| [params::<Params>(p).o.div_ceil(8), 1, 1],
@@ -384,14 +368,88 @@ fn cost(p: &[u32]) -> Cost {
     Cost { flops: 2 * places * weights, bytes: 4 * (places * s.o as u64 + pixels * s.i as u64 + weights) }
 }
 
-const fn portable(entry: &'static str, grid: fn(&[u32]) -> [u32; 3]) -> Shader {
-    Shader { source: &SOURCE, entry, workgroup: [16, 16, 1], grid }
+/// The shaders of the N-th tile.
+struct Tiled<const N: usize>;
+
+/// A tile's shader by what it may assume.
+struct Forms {
+    /// Where I/G and O/G are multiples of 4.
+    vec4: Candidate,
+    any: Candidate,
 }
 
-/// A workgroup owns 64x64 of the result of one group of channels.
-fn tiles(rows: usize, columns: usize, groups: usize) -> [u32; 3] {
-    let [x, y, _] = spread(rows.div_ceil(64) * columns.div_ceil(64));
-    [x, y, groups as u32]
+impl<const N: usize> Tiled<N> {
+    const CONSTANTS: &'static [Constant] = &TILES[N].constants();
+    const VEC4: Source = Source { constants: Self::CONSTANTS, ..VEC4 };
+    const ANY: Source = Source { constants: Self::CONSTANTS, ..ANY };
+    /// Forward, backward to x, backward to w.
+    const FAMILY: [Forms; 3] = [
+        Self::forms("forward", |p| {
+            let s = params::<Params>(p).sizes();
+            Self::grid(s.b * s.small[0] * s.small[1], s.group()[1], s.groups)
+        }),
+        // A product for each phase of the strides.
+        Self::forms("backward_x", |p| {
+            let s = params::<Params>(p).sizes();
+            let [rows, columns] = [0, 1].map(|a| s.large[a].div_ceil(s.stride[a]));
+            Self::grid(s.b * rows * columns, s.group()[0], s.groups * s.stride[0] * s.stride[1])
+        }),
+        Self::forms("backward_w", |p| {
+            let s = params::<Params>(p).sizes();
+            Self::grid(s.group()[1], s.taps() * s.group()[0], s.groups)
+        }),
+    ];
+
+    const fn forms(entry: &'static str, grid: Grid) -> Forms {
+        let Tile { name, .. } = TILES[N];
+        let workgroup = TILES[N].workgroup();
+        Forms {
+            vec4: Candidate { name, shader: Shader { source: &Self::VEC4, entry, workgroup, grid } },
+            any: Candidate { name, shader: Shader { source: &Self::ANY, entry, workgroup, grid } },
+        }
+    }
+
+    /// `products` products, each of `rows` by `columns`.
+    fn grid(rows: usize, columns: usize, products: usize) -> [u32; 3] {
+        let [x, y, _] = spread(rows.div_ceil(TILES[N].rows as usize) * columns.div_ceil(TILES[N].columns as usize));
+        [x, y, products as u32]
+    }
+}
+
+static FAMILY: [[Forms; 3]; tiles::COUNT] = [
+    Tiled::<0>::FAMILY,
+    Tiled::<1>::FAMILY,
+    Tiled::<2>::FAMILY,
+    Tiled::<3>::FAMILY,
+    Tiled::<4>::FAMILY,
+    Tiled::<5>::FAMILY,
+    Tiled::<6>::FAMILY,
+    Tiled::<7>::FAMILY,
+    Tiled::<8>::FAMILY,
+];
+
+/// The forward of pictures and of other inputs with few channels.
+static DIRECT_FORWARD: Candidate = Candidate {
+    name: "direct",
+    shader: Shader {
+        source: &DIRECT,
+        entry: "forward",
+        workgroup: [64, 1, 1],
+        grid: |p| {
+            let s = params::<Params>(p).sizes();
+            let [x, y, _] = spread((s.b * s.small[0] * s.small[1]).div_ceil(64));
+            [x, y, s.o.div_ceil(16) as u32]
+        },
+    },
+};
+
+/// Those of the n-th of forward, backward to x and backward to w.
+fn portable(n: usize, p: &[u32]) -> Vec<&'static Candidate> {
+    let s = params::<Params>(p).sizes();
+    let is_whole = s.group().iter().all(|channels| channels.is_multiple_of(4));
+    let tiles = FAMILY.iter().map(|tile| if is_whole { &tile[n].vec4 } else { &tile[n].any });
+    let is_direct = n == 0 && s.groups == 1 && s.i <= 4 && s.taps() * s.i <= DIRECT_TERMS as usize;
+    tiles.chain(is_direct.then_some(&DIRECT_FORWARD)).collect()
 }
 
 /// A number of workgroups as a grid: WebGPU allows 65535 in a dimension.
@@ -399,34 +457,103 @@ fn spread(workgroups: usize) -> [u32; 3] {
     crate::kernel::grid_1d(workgroups, 1)
 }
 
-/// The forms for adapters that run on a CPU.
+/// The forms for adapters that run on a CPU, by the tile of an invocation.
 struct SoftwareForms {
     /// Where I/G and O/G are multiples of 4 and lanes share what they load.
-    eight: Shader,
-    /// Where I/G and O/G are multiples of 4: tiles of 32 rows.
-    vec4: Shader,
-    /// For the others: where the result has at most 4 columns, where windows are taken row by row, where both.
-    narrow: Shader,
-    rows: Shader,
-    narrow_rows: Shader,
-    any: Shader,
+    eight: Candidate,
+    /// Where I/G and O/G are multiples of 4.
+    vec4: Candidate,
+    /// Where O/G is, and windows are taken row by row.
+    rows: Candidate,
+    narrow_rows: Candidate,
+    /// Where O/G is, and the result has few columns.
+    narrow: Candidate,
+    any: Candidate,
+    /// Which of them is usual.
+    usual: fn(&Kind) -> &'static str,
+    /// Columns of the result.
+    columns: fn(&Kind) -> usize,
 }
 
 type Grid = fn(&[u32]) -> [u32; 3];
 
-/// The grids launch tiles of a workgroup, tiles of 32x16, then tiles of 16 rows: of 16 columns, of 4, and both with windows
-/// taken row by row.
-const fn software(entry: &'static str, [eight, tall, wide, narrow, rows, narrow_rows]: [Grid; 6]) -> SoftwareForms {
-    let workgroup = [8, 1, 1];
+/// The grids launch tiles of a workgroup, tiles of 32x16, then tiles of 16 rows: of 16 columns, of 4, and both with windows taken row by row.
+const fn software(
+    entry: &'static str,
+    [eight, tall, wide, narrow, rows, narrow_rows]: [Grid; 6],
+    columns: fn(&Kind) -> usize,
+    usual: fn(&Kind) -> &'static str,
+) -> SoftwareForms {
+    const fn form(name: &'static str, source: &'static Source, entry: &'static str, grid: Grid) -> Candidate {
+        Candidate { name, shader: Shader { source, entry, workgroup: [8, 1, 1], grid } }
+    }
     SoftwareForms {
-        eight: Shader { source: &EIGHT, entry, workgroup, grid: eight },
-        vec4: Shader { source: &VEC4, entry, workgroup, grid: tall },
-        any: Shader { source: &ANY, entry, workgroup, grid: wide },
-        narrow: Shader { source: &NARROW, entry, workgroup, grid: narrow },
-        rows: Shader { source: &ROWS, entry, workgroup, grid: rows },
-        narrow_rows: Shader { source: &NARROW_ROWS, entry, workgroup, grid: narrow_rows },
+        eight: form("eight", &EIGHT, entry, eight),
+        vec4: form("32x16 vec4", &SOFTWARE_VEC4, entry, tall),
+        rows: form("16x16 rows", &ROWS, entry, rows),
+        narrow_rows: form("16x4 rows", &NARROW_ROWS, entry, narrow_rows),
+        narrow: form("16x4", &NARROW, entry, narrow),
+        any: form("16x16", &SOFTWARE_ANY, entry, wide),
+        columns,
+        usual,
     }
 }
+
+static SOFTWARE_FORWARD: SoftwareForms = software(
+    "forward",
+    [
+        |p| forward_tiles(p, EIGHT_TILE),
+        |p| forward_tiles(p, [32, 16]),
+        |p| forward_tiles(p, [16, 16]),
+        |p| forward_tiles(p, [16, 4]),
+        |p| forward_tiles(p, [16, 16]),
+        |p| forward_tiles(p, [16, 4]),
+    ],
+    |kind| kind.outputs,
+    |kind| match kind {
+        Kind { whole_inputs: true, whole_outputs: true, .. } => "32x16 vec4",
+        Kind { whole_outputs: true, by_rows: true, .. } => "16x16 rows",
+        _ => "16x16",
+    },
+);
+
+static SOFTWARE_BACKWARD_X: SoftwareForms = software(
+    "backward_x",
+    [
+        |p| backward_x_tiles(p, EIGHT_TILE),
+        |p| backward_x_tiles(p, [32, 16]),
+        |p| backward_x_tiles(p, [16, 16]),
+        |p| backward_x_tiles(p, [16, 4]),
+        |p| backward_x_tiles(p, [16, 16]),
+        |p| backward_x_tiles(p, [16, 4]),
+    ],
+    |kind| kind.inputs,
+    |kind| match kind {
+        Kind { whole_inputs: true, whole_outputs: true, .. } => "32x16 vec4",
+        Kind { whole_outputs: true, inputs: ..=4, .. } => "16x4",
+        _ => "16x16",
+    },
+);
+
+static SOFTWARE_BACKWARD_W: SoftwareForms = software(
+    "backward_w",
+    [
+        |p| backward_w_tiles(p, EIGHT_TILE, false),
+        |p| backward_w_tiles(p, [32, 16], false),
+        |p| backward_w_tiles(p, [16, 16], false),
+        |p| backward_w_tiles(p, [16, 4], false),
+        |p| backward_w_tiles(p, [16, 16], true),
+        |p| backward_w_tiles(p, [16, 4], true),
+    ],
+    |kind| kind.inputs,
+    |kind| match kind {
+        Kind { whole_inputs: true, whole_outputs: true, .. } => "32x16 vec4",
+        Kind { whole_outputs: true, by_rows: true, row: ..=4, .. } => "16x4 rows",
+        Kind { whole_outputs: true, by_rows: true, .. } => "16x16 rows",
+        Kind { whole_outputs: true, inputs: ..=4, .. } => "16x4",
+        _ => "16x16",
+    },
+);
 
 /// What decides the form.
 struct Kind {
@@ -455,37 +582,27 @@ impl Kind {
 }
 
 impl SoftwareForms {
-    /// For results with this many columns, with channels in fours.
-    fn for_fours(&'static self, lanes: Lanes, columns: usize) -> &'static Shader {
+    /// Those that may be taken, the usual one first.
+    fn for_params(&'static self, lanes: Lanes, p: &[u32]) -> Vec<&'static Candidate> {
+        let kind = Kind::of(p);
+        let by_rows = kind.whole_outputs && kind.by_rows;
+        let fours = kind.whole_inputs && kind.whole_outputs;
+        let shares = fours && lanes == Lanes::Eight;
+        let forms = [
+            (shares, &self.eight),
+            (fours, &self.vec4),
+            (by_rows, &self.rows),
+            (by_rows, &self.narrow_rows),
+            (kind.whole_outputs, &self.narrow),
+            (true, &self.any),
+        ];
+        let mut forms: Vec<_> = forms.into_iter().filter(|(may, _)| *may).map(|(_, form)| form).collect();
         // Where lanes share, products are 1.5 times as fast, but tiles are 64 columns wide in place of 16.
+        let columns = (self.columns)(&kind);
         let pays = 2 * columns.next_multiple_of(64) <= 3 * columns.next_multiple_of(16);
-        if lanes == Lanes::Eight && pays { &self.eight } else { &self.vec4 }
-    }
-
-    fn for_forward(&'static self, lanes: Lanes, p: &[u32]) -> &'static Shader {
-        match Kind::of(p) {
-            Kind { whole_inputs: true, whole_outputs: true, outputs, .. } => self.for_fours(lanes, outputs),
-            Kind { whole_outputs: true, by_rows: true, .. } => &self.rows,
-            _ => &self.any,
-        }
-    }
-
-    fn for_backward_x(&'static self, lanes: Lanes, p: &[u32]) -> &'static Shader {
-        match Kind::of(p) {
-            Kind { whole_inputs: true, whole_outputs: true, inputs, .. } => self.for_fours(lanes, inputs),
-            Kind { whole_outputs: true, inputs: ..=4, .. } => &self.narrow,
-            _ => &self.any,
-        }
-    }
-
-    fn for_backward_w(&'static self, lanes: Lanes, p: &[u32]) -> &'static Shader {
-        match Kind::of(p) {
-            Kind { whole_inputs: true, whole_outputs: true, inputs, .. } => self.for_fours(lanes, inputs),
-            Kind { whole_outputs: true, by_rows: true, row: ..=4, .. } => &self.narrow_rows,
-            Kind { whole_outputs: true, by_rows: true, .. } => &self.rows,
-            Kind { whole_outputs: true, inputs: ..=4, .. } => &self.narrow,
-            _ => &self.any,
-        }
+        let usual = if shares && pays { self.eight.name } else { (self.usual)(&kind) };
+        forms.sort_by_key(|form| form.name != usual);
+        forms
     }
 }
 
@@ -723,7 +840,7 @@ fn backward_b_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
 /// B, (H,W), I, O and the window, each with something of its own: a single place; a border that the last stride does not
 /// reach; several groups; a window that is nearly all padding; height 1; channels in fours, in ones and more than a tile;
 /// the article's one-channel and 1x1 layers; channels that fill most of a wide tile, in groups, over its edge, and
-/// with taps that meet nothing.
+/// with taps that meet nothing; a stride longer than the picture.
 fn geometries() -> Vec<(usize, [usize; 2], usize, usize, Geometry)> {
     let g = |kernel, stride, padding, dilation, groups| Geometry { kernel, stride, padding, dilation, groups };
     vec![
@@ -743,6 +860,7 @@ fn geometries() -> Vec<(usize, [usize; 2], usize, usize, Geometry)> {
         (37, [5, 4], 96, 112, g([3, 2], [2, 1], [1, 1], [1, 2], 2)),
         (5, [3, 2], 132, 100, Geometry::square(2, 1)),
         (6, [2, 1], 64, 48, g([3, 5], [2, 1], [1, 2], [1, 1], 1)),
+        (3, [1, 2], 4, 4, g([1, 1], [3, 2], [0, 0], [1, 1], 1)),
     ]
 }
 
