@@ -61,7 +61,8 @@ fn assert_same_numbers(model: &mut Trained, expected: &Golden, bound: f32) {
         let want = want.iter().map(|&v| f64::from(v)).sum::<f64>() / 3.0;
         assert!((got - want).abs() < 1e-5 * want, "{what}: {got} here, {want} in PyTorch");
     }
-    assert_eq!(means.loss, means.recon + means.kl);
+    // Means of sums and sums of means: rounding of f64 apart.
+    assert!((means.loss - means.recon - means.kl).abs() < 1e-12 * means.loss.abs(), "{}", means.loss);
 }
 
 #[test]

@@ -230,7 +230,12 @@ impl Gpu {
             }
         }
         missing.into_par_iter().for_each(|(kernel, shader)| {
+            // A thread hears of errors in its own scopes alone.
+            let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
             self.pipeline(kernel, shader);
+            if let Some(e) = pollster::block_on(validation.pop()) {
+                panic!("{} does not validate: {e}", kernel.name);
+            }
         });
     }
 

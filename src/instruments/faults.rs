@@ -95,8 +95,8 @@ pub static FAULTS: &[Fault] = &[
         lesson: "no step of a model that uses each weight once can show it: gradients are cleared before. Only a case \
                  that starts with numbers in dW does",
         shows_in_a_step: false,
-        from: "dw[row * params.I + column + j] += sum[j];",
-        to: "dw[row * params.I + column + j] = sum[j];",
+        from: "dw[i] += sum[j];",
+        to: "dw[i] = sum[j];",
         wrong: |p, r, w| {
             w[0][..p[1] as usize * p[2] as usize].fill(0.0);
             (matmul::BACKWARD_W.reference)(p, r, w);
