@@ -128,7 +128,10 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
         math::vectorised(|| {
             for (((value, m), v), g) in values.iter_mut().zip(means).zip(squares).zip(gradients) {
                 let g = g + l2 * *value;
-                *m += (1.0 - p.beta1) * (g - *m);
+                let mean = *m + (1.0 - p.beta1) * (g - *m);
+                // A mean that decays to where numbers lose their digits takes a CPU a hundred times as long: pixels that
+                // are seldom lit leave many. It moves nothing by then. A NaN stays.
+                *m = if mean.abs() < f32::MIN_POSITIVE { 0.0 } else { mean };
                 *v = p.beta2 * *v + (1.0 - p.beta2) * g * g;
                 *value = *value * shrink - rate * *m / (v.sqrt() * root + p.eps);
             }
