@@ -4,12 +4,12 @@
 //!
 //! | rule | in place of | one dispatch of |
 //! |---|---|---|
-//! | [`latent`] | heads, noise, reparameterise, KL, first decoder layer; and their backwards | `latent.forward`, `latent.backward` |
-//! | [`loss`] | last decoder layer, binary cross-entropy, its backward | `matmul_bce.forward` |
-//! | [`linear`] | a linear layer's backward, the activation's before it | `linear.backward` |
-//! | [`weights`] | up to three layers' weight gradients | `weights.backward` |
-//! | [`fill`] | the clearing of the gradients, where each is made by one dispatch, which then assigns it | none |
-//! | [`update`] | gather, the reads of the clock; Adam, the tally of the losses, the tick of the clock | `batch.begin`, `update.adam` |
+//! | `latent` | heads, noise, reparameterise, KL, first decoder layer; and their backwards | `latent.forward`, `latent.backward` |
+//! | `loss` | last decoder layer, binary cross-entropy, its backward | `matmul_bce.forward` |
+//! | `linear` | a linear layer's backward, the activation's before it | `linear.backward` |
+//! | `weights` | up to three layers' weight gradients | `weights.backward` |
+//! | `fill` | the clearing of the gradients, where each is made by one dispatch, which then assigns it | none |
+//! | `update` | gather, the reads of the clock; Adam, the tally of the losses, the tick of the clock | `batch.begin`, `update.adam` |
 //!
 //! A rule looks for its sequence by kernels and tensors and leaves a program alone where anything is not as it expects. The
 //! recorded program stays the specification: tests run both and compare every parameter, and `--no-fuse` trains with it.

@@ -1,5 +1,5 @@
 //! The start of a step in one dispatch, `shaders/batch.wgsl`: the pictures of the batch, as
-//! [`gather::forward`](super::gather::forward) picks them, and the moment, a clock of this step alone.
+//! [`gather::forward`] picks them, and the moment, a clock of this step alone.
 //! [`fusion`](crate::fusion) records it.
 
 use bytemuck::{Pod, Zeroable};

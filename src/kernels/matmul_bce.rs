@@ -1,5 +1,5 @@
 //! A decoder's last layer with binary cross-entropy and its gradient, `shaders/matmul_bce.wgsl`: what
-//! [`matmul::forward`](super::matmul::forward), [`bce::loss`] and [`bce::backward`] do in three dispatches, without writing
+//! [`matmul::forward`], [`bce::loss`] and [`bce::backward`] do in three dispatches, without writing
 //! the logits. [`fusion`](crate::fusion) records it in their place.
 
 use bytemuck::{Pod, Zeroable};

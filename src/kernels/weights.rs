@@ -1,5 +1,5 @@
 //! The weights' gradients of up to three linear layers in one dispatch, `shaders/weights.wgsl`: what as many
-//! [`matmul::backward_w`](super::matmul::backward_w) do. [`fusion`](crate::fusion) records it in their place.
+//! [`matmul::backward_w`] do. [`fusion`](crate::fusion) records it in their place.
 
 use bytemuck::{Pod, Zeroable};
 
