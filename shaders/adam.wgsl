@@ -14,14 +14,5 @@ struct Params { N: u32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32, dec
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups);
-    if i >= params.N { return; }
-    let lr = clock_row(0u);
-    var value = p[i];
-    var g = grad[i];
-    if params.decoupled != 0u { value *= 1.0 - lr * params.weight_decay; } else { g += params.weight_decay * value; }
-    let mean = m[i] + (1.0 - params.beta1) * (g - m[i]);
-    let square = params.beta2 * v[i] + (1.0 - params.beta2) * g * g;
-    m[i] = mean;
-    v[i] = square;
-    p[i] = value - lr / clock_row(2u) * mean / (sqrt(square) / clock_row(3u) + params.eps);
+    update(i, clock_row(0u), clock_row(2u), clock_row(3u));
 }

@@ -23,24 +23,11 @@ var<workgroup> shares: array<vec2<f32>, 64>;
 @compute @workgroup_size(64)
 fn adam(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-    update(linear_index(id, groups));
+    update(linear_index(id, groups), row(0u), row(2u), row(3u));
     if group.x == 0u && group.y == 0u { tally(index); }
 }
 
 fn row(column: u32) -> f32 { return bitcast<f32>(moment[8u + column]); }
-
-fn update(i: u32) {
-    if i >= params.N { return; }
-    let lr = row(0u);
-    var value = p[i];
-    var g = grad[i];
-    if params.decoupled != 0u { value *= 1.0 - lr * params.weight_decay; } else { g += params.weight_decay * value; }
-    let mean = m[i] + (1.0 - params.beta1) * (g - m[i]);
-    let square = params.beta2 * v[i] + (1.0 - params.beta2) * g * g;
-    m[i] = mean;
-    v[i] = square;
-    p[i] = value - lr / row(2u) * mean / (sqrt(square) / row(3u) + params.eps);
-}
 
 fn tally(index: u32) {
     var sum = vec2<f32>(0.0);

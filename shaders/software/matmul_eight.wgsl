@@ -25,20 +25,8 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
     let tile = tile_of(group.x, params.O);
     if tile.x >= params.B { return; }
     let column = tile.y + 8u * lane;
-    let stride = params.I / 4u;
     let columns = own_columns(column, params.O);
-    var x_at = own_rows(tile.x + lane, params.B) * stride;
-    var w_at = columns * params.I;
-    for (var k = 0u; k < stride; k++) {
-        right[0] = terms_of_w(w_at.x, stride);
-        right[1] = terms_of_w(w_at.y, stride);
-        multiply_rows(0u, x[x_at.x]);
-        multiply_rows(8u, x[x_at.y]);
-        multiply_rows(16u, x[x_at.z]);
-        multiply_rows(24u, x[x_at.w]);
-        x_at += 1u;
-        w_at += 1u;
-    }
+    multiply_x_and_w(tile.x + lane, columns);
     let bias = mat2x4<f32>(b[columns.x], b[columns.y]);
     store_y(tile.x, column, 0u, bias);
     store_y(tile.x, column, 8u, bias);
@@ -50,11 +38,6 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
         if tile.x + r < params.B && column < params.O { y[i] = activate4(y[i]); }
         if tile.x + r < params.B && column + 4u < params.O { y[i + 1u] = activate4(y[i + 1u]); }
     }
-}
-
-// Four terms of four columns: w is (columns, terms).
-fn terms_of_w(at: u32, stride: u32) -> mat4x4<f32> {
-    return transpose(mat4x4<f32>(w[at], w[at + stride], w[at + 2u * stride], w[at + 3u * stride]));
 }
 
 fn activate4(four: vec4<f32>) -> vec4<f32> {

@@ -26,5 +26,5 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     if same(steps.list[fill].writes[0], gradients) && others.filter(|step| writes(step)).all(assigns) {
         steps.replace(&[fill], vec![]);
     }
-    None
+    Some(())
 }

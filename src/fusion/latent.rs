@@ -24,10 +24,7 @@ struct Heads {
 }
 
 pub fn apply(steps: &mut Steps) -> Option<()> {
-    let sample = match *steps.all(&reparameterise::FORWARD) {
-        [sample] => sample,
-        _ => return None,
-    };
+    let [sample] = *steps.all(&reparameterise::FORWARD) else { return None };
     let [mean, logvar, noise] = *steps.list[sample].reads else { return None };
     let z = steps.list[sample].writes[0];
     let normal = steps.writer(&random::NORMAL, noise)?;

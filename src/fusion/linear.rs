@@ -5,7 +5,9 @@ use crate::kernels::activation::{self, Activation};
 use crate::kernels::{linear, matmul};
 
 pub fn apply(steps: &mut Steps) -> Option<()> {
-    steps.all(&matmul::BACKWARD_X).into_iter().find_map(|backward_x| layer(steps, backward_x))
+    // Places change with every layer that is replaced.
+    while steps.all(&matmul::BACKWARD_X).into_iter().find_map(|backward_x| layer(steps, backward_x)).is_some() {}
+    Some(())
 }
 
 fn layer(steps: &mut Steps, backward_x: usize) -> Option<()> {

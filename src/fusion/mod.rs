@@ -60,7 +60,8 @@ pub fn fuse(arena: &mut Arena, program: Program, fusion: Fusion, first: usize) -
     // The middle and the loss before the layers' backwards, which would take parts of them; the update last, since it needs
     // the losses' parts and the moment.
     for rule in [latent::apply, loss::apply, linear::apply, weights::apply, fill::apply, update::apply] {
-        while rule(&mut steps).is_some() {}
+        // None: there was nothing for it, and the steps are as they were.
+        let _ = rule(&mut steps);
     }
     let steps = steps.list;
     let is_used = |buffer| steps.iter().any(|s| s.reads.iter().chain(&s.writes).any(|t| t.buffer == buffer));

@@ -7,13 +7,12 @@ use crate::kernels::{fill, matmul};
 
 pub fn apply(steps: &mut Steps) -> Option<()> {
     let mut found = steps.all(&matmul::BACKWARD_W);
-    found.extend(steps.all(&weights::BACKWARD));
-    found.sort();
-    // Done where nothing is left to merge, or all that is left is merged already.
-    let merged = found.len().div_ceil(MOST).max(1);
-    if found.is_empty() || (steps.all(&matmul::BACKWARD_W).is_empty() && found.len() <= merged) {
+    if found.is_empty() {
         return None;
     }
+    // Those of the latent rule are merged with them.
+    found.extend(steps.all(&weights::BACKWARD));
+    found.sort();
     let last = *found.last()?;
     let layers: Vec<Gradients> = found
         .iter()
@@ -23,21 +22,18 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
         })
         .collect();
     let rows = layers[0].x.matrix()[0];
-    for (&i, step) in found.iter().zip(found.iter().map(|&i| &steps.list[i])) {
-        let moved = step.reads.iter().any(|&t| steps.is_written_between(t, [i, last]));
-        if moved || step.reads.iter().any(|t| t.shape()[0] != rows || t.shape().len() != 2) {
+    for &i in &found {
+        let reads = &steps.list[i].reads;
+        if reads.iter().any(|&t| steps.is_written_between(t, [i, last]) || t.shape().len() != 2 || t.shape()[0] != rows)
+        {
             return None;
         }
     }
-    let alone = |l: &Gradients| {
-        let writers = steps.list.iter().enumerate().filter(|(i, s)| {
-            !found.contains(i)
-                && !is(s, &fill::FORWARD)
-                && s.writes.iter().any(|t| *t == l.to[0][0] || *t == l.to[1][0])
-        });
-        writers.count() == 0
+    let is_shared = |l: &Gradients| {
+        let others = steps.list.iter().enumerate().filter(|(i, s)| !found.contains(i) && !is(s, &fill::FORWARD));
+        others.into_iter().any(|(_, s)| l.to.iter().any(|[dw, _]| s.writes.contains(dw)))
     };
-    if !layers.iter().all(alone) {
+    if layers.iter().any(is_shared) {
         return None;
     }
     let gradients = steps.gradients();
@@ -47,7 +43,7 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
         }
     })?;
     steps.replace(&found, vec![(last, put)]);
-    None
+    Some(())
 }
 
 fn single(step: &crate::program::Step) -> Vec<Gradients> {

@@ -231,7 +231,7 @@ pub static FAULTS: &[Fault] = &[
         about: "the first moment is used without its bias correction",
         lesson: "the first steps are a tenth as long as they should be, later ones nearly right: the final loss hides it",
         shows_in_a_step: true,
-        from: "lr / clock_row(2u) * mean",
+        from: "lr / correction1 * mean",
         to: "lr * mean",
         wrong: |p, r, w| {
             on(&adam::FORWARD, p, r, w, |reads| {

@@ -54,7 +54,7 @@ impl Adam {
 const SOURCE: Source = Source {
     file: "adam.wgsl",
     text: include_str!("../../shaders/adam.wgsl"),
-    common: &[super::INDEX, super::CLOCK],
+    common: &[super::INDEX, super::CLOCK, super::ADAM],
     bindings: &["grad", "clock", "p", "m", "v"],
     constants: &[],
 };
@@ -64,7 +64,7 @@ static SOFTWARE: Shader = Shader {
     source: &Source {
         file: "software/adam.wgsl",
         text: include_str!("../../shaders/software/adam.wgsl"),
-        common: SOURCE.common,
+        common: &[super::INDEX, super::CLOCK],
         bindings: SOURCE.bindings,
         constants: &[],
     },

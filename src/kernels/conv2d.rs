@@ -11,7 +11,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::activation::Activation;
 use super::matmul;
-use super::tiles::{self, TILES, Tile};
+use super::tiles::{self, Forms, TILES};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
@@ -371,13 +371,6 @@ fn cost(p: &[u32]) -> Cost {
 /// The shaders of the N-th tile.
 struct Tiled<const N: usize>;
 
-/// A tile's shader by what it may assume.
-struct Forms {
-    /// Where I/G and O/G are multiples of 4.
-    vec4: Candidate,
-    any: Candidate,
-}
-
 impl<const N: usize> Tiled<N> {
     const CONSTANTS: &'static [Constant] = &TILES[N].constants();
     const VEC4: Source = Source { constants: Self::CONSTANTS, ..VEC4 };
@@ -401,12 +394,7 @@ impl<const N: usize> Tiled<N> {
     ];
 
     const fn forms(entry: &'static str, grid: Grid) -> Forms {
-        let Tile { name, .. } = TILES[N];
-        let workgroup = TILES[N].workgroup();
-        Forms {
-            vec4: Candidate { name, shader: Shader { source: &Self::VEC4, entry, workgroup, grid } },
-            any: Candidate { name, shader: Shader { source: &Self::ANY, entry, workgroup, grid } },
-        }
+        tiles::forms(N, [&Self::VEC4, &Self::ANY], entry, grid)
     }
 
     /// `products` products, each of `rows` by `columns`.

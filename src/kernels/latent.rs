@@ -4,9 +4,6 @@
 
 use std::ops::Range;
 
-use bytemuck::{Pod, Zeroable};
-use faer::MatMut;
-
 use super::activation::Activation;
 use super::clock::{Clock, Row};
 use super::gemm::{Store, View, product};
@@ -16,6 +13,7 @@ use crate::check::close::Tolerance;
 use crate::kernel::{Cost, Kernel, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
+use bytemuck::{Pod, Zeroable};
 
 /// The largest Z: a workgroup keeps two rows of the heads in 128 places. Beyond it the products are worth dispatches of
 /// their own.
@@ -283,7 +281,7 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [q, sample, y, kl] = writes else { unreachable!("latent.forward writes q, z, y and kl") };
     for which in 0..2 {
         let [w, bias] = p.head(which).map(|words| &parameters[words]);
-        let c = MatMut::from_row_major_slice_mut(&mut q[..b * 2 * z], b, 2 * z).subcols_mut(which * z, z);
+        let c = matmul::matrix(q, b, 2 * z).subcols_mut(which * z, z);
         product(c, [View::rows(h, i), View::rows(w, i).transposed()], i, Store::Assign, &|_, column, q| {
             matmul::bias_and_activation(q, &bias[column..], Activation::Identity);
         });
@@ -304,7 +302,7 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     });
     let [w, bias] = p.layer().map(|words| &parameters[words]);
     let after = Activation::from_number(p.after);
-    let y = MatMut::from_row_major_slice_mut(&mut y[..b * o], b, o);
+    let y = matmul::matrix(y, b, o);
     product(y, [View::rows(sample, z), View::rows(w, z).transposed()], z, Store::Assign, &|_, column, y| {
         matmul::bias_and_activation(y, &bias[column..], after);
     });
@@ -317,9 +315,9 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     let weight = p.scale * Row::read(clock).kl_weight;
     let [dq, dh] = writes else { unreachable!("latent.backward writes dq and dh") };
     let dq = &mut dq[..b * 2 * z];
-    let layer = View::rows(&parameters[p.layer()[0].clone()], z);
+    let [layer, _] = p.layer().map(|words| View::rows(&parameters[words], z));
     // dz in the place of dmean, the noise in that of dlogvar.
-    let dz = MatMut::from_row_major_slice_mut(dq, b, 2 * z).subcols_mut(0, z);
+    let dz = matmul::matrix(dq, b, 2 * z).subcols_mut(0, z);
     product(dz, [View::rows(dy, o), layer], o, Store::Assign, &|_, _, _| ());
     let mut noise = [0.0; random::PIECE];
     for first in (0..b * z).step_by(random::PIECE) {
@@ -340,12 +338,11 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
         }
     });
     let before = Activation::from_number(p.before);
-    let heads = [p.head(0)[0].clone(), p.head(1)[0].clone()].map(|words| View::rows(&parameters[words], i));
+    let heads = [0, 1].map(|which| View::rows(&parameters[p.head(which)[0].clone()], i));
     let dq = View::rows(dq, 2 * z);
     let [dmean, dlogvar] = [dq, dq.from([0, z])];
-    let dh = &mut dh[..b * i];
-    product(MatMut::from_row_major_slice_mut(dh, b, i), [dmean, heads[0]], z, Store::Assign, &|_, _, _| ());
-    let c = MatMut::from_row_major_slice_mut(dh, b, i);
+    product(matmul::matrix(dh, b, i), [dmean, heads[0]], z, Store::Assign, &|_, _, _| ());
+    let c = matmul::matrix(dh, b, i);
     product(c, [dlogvar, heads[1]], z, Store::Add, &|row, column, dh| {
         before.multiply_slope(dh, &h[row * i + column..]);
     });

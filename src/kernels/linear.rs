@@ -107,13 +107,8 @@ fn backward_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
             writes[0][m * inputs + n] = (sum * activation.slope(x[m * inputs + n] as f64)) as f32;
         }
     }
-    for m in 0..outputs {
-        for n in 0..inputs {
-            let sum: f64 = (0..rows).map(|k| dy[k * outputs + m] as f64 * x[k * inputs + n] as f64).sum();
-            writes[1][m * inputs + n] = sum as f32;
-        }
-        writes[2][m] = (0..rows).map(|k| dy[k * outputs + m] as f64).sum::<f64>() as f32;
-    }
+    let [_, dw, db] = writes else { unreachable!("linear.backward writes dx, dw and db") };
+    (matmul::BACKWARD_W.reference)(&[p.b, p.i, p.o, 0, 0], &[x, dy], &mut [dw, db]);
 }
 
 // ---- Accelerated
@@ -124,14 +119,11 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     let [dx, dw, db] = writes else { unreachable!("linear.backward writes dx, dw and db") };
     let [rows, inputs, outputs] = p.sizes();
     let activation = Activation::from_number(p.activation);
-    let (x_rows, w, dy_rows) = (View::rows(x, inputs), View::rows(w, inputs), View::rows(dy, outputs));
+    let (w, dy_rows) = (View::rows(w, inputs), View::rows(dy, outputs));
     product(matmul::matrix(dx, rows, inputs), [dy_rows, w], outputs, Store::Assign, &|row, column, dx| {
         activation.multiply_slope(dx, &x[row * inputs + column..]);
     });
-    let dy_columns = dy_rows.transposed();
-    product(matmul::matrix(dw, outputs, inputs), [dy_columns, x_rows], rows, Store::Assign, &|_, _, _| ());
-    db[..outputs].fill(0.0);
-    matmul::add_rows(&mut db[..outputs], &dy[..rows * outputs]);
+    matmul::weight_gradients(p.sizes(), [x, dy], 0..outputs, [dw, db], Store::Assign);
 }
 
 // ---- Cases

@@ -1,13 +1,15 @@
 //! The products of a linear layer, `shaders/matmul.wgsl` in a family of tiles and, for adapters that run on a CPU,
 //! `shaders/software/matmul_eight.wgsl`, or `matmul.wgsl` on the buffers of `matmul_vec4.wgsl` or `matmul_any.wgsl` beside it.
 
+use std::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 use faer::MatMut;
 
 use super::activation::Activation;
 use super::gemm::{Store, View, product};
 use super::math;
-use super::tiles::{self, TILES, Tile};
+use super::tiles::{self, Forms, TILES};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
@@ -62,7 +64,7 @@ const SOFTWARE_TEXT: &str = include_str!("../../shaders/software/matmul.wgsl");
 const SOFTWARE_EIGHT: Source = Source {
     file: "software/matmul_eight.wgsl",
     text: include_str!("../../shaders/software/matmul_eight.wgsl"),
-    common: &[super::EIGHT, super::ACTIVATION],
+    common: &[super::EIGHT, super::EIGHT_FORWARD, super::ACTIVATION],
     bindings: BINDINGS,
     constants: &[],
 };
@@ -91,8 +93,11 @@ pub static FORWARD: Kernel = Kernel {
     reads: &["x", "w", "b"],
     writes: &["y"],
     shader: Tiled::<0>::FAMILY[0].any.shader,
-    software: Some(|lanes, p| SOFTWARE[0].for_sizes(lanes, p, p[2])),
-    candidates: Some(|software, p| candidates(0, software, p, p[2])),
+    software: Some(|lanes, p| &SOFTWARE[0].for_params(lanes, p)[0].shader),
+    candidates: Some(|software, p| match software {
+        Some(lanes) => SOFTWARE[0].for_params(lanes, p),
+        None => portable(0, p),
+    }),
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost,
@@ -107,8 +112,11 @@ pub static BACKWARD_X: Kernel = Kernel {
     reads: &["w", "dy"],
     writes: &["dx"],
     shader: Tiled::<0>::FAMILY[1].any.shader,
-    software: Some(|lanes, p| SOFTWARE[1].for_sizes(lanes, p, p[1])),
-    candidates: Some(|software, p| candidates(1, software, p, p[1])),
+    software: Some(|lanes, p| &SOFTWARE[1].for_params(lanes, p)[0].shader),
+    candidates: Some(|software, p| match software {
+        Some(lanes) => SOFTWARE[1].for_params(lanes, p),
+        None => portable(1, p),
+    }),
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
     cost,
@@ -123,8 +131,11 @@ pub static BACKWARD_W: Kernel = Kernel {
     reads: &["x", "dy"],
     writes: &["dw", "db"],
     shader: Tiled::<0>::FAMILY[2].any.shader,
-    software: Some(|lanes, p| SOFTWARE[2].for_sizes(lanes, p, p[1])),
-    candidates: Some(|software, p| candidates(2, software, p, p[1])),
+    software: Some(|lanes, p| &SOFTWARE[2].for_params(lanes, p)[0].shader),
+    candidates: Some(|software, p| match software {
+        Some(lanes) => SOFTWARE[2].for_params(lanes, p),
+        None => portable(2, p),
+    }),
     reference: backward_w_reference,
     accelerated: Some(backward_w_accelerated),
     cost,
@@ -133,13 +144,6 @@ pub static BACKWARD_W: Kernel = Kernel {
 
 /// The shaders of the N-th tile.
 struct Tiled<const N: usize>;
-
-/// A tile's shader by what it may assume.
-struct Forms {
-    /// Where B, I and O are multiples of 4.
-    vec4: Candidate,
-    any: Candidate,
-}
 
 impl<const N: usize> Tiled<N> {
     const CONSTANTS: &'static [Constant] = &TILES[N].constants();
@@ -153,12 +157,7 @@ impl<const N: usize> Tiled<N> {
     ];
 
     const fn forms(entry: &'static str, grid: fn(&[u32]) -> [u32; 3]) -> Forms {
-        let Tile { name, .. } = TILES[N];
-        let workgroup = TILES[N].workgroup();
-        Forms {
-            vec4: Candidate { name, shader: Shader { source: &Self::VEC4, entry, workgroup, grid } },
-            any: Candidate { name, shader: Shader { source: &Self::ANY, entry, workgroup, grid } },
-        }
+        tiles::forms(N, [&Self::VEC4, &Self::ANY], entry, grid)
     }
 
     fn grid(rows: u32, columns: u32) -> [u32; 3] {
@@ -182,17 +181,8 @@ fn is_whole(p: &[u32]) -> bool {
     p[..3].iter().all(|size| size.is_multiple_of(4))
 }
 
-/// Those of the n-th of forward, backward to x and backward to w. On adapters that run on a CPU there is a choice where lanes
-/// can share.
-fn candidates(n: usize, software: Option<Lanes>, p: &[u32], columns: u32) -> Vec<&'static Candidate> {
-    match software {
-        Some(Lanes::Eight) if is_whole(p) => {
-            let SoftwareForms { eight, vec4, .. } = &SOFTWARE[n];
-            return if sharing_pays(columns) { vec![eight, vec4] } else { vec![vec4, eight] };
-        }
-        Some(_) => return Vec::new(),
-        None => {}
-    }
+/// Those of the n-th of forward, backward to x and backward to w.
+fn portable(n: usize, p: &[u32]) -> Vec<&'static Candidate> {
     FAMILY.iter().map(|tile| if is_whole(p) { &tile[n].vec4 } else { &tile[n].any }).collect()
 }
 
@@ -202,38 +192,46 @@ struct SoftwareForms {
     eight: Candidate,
     /// Where B, I and O are multiples of 4.
     vec4: Candidate,
-    any: Shader,
+    any: Candidate,
+    /// Columns of the result.
+    columns: fn(&[u32]) -> u32,
 }
 
 impl SoftwareForms {
-    fn for_sizes(&'static self, lanes: Lanes, p: &[u32], columns: u32) -> &'static Shader {
+    /// Those that may be taken, the usual one first.
+    fn for_params(&'static self, lanes: Lanes, p: &[u32]) -> Vec<&'static Candidate> {
+        // Where lanes share, products are twice as fast, but tiles are 64 columns wide in place of 16.
+        let columns = (self.columns)(p);
+        let pays = columns.next_multiple_of(64) <= 2 * columns.next_multiple_of(16);
         match lanes {
-            _ if !is_whole(p) => &self.any,
-            Lanes::Eight if sharing_pays(columns) => &self.eight.shader,
-            _ => &self.vec4.shader,
+            _ if !is_whole(p) => vec![&self.any],
+            Lanes::Apart => vec![&self.vec4],
+            Lanes::Eight if pays => vec![&self.eight, &self.vec4],
+            Lanes::Eight => vec![&self.vec4, &self.eight],
         }
     }
 }
 
-/// Where lanes share, products are twice as fast, but tiles are 64 columns wide in place of 16.
-fn sharing_pays(columns: u32) -> bool {
-    columns.next_multiple_of(64) <= 2 * columns.next_multiple_of(16)
-}
-
-const fn software(entry: &'static str, eight: fn(&[u32]) -> [u32; 3], grid: fn(&[u32]) -> [u32; 3]) -> SoftwareForms {
+const fn software(
+    entry: &'static str,
+    columns: fn(&[u32]) -> u32,
+    eight: fn(&[u32]) -> [u32; 3],
+    grid: fn(&[u32]) -> [u32; 3],
+) -> SoftwareForms {
     let workgroup = [8, 1, 1];
     SoftwareForms {
         eight: Candidate { name: "eight", shader: Shader { source: &SOFTWARE_EIGHT, entry, workgroup, grid: eight } },
         vec4: Candidate { name: "vec4", shader: Shader { source: &SOFTWARE_VEC4, entry, workgroup, grid } },
-        any: Shader { source: &SOFTWARE_ANY, entry, workgroup, grid },
+        any: Candidate { name: "any", shader: Shader { source: &SOFTWARE_ANY, entry, workgroup, grid } },
+        columns,
     }
 }
 
 /// Of forward, backward to x and backward to w.
 static SOFTWARE: [SoftwareForms; 3] = [
-    software("forward", |p| eight_tiles(p[0], p[2]), |p| software_tiles(p[0], p[2])),
-    software("backward_x", |p| eight_tiles(p[0], p[1]), |p| software_tiles(p[0], p[1])),
-    software("backward_w", |p| eight_tiles(p[2], p[1]), |p| software_tiles(p[2], p[1])),
+    software("forward", |p| p[2], |p| eight_tiles(p[0], p[2]), |p| software_tiles(p[0], p[2])),
+    software("backward_x", |p| p[1], |p| eight_tiles(p[0], p[1]), |p| software_tiles(p[0], p[1])),
+    software("backward_w", |p| p[1], |p| eight_tiles(p[2], p[1]), |p| software_tiles(p[2], p[1])),
 ];
 
 /// A workgroup owns 32x64 of the result.
@@ -364,24 +362,28 @@ fn backward_x_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]
 
 fn backward_w_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
-    let [rows, inputs, outputs] = p.sizes();
-    let (x, dy) = (View::rows(reads[0], inputs), View::rows(reads[1], outputs));
-    let [dw, db] = writes else { unreachable!("backward_w writes dw and db") };
     let store = if p.accumulate != 0 { Store::Add } else { Store::Assign };
-    product(matrix(dw, outputs, inputs), [dy.transposed(), x], rows, store, &|_, _, _| ());
-    if p.accumulate == 0 {
-        db[..outputs].fill(0.0);
-    }
-    add_rows(&mut db[..outputs], &reads[1][..rows * outputs]);
+    let [dw, db] = writes else { unreachable!("backward_w writes dw and db") };
+    weight_gradients(p.sizes(), [reads[0], reads[1]], 0..p.o as usize, [dw, db], store);
 }
 
-/// db += sum of the rows of dy.
-pub(crate) fn add_rows(db: &mut [f32], dy: &[f32]) {
+/// dw and db of some of the outputs of a layer of B rows, I inputs and O outputs: x (B,I), dy (B,O).
+pub(super) fn weight_gradients(
+    [rows, inputs, outputs]: [usize; 3],
+    [x, dy]: [&[f32]; 2],
+    wanted: Range<usize>,
+    [dw, db]: [&mut [f32]; 2],
+    store: Store,
+) {
+    let dy_columns = View::rows(&dy[wanted.start..], outputs).transposed();
+    product(matrix(dw, wanted.len(), inputs), [dy_columns, View::rows(x, inputs)], rows, store, &|_, _, _| ());
+    let db = &mut db[..wanted.len()];
+    if store == Store::Assign {
+        db.fill(0.0);
+    }
     math::vectorised(|| {
-        for row in dy.chunks_exact(db.len()) {
-            for (db, dy) in db.iter_mut().zip(row) {
-                *db += dy;
-            }
+        for row in dy.chunks_exact(outputs).take(rows) {
+            db.iter_mut().zip(&row[wanted.clone()]).for_each(|(db, dy)| *db += dy);
         }
     });
 }

@@ -50,7 +50,7 @@ static EIGHT: Shader = Shader {
     source: &Source {
         file: "software/matmul_bce.wgsl",
         text: include_str!("../../shaders/software/matmul_bce.wgsl"),
-        common: &[super::EIGHT],
+        common: &[super::EIGHT, super::EIGHT_FORWARD],
         bindings: SOURCE.bindings,
         constants: &[],
     },

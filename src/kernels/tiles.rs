@@ -6,7 +6,7 @@
 //! sum each. A narrow one wastes little on a convolution with few channels. All hold WebGPU's default limits, 256 invocations
 //! and 16 KiB of workgroup memory.
 
-use crate::kernel::Constant;
+use crate::kernel::{Candidate, Constant, Shader, Source};
 
 /// A tile and how it is shared out.
 #[derive(Clone, Copy)]
@@ -62,6 +62,28 @@ impl Tile {
             ("WIDE", self.wide),
             ("SLICES", self.slices),
         ]
+    }
+}
+
+/// A tile's shader of an entry point, by what it may assume.
+pub(super) struct Forms {
+    /// Where the sizes that lie side by side in memory are multiples of 4.
+    pub vec4: Candidate,
+    pub any: Candidate,
+}
+
+/// The forms of an entry point in the n-th tile: `vec4` and `any` are its text on the two kinds of buffers.
+pub(super) const fn forms(
+    n: usize,
+    [vec4, any]: [&'static Source; 2],
+    entry: &'static str,
+    grid: fn(&[u32]) -> [u32; 3],
+) -> Forms {
+    let Tile { name, .. } = TILES[n];
+    let workgroup = TILES[n].workgroup();
+    Forms {
+        vec4: Candidate { name, shader: Shader { source: vec4, entry, workgroup, grid } },
+        any: Candidate { name, shader: Shader { source: any, entry, workgroup, grid } },
     }
 }
 

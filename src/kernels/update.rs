@@ -31,7 +31,7 @@ struct Params {
 const SOURCE: Source = Source {
     file: "update.wgsl",
     text: include_str!("../../shaders/update.wgsl"),
-    common: &[super::INDEX],
+    common: &[super::INDEX, super::ADAM],
     bindings: &["grad", "moment", "terms", "p", "m", "v", "losses", "clock"],
     constants: &[],
 };

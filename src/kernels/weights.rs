@@ -3,8 +3,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::gemm::{Store, View, product};
-use super::{math, matmul};
+use super::gemm::Store;
+use super::matmul;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::kernel::{Cost, Kernel, Shader, Source, params};
@@ -159,25 +159,14 @@ pub(crate) fn layers(step: &Step) -> Vec<Gradients> {
 
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let Params { b, layers } = params(p);
-    let rows = b as usize;
     for (l, layer) in layers.into_iter().enumerate() {
-        let [inputs, outputs, split] = [layer.i, layer.o, layer.split].map(|v| v as usize);
-        let (x, dy) = (View::rows(reads[2 * l], inputs), reads[2 * l + 1]);
-        for part in [0..split, split..outputs] {
-            if part.is_empty() {
-                continue;
-            }
-            let [dw, db] = layer.places(part.start);
-            let dy_columns = View::rows(&dy[part.start..], outputs).transposed();
-            let dw = matmul::matrix(&mut writes[0][dw..], part.len(), inputs);
-            product(dw, [dy_columns, x], rows, Store::Assign, &|_, _, _| ());
-            let db = &mut writes[0][db..][..part.len()];
-            db.fill(0.0);
-            math::vectorised(|| {
-                for row in dy.chunks_exact(outputs).take(rows) {
-                    db.iter_mut().zip(&row[part.clone()]).for_each(|(db, dy)| *db += dy);
-                }
-            });
+        let [rows, inputs, outputs, split] = [b, layer.i, layer.o, layer.split].map(|v| v as usize);
+        for part in [0..split, split..outputs].into_iter().filter(|part| !part.is_empty()) {
+            let [dw_at, db_at] = layer.places(part.start);
+            let (low, high) = writes[0].split_at_mut(dw_at.max(db_at));
+            let [dw, db] = if dw_at < db_at { [&mut low[dw_at..], high] } else { [high, &mut low[db_at..]] };
+            let sizes = [rows, inputs, outputs];
+            matmul::weight_gradients(sizes, [reads[2 * l], reads[2 * l + 1]], part, [dw, db], Store::Assign);
         }
     }
 }
