@@ -44,7 +44,8 @@ fn turned_w(n: u32, k: u32) -> mat4x4<f32> {
     return transpose(mat4x4<f32>(load_w(n, k), load_w(n + 1u, k), load_w(n + 2u, k), load_w(n + 3u, k)));
 }
 
-// backward of y = x W^T to x: dx[m,n] (+)= sum_k dy[m,k] w[k,n]; added where x already has a gradient.
+// backward of y = x W^T to x, and on to what the activation that left x read: dx[m,n] = (dx[m,n] + sum_k dy[m,k] w[k,n]) *
+// slope(x[m,n]); the dx before only where x already has a gradient, the slope only where there is an activation.
 @compute @workgroup_size(ACROSS, DOWN, SLICES)
 fn backward_x(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) t: vec3<u32>) {
     let row0 = tile.y * ROWS;

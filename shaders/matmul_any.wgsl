@@ -3,7 +3,7 @@
 struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;          // (B,I)
+@group(0) @binding(1) var<storage, read> x: array<f32>;          // (B,I); backward_x: (words), of dy where there is no activation
 @group(0) @binding(2) var<storage, read> w: array<f32>;          // (O,I)
 @group(0) @binding(3) var<storage, read> b: array<f32>;          // (O)
 @group(0) @binding(4) var<storage, read> dy: array<f32>;         // (B,O)
@@ -50,7 +50,10 @@ fn store_dx(row: u32, column: u32, sum: vec4<f32>) {
     if row >= params.B { return; }
     for (var j = 0u; j < 4u && column + j < params.I; j++) {
         let i = row * params.I + column + j;
-        if params.accumulate != 0u { dx[i] += sum[j]; } else { dx[i] = sum[j]; }
+        var one = sum[j];
+        if params.accumulate != 0u { one += dx[i]; }
+        if params.activation != 0u { one *= activate_slope(params.activation, x[i]); }
+        dx[i] = one;
     }
 }
 

@@ -37,7 +37,13 @@ fn store_y(row: u32, column: u32, sum: vec4<f32>) {
 fn store_dx(row: u32, column: u32, sum: vec4<f32>) {
     if row >= params.B || column >= params.I { return; }
     let i = (row * params.I + column) / 4u;
-    if params.accumulate != 0u { dx[i] += sum; } else { dx[i] = sum; }
+    var four = sum;
+    if params.accumulate != 0u { four += dx[i]; }
+    if params.activation != 0u {
+        let saved = x[i];
+        for (var j = 0u; j < 4u; j++) { four[j] *= activate_slope(params.activation, saved[j]); }
+    }
+    dx[i] = four;
 }
 
 fn add_dw(row: u32, column: u32, sum: vec4<f32>) {

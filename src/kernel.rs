@@ -41,6 +41,11 @@ impl Source {
         self.text.contains("@builtin(subgroup_")
     }
 
+    /// Whether it needs an adapter with 64-bit integers.
+    pub fn uses_int64(&self) -> bool {
+        self.text.contains("u64")
+    }
+
     /// The `@binding` number of a tensor.
     pub fn binding(&self, tensor: &str) -> u32 {
         let index = self.bindings.iter().position(|b| *b == tensor);
@@ -67,7 +72,8 @@ pub struct Shader {
 pub enum Lanes {
     /// Nothing: each loads what it needs.
     Apart,
-    /// Subgroups of exactly 8, in which one hands a value to all (`subgroupBroadcast`).
+    /// Subgroups of exactly 8, in which one hands a value to all (`subgroupBroadcast`); and 64-bit integers, in which two
+    /// f32 are loaded at once.
     Eight,
 }
 

@@ -1,4 +1,4 @@
-// Convolution for adapters that run on a CPU and have subgroups of 8, where I/G and O/G are multiples of 4. As in conv2d.wgsl
+// Convolution for adapters that run on a CPU and have subgroups of 8, where I/G and O/G are multiples of 8. As in conv2d.wgsl
 // beside it the rows of a tile are the same place in as many pictures, so that a tap meets all of them or none. A workgroup,
 // one subgroup, owns 32 rows and 64 columns; eight.wgsl, which is appended, says why.
 //
@@ -13,13 +13,13 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;          // (B,H,W,I/4)
-@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;          // (O,KH,KW,I/G/4)
-@group(0) @binding(3) var<storage, read> b: array<vec4<f32>>;          // (O/4); backward_x: (I/4)
-@group(0) @binding(4) var<storage, read> dy: array<vec4<f32>>;         // (B,P,Q,O/4)
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;    // (B,P,Q,O/4)
-@group(0) @binding(6) var<storage, read_write> dx: array<vec4<f32>>;   // (B,H,W,I/4)
-@group(0) @binding(7) var<storage, read_write> dw: array<vec4<f32>>;   // (O,KH,KW,I/G/4)
+@group(0) @binding(1) var<storage, read> x: array<vec4<u64>>;          // (B,H,W,I/8)
+@group(0) @binding(2) var<storage, read> w: array<vec4<u64>>;          // (O,KH,KW,I/G/8)
+@group(0) @binding(3) var<storage, read> b: array<vec4<u64>>;          // (O/8); backward_x: (I/8)
+@group(0) @binding(4) var<storage, read> dy: array<vec4<u64>>;         // (B,P,Q,O/8)
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<u64>>;    // (B,P,Q,O/8)
+@group(0) @binding(6) var<storage, read_write> dx: array<vec4<u64>>;   // (B,H,W,I/8)
+@group(0) @binding(7) var<storage, read_write> dw: array<vec4<u64>>;   // (O,KH,KW,I/G/8)
 
 // A workgroup's tile: its first row and column, its group, and what is left: the place or the tap.
 struct Place { row: u32, column: u32, group: u32, rest: u32 }
@@ -43,10 +43,11 @@ fn forward(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups
     if tile.rest >= params.P * params.Q { return; }
     let first = tile.group * outputs;
     let column = tile.column + 8u * lane;
-    // In vec4s: of w, whose rows are outputs, the lane's 8 rows.
-    let x_rows = own_rows(tile.row + lane, params.B) * (params.H * params.W * params.I / 4u);
-    let stride = params.KH * params.KW * inputs / 4u;
-    let w_rows = (first + 4u * own_columns(column, outputs)) * stride;
+    let own = first + own_columns(column, outputs);
+    // In eights: of w, whose rows are outputs, the lane's 8 rows.
+    let x_rows = own_rows(tile.row + lane, params.B) * (params.H * params.W * params.I / 8u);
+    let stride = params.KH * params.KW * inputs / 8u;
+    let w_rows = own * stride;
     for (var u = 0u; u < params.KH; u++) {
         // Below 0 wraps to far above H.
         let h = tile.rest / params.Q * params.stride_h + u * params.dilation_h - params.padding_h;
@@ -54,36 +55,32 @@ fn forward(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups
         for (var v = 0u; v < params.KW; v++) {
             let c = tile.rest % params.Q * params.stride_w + v * params.dilation_w - params.padding_w;
             if c >= params.W { continue; }
-            var x_at = x_rows + ((h * params.W + c) * params.I + tile.group * inputs) / 4u;
-            var w_at = w_rows + (u * params.KW + v) * inputs / 4u;
-            for (var i = 0u; i < inputs; i += 4u) {
-                right[0] = terms_of_w(w_at.x, stride);
-                right[1] = terms_of_w(w_at.y, stride);
-                multiply_rows(0u, x[x_at.x]);
-                multiply_rows(8u, x[x_at.y]);
-                multiply_rows(16u, x[x_at.z]);
-                multiply_rows(24u, x[x_at.w]);
+            var x_at = x_rows + ((h * params.W + c) * params.I + tile.group * inputs) / 8u;
+            var w_at = w_rows + (u * params.KW + v) * inputs / 8u;
+            for (var i = 0u; i < inputs; i += 8u) {
+                hold_columns(eight(w[w_at]), eight(w[w_at + stride]), eight(w[w_at + 2u * stride]),
+                             eight(w[w_at + 3u * stride]), eight(w[w_at + 4u * stride]), eight(w[w_at + 5u * stride]),
+                             eight(w[w_at + 6u * stride]), eight(w[w_at + 7u * stride]));
+                multiply_rows(0u, eight(x[x_at.x]));
+                multiply_rows(8u, eight(x[x_at.y]));
+                multiply_rows(16u, eight(x[x_at.z]));
+                multiply_rows(24u, eight(x[x_at.w]));
                 x_at += 1u;
                 w_at += 1u;
             }
         }
     }
-    let bias = bias_of((first + 4u * own_columns(column, outputs)) / 4u);
-    let place = (tile.rest * params.O + first + column) / 4u;
+    let bias = bias_of(own / 8u);
+    let place = (tile.rest * params.O + first + column) / 8u;
     store_y(tile.row, column, place, 0u, bias);
     store_y(tile.row, column, place, 8u, bias);
     store_y(tile.row, column, place, 16u, bias);
     store_y(tile.row, column, place, 24u, bias);
 }
 
-// Four terms of four columns.
-fn terms_of_w(at: u32, stride: u32) -> mat4x4<f32> {
-    return transpose(mat4x4<f32>(w[at], w[at + stride], w[at + 2u * stride], w[at + 3u * stride]));
-}
-
-fn bias_of(fours: vec2<u32>) -> mat2x4<f32> {
+fn bias_of(place: u32) -> mat2x4<f32> {
     if params.bias == 0u { return mat2x4<f32>(); }
-    return mat2x4<f32>(b[fours.x], b[fours.y]);
+    return eight(b[place]);
 }
 
 // `place` is that of the lane's first column in the first picture.
@@ -99,11 +96,9 @@ fn store_y(picture: u32, column: u32, place: u32, first: u32, bias: mat2x4<f32>)
 }
 
 fn store_y_row(picture: u32, column: u32, place: u32, r: u32, bias: mat2x4<f32>) {
-    if picture + r >= params.B { return; }
-    let i = (picture + r) * (params.P * params.Q * params.O / 4u) + place;
-    let outputs = params.O / params.groups;
-    if column < outputs { y[i] = rectify(params.activation, sums[2u * r] + bias[0]); }
-    if column + 4u < outputs { y[i + 1u] = rectify(params.activation, sums[2u * r + 1u] + bias[1]); }
+    if picture + r >= params.B || column >= params.O / params.groups { return; }
+    let i = (picture + r) * (params.P * params.Q * params.O / 8u) + place;
+    y[i] = words(rectify(params.activation, sums[r] + bias));
 }
 
 // backward of y = x * w to x: dx[m,i] = sum over taps and o of dy[m under tap, o] w[o,tap,i]. As the forward of a
@@ -116,9 +111,10 @@ fn backward_x(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) gro
     let tile = place_of(id.x + id.y * groups.x, params.B, inputs);
     if tile.rest >= params.H * params.W { return; }
     let column = tile.column + 8u * lane;
-    let dy_rows = own_rows(tile.row + lane, params.B) * (params.P * params.Q * params.O / 4u);
-    let stride = params.KH * params.KW * inputs / 4u;
-    let w_columns = tile.group * outputs * stride + own_columns(column, inputs);
+    let own = own_columns(column, inputs);
+    let dy_rows = own_rows(tile.row + lane, params.B) * (params.P * params.Q * params.O / 8u);
+    let stride = params.KH * params.KW * inputs / 8u;
+    let w_columns = tile.group * outputs * stride + own / 8u;
     for (var u = 0u; u < params.KH; u++) {
         let h = tile.rest / params.W + params.padding_h - u * params.dilation_h;
         let p = h / params.stride_h;
@@ -127,23 +123,24 @@ fn backward_x(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) gro
             let c = tile.rest % params.W + params.padding_w - v * params.dilation_w;
             let q = c / params.stride_w;
             if q * params.stride_w != c || q >= params.Q { continue; }
-            var dy_at = dy_rows + ((p * params.Q + q) * params.O + tile.group * outputs) / 4u;
-            var w_at = w_columns + (u * params.KW + v) * inputs / 4u;
-            for (var k = 0u; k < outputs; k += 4u) {
-                right[0] = mat4x4<f32>(w[w_at.x], w[w_at.x + stride], w[w_at.x + 2u * stride], w[w_at.x + 3u * stride]);
-                right[1] = mat4x4<f32>(w[w_at.y], w[w_at.y + stride], w[w_at.y + 2u * stride], w[w_at.y + 3u * stride]);
-                multiply_rows(0u, dy[dy_at.x]);
-                multiply_rows(8u, dy[dy_at.y]);
-                multiply_rows(16u, dy[dy_at.z]);
-                multiply_rows(24u, dy[dy_at.w]);
+            var dy_at = dy_rows + ((p * params.Q + q) * params.O + tile.group * outputs) / 8u;
+            var w_at = w_columns + (u * params.KW + v) * inputs / 8u;
+            for (var k = 0u; k < outputs; k += 8u) {
+                hold_terms(eight(w[w_at]), eight(w[w_at + stride]), eight(w[w_at + 2u * stride]),
+                           eight(w[w_at + 3u * stride]), eight(w[w_at + 4u * stride]), eight(w[w_at + 5u * stride]),
+                           eight(w[w_at + 6u * stride]), eight(w[w_at + 7u * stride]));
+                multiply_rows(0u, eight(dy[dy_at.x]));
+                multiply_rows(8u, eight(dy[dy_at.y]));
+                multiply_rows(16u, eight(dy[dy_at.z]));
+                multiply_rows(24u, eight(dy[dy_at.w]));
                 dy_at += 1u;
-                w_at += 4u * stride;
+                w_at += 8u * stride;
             }
         }
     }
     let first = tile.group * inputs;
-    let bias = bias_of(first / 4u + own_columns(column, inputs));
-    let place = (tile.rest * params.I + first + column) / 4u;
+    let bias = bias_of((first + own) / 8u);
+    let place = (tile.rest * params.I + first + column) / 8u;
     store_dx(tile.row, column, place, 0u, bias);
     store_dx(tile.row, column, place, 8u, bias);
     store_dx(tile.row, column, place, 16u, bias);
@@ -163,15 +160,13 @@ fn store_dx(picture: u32, column: u32, place: u32, first: u32, bias: mat2x4<f32>
 }
 
 fn store_dx_row(picture: u32, column: u32, place: u32, r: u32, bias: mat2x4<f32>) {
-    if picture + r >= params.B { return; }
-    let i = (picture + r) * (params.H * params.W * params.I / 4u) + place;
-    let inputs = params.I / params.groups;
-    if column < inputs { dx[i] = rectify(params.activation, sums[2u * r] + bias[0]); }
-    if column + 4u < inputs { dx[i + 1u] = rectify(params.activation, sums[2u * r + 1u] + bias[1]); }
+    if picture + r >= params.B || column >= params.I / params.groups { return; }
+    let i = (picture + r) * (params.H * params.W * params.I / 8u) + place;
+    dx[i] = words(rectify(params.activation, sums[r] + bias));
 }
 
 // backward of y = x * w to w: dw[o,tap,i] += sum over places n of y of dy[n,o] x[n under tap, i]. A tile is of one tap; its
-// terms are 4 pictures at a time of each place.
+// terms are 8 pictures at a time of each place.
 @compute @workgroup_size(8)
 fn backward_w(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
               @builtin(subgroup_invocation_id) lane: u32) {
@@ -184,38 +179,37 @@ fn backward_w(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) gro
     let column = tile.column + 8u * lane;
     let p = met(tile.rest / params.KW * params.dilation_h, params.padding_h, params.stride_h, params.H, params.P);
     let q = met(tile.rest % params.KW * params.dilation_w, params.padding_w, params.stride_w, params.W, params.Q);
-    let dy_picture = params.P * params.Q * params.O / 4u;
-    let x_picture = params.H * params.W * params.I / 4u;
-    let dy_columns = first / 4u + own_fours(tile.row + lane / 4u * 4u, outputs);
-    let x_columns = tile.group * inputs / 4u + own_columns(column, inputs);
+    let dy_picture = params.P * params.Q * params.O / 8u;
+    let x_picture = params.H * params.W * params.I / 8u;
+    let dy_columns = first / 8u + own_eights(tile.row, outputs);
+    let x_column = (tile.group * inputs + own_columns(column, inputs)) / 8u;
     // One loop, since the sums are copied wherever one ends. Places innermost: they are neighbours in memory, where pictures
     // are far apart.
     var picture = 0u;
     var at = vec2<u32>(p.first, q.first);
-    for (var left = (params.B + 3u) / 4u * p.count * q.count; left > 0u; left--) {
-        let pictures = min(vec4<u32>(picture) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.B - 1u));
+    for (var left = (params.B + 7u) / 8u * p.count * q.count; left > 0u; left--) {
         let x_place = (at.x * params.stride_h + p.offset) * params.W + at.y * params.stride_w + q.offset;
-        let x_at = pictures * x_picture + x_place * params.I / 4u;
-        right[0] = mat4x4<f32>(x[x_at.x + x_columns.x], x[x_at.y + x_columns.x], x[x_at.z + x_columns.x],
-                               x[x_at.w + x_columns.x]);
-        right[1] = mat4x4<f32>(x[x_at.x + x_columns.y], x[x_at.y + x_columns.y], x[x_at.z + x_columns.y],
-                               x[x_at.w + x_columns.y]);
-        let own = picture + lane % 4u;
-        let dy_at = dy_columns + min(own, params.B - 1u) * dy_picture + (at.x * params.Q + at.y) * params.O / 4u;
+        let x_at = x_place * params.I / 8u + x_column;
+        let low = min(vec4<u32>(picture) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.B - 1u)) * x_picture + x_at;
+        let high = min(vec4<u32>(picture) + vec4<u32>(4u, 5u, 6u, 7u), vec4<u32>(params.B - 1u)) * x_picture + x_at;
+        hold_terms(eight(x[low.x]), eight(x[low.y]), eight(x[low.z]), eight(x[low.w]),
+                   eight(x[high.x]), eight(x[high.y]), eight(x[high.z]), eight(x[high.w]));
+        let own = picture + lane;
+        let dy_at = dy_columns + min(own, params.B - 1u) * dy_picture + (at.x * params.Q + at.y) * params.O / 8u;
         // Past the last picture there is nothing to add.
         let is_there = own < params.B;
-        multiply_columns(0u, select(vec4<f32>(0.0), dy[dy_at.x], is_there));
-        multiply_columns(8u, select(vec4<f32>(0.0), dy[dy_at.y], is_there));
-        multiply_columns(16u, select(vec4<f32>(0.0), dy[dy_at.z], is_there));
-        multiply_columns(24u, select(vec4<f32>(0.0), dy[dy_at.w], is_there));
+        multiply_columns(0u, eight(select(vec4<u64>(), dy[dy_at.x], is_there)));
+        multiply_columns(8u, eight(select(vec4<u64>(), dy[dy_at.y], is_there)));
+        multiply_columns(16u, eight(select(vec4<u64>(), dy[dy_at.z], is_there)));
+        multiply_columns(24u, eight(select(vec4<u64>(), dy[dy_at.w], is_there)));
         at.y++;
         let row_ends = at.y == q.first + q.count;
         at = select(at, vec2<u32>(at.x + 1u, q.first), row_ends);
         let picture_ends = at.x == p.first + p.count;
         at.x = select(at.x, p.first, picture_ends);
-        picture = select(picture, picture + 4u, picture_ends);
+        picture = select(picture, picture + 8u, picture_ends);
     }
-    let place = ((first * taps + tile.rest) * inputs + column) / 4u;
+    let place = ((first * taps + tile.rest) * inputs + column) / 8u;
     add_dw(tile.row, column, place, 0u);
     add_dw(tile.row, column, place, 8u);
     add_dw(tile.row, column, place, 16u);
@@ -245,9 +239,8 @@ fn add_dw(row: u32, column: u32, place: u32, first: u32) {
 }
 
 fn add_dw_row(row: u32, column: u32, place: u32, r: u32) {
-    if row + r >= params.O / params.groups { return; }
     let inputs = params.I / params.groups;
-    let i = (row + r) * (params.KH * params.KW * inputs / 4u) + place;
-    if column < inputs { dw[i] += sums[2u * r]; }
-    if column + 4u < inputs { dw[i + 1u] += sums[2u * r + 1u]; }
+    if row + r >= params.O / params.groups || column >= inputs { return; }
+    let i = (row + r) * (params.KH * params.KW * inputs / 8u) + place;
+    dw[i] = words(eight(dw[i]) + sums[r]);
 }

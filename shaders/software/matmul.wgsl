@@ -26,7 +26,8 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
     for (var i = 0u; i < 16u; i++) { store_y(tile.x + 4u * (i / 4u), tile.y + 4u * (i % 4u), sums[i]); }
 }
 
-// backward of y = x W^T to x: dx[m,n] (+)= sum_k dy[m,k] w[k,n]; added where x already has a gradient.
+// backward of y = x W^T to x, and on to what the activation that left x read: dx[m,n] = (dx[m,n] + sum_k dy[m,k] w[k,n]) *
+// slope(x[m,n]); the dx before only where x already has a gradient, the slope only where there is an activation.
 @compute @workgroup_size(8)
 fn backward_x(@builtin(global_invocation_id) id: vec3<u32>) {
     let tile = tile_of(id.x, params.I);

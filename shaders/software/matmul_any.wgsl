@@ -71,7 +71,10 @@ fn store_dx(row: u32, column: u32, sum: mat4x4<f32>) {
         for (var c = 0u; c < 4u; c++) {
             let i = (row + r) * params.I + column + c;
             if row + r < params.B && column + c < params.I {
-                if params.accumulate != 0u { dx[i] += sum[r][c]; } else { dx[i] = sum[r][c]; }
+                var one = sum[r][c];
+                if params.accumulate != 0u { one += dx[i]; }
+                if params.activation != 0u { one *= activate_slope(params.activation, x[i]); }
+                dx[i] = one;
             }
         }
     }

@@ -1,21 +1,21 @@
-// matmul_bce.wgsl for adapters that run on a CPU and have subgroups of 8, where B, I and O are multiples of 4. A workgroup, one
+// matmul_bce.wgsl for adapters that run on a CPU and have subgroups of 8, where B, I and O are multiples of 8. A workgroup, one
 // subgroup, owns 32 rows and 64 columns, 8 a lane; eight.wgsl, which is appended, says why.
 
 struct Params { B: u32, I: u32, O: u32, scale: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;              // (B,I/4)
-@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;              // (O,I/4)
-@group(0) @binding(3) var<storage, read> b: array<vec4<f32>>;              // (O/4)
-@group(0) @binding(4) var<storage, read> picture: array<vec4<f32>>;        // (B,O/4), in [0,1]
-@group(0) @binding(5) var<storage, read_write> dy: array<vec4<f32>>;       // (B,O/4)
+@group(0) @binding(1) var<storage, read> x: array<vec4<u64>>;              // (B,I/8)
+@group(0) @binding(2) var<storage, read> w: array<vec4<u64>>;              // (O,I/8)
+@group(0) @binding(3) var<storage, read> b: array<vec4<u64>>;              // (O/8)
+@group(0) @binding(4) var<storage, read> picture: array<vec4<u64>>;        // (B,O/8), in [0,1]
+@group(0) @binding(5) var<storage, read_write> dy: array<vec4<u64>>;       // (B,O/8)
 @group(0) @binding(6) var<storage, read_write> loss: array<f32>;           // (B,T), nats, T = ceil(O/64)
 
 // Where a lane's results go.
 struct Place {
-    row: u32,               // the tile's first
-    column: u32,            // the lane's first
-    columns: vec2<u32>,     // its fours of columns, or the last ones
+    row: u32,       // the tile's first
+    column: u32,    // the lane's first
+    own: u32,       // the same inside the result
     bias: mat2x4<f32>,
     lane: u32,
 }
@@ -26,9 +26,9 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
     let tile = tile_of(group.x, params.O);
     if tile.x >= params.B { return; }
     let column = tile.y + 8u * lane;
-    let columns = own_columns(column, params.O);
-    multiply_x_and_w(tile.x + lane, columns);
-    let place = Place(tile.x, column, columns, mat2x4<f32>(b[columns.x], b[columns.y]), lane);
+    let own = own_columns(column, params.O);
+    multiply_x_and_w(tile.x + lane, own);
+    let place = Place(tile.x, column, own, eight(b[own / 8u]), lane);
     store(0u, place);
     store(8u, place);
     store(16u, place);
@@ -48,15 +48,13 @@ fn store(first: u32, place: Place) {
 
 fn store_row(r: u32, place: Place) {
     let row = min(place.row + r, params.B - 1u);
-    let at = row * params.O / 4u + place.columns;
-    let l = mat2x4<f32>(sums[2u * r], sums[2u * r + 1u]) + place.bias;
-    let want = mat2x4<f32>(picture[at.x], picture[at.y]);
+    let at = (row * params.O + place.own) / 8u;
+    let l = sums[r] + place.bias;
+    let want = eight(picture[at]);
     let e = mat2x4<f32>(exp(-abs(l[0])), exp(-abs(l[1])));
-    let total = subgroupAdd(select(0.0, nats(l[0], want[0], e[0]), place.column < params.O)
-        + select(0.0, nats(l[1], want[1], e[1]), place.column + 4u < params.O));
+    let total = subgroupAdd(select(0.0, nats(l[0], want[0], e[0]) + nats(l[1], want[1], e[1]), place.column < params.O));
     if place.row + r >= params.B { return; }
-    if place.column < params.O { dy[at.x] = slope(l[0], want[0], e[0]); }
-    if place.column + 4u < params.O { dy[at.y] = slope(l[1], want[1], e[1]); }
+    if place.column < params.O { dy[at] = words(mat2x4<f32>(slope(l[0], want[0], e[0]), slope(l[1], want[1], e[1]))); }
     if place.lane == 0u { loss[row * ((params.O + 63u) / 64u) + place.column / 64u] = total; }
 }
 

@@ -52,7 +52,13 @@ fn store_dx(row: u32, column: u32, sum: mat4x4<f32>) {
     if row >= params.B || column >= params.I { return; }
     for (var r = 0u; r < 4u; r++) {
         let i = ((row + r) * params.I + column) / 4u;
-        if params.accumulate != 0u { dx[i] += sum[r]; } else { dx[i] = sum[r]; }
+        var four = sum[r];
+        if params.accumulate != 0u { four += dx[i]; }
+        if params.activation != 0u {
+            let saved = x[i];
+            for (var j = 0u; j < 4u; j++) { four[j] *= activate_slope(params.activation, saved[j]); }
+        }
+        dx[i] = four;
     }
 }
 

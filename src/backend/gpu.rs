@@ -95,7 +95,7 @@ impl Gpu {
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("elbo"),
-                required_features: adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP),
+                required_features: adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | EIGHT),
                 required_limits: limits.clone(),
                 memory_hints: wgpu::MemoryHints::Performance,
                 ..Default::default()
@@ -313,9 +313,12 @@ impl Gpu {
     }
 }
 
+/// What [`Lanes::Eight`] needs beside the size of the subgroups.
+const EIGHT: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_INT64);
+
 fn lanes(info: &wgpu::AdapterInfo, features: wgpu::Features) -> Lanes {
     let is_eight = [info.subgroup_min_size, info.subgroup_max_size] == [8, 8];
-    if features.contains(wgpu::Features::SUBGROUP) && is_eight { Lanes::Eight } else { Lanes::Apart }
+    if features.contains(EIGHT) && is_eight { Lanes::Eight } else { Lanes::Apart }
 }
 
 /// The software form that kernels run in, if any, on an adapter with these lanes. Panics on one that it cannot run.

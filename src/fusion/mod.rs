@@ -7,6 +7,7 @@
 //! | `latent` | heads, noise, reparameterise, KL, first decoder layer; and their backwards | `latent.forward`, `latent.backward` |
 //! | `loss` | last decoder layer, binary cross-entropy, its backward | `matmul_bce.forward` |
 //! | `linear` | a linear layer's backward, the activation's before it | `linear.backward` |
+//! | `slope` | a linear layer's backward to its input, the activation's before it | `matmul.backward_x` |
 //! | `weights` | up to three layers' weight gradients | `weights.backward` |
 //! | `fill` | the clearing of the gradients, where each is made by one dispatch, which then assigns it | none |
 //! | `update` | gather, the reads of the clock; Adam, the tally of the losses, the tick of the clock | `batch.begin`, `update.adam` |
@@ -18,6 +19,7 @@ mod fill;
 mod latent;
 mod linear;
 mod loss;
+mod slope;
 mod steps;
 mod update;
 mod weights;
@@ -59,7 +61,7 @@ pub fn fuse(arena: &mut Arena, program: Program, fusion: Fusion, first: usize) -
     let mut steps = Steps::new(arena, program.steps, fusion);
     // The middle and the loss before the layers' backwards, which would take parts of them; the update last, since it needs
     // the losses' parts and the moment.
-    for rule in [latent::apply, loss::apply, linear::apply, weights::apply, fill::apply, update::apply] {
+    for rule in [latent::apply, loss::apply, linear::apply, slope::apply, weights::apply, fill::apply, update::apply] {
         // None: there was nothing for it, and the steps are as they were.
         let _ = rule(&mut steps);
     }

@@ -7,17 +7,24 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{Module, ShaderStage};
 use rspirv::binary::Disassemble;
 
-use crate::kernel::Shader;
+use crate::kernel::{Shader, Source};
 
 /// The shader as naga holds it. The crate's own shaders are valid; the tests see to that.
 fn module(shader: &Shader) -> (Module, ModuleInfo) {
     let text = shader.source.full_text();
     let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&text)));
-    let needs = if shader.source.uses_subgroups() { Capabilities::SUBGROUP } else { Capabilities::empty() };
-    let info = Validator::new(ValidationFlags::all(), needs)
+    let info = Validator::new(ValidationFlags::all(), capabilities(shader.source))
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}", e.emit_to_string(&text)));
     (module, info)
+}
+
+/// What naga must allow a source beside WebGPU's core.
+pub fn capabilities(source: &Source) -> Capabilities {
+    let mut needs = Capabilities::empty();
+    needs.set(Capabilities::SUBGROUP, source.uses_subgroups());
+    needs.set(Capabilities::SHADER_INT64, source.uses_int64());
+    needs
 }
 
 /// The words of a SPIR-V module with this one entry point.

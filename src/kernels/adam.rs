@@ -7,7 +7,7 @@ use super::clock::{Clock, Row};
 use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, Kernel, Lanes, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -60,11 +60,11 @@ const SOURCE: Source = Source {
 };
 
 /// Where N is a multiple of 64, as in the flat parameter buffer: an invocation takes that many elements.
-static SOFTWARE: Shader = Shader {
+static EIGHT: Shader = Shader {
     source: &Source {
         file: "software/adam.wgsl",
         text: include_str!("../../shaders/software/adam.wgsl"),
-        common: &[super::INDEX, super::CLOCK],
+        common: &[super::INDEX, super::CLOCK, super::WORDS],
         bindings: SOURCE.bindings,
         constants: &[],
     },
@@ -82,7 +82,10 @@ pub static FORWARD: Kernel = Kernel {
     reads: &["grad", "clock"],
     writes: &["p", "m", "v"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| grid_1d(p[0] as usize, 64) },
-    software: Some(|_, p| if p[0].is_multiple_of(64) { &SOFTWARE } else { &FORWARD.shader }),
+    software: Some(|lanes, p| match lanes {
+        Lanes::Eight if p[0].is_multiple_of(64) => &EIGHT,
+        _ => &FORWARD.shader,
+    }),
     candidates: None,
     reference: |p, reads, writes| {
         let row = Row::read(reads[1]);

@@ -205,7 +205,7 @@ const WHOLE: &str = include_str!("../../shaders/software/conv2d_whole.wgsl");
 const EIGHT: Source = Source {
     file: "software/conv2d_eight.wgsl",
     text: include_str!("../../shaders/software/conv2d_eight.wgsl"),
-    common: &[super::EIGHT],
+    common: &[super::EIGHT, super::WORDS],
     bindings: WITHOUT_SUMS,
     constants: &[],
 };
@@ -547,6 +547,8 @@ static SOFTWARE_BACKWARD_W: SoftwareForms = software(
 struct Kind {
     whole_inputs: bool,
     whole_outputs: bool,
+    /// Both are multiples of 8.
+    eights: bool,
     /// Windows can be taken row by row.
     by_rows: bool,
     inputs: usize,
@@ -561,6 +563,7 @@ impl Kind {
         Kind {
             whole_inputs: inputs.is_multiple_of(4),
             whole_outputs: outputs.is_multiple_of(4),
+            eights: (inputs | outputs).is_multiple_of(8),
             by_rows: s.groups == 1 && s.padding[1] == 0 && s.dilation[1] == 1,
             inputs,
             outputs,
@@ -575,7 +578,7 @@ impl SoftwareForms {
         let kind = Kind::of(p);
         let by_rows = kind.whole_outputs && kind.by_rows;
         let fours = kind.whole_inputs && kind.whole_outputs;
-        let shares = fours && lanes == Lanes::Eight;
+        let shares = kind.eights && lanes == Lanes::Eight;
         let forms = [
             (shares, &self.eight),
             (fours, &self.vec4),

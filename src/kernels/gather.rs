@@ -31,6 +31,20 @@ const SOURCE: Source = Source {
     constants: &[],
 };
 
+/// Where D is a multiple of 16: an invocation takes that many pixels.
+static SOFTWARE: Shader = Shader {
+    source: &Source {
+        file: "software/gather.wgsl",
+        text: include_str!("../../shaders/software/gather.wgsl"),
+        common: SOURCE.common,
+        bindings: SOURCE.bindings,
+        constants: &[],
+    },
+    entry: "forward",
+    workgroup: [64, 1, 1],
+    grid: |p| grid_1d(p[0] as usize * p[1] as usize / 16, 64),
+};
+
 /// data (words of four pixels), order (N) as integers, and the clock; rows of x (B,D) whose picture lies in this part
 /// are assigned, in `[0,1]`, and the others stay. Recorded by [`forward`], once a part.
 pub static FORWARD: Kernel = Kernel {
@@ -45,7 +59,7 @@ pub static FORWARD: Kernel = Kernel {
         workgroup: [64, 1, 1],
         grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
-    software: None,
+    software: Some(|_, p| if p[1].is_multiple_of(16) { &SOFTWARE } else { &FORWARD.shader }),
     candidates: None,
     reference: |p, reads, writes| {
         let Params { first, count, .. } = params(p);
@@ -160,9 +174,10 @@ fn cases() -> Vec<Case> {
             .read_words(order)
             .read_words(Clock::example().words())
     };
-    let sizes = [[5, 1, 1, 2], [41, 17, 65, 17], [33, 5, 784, 20], [257, 128, 3, 128]];
+    let sizes = [[5, 1, 1, 2], [41, 17, 65, 17], [33, 5, 784, 20], [257, 128, 3, 128], [70, 33, 16, 33]];
     let whole = sizes.map(|s| case(s, 0, s[0]).assign(s[1] * s[2], TOLERANCE));
     let part = |s: [usize; 4], first, count| case(s, first, count).update(uniform(1, s[1] * s[2], 2.0, 3.0), TOLERANCE);
-    let parts = [part(sizes[1], 0, 20), part(sizes[1], 20, 11), part(sizes[1], 31, 10), part(sizes[3], 101, 100)];
+    let parts = [(1, 0, 20), (1, 20, 11), (1, 31, 10), (3, 101, 100), (4, 30, 25)];
+    let parts = parts.map(|(n, first, count): (usize, usize, usize)| part(sizes[n], first, count));
     whole.into_iter().chain(parts).collect()
 }

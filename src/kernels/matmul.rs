@@ -64,7 +64,7 @@ const SOFTWARE_TEXT: &str = include_str!("../../shaders/software/matmul.wgsl");
 const SOFTWARE_EIGHT: Source = Source {
     file: "software/matmul_eight.wgsl",
     text: include_str!("../../shaders/software/matmul_eight.wgsl"),
-    common: &[super::EIGHT, super::EIGHT_FORWARD, super::ACTIVATION],
+    common: &[super::EIGHT, super::EIGHT_FORWARD, super::WORDS, super::ACTIVATION],
     bindings: BINDINGS,
     constants: &[],
 };
@@ -104,12 +104,14 @@ pub static FORWARD: Kernel = Kernel {
     cases: forward_cases,
 };
 
-/// dy (B,O), w (O,I) to dx (B,I): assigned where [`backward_x`] records it, added to where [`backward_x_into`] does.
+/// dy (B,O), w (O,I) to dx (B,I): assigned where [`backward_x`] records it, added to where [`backward_x_into`] does. With an
+/// activation dx goes on to what that read, as [`backward_x_through`] records it; x (B,I) is what it left. Without one x is
+/// not read, and dy stands in its place.
 pub static BACKWARD_X: Kernel = Kernel {
     name: "matmul.backward_x",
-    formula: "dx (+)= dy W",
+    formula: "dx = (dx + dy W) * act'",
     params: FIELDS,
-    reads: &["w", "dy"],
+    reads: &["w", "dy", "x"],
     writes: &["dx"],
     shader: Tiled::<0>::FAMILY[1].any.shader,
     software: Some(|lanes, p| &SOFTWARE[1].for_params(lanes, p)[0].shader),
@@ -177,18 +179,19 @@ static FAMILY: [[Forms; 3]; tiles::COUNT] = [
     Tiled::<8>::FAMILY,
 ];
 
-fn is_whole(p: &[u32]) -> bool {
-    p[..3].iter().all(|size| size.is_multiple_of(4))
+/// Whether B, I and O are multiples of `n`.
+pub(super) fn is_whole(p: &[u32], n: u32) -> bool {
+    p[..3].iter().all(|size| size.is_multiple_of(n))
 }
 
 /// Those of the n-th of forward, backward to x and backward to w.
 fn portable(n: usize, p: &[u32]) -> Vec<&'static Candidate> {
-    FAMILY.iter().map(|tile| if is_whole(p) { &tile[n].vec4 } else { &tile[n].any }).collect()
+    FAMILY.iter().map(|tile| if is_whole(p, 4) { &tile[n].vec4 } else { &tile[n].any }).collect()
 }
 
 /// The forms for adapters that run on a CPU.
 struct SoftwareForms {
-    /// Where B, I and O are multiples of 4 and lanes share what they load.
+    /// Where B, I and O are multiples of 8 and lanes share what they load.
     eight: Candidate,
     /// Where B, I and O are multiples of 4.
     vec4: Candidate,
@@ -204,7 +207,8 @@ impl SoftwareForms {
         let columns = (self.columns)(p);
         let pays = columns.next_multiple_of(64) <= 2 * columns.next_multiple_of(16);
         match lanes {
-            _ if !is_whole(p) => vec![&self.any],
+            _ if !is_whole(p, 4) => vec![&self.any],
+            Lanes::Eight if !is_whole(p, 8) => vec![&self.vec4],
             Lanes::Apart => vec![&self.vec4],
             Lanes::Eight if pays => vec![&self.eight, &self.vec4],
             Lanes::Eight => vec![&self.vec4, &self.eight],
@@ -267,7 +271,7 @@ pub fn backward_x(r: &mut Recorder, dy: Tensor, w: Tensor) -> Tensor {
     let ([rows, outputs], [w_outputs, inputs]) = (dy.matrix(), w.matrix());
     assert!(outputs == w_outputs, "matmul.backward_x: dy {dy:?} does not fit w {w:?}");
     let dx = r.tensor("dx", &[rows, inputs]);
-    r.dispatch(&BACKWARD_X, sizes(rows, inputs, outputs, Activation::Identity, false), &[w, dy], &[dx]);
+    r.dispatch(&BACKWARD_X, sizes(rows, inputs, outputs, Activation::Identity, false), &[w, dy, dy], &[dx]);
     dx
 }
 
@@ -276,7 +280,17 @@ pub fn backward_x_into(r: &mut Recorder, dy: Tensor, w: Tensor, dx: Tensor) {
     let ([rows, outputs], [w_outputs, inputs]) = (dy.matrix(), w.matrix());
     assert!(outputs == w_outputs, "matmul.backward_x: dy {dy:?} does not fit w {w:?}");
     assert!(dx.shape() == [rows, inputs], "matmul.backward_x: dx {dx:?} does not fit dy {dy:?} and w {w:?}");
-    r.dispatch(&BACKWARD_X, sizes(rows, inputs, outputs, Activation::Identity, true), &[w, dy], &[dx]);
+    r.dispatch(&BACKWARD_X, sizes(rows, inputs, outputs, Activation::Identity, true), &[w, dy, dy], &[dx]);
+}
+
+/// dh = (dx + dy W) * act', the gradient of what the activation that left x (B,I) read: dy (B,O), w (O,I), dh (B,I). Where x
+/// feeds a second layer `dh` already holds its part of dx. [`fusion`](crate::fusion) records it.
+pub fn backward_x_through(r: &mut Recorder, [x, w, dy]: [Tensor; 3], dh: Tensor, activation: Activation, adds: bool) {
+    let ([rows, outputs], [w_outputs, inputs]) = (dy.matrix(), w.matrix());
+    assert!(outputs == w_outputs, "matmul.backward_x: dy {dy:?} does not fit w {w:?}");
+    assert!([x, dh].iter().all(|t| t.shape() == [rows, inputs]), "matmul.backward_x: x {x:?}, dh {dh:?}, dy {dy:?}");
+    assert!(activation.saves_output(), "{activation:?} cannot be an epilogue: its slope needs what it read");
+    r.dispatch(&BACKWARD_X, sizes(rows, inputs, outputs, activation, adds), &[w, dy, x], &[dh]);
 }
 
 /// dw += dy^T x, db += column sums of dy: dy (B,O), x (B,I) to (O,I) and (O).
@@ -310,12 +324,15 @@ fn forward_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 fn backward_x_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [rows, inputs, outputs] = p.sizes();
-    let (w, dy) = (reads[0], reads[1]);
+    let (w, dy, x) = (reads[0], reads[1], reads[2]);
+    let activation = Activation::from_number(p.activation);
     for m in 0..rows {
         for n in 0..inputs {
             let sum: f64 = (0..outputs).map(|k| dy[m * outputs + k] as f64 * w[k * inputs + n] as f64).sum();
-            let dx = &mut writes[0][m * inputs + n];
-            *dx = if p.accumulate != 0 { (*dx as f64 + sum) as f32 } else { sum as f32 };
+            let i = m * inputs + n;
+            let before = if p.accumulate != 0 { writes[0][i] as f64 } else { 0.0 };
+            let slope = if activation == Activation::Identity { 1.0 } else { activation.slope(x[i] as f64) };
+            writes[0][i] = ((before + sum) * slope) as f32;
         }
     }
 }
@@ -357,7 +374,12 @@ fn backward_x_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]
     let [rows, inputs, outputs] = p.sizes();
     let (w, dy) = (View::rows(reads[0], inputs), View::rows(reads[1], outputs));
     let store = if p.accumulate != 0 { Store::Add } else { Store::Assign };
-    product(matrix(writes[0], rows, inputs), [dy, w], outputs, store, &|_, _, _| ());
+    let activation = Activation::from_number(p.activation);
+    product(matrix(writes[0], rows, inputs), [dy, w], outputs, store, &|row, column, dx| {
+        if activation != Activation::Identity {
+            activation.multiply_slope(dx, &reads[2][row * inputs + column..]);
+        }
+    });
 }
 
 fn backward_w_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
@@ -396,8 +418,8 @@ pub(super) fn matrix(values: &mut [f32], rows: usize, columns: usize) -> MatMut<
 // ---- Cases
 
 /// (B, I, O): tiles exactly filled, one more, one less, a single element, long and short sums, the presets' layers,
-/// multiples of 4 that are none of 16.
-const SIZES: [[usize; 3]; 10] = [
+/// multiples of 4 that are none of 16, of 8 that are none of 32.
+const SIZES: [[usize; 3]; 13] = [
     [1, 1, 1],
     [1, 65, 17],
     [17, 1, 65],
@@ -408,12 +430,15 @@ const SIZES: [[usize; 3]; 10] = [
     [96, 784, 33],
     [257, 33, 2],
     [36, 44, 52],
+    [8, 8, 8],
+    [40, 72, 88],
+    [104, 200, 136],
 ];
 
 /// Inputs of magnitude sqrt(3)/2 on average: sums of k products stay near sqrt(k)/3.
 fn forward_cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for ([b, i, o], act) in SIZES.into_iter().zip([0, 1, 2, 3, 4, 5, 6, 0, 1, 1]) {
+    for ([b, i, o], act) in SIZES.into_iter().zip([0, 1, 2, 3, 4, 5, 6, 0, 1, 1, 2, 6, 1]) {
         let act = Activation::from_number(act);
         let case = Case::new(format!("{b}x{i}x{o} {act:?}"), sizes(b, i, o, act, false))
             .read(uniform(1, b * i, -1.0, 1.0))
@@ -430,11 +455,17 @@ fn forward_cases() -> Vec<Case> {
 
 fn backward_x_cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for ([b, i, o], accumulate) in SIZES.into_iter().zip([false, true].into_iter().cycle()) {
-        let label = format!("{b}x{i}x{o}{}", if accumulate { " added" } else { "" });
-        let case = Case::new(label, sizes(b, i, o, Activation::Identity, accumulate))
-            .read(uniform(4, o * i, -1.0, 1.0))
-            .read(uniform(5, b * o, -1.0, 1.0));
+    let kinds = [(0, false), (0, true), (1, false), (2, true), (4, false)].into_iter().cycle();
+    for ([b, i, o], (act, accumulate)) in SIZES.into_iter().zip(kinds) {
+        let act = Activation::from_number(act);
+        let label = format!("{b}x{i}x{o} {act:?}{}", if accumulate { " added" } else { "" });
+        let dy = uniform(5, b * o, -1.0, 1.0);
+        // Values that the activation can have left; without one there is no x.
+        let x = match act {
+            Activation::Identity => dy.clone(),
+            _ => uniform(3, b * i, -0.9, 0.9).into_iter().map(|x| act.value(x as f64) as f32).collect(),
+        };
+        let case = Case::new(label, sizes(b, i, o, act, accumulate)).read(uniform(4, o * i, -1.0, 1.0)).read(dy).read(x);
         cases.push(if accumulate {
             case.update(uniform(6, b * i, -1.0, 1.0), Tolerance::Dot(o))
         } else {

@@ -45,12 +45,12 @@ const SOURCE: Source = Source {
     constants: &[],
 };
 
-/// Where B, I and O are multiples of 4. A workgroup owns 32x64 of a result.
+/// Where B, I and O are multiples of 8. A workgroup owns 32x64 of a result.
 static EIGHT: Shader = Shader {
     source: &Source {
         file: "software/matmul_bce.wgsl",
         text: include_str!("../../shaders/software/matmul_bce.wgsl"),
-        common: &[super::EIGHT, super::EIGHT_FORWARD],
+        common: &[super::EIGHT, super::EIGHT_FORWARD, super::WORDS],
         bindings: SOURCE.bindings,
         constants: &[],
     },
@@ -74,8 +74,7 @@ pub static FORWARD: Kernel = Kernel {
         grid: |p| [p[2].div_ceil(64), p[0].div_ceil(64), 1],
     },
     software: Some(|lanes, p| {
-        let whole = p[..3].iter().all(|size| size.is_multiple_of(4));
-        if whole && lanes == Lanes::Eight { &EIGHT } else { &FORWARD.shader }
+        if matmul::is_whole(p, 8) && lanes == Lanes::Eight { &EIGHT } else { &FORWARD.shader }
     }),
     candidates: None,
     reference: |p, reads, writes| {
@@ -143,8 +142,8 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 // ---- Cases
 
 fn cases() -> Vec<Case> {
-    const SIZES: [[usize; 3]; 6] =
-        [[1, 1, 1], [65, 33, 65], [17, 20, 129], [64, 64, 64], [128, 100, 196], [3, 257, 60]];
+    const SIZES: [[usize; 3]; 7] =
+        [[1, 1, 1], [65, 33, 65], [17, 20, 129], [64, 64, 64], [128, 100, 196], [3, 257, 60], [40, 104, 136]];
     let case = |[b, i, o]: [usize; 3]| {
         let tiles = o.div_ceil(COLUMNS);
         Case::new(format!("{b}x{i}x{o}"), Params { b: b as u32, i: i as u32, o: o as u32, scale: 0.5 })

@@ -60,6 +60,7 @@ const ADAM: &str = include_str!("../../shaders/common/adam.wgsl");
 const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
 const BLOCKS: &str = include_str!("../../shaders/software/blocks.wgsl");
 const EIGHT: &str = include_str!("../../shaders/software/eight.wgsl");
+const WORDS: &str = include_str!("../../shaders/software/words.wgsl");
 const EIGHT_FORWARD: &str = include_str!("../../shaders/software/eight_forward.wgsl");
 const CLOCK: &str = include_str!("../../shaders/common/clock.wgsl");
 const INDEX: &str = include_str!("../../shaders/common/index.wgsl");

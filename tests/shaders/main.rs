@@ -13,7 +13,7 @@ use elbo::instruments::catalogue;
 use elbo::kernel::{Kernel, Lanes, Shader, Source};
 use elbo::kernels;
 use naga::back::{hlsl, msl, spv};
-use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
+use naga::valid::{GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{
     AddressSpace, EntryPoint, GlobalVariable, Handle, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner,
 };
@@ -33,7 +33,7 @@ fn parse_all() -> Vec<Parsed> {
         let file = shader.source.file;
         let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&text)));
         // No capability beyond WebGPU's core, but subgroups where a kernel says that it needs them.
-        let needs = if shader.source.uses_subgroups() { Capabilities::SUBGROUP } else { Capabilities::empty() };
+        let needs = elbo::instruments::translate::capabilities(shader.source);
         let mut validator = Validator::new(ValidationFlags::all(), needs);
         let info = validator.validate(&module).unwrap_or_else(|e| panic!("{file}: {}", e.emit_to_string(&text)));
         Parsed { kernel, shader, text, module, info }
