@@ -36,13 +36,7 @@ fn hold_columns(c0: mat2x4<f32>, c1: mat2x4<f32>, c2: mat2x4<f32>, c3: mat2x4<f3
     odd_terms[1] = transpose(mat4x4<f32>(c1[1], c3[1], c5[1], c7[1]));
 }
 
-// The rows that a lane loads for all, one of each 8 of the tile's. What lies past the end is read from the last row or
-// column, here and below: a broadcast must not stand where lanes disagree.
-fn own_rows(first: u32, rows: u32) -> vec4<u32> {
-    return min(vec4<u32>(first) + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(rows - 1u));
-}
-
-// The same where rows are side by side in memory, in eights: a lane loads 8 neighbours of a term.
+// own_rows where rows are side by side in memory, in eights: a lane loads 8 neighbours of a term.
 fn own_eights(first: u32, rows: u32) -> vec4<u32> {
     return min(vec4<u32>(first) + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(rows - 8u)) / 8u;
 }
@@ -111,22 +105,7 @@ fn sum_of_lanes(rows: vec4<f32>) -> vec4<f32> {
         + subgroupBroadcast(rows, 7u);
 }
 
-// First row and first column of a workgroup's tile of 32 rows and 64 columns. Tiles are numbered row by row of tiles.
-fn tile_of(index: u32, columns: u32) -> vec2<u32> {
-    let across = (columns + 63u) / 64u;
-    return vec2<u32>(32u, 64u) * vec2<u32>(index / across, index % across);
-}
-
-// Identity, relu or leaky relu, without branches: on lanes every case of a switch is computed.
+// tile.wgsl's rectify4 of eight.
 fn rectify(activation: u32, eight: mat2x4<f32>) -> mat2x4<f32> {
     return mat2x4<f32>(rectify4(activation, eight[0]), rectify4(activation, eight[1]));
-}
-
-fn rectify4(activation: u32, four: vec4<f32>) -> vec4<f32> {
-    return select(four, below(activation, four), four <= vec4<f32>(0.0));
-}
-
-// What these make of a number below 0, and of the gradient there.
-fn below(activation: u32, four: vec4<f32>) -> vec4<f32> {
-    return select(select(four, vec4<f32>(0.0), activation == 1u), 0.01 * four, activation == 2u);
 }

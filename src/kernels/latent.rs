@@ -10,7 +10,7 @@ use super::gemm::{Store, View, product};
 use super::{gaussian_kl, math, matmul, random};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Shader, Source, params};
+use crate::kernel::{Cost, Kernel, Lanes, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 use bytemuck::{Pod, Zeroable};
@@ -85,6 +85,26 @@ const fn shader(entry: &'static str) -> Shader {
     Shader { source: &SOURCE, entry, workgroup: [256, 1, 1], grid: |p| [p[0].div_ceil(2), 1, 1] }
 }
 
+/// Where I, Z and O are multiples of 4 and lanes share what they load. A workgroup owns 32 rows.
+const fn eight(entry: &'static str) -> Shader {
+    const SOFTWARE: Source = Source {
+        file: "software/latent.wgsl",
+        text: include_str!("../../shaders/software/latent.wgsl"),
+        common: &[super::FOURS, super::SUBGROUP_TILE, super::ACTIVATION, super::CLOCK, super::PHILOX],
+        bindings: SOURCE.bindings,
+        constants: &[],
+    };
+    Shader { source: &SOFTWARE, entry, workgroup: [8, 1, 1], grid: |p| [p[0].div_ceil(32), 1, 1] }
+}
+
+static EIGHT: [Shader; 2] = [eight("forward"), eight("backward")];
+
+/// Whether [`EIGHT`] can run these params: where parameters start is a multiple of 4 too.
+fn suits_eight(lanes: Lanes, p: &[u32]) -> bool {
+    let [sizes, places] = [&p[1..4], &p[7..13]];
+    lanes == Lanes::Eight && sizes.iter().chain(places).all(|n| n.is_multiple_of(4))
+}
+
 /// h (B,I), the flat parameters and the clock to q (B,2Z), means before logvars, z (B,Z), y (B,O) and kl (B) in nats,
 /// all assigned; recorded by [`forward`].
 pub static FORWARD: Kernel = Kernel {
@@ -94,7 +114,7 @@ pub static FORWARD: Kernel = Kernel {
     reads: &["h", "parameters", "clock"],
     writes: &["q", "z", "y", "kl"],
     shader: shader("forward"),
-    software: None,
+    software: Some(|lanes, p| if suits_eight(lanes, p) { &EIGHT[0] } else { &FORWARD.shader }),
     candidates: None,
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
@@ -111,7 +131,7 @@ pub static BACKWARD: Kernel = Kernel {
     reads: &["dy", "parameters", "saved", "h", "clock"],
     writes: &["dq", "dh"],
     shader: shader("backward"),
-    software: None,
+    software: Some(|lanes, p| if suits_eight(lanes, p) { &EIGHT[1] } else { &BACKWARD.shader }),
     candidates: None,
     reference: backward_reference,
     accelerated: Some(backward_accelerated),
@@ -352,21 +372,25 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
 
 /// (B, I, Z, O), before, after: presets' sizes, an odd batch, one of everything, the largest Z, more outputs than
 /// invocations.
-const SIZES: [([usize; 4], Activation, Activation); 6] = [
+const SIZES: [([usize; 4], Activation, Activation); 8] = [
     ([1, 1, 1, 1], Activation::Relu, Activation::Relu),
     ([128, 60, 20, 84], Activation::Relu, Activation::Relu),
     ([17, 33, 2, 65], Activation::Tanh, Activation::Elu),
     ([5, 300, 64, 7], Activation::Identity, Activation::Sigmoid),
     ([2, 7, 3, 515], Activation::LeakyRelu, Activation::Softplus),
     ([33, 257, 33, 20], Activation::Softplus, Activation::Tanh),
+    ([33, 68, 64, 136], Activation::LeakyRelu, Activation::Softplus),
+    ([70, 136, 8, 60], Activation::Elu, Activation::LeakyRelu),
 ];
 
 /// Weights with gaps between them, and where they are.
 fn example([b, i, z, o]: [usize; 4], before: Activation, after: Activation) -> (Params, Vec<f32>) {
+    let is_whole = [i, z, o].iter().all(|size| size.is_multiple_of(4));
     let mut words = 0;
     let mut take = |n: usize| {
         let first = words;
-        words += n + 3;
+        // Whole sizes have whole places.
+        words += n + if is_whole { 4 } else { 3 };
         first as u32
     };
     // The heads in this order, so that the logvar's does not simply follow the mean's.

@@ -64,7 +64,7 @@ const SOFTWARE_TEXT: &str = include_str!("../../shaders/software/matmul.wgsl");
 const SOFTWARE_EIGHT: Source = Source {
     file: "software/matmul_eight.wgsl",
     text: include_str!("../../shaders/software/matmul_eight.wgsl"),
-    common: &[super::EIGHT, super::EIGHT_FORWARD, super::WORDS, super::ACTIVATION],
+    common: &[super::EIGHT, super::EIGHT_FORWARD, super::SUBGROUP_TILE, super::WORDS, super::ACTIVATION],
     bindings: BINDINGS,
     constants: &[],
 };

@@ -50,7 +50,7 @@ static EIGHT: Shader = Shader {
     source: &Source {
         file: "software/matmul_bce.wgsl",
         text: include_str!("../../shaders/software/matmul_bce.wgsl"),
-        common: &[super::EIGHT, super::EIGHT_FORWARD, super::WORDS],
+        common: &[super::EIGHT, super::EIGHT_FORWARD, super::SUBGROUP_TILE, super::WORDS],
         bindings: SOURCE.bindings,
         constants: &[],
     },

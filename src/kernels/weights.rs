@@ -7,7 +7,7 @@ use super::gemm::Store;
 use super::matmul;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Shader, Source, params};
+use crate::kernel::{Cost, Kernel, Lanes, Shader, Source, params};
 use crate::program::{Recorder, Step};
 use crate::tensor::Tensor;
 
@@ -38,8 +38,12 @@ struct Layer {
 }
 
 impl Layer {
-    fn tiles(self) -> u32 {
-        self.i.div_ceil(64) * self.o.div_ceil(64)
+    fn tiles(self, rows: u32) -> u32 {
+        self.i.div_ceil(64) * self.o.div_ceil(rows)
+    }
+
+    fn is_whole(self) -> bool {
+        [self.i, self.o, self.split, self.dw, self.dv, self.db, self.dc].iter().all(|n| n.is_multiple_of(4))
     }
 
     /// Where dW's row m starts, and db's element m.
@@ -59,6 +63,35 @@ const SOURCE: Source = Source {
     constants: &[],
 };
 
+/// Where all sizes and places are multiples of 4 and lanes share what they load. A workgroup owns 32x64 of a dW.
+static EIGHT: Shader = Shader {
+    source: &Source {
+        file: "software/weights.wgsl",
+        text: include_str!("../../shaders/software/weights.wgsl"),
+        common: &[super::FOURS, super::SUBGROUP_TILE],
+        bindings: SOURCE.bindings,
+        constants: &[],
+    },
+    entry: "backward",
+    workgroup: [8, 1, 1],
+    grid: |p| grid(p, 32),
+};
+
+/// The most weights of a layer that [`EIGHT`] is for: larger ones are worth a dispatch of `matmul.backward_w`.
+const SMALL: u32 = 1 << 15;
+
+/// Whether [`EIGHT`] is the form for these params.
+fn suits_eight(lanes: Lanes, p: &[u32]) -> bool {
+    let Params { b, layers } = params(p);
+    let suits = |l: &Layer| l.is_whole() && l.i * l.o <= SMALL;
+    lanes == Lanes::Eight && b.is_multiple_of(4) && layers.iter().all(suits)
+}
+
+/// A workgroup for each tile of 64 columns.
+fn grid(p: &[u32], rows: u32) -> [u32; 3] {
+    [params::<Params>(p).layers.map(|layer| layer.tiles(rows)).iter().sum(), 1, 1]
+}
+
 /// For each layer x (B,I) and dy (B,O) to its dW and db in the flat gradients, assigned, the rest of which is left alone;
 /// recorded by [`backward`].
 pub static BACKWARD: Kernel = Kernel {
@@ -74,9 +107,9 @@ pub static BACKWARD: Kernel = Kernel {
         source: &SOURCE,
         entry: "backward",
         workgroup: [16, 16, 1],
-        grid: |p| [params::<Params>(p).layers.map(Layer::tiles).iter().sum(), 1, 1],
+        grid: |p| grid(p, 64),
     },
-    software: None,
+    software: Some(|lanes, p| if suits_eight(lanes, p) { &EIGHT } else { &BACKWARD.shader }),
     candidates: None,
     reference: |p, reads, writes| {
         let Params { b, layers } = params(p);
@@ -176,18 +209,21 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
 fn cases() -> Vec<Case> {
     // (B, layers of (I, O, split)); one layer's gradients lie behind the other's, with a gap.
     type Sizes = (usize, &'static [[usize; 3]]);
-    const SIZES: [Sizes; 4] = [
+    const SIZES: [Sizes; 5] = [
         (1, &[[1, 1, 1]]),
         (65, &[[17, 33, 33], [64, 64, 10]]),
         (128, &[[20, 96, 96], [100, 40, 20], [196, 100, 100]]),
+        (40, &[[100, 40, 20], [20, 100, 100]]),
         (17, &[[5, 70, 65], [129, 3, 3], [2, 4, 2]]),
     ];
     let case = |(b, sizes): Sizes| {
         let mut params = Params { b: b as u32, layers: [Layer::default(); MOST] };
+        let is_whole = sizes.as_flattened().iter().all(|size| size.is_multiple_of(4));
         let mut words = 0;
         let mut take = |n: usize| {
             let first = words;
-            words += n + 3;
+            // Whole sizes have whole places.
+            words += n.next_multiple_of(if is_whole { 4 } else { 1 }) + if is_whole { 4 } else { 3 };
             first as u32
         };
         for (layer, &[i, o, split]) in params.layers.iter_mut().zip(sizes) {
