@@ -16,7 +16,8 @@
 // 8 terms of the right operand, for the lane's even columns [0] and its odd ones [1].
 var<private> even_terms: array<mat4x4<f32>, 2>;
 var<private> odd_terms: array<mat4x4<f32>, 2>;
-var<private> sums: array<mat2x4<f32>, 32>;    // sums[r]: row r of the tile, the lane's eight columns
+// sums[r]: row r of the tile, the lane's eight columns. matmul.backward_w has 40, the others 32.
+var<private> sums: array<mat2x4<f32>, 40>;
 
 // The right operand where a load is of the lane's columns: of a term each.
 fn hold_terms(t0: mat2x4<f32>, t1: mat2x4<f32>, t2: mat2x4<f32>, t3: mat2x4<f32>,

@@ -170,7 +170,7 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocatio
         let column = column0 + 8u * lane;
         clear();
         for (var k = 0u; k < params.O; k += 4u) {
-            // Most lanes have no column here. They load nothing, which is where their time would go.
+            // Most lanes have no column here, and load nothing.
             let at = (params.w + (k + vec4<u32>(0u, 1u, 2u, 3u)) * params.Z + column) / 4u;
             if column < params.Z {
                 right[0] = mat4x4<f32>(parameters[at.x], parameters[at.y], parameters[at.z], parameters[at.w]);

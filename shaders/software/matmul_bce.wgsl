@@ -23,7 +23,7 @@ struct Place {
 // forward: l = x W^T + b; dy = scale * (sigmoid(l) - picture); loss[m,t] = sum over 64 columns of max(l,0) - l*picture + log(1 + e^-|l|).
 @compute @workgroup_size(8)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let tile = tile_of(group.x, params.O);
+    let tile = tile_of(group.x, 32u, params.O);
     if tile.x >= params.B { return; }
     let column = tile.y + 8u * lane;
     let own = own_columns(column, params.O);

@@ -57,7 +57,7 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocatio
         number += 1u;
         l = layer(number);
     }
-    let tile = tile_of(index, l.I);
+    let tile = tile_of(index, 32u, l.I);
     let column = tile.y + 8u * lane;
     let stride = l.I / 4u;
     var dy_at = lane % 4u * (l.O / 4u) + own_fours(tile.x + lane / 4u * 4u, l.O);

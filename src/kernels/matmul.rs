@@ -233,14 +233,14 @@ const fn software(
 
 /// Of forward, backward to x and backward to w.
 static SOFTWARE: [SoftwareForms; 3] = [
-    software("forward", |p| p[2], |p| eight_tiles(p[0], p[2]), |p| software_tiles(p[0], p[2])),
-    software("backward_x", |p| p[1], |p| eight_tiles(p[0], p[1]), |p| software_tiles(p[0], p[1])),
-    software("backward_w", |p| p[1], |p| eight_tiles(p[2], p[1]), |p| software_tiles(p[2], p[1])),
+    software("forward", |p| p[2], |p| eight_tiles([p[0], 32], p[2]), |p| software_tiles(p[0], p[2])),
+    software("backward_x", |p| p[1], |p| eight_tiles([p[0], 32], p[1]), |p| software_tiles(p[0], p[1])),
+    software("backward_w", |p| p[1], |p| eight_tiles([p[2], 40], p[1]), |p| software_tiles(p[2], p[1])),
 ];
 
-/// A workgroup owns 32x64 of the result.
-fn eight_tiles(rows: u32, columns: u32) -> [u32; 3] {
-    [rows.div_ceil(32) * columns.div_ceil(64), 1, 1]
+/// A workgroup owns that many rows and 64 columns of the result.
+fn eight_tiles([rows, own]: [u32; 2], columns: u32) -> [u32; 3] {
+    [rows.div_ceil(own) * columns.div_ceil(64), 1, 1]
 }
 
 /// An invocation owns 16x16 of the result, a workgroup 8 of these tiles.
