@@ -278,12 +278,12 @@ fn store_dh(row: u32, column: u32, first: u32) {
 fn store_dh_row(row: u32, column: u32, r: u32) {
     if row + r >= params.B { return; }
     let i = ((row + r) * params.I + column) / 4u;
-    if column < params.I { dh[i] = through(sums[r][0], i); }
-    if column + 4u < params.I { dh[i + 1u] = through(sums[r][1], i + 1u); }
+    if column < params.I { dh[i] = rectified(sums[r][0], i); }
+    if column + 4u < params.I { dh[i + 1u] = rectified(sums[r][1], i + 1u); }
 }
 
 // The slope of a rectifier.
-fn through(sum: vec4<f32>, i: u32) -> vec4<f32> {
+fn rectified(sum: vec4<f32>, i: u32) -> vec4<f32> {
     if params.before == 0u || params.before > 2u { return sum; }
-    return select(below(params.before, sum), sum, h[i] > vec4<f32>(0.0));
+    return through(params.before, sum, h[i]);
 }

@@ -113,13 +113,9 @@ fn store_dx_row(row: u32, column: u32, r: u32) {
     if params.accumulate != 0u { sum += eight(dx[i]); }
     if params.activation == 1u || params.activation == 2u {
         let saved = eight(x[i]);
-        sum = mat2x4<f32>(through(sum[0], saved[0]), through(sum[1], saved[1]));
+        sum = mat2x4<f32>(through(params.activation, sum[0], saved[0]), through(params.activation, sum[1], saved[1]));
     }
     dx[i] = words(sum);
-}
-
-fn through(dx: vec4<f32>, saved: vec4<f32>) -> vec4<f32> {
-    return select(below(params.activation, dx), dx, saved > vec4<f32>(0.0));
 }
 
 // backward of y = x W^T + b to W and b: dw[m,n] (+)= sum_k dy[k,m] x[k,n]; db[m] (+)= sum_k dy[k,m]; added

@@ -73,9 +73,7 @@ pub static FORWARD: Kernel = Kernel {
         workgroup: [16, 16, 1],
         grid: |p| [p[2].div_ceil(64), p[0].div_ceil(64), 1],
     },
-    software: Some(|lanes, p| {
-        if matmul::is_whole(p, 8) && lanes == Lanes::Eight { &EIGHT } else { &FORWARD.shader }
-    }),
+    software: Some(|lanes, p| if matmul::is_whole(p, 8) && lanes == Lanes::Eight { &EIGHT } else { &FORWARD.shader }),
     candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);

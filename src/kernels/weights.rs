@@ -103,12 +103,7 @@ pub static BACKWARD: Kernel = Kernel {
     ],
     reads: &["x0", "dy0", "x1", "dy1", "x2", "dy2"],
     writes: &["gradients"],
-    shader: Shader {
-        source: &SOURCE,
-        entry: "backward",
-        workgroup: [16, 16, 1],
-        grid: |p| grid(p, 64),
-    },
+    shader: Shader { source: &SOURCE, entry: "backward", workgroup: [16, 16, 1], grid: |p| grid(p, 64) },
     software: Some(|lanes, p| if suits_eight(lanes, p) { &EIGHT } else { &BACKWARD.shader }),
     candidates: None,
     reference: |p, reads, writes| {
