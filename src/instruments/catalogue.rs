@@ -82,7 +82,7 @@ pub fn software(kernel: &'static Kernel) -> Vec<&'static Shader> {
 pub fn candidates(kernel: &'static Kernel) -> Vec<&'static Candidate> {
     let mut named: Vec<&Candidate> = Vec::new();
     for case in (kernel.cases)() {
-        let adapters = LANES.into_iter().map(Some).chain([None]);
+        let adapters = [None].into_iter().chain(LANES.map(Some));
         for candidate in adapters.flat_map(|adapter| kernel.candidates_for(adapter, &case.params)) {
             if named.iter().all(|c| c.name != candidate.name) {
                 named.push(candidate);
