@@ -76,7 +76,7 @@ for device in $devices; do
 done
 all_peers 2
 
-"$elbo" bench compare "$out" "$out"/elbo-* | tee "$out/ratios.txt" || missing+=("the ratios")
+"$elbo" bench compare "$out" | tee "$out/ratios.txt" || missing+=("the ratios")
 for what in ${missing[@]+"${missing[@]}"}; do
     echo "not measured: $what" | tee -a "$out/ratios.txt"
 done

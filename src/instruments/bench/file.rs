@@ -61,31 +61,38 @@ fn check(row: &Row) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// The rows of all files; of a folder, of the CSV files in it. Errors: as [`read`], and a folder without any.
+/// The rows of all files; of a folder, of the CSV files in it and in the folders in it. Errors: as [`read`], and a folder
+/// without any.
 pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for path in paths {
-        if !path.is_dir() {
-            rows.extend(read(path)?);
-            continue;
-        }
-        let entries = std::fs::read_dir(path).map_err(Error::io("list", path))?;
-        let mut files = Vec::new();
-        for entry in entries {
-            let file = entry.map_err(Error::io("list", path))?.path();
-            if file.extension().is_some_and(|ending| ending == "csv") {
-                files.push(file);
-            }
-        }
+        let files = if path.is_dir() { results_in(path, 1)? } else { vec![path.clone()] };
         if files.is_empty() {
             return Err(Error::file(path, "holds no CSV file of results"));
         }
-        files.sort();
         for file in files {
             rows.extend(read(&file)?);
         }
     }
     Ok(rows)
+}
+
+/// The CSV files of a folder, in the order of their names, and of the folders that many steps below it.
+fn results_in(folder: &Path, below: usize) -> Result<Vec<PathBuf>> {
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        entries.push(entry.map_err(Error::io("list", folder))?.path());
+    }
+    entries.sort();
+    let mut files = Vec::new();
+    for path in entries {
+        if path.is_dir() {
+            files.extend(if below > 0 { results_in(&path, below - 1)? } else { Vec::new() });
+        } else if path.extension().is_some_and(|ending| ending == "csv") {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }
 
 /// Writes the rows. What the file holds already and was not measured again is kept, in front of them.
@@ -140,6 +147,8 @@ mod tests {
         assert!(read(&empty).unwrap().is_empty());
         assert_eq!(read(&path).unwrap(), rows);
         assert_eq!(read_all(&[folder.path().into(), path]).unwrap().len(), 4);
+        merge(&folder.path().join("elbo-cpu/elbo.csv"), &rows[..1]).unwrap();
+        assert_eq!(read_all(&[folder.path().into()]).unwrap().len(), 3);
     }
 
     #[test]
