@@ -78,6 +78,14 @@ const SOFTWARE_TURNED: Source = Source {
     constants: &[],
 };
 
+const SOFTWARE_FOURS: Source = Source {
+    file: "software/matmul_fours.wgsl",
+    text: include_str!("../../shaders/software/matmul_fours.wgsl"),
+    common: &[super::FOURS, super::SUBGROUP_TILE, super::ACTIVATION],
+    bindings: &["x", "w", "b", "y"],
+    constants: &[],
+};
+
 const SOFTWARE_VEC4: Source = Source {
     file: "software/matmul_vec4.wgsl",
     text: include_str!("../../shaders/software/matmul_vec4.wgsl"),
@@ -251,8 +259,22 @@ static TURNED: Candidate = Candidate {
     },
 };
 
+/// Where B, I and O are multiples of 4 alone.
+static FOURS: Candidate = Candidate {
+    name: "fours",
+    shader: Shader {
+        source: &SOFTWARE_FOURS,
+        entry: "forward",
+        workgroup: [8, 1, 1],
+        grid: |p| eight_tiles([p[0], 32], p[2]),
+    },
+};
+
 /// The forms of forward, the usual one first.
 fn forward_forms(lanes: Lanes, p: &[u32]) -> Vec<&'static Candidate> {
+    if lanes == Lanes::Eight && is_whole(p, 4) && !is_whole(p, 8) {
+        return vec![&FOURS];
+    }
     let mut forms = SOFTWARE[0].for_params(lanes, p);
     if let Some(eight) = forms.iter().position(|form| form.name == SOFTWARE[0].eight.name) {
         // What the tiles cover, the rest past the edges included; tall ones are 6 % faster.
