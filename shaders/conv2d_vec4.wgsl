@@ -76,7 +76,7 @@ fn store_y(n: u32, o: u32, group: u32, sum: vec4<f32>) {
     let channel = group * outputs + o;
     var four = sum;
     if params.bias != 0u { four += b[channel / 4u]; }
-    for (var j = 0u; j < 4u; j++) { four[j] = activate(params.activation, four[j]); }
+    four = activate4(params.activation, four);
     y[(n * params.O + channel) / 4u] = four;
 }
 
@@ -86,7 +86,7 @@ fn store_dx(m: u32, i: u32, group: u32, sum: vec4<f32>) {
     let channel = group * inputs + i;
     var four = sum;
     if params.bias != 0u { four += b[channel / 4u]; }
-    for (var j = 0u; j < 4u; j++) { four[j] = activate(params.activation, four[j]); }
+    four = activate4(params.activation, four);
     dx[(m * params.I + channel) / 4u] = four;
 }
 

@@ -30,7 +30,7 @@ fn load_dy(row: u32, column: u32) -> vec4<f32> {
 fn store_y(row: u32, column: u32, sum: vec4<f32>) {
     if row >= params.B || column >= params.O { return; }
     var four = sum + b[column / 4u];
-    for (var j = 0u; j < 4u; j++) { four[j] = activate(params.activation, four[j]); }
+    four = activate4(params.activation, four);
     y[(row * params.O + column) / 4u] = four;
 }
 
@@ -39,10 +39,7 @@ fn store_dx(row: u32, column: u32, sum: vec4<f32>) {
     let i = (row * params.I + column) / 4u;
     var four = sum;
     if params.accumulate != 0u { four += dx[i]; }
-    if params.activation != 0u {
-        let saved = x[i];
-        for (var j = 0u; j < 4u; j++) { four[j] *= activate_slope(params.activation, saved[j]); }
-    }
+    if params.activation != 0u { four *= activate_slope4(params.activation, x[i]); }
     dx[i] = four;
 }
 

@@ -62,3 +62,15 @@ fn activate_slope(kind: u32, saved: f32) -> f32 {
         default: { return 1.0; }
     }
 }
+
+fn activate4(kind: u32, x: vec4<f32>) -> vec4<f32> {
+    var y = x;
+    for (var j = 0u; j < 4u; j++) { y[j] = activate(kind, x[j]); }
+    return y;
+}
+
+fn activate_slope4(kind: u32, saved: vec4<f32>) -> vec4<f32> {
+    var slope: vec4<f32>;
+    for (var j = 0u; j < 4u; j++) { slope[j] = activate_slope(kind, saved[j]); }
+    return slope;
+}

@@ -98,16 +98,10 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
         // On lanes every case of a switch is computed, so only activations that are no rectifiers enter it, with y as stored.
         for (var r = select(32u, 0u, params.after > 2u); r < 32u && first + r < params.B; r++) {
             let i = ((first + r) * params.O + column) / 4u;
-            if column < params.O { y[i] = activate4(y[i]); }
-            if column + 4u < params.O { y[i + 1u] = activate4(y[i + 1u]); }
+            if column < params.O { y[i] = activate4(params.after, y[i]); }
+            if column + 4u < params.O { y[i + 1u] = activate4(params.after, y[i + 1u]); }
         }
     }
-}
-
-fn activate4(four: vec4<f32>) -> vec4<f32> {
-    var y = four;
-    for (var j = 0u; j < 4u; j++) { y[j] = activate(params.after, y[j]); }
-    return y;
 }
 
 fn store_q(row: u32, column: u32, first: u32, bias: mat2x4<f32>) {
@@ -218,16 +212,10 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocatio
         store_dh(first, column, 24u);
         for (var r = select(32u, 0u, params.before > 2u); r < 32u && first + r < params.B; r++) {
             let i = ((first + r) * params.I + column) / 4u;
-            if column < params.I { dh[i] = slope4(dh[i], h[i]); }
-            if column + 4u < params.I { dh[i + 1u] = slope4(dh[i + 1u], h[i + 1u]); }
+            if column < params.I { dh[i] *= activate_slope4(params.before, h[i]); }
+            if column + 4u < params.I { dh[i + 1u] *= activate_slope4(params.before, h[i + 1u]); }
         }
     }
-}
-
-fn slope4(four: vec4<f32>, saved: vec4<f32>) -> vec4<f32> {
-    var dh = four;
-    for (var j = 0u; j < 4u; j++) { dh[j] *= activate_slope(params.before, saved[j]); }
-    return dh;
 }
 
 // dz waits where dmean will be.

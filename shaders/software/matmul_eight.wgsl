@@ -37,9 +37,8 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
     // On lanes every case of a switch is computed, so only activations that are no rectifiers enter it, with y as stored.
     for (var r = select(32u, 0u, params.activation > 2u); r < 32u && tile.x + r < params.B && column < params.O; r++) {
         let i = ((tile.x + r) * params.O + column) / 8u;
-        var eight_y = eight(y[i]);
-        for (var j = 0u; j < 8u; j++) { eight_y[j / 4u][j % 4u] = activate(params.activation, eight_y[j / 4u][j % 4u]); }
-        y[i] = words(eight_y);
+        let own_y = eight(y[i]);
+        y[i] = words(mat2x4<f32>(activate4(params.activation, own_y[0]), activate4(params.activation, own_y[1])));
     }
 }
 
@@ -86,12 +85,10 @@ fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocat
     store_dx(tile.x, column, 24u);
     for (var r = select(32u, 0u, params.activation > 2u); r < 32u && tile.x + r < params.B && column < params.I; r++) {
         let i = ((tile.x + r) * params.I + column) / 8u;
-        var eight_dx = eight(dx[i]);
+        let own_dx = eight(dx[i]);
         let saved = eight(x[i]);
-        for (var j = 0u; j < 8u; j++) {
-            eight_dx[j / 4u][j % 4u] *= activate_slope(params.activation, saved[j / 4u][j % 4u]);
-        }
-        dx[i] = words(eight_dx);
+        dx[i] = words(mat2x4<f32>(own_dx[0] * activate_slope4(params.activation, saved[0]),
+                                  own_dx[1] * activate_slope4(params.activation, saved[1])));
     }
 }
 

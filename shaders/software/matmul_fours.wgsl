@@ -36,20 +36,14 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
     // On lanes every case of a switch is computed, so only activations that are no rectifiers enter it, with y as stored.
     for (var r = select(32u, 0u, params.activation > 2u); r < 32u && tile.x + r < params.B; r++) {
         let i = ((tile.x + r) * params.O + column) / 4u;
-        if column < params.O { y[i] = activate4(y[i]); }
-        if column + 4u < params.O { y[i + 1u] = activate4(y[i + 1u]); }
+        if column < params.O { y[i] = activate4(params.activation, y[i]); }
+        if column + 4u < params.O { y[i + 1u] = activate4(params.activation, y[i + 1u]); }
     }
 }
 
 // Four terms of four columns: w is (columns, terms).
 fn terms_of_w(at: u32, stride: u32) -> mat4x4<f32> {
     return transpose(mat4x4<f32>(w[at], w[at + stride], w[at + 2u * stride], w[at + 3u * stride]));
-}
-
-fn activate4(four: vec4<f32>) -> vec4<f32> {
-    var y = four;
-    for (var j = 0u; j < 4u; j++) { y[j] = activate(params.activation, y[j]); }
-    return y;
 }
 
 fn store_y(row: u32, column: u32, first: u32, bias: mat2x4<f32>) {

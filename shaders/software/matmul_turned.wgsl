@@ -68,9 +68,8 @@ fn store_y(row: u32, column: u32, first: u32) {
     // On lanes every case of a switch is computed, so only activations that are no rectifiers enter it, with y as stored.
     for (var r = select(8u, 0u, params.activation > 2u); r < 8u && row + r < params.B; r++) {
         let i = ((row + r) * params.O + column + first) / 8u;
-        var eight_y = eight(y[i]);
-        for (var j = 0u; j < 8u; j++) { eight_y[j / 4u][j % 4u] = activate(params.activation, eight_y[j / 4u][j % 4u]); }
-        y[i] = words(eight_y);
+        let own_y = eight(y[i]);
+        y[i] = words(mat2x4<f32>(activate4(params.activation, own_y[0]), activate4(params.activation, own_y[1])));
     }
 }
 

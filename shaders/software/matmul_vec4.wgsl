@@ -43,7 +43,7 @@ fn store_y(row: u32, column: u32, sum: mat4x4<f32>) {
     if row >= params.B || column >= params.O { return; }
     for (var r = 0u; r < 4u; r++) {
         var four = sum[r] + b[column / 4u];
-        for (var j = 0u; j < 4u; j++) { four[j] = activate(params.activation, four[j]); }
+        four = activate4(params.activation, four);
         y[((row + r) * params.O + column) / 4u] = four;
     }
 }
@@ -54,10 +54,7 @@ fn store_dx(row: u32, column: u32, sum: mat4x4<f32>) {
         let i = ((row + r) * params.I + column) / 4u;
         var four = sum[r];
         if params.accumulate != 0u { four += dx[i]; }
-        if params.activation != 0u {
-            let saved = x[i];
-            for (var j = 0u; j < 4u; j++) { four[j] *= activate_slope(params.activation, saved[j]); }
-        }
+        if params.activation != 0u { four *= activate_slope4(params.activation, x[i]); }
         dx[i] = four;
     }
 }
