@@ -1,7 +1,8 @@
 // The forward of matmul_eight.wgsl where B, I and O are multiples of 4 and not of 8: the layers next to a latent space. fours.wgsl,
 // which is appended, has the product.
 //
-// matmul_vec4.wgsl would do, but takes Mesa a quarter of a second to read even where it has compiled it before, this a tenth of that.
+// matmul_vec4.wgsl would do, but takes Mesa a quarter of a second to read even where it has compiled it before: with this in its
+// place a start of mnist-mlp goes from 0.94 to 0.78 s.
 
 struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
 

@@ -1,6 +1,6 @@
 // weights.wgsl for adapters that run on a CPU and have subgroups of 8, where all sizes and places are multiples of 4. A workgroup,
 // one subgroup, owns 32 rows and 64 columns of one layer's dW; fours.wgsl, which is appended, has the products.
-// For small layers: which of the tensors a load is from costs as much again as a third of the load.
+// For small layers: a load runs through the branches of all three tensors, with two of them masked.
 
 struct Params {
     B: u32,
