@@ -4,7 +4,7 @@ fn multiply_x_and_w(row: u32, column: u32) {
     let stride = params.I / 8u;
     var x_at = own_rows(row, params.B) * stride;
     var w_at = column * stride;
-    for (var k = 0u; k < stride; k++) {
+    for (var k = 0u; 8u * k < params.I; k++) {
         hold_columns(eight(w[w_at]), eight(w[w_at + stride]), eight(w[w_at + 2u * stride]), eight(w[w_at + 3u * stride]),
                      eight(w[w_at + 4u * stride]), eight(w[w_at + 5u * stride]), eight(w[w_at + 6u * stride]),
                      eight(w[w_at + 7u * stride]));

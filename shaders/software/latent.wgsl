@@ -37,10 +37,13 @@ fn head_weight(j: u32) -> u32 {
 
 fn head_bias(j: u32) -> u32 { return select(params.mean_b + j, params.logvar_b + j - params.Z, j >= params.Z); }
 
-// Four terms of four columns whose rows of weights start at `at`.
-fn turned(at: vec4<u32>) -> mat4x4<f32> {
-    return transpose(mat4x4<f32>(parameters[at.x], parameters[at.y], parameters[at.z], parameters[at.w]));
+// Four terms, of four columns each.
+fn terms(at: vec4<u32>) -> mat4x4<f32> {
+    return mat4x4<f32>(parameters[at.x], parameters[at.y], parameters[at.z], parameters[at.w]);
 }
+
+// The same where these are four columns, of four terms each.
+fn turned(at: vec4<u32>) -> mat4x4<f32> { return transpose(terms(at)); }
 
 // forward: q = h W^T + b of both heads; z = mean + e^(logvar/2) noise; kl = sum_j (mean^2 + e^logvar - 1 - logvar)/2;
 // y = act(z W^T + b). Saved for backward: h, q, z, y.
@@ -48,14 +51,14 @@ fn turned(at: vec4<u32>) -> mat4x4<f32> {
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let first = 32u * group.x;
     let rows = own_rows(first + lane, params.B);
-    for (var column0 = 0u; column0 < 2u * params.Z; column0 += 64u) {
-        let column = column0 + 8u * lane;
-        let own = 4u * own_columns(column, 2u * params.Z);
+    for (var part = 0u; 64u * part < 2u * params.Z; part++) {
+        let column = 64u * part + 8u * lane;
+        let own = own_columns(column, 2u * params.Z);
         // A four of columns is of one head.
-        let low = head_weight(own.x) + vec4<u32>(0u, 1u, 2u, 3u) * params.I;
-        let high = head_weight(own.y) + vec4<u32>(0u, 1u, 2u, 3u) * params.I;
+        let low = head_weight(4u * own.x) + vec4<u32>(0u, 1u, 2u, 3u) * params.I;
+        let high = head_weight(4u * own.y) + vec4<u32>(0u, 1u, 2u, 3u) * params.I;
         clear();
-        for (var k = 0u; k < params.I / 4u; k++) {
+        for (var k = 0u; 4u * k < params.I; k++) {
             right[0] = turned(low / 4u + k);
             right[1] = turned(high / 4u + k);
             multiply_rows(0u, h[rows.x * (params.I / 4u) + k]);
@@ -63,26 +66,23 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
             multiply_rows(16u, h[rows.z * (params.I / 4u) + k]);
             multiply_rows(24u, h[rows.w * (params.I / 4u) + k]);
         }
-        let bias = mat2x4<f32>(parameters[head_bias(own.x) / 4u], parameters[head_bias(own.y) / 4u]);
-        store_q(first, column, 0u, bias);
-        store_q(first, column, 8u, bias);
-        store_q(first, column, 16u, bias);
-        store_q(first, column, 24u, bias);
+        let bias = mat2x4<f32>(parameters[head_bias(4u * own.x) / 4u], parameters[head_bias(4u * own.y) / 4u]);
+        store_q(first, own, 0u, bias);
+        store_q(first, own, 8u, bias);
+        store_q(first, own, 16u, bias);
+        store_q(first, own, 24u, bias);
     }
     storageBarrier();
-    sample(first + lane);
-    sample(first + lane + 8u);
-    sample(first + lane + 16u);
-    sample(first + lane + 24u);
+    for (var row = first + lane; row < min(first + 32u, params.B); row += 8u) { sample(row); }
     // Lanes past the end read the last row's z, which is another's.
     storageBarrier();
-    for (var column0 = 0u; column0 < params.O; column0 += 64u) {
-        let column = column0 + 8u * lane;
+    for (var part = 0u; 64u * part < params.O; part++) {
+        let column = 64u * part + 8u * lane;
         let own = own_columns(column, params.O);
         let low = params.w + (4u * own.x + vec4<u32>(0u, 1u, 2u, 3u)) * params.Z;
         let high = params.w + (4u * own.y + vec4<u32>(0u, 1u, 2u, 3u)) * params.Z;
         clear();
-        for (var k = 0u; k < params.Z / 4u; k++) {
+        for (var k = 0u; 4u * k < params.Z; k++) {
             right[0] = turned(low / 4u + k);
             right[1] = turned(high / 4u + k);
             multiply_rows(0u, z[rows.x * (params.Z / 4u) + k]);
@@ -91,43 +91,35 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
             multiply_rows(24u, z[rows.w * (params.Z / 4u) + k]);
         }
         let bias = mat2x4<f32>(parameters[params.b / 4u + own.x], parameters[params.b / 4u + own.y]);
-        store_y(first, column, 0u, bias);
-        store_y(first, column, 8u, bias);
-        store_y(first, column, 16u, bias);
-        store_y(first, column, 24u, bias);
-        // On lanes every case of a switch is computed, so only activations that are no rectifiers enter it, with y as stored.
-        for (var r = select(32u, 0u, params.after > 2u); r < 32u && first + r < params.B; r++) {
-            let i = ((first + r) * params.O + column) / 4u;
-            if column < params.O { y[i] = activate4(params.after, y[i]); }
-            if column + 4u < params.O { y[i + 1u] = activate4(params.after, y[i + 1u]); }
-        }
+        store_y(first, own, 0u, bias);
+        store_y(first, own, 8u, bias);
+        store_y(first, own, 16u, bias);
+        store_y(first, own, 24u, bias);
     }
 }
 
-fn store_q(row: u32, column: u32, first: u32, bias: mat2x4<f32>) {
-    store_q_row(row, column, first, bias);
-    store_q_row(row, column, first + 1u, bias);
-    store_q_row(row, column, first + 2u, bias);
-    store_q_row(row, column, first + 3u, bias);
-    store_q_row(row, column, first + 4u, bias);
-    store_q_row(row, column, first + 5u, bias);
-    store_q_row(row, column, first + 6u, bias);
-    store_q_row(row, column, first + 7u, bias);
+fn store_q(row: u32, own: vec2<u32>, first: u32, bias: mat2x4<f32>) {
+    store_q_row(row, own, first, bias);
+    store_q_row(row, own, first + 1u, bias);
+    store_q_row(row, own, first + 2u, bias);
+    store_q_row(row, own, first + 3u, bias);
+    store_q_row(row, own, first + 4u, bias);
+    store_q_row(row, own, first + 5u, bias);
+    store_q_row(row, own, first + 6u, bias);
+    store_q_row(row, own, first + 7u, bias);
 }
 
-fn store_q_row(row: u32, column: u32, r: u32, bias: mat2x4<f32>) {
-    if row + r >= params.B { return; }
-    let i = ((row + r) * 2u * params.Z + column) / 4u;
-    if column < 2u * params.Z { q[i] = sums[r][0] + bias[0]; }
-    if column + 4u < 2u * params.Z { q[i + 1u] = sums[r][1] + bias[1]; }
+fn store_q_row(row: u32, own: vec2<u32>, r: u32, bias: mat2x4<f32>) {
+    let i = own + min(row + r, params.B - 1u) * params.Z / 2u;
+    q[i.x] = sums[r][0] + bias[0];
+    q[i.y] = sums[r][1] + bias[1];
 }
 
 // z and kl of a row, by one lane.
 fn sample(row: u32) {
-    if row >= params.B { return; }
     let fours = params.Z / 4u;
     var total = 0.0;
-    for (var j = 0u; j < fours; j++) {
+    for (var j = 0u; 4u * j < params.Z; j++) {
         let mean = q[row * 2u * fours + j];
         let logvar = q[row * 2u * fours + fours + j];
         z[row * fours + j] = mean + exp(0.5 * logvar) * noise(row, j);
@@ -136,22 +128,21 @@ fn sample(row: u32) {
     kl[row] = total;
 }
 
-fn store_y(row: u32, column: u32, first: u32, bias: mat2x4<f32>) {
-    store_y_row(row, column, first, bias);
-    store_y_row(row, column, first + 1u, bias);
-    store_y_row(row, column, first + 2u, bias);
-    store_y_row(row, column, first + 3u, bias);
-    store_y_row(row, column, first + 4u, bias);
-    store_y_row(row, column, first + 5u, bias);
-    store_y_row(row, column, first + 6u, bias);
-    store_y_row(row, column, first + 7u, bias);
+fn store_y(row: u32, own: vec2<u32>, first: u32, bias: mat2x4<f32>) {
+    store_y_row(row, own, first, bias);
+    store_y_row(row, own, first + 1u, bias);
+    store_y_row(row, own, first + 2u, bias);
+    store_y_row(row, own, first + 3u, bias);
+    store_y_row(row, own, first + 4u, bias);
+    store_y_row(row, own, first + 5u, bias);
+    store_y_row(row, own, first + 6u, bias);
+    store_y_row(row, own, first + 7u, bias);
 }
 
-fn store_y_row(row: u32, column: u32, r: u32, bias: mat2x4<f32>) {
-    if row + r >= params.B { return; }
-    let i = ((row + r) * params.O + column) / 4u;
-    if column < params.O { y[i] = rectify4(params.after, sums[r][0] + bias[0]); }
-    if column + 4u < params.O { y[i + 1u] = rectify4(params.after, sums[r][1] + bias[1]); }
+fn store_y_row(row: u32, own: vec2<u32>, r: u32, bias: mat2x4<f32>) {
+    let i = own + min(row + r, params.B - 1u) * params.O / 4u;
+    y[i.x] = rectify4(params.after, sums[r][0] + bias[0]);
+    y[i.y] = rectify4(params.after, sums[r][1] + bias[1]);
 }
 
 // backward: dz = dy W; dmean = w mean + dz; dlogvar = w (e^logvar - 1)/2 + dz noise e^(logvar/2)/2, w = scale * kl_weight;
@@ -160,89 +151,77 @@ fn store_y_row(row: u32, column: u32, r: u32, bias: mat2x4<f32>) {
 fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let first = 32u * group.x;
     let rows = own_rows(first + lane, params.B);
-    for (var column0 = 0u; column0 < params.Z; column0 += 64u) {
-        let column = column0 + 8u * lane;
+    for (var part = 0u; 64u * part < params.Z; part++) {
+        let column = 64u * part + 8u * lane;
+        let own = own_columns(column, params.Z);
         clear();
-        for (var k = 0u; k < params.O; k += 4u) {
+        for (var k = 0u; 4u * k < params.O; k++) {
             // Most lanes have no column here, and load nothing.
-            let at = (params.w + (k + vec4<u32>(0u, 1u, 2u, 3u)) * params.Z + column) / 4u;
             if column < params.Z {
-                right[0] = mat4x4<f32>(parameters[at.x], parameters[at.y], parameters[at.z], parameters[at.w]);
+                let at = (params.w + (4u * k + vec4<u32>(0u, 1u, 2u, 3u)) * params.Z) / 4u;
+                right[0] = terms(at + own.x);
+                right[1] = terms(at + own.y);
             }
-            if column + 4u < params.Z {
-                right[1] = mat4x4<f32>(parameters[at.x + 1u], parameters[at.y + 1u], parameters[at.z + 1u],
-                                       parameters[at.w + 1u]);
-            }
-            multiply_rows(0u, dy[(rows.x * params.O + k) / 4u]);
-            multiply_rows(8u, dy[(rows.y * params.O + k) / 4u]);
-            multiply_rows(16u, dy[(rows.z * params.O + k) / 4u]);
-            multiply_rows(24u, dy[(rows.w * params.O + k) / 4u]);
+            multiply_rows(0u, dy[rows.x * (params.O / 4u) + k]);
+            multiply_rows(8u, dy[rows.y * (params.O / 4u) + k]);
+            multiply_rows(16u, dy[rows.z * (params.O / 4u) + k]);
+            multiply_rows(24u, dy[rows.w * (params.O / 4u) + k]);
         }
-        store_dz(first, column, 0u);
-        store_dz(first, column, 8u);
-        store_dz(first, column, 16u);
-        store_dz(first, column, 24u);
+        if column < params.Z {
+            store_dz(first, own, 0u);
+            store_dz(first, own, 8u);
+            store_dz(first, own, 16u);
+            store_dz(first, own, 24u);
+        }
     }
     storageBarrier();
-    slope_of_sample(first + lane);
-    slope_of_sample(first + lane + 8u);
-    slope_of_sample(first + lane + 16u);
-    slope_of_sample(first + lane + 24u);
+    for (var row = first + lane; row < min(first + 32u, params.B); row += 8u) { slope_of_sample(row); }
     // Lanes past the end read the last row's dq, which is another's.
     storageBarrier();
-    for (var column0 = 0u; column0 < params.I; column0 += 64u) {
-        let column = column0 + 8u * lane;
+    for (var part = 0u; 64u * part < params.I; part++) {
+        let column = 64u * part + 8u * lane;
         let own = own_columns(column, params.I);
         clear();
-        for (var j = 0u; j < 2u * params.Z; j += 4u) {
+        for (var j = 0u; 4u * j < 2u * params.Z; j++) {
             // A four of terms is of one head.
-            let at = (head_weight(j) + vec4<u32>(0u, 1u, 2u, 3u) * params.I) / 4u;
-            right[0] = mat4x4<f32>(parameters[at.x + own.x], parameters[at.y + own.x], parameters[at.z + own.x],
-                                   parameters[at.w + own.x]);
-            right[1] = mat4x4<f32>(parameters[at.x + own.y], parameters[at.y + own.y], parameters[at.z + own.y],
-                                   parameters[at.w + own.y]);
-            multiply_rows(0u, dq[(rows.x * 2u * params.Z + j) / 4u]);
-            multiply_rows(8u, dq[(rows.y * 2u * params.Z + j) / 4u]);
-            multiply_rows(16u, dq[(rows.z * 2u * params.Z + j) / 4u]);
-            multiply_rows(24u, dq[(rows.w * 2u * params.Z + j) / 4u]);
+            let at = (head_weight(4u * j) + vec4<u32>(0u, 1u, 2u, 3u) * params.I) / 4u;
+            right[0] = terms(at + own.x);
+            right[1] = terms(at + own.y);
+            multiply_rows(0u, dq[rows.x * (params.Z / 2u) + j]);
+            multiply_rows(8u, dq[rows.y * (params.Z / 2u) + j]);
+            multiply_rows(16u, dq[rows.z * (params.Z / 2u) + j]);
+            multiply_rows(24u, dq[rows.w * (params.Z / 2u) + j]);
         }
-        store_dh(first, column, 0u);
-        store_dh(first, column, 8u);
-        store_dh(first, column, 16u);
-        store_dh(first, column, 24u);
-        for (var r = select(32u, 0u, params.before > 2u); r < 32u && first + r < params.B; r++) {
-            let i = ((first + r) * params.I + column) / 4u;
-            if column < params.I { dh[i] *= activate_slope4(params.before, h[i]); }
-            if column + 4u < params.I { dh[i + 1u] *= activate_slope4(params.before, h[i + 1u]); }
-        }
+        store_dh(first, own, 0u);
+        store_dh(first, own, 8u);
+        store_dh(first, own, 16u);
+        store_dh(first, own, 24u);
     }
 }
 
 // dz waits where dmean will be.
-fn store_dz(row: u32, column: u32, first: u32) {
-    store_dz_row(row, column, first);
-    store_dz_row(row, column, first + 1u);
-    store_dz_row(row, column, first + 2u);
-    store_dz_row(row, column, first + 3u);
-    store_dz_row(row, column, first + 4u);
-    store_dz_row(row, column, first + 5u);
-    store_dz_row(row, column, first + 6u);
-    store_dz_row(row, column, first + 7u);
+fn store_dz(row: u32, own: vec2<u32>, first: u32) {
+    store_dz_row(row, own, first);
+    store_dz_row(row, own, first + 1u);
+    store_dz_row(row, own, first + 2u);
+    store_dz_row(row, own, first + 3u);
+    store_dz_row(row, own, first + 4u);
+    store_dz_row(row, own, first + 5u);
+    store_dz_row(row, own, first + 6u);
+    store_dz_row(row, own, first + 7u);
 }
 
-fn store_dz_row(row: u32, column: u32, r: u32) {
-    if row + r >= params.B { return; }
-    let i = ((row + r) * 2u * params.Z + column) / 4u;
-    if column < params.Z { dq[i] = sums[r][0]; }
-    if column + 4u < params.Z { dq[i + 1u] = sums[r][1]; }
+fn store_dz_row(row: u32, own: vec2<u32>, r: u32) {
+    let i = own + min(row + r, params.B - 1u) * params.Z / 2u;
+    dq[i.x] = sums[r][0];
+    dq[i.y] = sums[r][1];
 }
 
 // dq of a row, by one lane.
 fn slope_of_sample(row: u32) {
-    if row >= params.B { return; }
     let fours = params.Z / 4u;
     let weight = params.scale * clock_row(1u);
-    for (var j = 0u; j < fours; j++) {
+    for (var j = 0u; 4u * j < params.Z; j++) {
         let i = row * 2u * fours + j;
         let logvar = saved[i + fours];
         let dz = dq[i];
@@ -252,26 +231,19 @@ fn slope_of_sample(row: u32) {
     }
 }
 
-fn store_dh(row: u32, column: u32, first: u32) {
-    store_dh_row(row, column, first);
-    store_dh_row(row, column, first + 1u);
-    store_dh_row(row, column, first + 2u);
-    store_dh_row(row, column, first + 3u);
-    store_dh_row(row, column, first + 4u);
-    store_dh_row(row, column, first + 5u);
-    store_dh_row(row, column, first + 6u);
-    store_dh_row(row, column, first + 7u);
+fn store_dh(row: u32, own: vec2<u32>, first: u32) {
+    store_dh_row(row, own, first);
+    store_dh_row(row, own, first + 1u);
+    store_dh_row(row, own, first + 2u);
+    store_dh_row(row, own, first + 3u);
+    store_dh_row(row, own, first + 4u);
+    store_dh_row(row, own, first + 5u);
+    store_dh_row(row, own, first + 6u);
+    store_dh_row(row, own, first + 7u);
 }
 
-fn store_dh_row(row: u32, column: u32, r: u32) {
-    if row + r >= params.B { return; }
-    let i = ((row + r) * params.I + column) / 4u;
-    if column < params.I { dh[i] = rectified(sums[r][0], i); }
-    if column + 4u < params.I { dh[i + 1u] = rectified(sums[r][1], i + 1u); }
-}
-
-// The slope of a rectifier.
-fn rectified(sum: vec4<f32>, i: u32) -> vec4<f32> {
-    if params.before == 0u || params.before > 2u { return sum; }
-    return through(params.before, sum, h[i]);
+fn store_dh_row(row: u32, own: vec2<u32>, r: u32) {
+    let i = own + min(row + r, params.B - 1u) * params.I / 4u;
+    dh[i.x] = through(params.before, sums[r][0], h[i.x]);
+    dh[i.y] = through(params.before, sums[r][1], h[i.y]);
 }

@@ -30,16 +30,10 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
     let own = own_columns(column, params.O);
     multiply_x_and_w(tile.x + lane, own);
     let bias = eight(b[own / 8u]);
-    store_y(tile.x, column, 0u, bias);
-    store_y(tile.x, column, 8u, bias);
-    store_y(tile.x, column, 16u, bias);
-    store_y(tile.x, column, 24u, bias);
-    // On lanes every case of a switch is computed, so only activations that are no rectifiers enter it, with y as stored.
-    for (var r = select(32u, 0u, params.activation > 2u); r < 32u && tile.x + r < params.B && column < params.O; r++) {
-        let i = ((tile.x + r) * params.O + column) / 8u;
-        let own_y = eight(y[i]);
-        y[i] = words(mat2x4<f32>(activate4(params.activation, own_y[0]), activate4(params.activation, own_y[1])));
-    }
+    store_y(tile.x, own, 0u, bias);
+    store_y(tile.x, own, 8u, bias);
+    store_y(tile.x, own, 16u, bias);
+    store_y(tile.x, own, 24u, bias);
 }
 
 fn store_y(row: u32, column: u32, first: u32, bias: mat2x4<f32>) {
@@ -54,8 +48,7 @@ fn store_y(row: u32, column: u32, first: u32, bias: mat2x4<f32>) {
 }
 
 fn store_y_row(row: u32, column: u32, r: u32, bias: mat2x4<f32>) {
-    if row + r >= params.B || column >= params.O { return; }
-    y[((row + r) * params.O + column) / 8u] = words(rectify(params.activation, sums[r] + bias));
+    y[(min(row + r, params.B - 1u) * params.O + column) / 8u] = words(rectify(params.activation, sums[r] + bias));
 }
 
 // backward of y = x W^T to x, and on to what the activation that left x read: dx[m,n] = (dx[m,n] + sum_k dy[m,k] w[k,n]) *
@@ -68,7 +61,7 @@ fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocat
     let stride = params.I / 8u;
     var dy_at = own_rows(tile.x + lane, params.B) * (params.O / 8u);
     var w_at = own_columns(column, params.I) / 8u;
-    for (var k = 0u; k < params.O; k += 8u) {
+    for (var k = 0u; 8u * k < params.O; k++) {
         hold_terms(eight(w[w_at]), eight(w[w_at + stride]), eight(w[w_at + 2u * stride]), eight(w[w_at + 3u * stride]),
                    eight(w[w_at + 4u * stride]), eight(w[w_at + 5u * stride]), eight(w[w_at + 6u * stride]),
                    eight(w[w_at + 7u * stride]));
@@ -83,13 +76,6 @@ fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocat
     store_dx(tile.x, column, 8u);
     store_dx(tile.x, column, 16u);
     store_dx(tile.x, column, 24u);
-    for (var r = select(32u, 0u, params.activation > 2u); r < 32u && tile.x + r < params.B && column < params.I; r++) {
-        let i = ((tile.x + r) * params.I + column) / 8u;
-        let own_dx = eight(dx[i]);
-        let saved = eight(x[i]);
-        dx[i] = words(mat2x4<f32>(own_dx[0] * activate_slope4(params.activation, saved[0]),
-                                  own_dx[1] * activate_slope4(params.activation, saved[1])));
-    }
 }
 
 fn store_dx(row: u32, column: u32, first: u32) {
@@ -104,15 +90,15 @@ fn store_dx(row: u32, column: u32, first: u32) {
 }
 
 fn store_dx_row(row: u32, column: u32, r: u32) {
-    if row + r >= params.B || column >= params.I { return; }
+    let is_inside = (row + r < params.B) & (column < params.I);
     let i = ((row + r) * params.I + column) / 8u;
     var sum = sums[r];
-    if params.accumulate != 0u { sum += eight(dx[i]); }
-    if params.activation == 1u || params.activation == 2u {
+    if is_inside & (params.accumulate != 0u) { sum += eight(dx[i]); }
+    if is_inside & ((params.activation == 1u) | (params.activation == 2u)) {
         let saved = eight(x[i]);
         sum = mat2x4<f32>(through(params.activation, sum[0], saved[0]), through(params.activation, sum[1], saved[1]));
     }
-    dx[i] = words(sum);
+    if is_inside { dx[i] = words(sum); }
 }
 
 // backward of y = x W^T + b to W and b: dw[m,n] (+)= sum_k dy[k,m] x[k,n]; db[m] (+)= sum_k dy[k,m]; added
@@ -129,7 +115,7 @@ fn backward_w(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocat
     var last_at = lane * (params.O / 8u) + own_eights(tile.x + 8u, params.O).w;
     var x_at = own_columns(column, params.I) / 8u;
     var bias = array<mat2x4<f32>, 5>();
-    for (var k = 0u; k < params.B; k += 8u) {
+    for (var k = 0u; 8u * k < params.B; k++) {
         hold_terms(eight(x[x_at]), eight(x[x_at + stride]), eight(x[x_at + 2u * stride]), eight(x[x_at + 3u * stride]),
                    eight(x[x_at + 4u * stride]), eight(x[x_at + 5u * stride]), eight(x[x_at + 6u * stride]),
                    eight(x[x_at + 7u * stride]));
@@ -163,9 +149,9 @@ fn backward_w(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocat
 
 fn add_db(row: u32, column: u32, rows: mat2x4<f32>) {
     var sum = sum_of_terms(rows);
-    if column > 0u || row >= params.O { return; }
-    if params.accumulate != 0u { sum += eight(db[row / 8u]); }
-    db[row / 8u] = words(sum);
+    let is_owner = (column == 0u) & (row < params.O);
+    if is_owner & (params.accumulate != 0u) { sum += eight(db[row / 8u]); }
+    if is_owner { db[row / 8u] = words(sum); }
 }
 
 fn add_dw(row: u32, column: u32, first: u32) {
@@ -180,9 +166,9 @@ fn add_dw(row: u32, column: u32, first: u32) {
 }
 
 fn add_dw_row(row: u32, column: u32, r: u32) {
-    if row + r >= params.O || column >= params.I { return; }
+    let is_inside = (row + r < params.O) & (column < params.I);
     let i = ((row + r) * params.I + column) / 8u;
     var sum = sums[r];
-    if params.accumulate != 0u { sum += eight(dw[i]); }
-    dw[i] = words(sum);
+    if is_inside & (params.accumulate != 0u) { sum += eight(dw[i]); }
+    if is_inside { dw[i] = words(sum); }
 }

@@ -1,8 +1,5 @@
 // The forward of matmul_eight.wgsl where B, I and O are multiples of 4 and not of 8: the layers next to a latent space. fours.wgsl,
-// which is appended, has the product.
-//
-// matmul_vec4.wgsl would do, but takes Mesa a quarter of a second to read even where it has compiled it before: with this in its
-// place a start of mnist-mlp goes from 0.94 to 0.78 s.
+// which is appended, has the product. matmul_vec4.wgsl would do as well, but Mesa takes a quarter of a second to read it.
 
 struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
 
@@ -21,7 +18,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
     let own = own_columns(column, params.O);
     let stride = params.I / 4u;
     let x_rows = own_rows(tile.x + lane, params.B) * stride;
-    for (var k = 0u; k < stride; k++) {
+    for (var k = 0u; 4u * k < params.I; k++) {
         right[0] = terms_of_w(own.x * params.I + k, stride);
         right[1] = terms_of_w(own.y * params.I + k, stride);
         multiply_rows(0u, x[x_rows.x + k]);
@@ -30,16 +27,10 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
         multiply_rows(24u, x[x_rows.w + k]);
     }
     let bias = mat2x4<f32>(b[own.x], b[own.y]);
-    store_y(tile.x, column, 0u, bias);
-    store_y(tile.x, column, 8u, bias);
-    store_y(tile.x, column, 16u, bias);
-    store_y(tile.x, column, 24u, bias);
-    // On lanes every case of a switch is computed, so only activations that are no rectifiers enter it, with y as stored.
-    for (var r = select(32u, 0u, params.activation > 2u); r < 32u && tile.x + r < params.B; r++) {
-        let i = ((tile.x + r) * params.O + column) / 4u;
-        if column < params.O { y[i] = activate4(params.activation, y[i]); }
-        if column + 4u < params.O { y[i + 1u] = activate4(params.activation, y[i + 1u]); }
-    }
+    store_y(tile.x, own, 0u, bias);
+    store_y(tile.x, own, 8u, bias);
+    store_y(tile.x, own, 16u, bias);
+    store_y(tile.x, own, 24u, bias);
 }
 
 // Four terms of four columns: w is (columns, terms).
@@ -47,20 +38,19 @@ fn terms_of_w(at: u32, stride: u32) -> mat4x4<f32> {
     return transpose(mat4x4<f32>(w[at], w[at + stride], w[at + 2u * stride], w[at + 3u * stride]));
 }
 
-fn store_y(row: u32, column: u32, first: u32, bias: mat2x4<f32>) {
-    store_y_row(row, column, first, bias);
-    store_y_row(row, column, first + 1u, bias);
-    store_y_row(row, column, first + 2u, bias);
-    store_y_row(row, column, first + 3u, bias);
-    store_y_row(row, column, first + 4u, bias);
-    store_y_row(row, column, first + 5u, bias);
-    store_y_row(row, column, first + 6u, bias);
-    store_y_row(row, column, first + 7u, bias);
+fn store_y(row: u32, own: vec2<u32>, first: u32, bias: mat2x4<f32>) {
+    store_y_row(row, own, first, bias);
+    store_y_row(row, own, first + 1u, bias);
+    store_y_row(row, own, first + 2u, bias);
+    store_y_row(row, own, first + 3u, bias);
+    store_y_row(row, own, first + 4u, bias);
+    store_y_row(row, own, first + 5u, bias);
+    store_y_row(row, own, first + 6u, bias);
+    store_y_row(row, own, first + 7u, bias);
 }
 
-fn store_y_row(row: u32, column: u32, r: u32, bias: mat2x4<f32>) {
-    if row + r >= params.B { return; }
-    let i = ((row + r) * params.O + column) / 4u;
-    if column < params.O { y[i] = rectify4(params.activation, sums[r][0] + bias[0]); }
-    if column + 4u < params.O { y[i + 1u] = rectify4(params.activation, sums[r][1] + bias[1]); }
+fn store_y_row(row: u32, own: vec2<u32>, r: u32, bias: mat2x4<f32>) {
+    let i = own + min(row + r, params.B - 1u) * params.O / 4u;
+    y[i.x] = rectify4(params.activation, sums[r][0] + bias[0]);
+    y[i.y] = rectify4(params.activation, sums[r][1] + bias[1]);
 }

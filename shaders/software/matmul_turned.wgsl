@@ -29,7 +29,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
     let high = rows_from(row + 4u) * stride;
     let w_rows = own_rows(tile.x + lane, params.O) * stride;
     let last = own_rows(tile.x + lane + 8u, params.O).w * stride;
-    for (var k = 0u; k < stride; k++) {
+    for (var k = 0u; 8u * k < params.I; k++) {
         hold_columns(eight(x[low.x + k]), eight(x[low.y + k]), eight(x[low.z + k]), eight(x[low.w + k]),
                      eight(x[high.x + k]), eight(x[high.y + k]), eight(x[high.z + k]), eight(x[high.w + k]));
         multiply_rows(0u, eight(w[w_rows.x + k]));
@@ -65,15 +65,8 @@ fn store_y(row: u32, column: u32, first: u32) {
     store_y_row(row + 5u, column + first, across(first, 5u) + bias);
     store_y_row(row + 6u, column + first, across(first, 6u) + bias);
     store_y_row(row + 7u, column + first, across(first, 7u) + bias);
-    // On lanes every case of a switch is computed, so only activations that are no rectifiers enter it, with y as stored.
-    for (var r = select(8u, 0u, params.activation > 2u); r < 8u && row + r < params.B; r++) {
-        let i = ((row + r) * params.O + column + first) / 8u;
-        let own_y = eight(y[i]);
-        y[i] = words(mat2x4<f32>(activate4(params.activation, own_y[0]), activate4(params.activation, own_y[1])));
-    }
 }
 
 fn store_y_row(row: u32, column: u32, sum: mat2x4<f32>) {
-    if row >= params.B { return; }
-    y[(row * params.O + column) / 8u] = words(rectify(params.activation, sum));
+    y[(min(row, params.B - 1u) * params.O + column) / 8u] = words(rectify(params.activation, sum));
 }

@@ -2,7 +2,8 @@
 // What the tiles of 32 or 40 rows and 64 columns share that a subgroup of 8 owns: eight.wgsl and fours.wgsl multiply them.
 
 // The rows that a lane loads for all, one of each 8 of the tile's. What lies past the end is read from the last row or
-// column, here and below: a broadcast must not stand where lanes disagree.
+// column, here and below: a broadcast must not stand where lanes disagree. Where results are assigned, those past the end
+// are therefore the last ones once more.
 fn own_rows(first: u32, rows: u32) -> vec4<u32> {
     return min(vec4<u32>(first) + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(rows - 1u));
 }

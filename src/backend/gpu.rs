@@ -23,6 +23,8 @@ const SUBMISSION: Duration = Duration::from_millis(80);
 
 /// Dispatches timed in one query set: WebGPU's sets hold at most 4096 timestamps.
 const TIMED_AT_ONCE: usize = 2048;
+/// Words of a write that is worth a submission of its own.
+const LARGE_WRITE: usize = 1 << 18;
 
 /// How a device is opened. The default is what users train with; tests open the others too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -220,16 +222,18 @@ impl Gpu {
         self.pipelines.lock().unwrap().entry(key).or_insert(built).clone()
     }
 
-    /// Builds the pipelines of a program that there are not yet, on all cores: most of a start is spent here.
-    fn build_pipelines(&self, program: &Program) {
+    /// Builds the pipelines of programs that there are not yet, on all cores: most of a start is spent here.
+    fn build_pipelines(&self, programs: &[&Program]) {
         let mut missing: Vec<(&'static Kernel, &'static Shader)> = Vec::new();
-        for step in program.steps.iter().filter(|step| self.lacks(step.kernel).is_none()) {
+        let steps = programs.iter().flat_map(|program| &program.steps);
+        for step in steps.filter(|step| self.lacks(step.kernel).is_none()) {
             let (kernel, shader) = (step.kernel, self.shader(step));
             if missing.iter().all(|(k, s)| (k.name, s.id()) != (kernel.name, shader.id())) {
                 missing.push((kernel, shader));
             }
         }
-        missing.into_par_iter().for_each(|(kernel, shader)| {
+        // One by one: a pipeline may take a hundred times as long as another.
+        missing.into_par_iter().with_max_len(1).for_each(|(kernel, shader)| {
             // A thread hears of errors in its own scopes alone.
             let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
             self.pipeline(kernel, shader);
@@ -377,6 +381,11 @@ impl Session {
         self.gpu.largest_binding()
     }
 
+    /// [`Backend::prepare`](super::Backend::prepare)
+    pub fn prepare(&self, programs: &[&Program]) {
+        self.gpu.build_pipelines(programs);
+    }
+
     /// Makes buffers, pipelines and bind groups, and writes all params. Returns the program's number. Errors: a buffer
     /// larger than a binding may be, more workgroups than a dimension holds, a feature that the adapter lacks, out of
     /// memory, a lost device. Panics on a shader that does not validate.
@@ -428,7 +437,7 @@ impl Session {
                 mapped_at_creation: false,
             }));
         }
-        self.gpu.build_pipelines(program);
+        self.gpu.build_pipelines(&[program]);
         let mut params = vec![0u8; program.steps.len().max(1) * PARAMS_SLOT];
         for (slot, step) in params.chunks_mut(PARAMS_SLOT).zip(&program.steps) {
             let bytes: &[u8] = bytemuck::cast_slice(&step.params);
@@ -641,6 +650,10 @@ impl Session {
             tensor.offset as u64 * 4,
             bytemuck::cast_slice(words),
         );
+        // Copies wait for the next submission. Long ones go on while the host does something else.
+        if words.len() > LARGE_WRITE {
+            self.gpu.queue.submit([]);
+        }
     }
 
     /// Waits for the device and returns the words of each tensor. Errors: the device was lost or could not map the

@@ -177,6 +177,14 @@ impl Backend {
         }
     }
 
+    /// Builds what programs need that are loaded next, all on all cores at once: sooner than one program after the other.
+    pub fn prepare(&self, programs: &[&Program]) {
+        match self {
+            Backend::Gpu(session) => session.prepare(programs),
+            Backend::Cpu(_) => {}
+        }
+    }
+
     /// Runs the plan in order. `progress` hears how many replays have been handed to the device since the start and
     /// returns false to stop after the current submission. Returns the replays run. Nothing is read back. Errors: the
     /// device was lost or reported an error.

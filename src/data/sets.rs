@@ -236,9 +236,12 @@ impl Set {
         let [Some(train_images), Some(train_labels), Some(test_images), Some(test_labels)] = files else {
             return Err(Error::file(folder, format!("files of the data set {} have just vanished", self.name)));
         };
-        let mut unknown = Vec::new();
-        let train = self.read_split(0, &train_images, &train_labels, &mut unknown)?;
-        let test = self.read_split(2, &test_images, &test_labels, &mut unknown)?;
+        let (train, test) = rayon::join(
+            || self.read_split(0, &train_images, &train_labels),
+            || self.read_split(2, &test_images, &test_labels),
+        );
+        let ((train, mut unknown), (test, unknown_test)) = (train?, test?);
+        unknown.extend(unknown_test);
         if train.shape != test.shape {
             return Err(Error::file(
                 &test_images,
@@ -260,9 +263,10 @@ impl Set {
         Ok(Dataset { name: self.name.to_string(), classes: self.classes, class_names: Vec::new(), train, test })
     }
 
-    /// Reads the images, file number `first` of [`FILES`], and the labels, the file after it. Paths whose content is
-    /// not the published one go into `unknown`.
-    fn read_split(&self, first: usize, images: &Path, labels: &Path, unknown: &mut Vec<String>) -> Result<Split> {
+    /// Reads the images, file number `first` of [`FILES`], and the labels, the file after it. Also returns the paths whose
+    /// content is not the published one.
+    fn read_split(&self, first: usize, images: &Path, labels: &Path) -> Result<(Split, Vec<String>)> {
+        let mut unknown = Vec::new();
         let mut read = |file: usize, path: &Path| {
             let content = Idx::read(path, FILES[file].1)?;
             if !self.recognise(file, path, &content)? {
@@ -293,7 +297,7 @@ impl Set {
         } else {
             (pictures.body, [1, height, width])
         };
-        Ok(Split { pixels, count, shape, labels: Some(names.body) })
+        Ok((Split { pixels, count, shape, labels: Some(names.body) }, unknown))
     }
 
     /// Whether `content` is what was published as this set's file number `file`; true where nothing is known.

@@ -99,7 +99,7 @@ fn cases() -> Vec<Case> {
         let order = (0..n).map(|i| ((i * 7 + 3) % n) as u32).collect();
         let [rows, dims, full] = [b, d, stride].map(|n| n as u32);
         Case::new(format!("{b}x{d} of {n}"), Params { b: rows, d: dims, stride: full })
-            .read_words(gather::pack(&pixels))
+            .read_words(gather::pack(&pixels).into_owned())
             .read_words(order)
             .read_words(Clock::example().words())
             .assign(b * d, Tolerance::Because(2e-7, "a division, granted 2.5 ulp"))

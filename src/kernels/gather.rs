@@ -1,6 +1,8 @@
 //! Picks a batch from the resident data set, `shaders/gather.wgsl`, which lies in one buffer or, where it is larger than the
 //! device binds at once, in several. Data has no gradient.
 
+use std::borrow::Cow;
+
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -89,10 +91,14 @@ impl Params {
 }
 
 /// Pictures as the device holds them: four bytes a word, the last word padded with zeros.
-pub fn pack(pixels: &[u8]) -> Vec<u32> {
-    let mut bytes = pixels.to_vec();
-    bytes.resize(pixels.len().next_multiple_of(4), 0);
-    bytemuck::pod_collect_to_vec(&bytes)
+pub fn pack(pixels: &[u8]) -> Cow<'_, [u32]> {
+    // Mostly they lie in memory like this already, and a data set is worth not copying.
+    if let Ok(words) = bytemuck::try_cast_slice(pixels) {
+        return words.into();
+    }
+    let mut words = vec![0; pixels.len().div_ceil(4)];
+    bytemuck::cast_slice_mut(&mut words)[..pixels.len()].copy_from_slice(pixels);
+    words.into()
 }
 
 /// Pictures of a data set that follow each other, in a buffer of their own.
@@ -170,7 +176,7 @@ fn cases() -> Vec<Case> {
         let label = format!("{b}x{d} of {first}..{} of {n}", first + count);
         let [b, d, stride, first, count] = [b, d, stride, first, count].map(|n| n as u32);
         Case::new(label, Params { b, d, stride, first, count })
-            .read_words(pack(&pixels))
+            .read_words(pack(&pixels).into_owned())
             .read_words(order)
             .read_words(Clock::example().words())
     };

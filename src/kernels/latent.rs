@@ -85,12 +85,12 @@ const fn shader(entry: &'static str) -> Shader {
     Shader { source: &SOURCE, entry, workgroup: [256, 1, 1], grid: |p| [p[0].div_ceil(2), 1, 1] }
 }
 
-/// Where I, Z and O are multiples of 4 and lanes share what they load. A workgroup owns 32 rows.
+/// Where I, Z and O are multiples of 4, activations are rectifiers and lanes share what they load. A workgroup owns 32 rows.
 const fn eight(entry: &'static str) -> Shader {
     const SOFTWARE: Source = Source {
         file: "software/latent.wgsl",
         text: include_str!("../../shaders/software/latent.wgsl"),
-        common: &[super::FOURS, super::SUBGROUP_TILE, super::ACTIVATION, super::CLOCK, super::PHILOX],
+        common: &[super::FOURS, super::SUBGROUP_TILE, super::CLOCK, super::PHILOX],
         bindings: SOURCE.bindings,
         constants: &[],
     };
@@ -102,7 +102,8 @@ static EIGHT: [Shader; 2] = [eight("forward"), eight("backward")];
 /// Whether [`EIGHT`] can run these params: where parameters start is a multiple of 4 too.
 fn suits_eight(lanes: Lanes, p: &[u32]) -> bool {
     let [sizes, places] = [&p[1..4], &p[7..13]];
-    lanes == Lanes::Eight && sizes.iter().chain(places).all(|n| n.is_multiple_of(4))
+    let rectifiers = p[4..6].iter().all(|&number| Activation::from_number(number).is_rectifier());
+    lanes == Lanes::Eight && rectifiers && sizes.iter().chain(places).all(|n| n.is_multiple_of(4))
 }
 
 /// h (B,I), the flat parameters and the clock to q (B,2Z), means before logvars, z (B,Z), y (B,O) and kl (B) in nats,

@@ -65,7 +65,7 @@ const SOFTWARE_TEXT: &str = include_str!("../../shaders/software/matmul.wgsl");
 const SOFTWARE_EIGHT: Source = Source {
     file: "software/matmul_eight.wgsl",
     text: include_str!("../../shaders/software/matmul_eight.wgsl"),
-    common: &[super::EIGHT, super::EIGHT_FORWARD, super::SUBGROUP_TILE, super::WORDS, super::ACTIVATION],
+    common: &[super::EIGHT, super::EIGHT_FORWARD, super::SUBGROUP_TILE, super::WORDS],
     bindings: BINDINGS,
     constants: &[],
 };
@@ -73,7 +73,7 @@ const SOFTWARE_EIGHT: Source = Source {
 const SOFTWARE_TURNED: Source = Source {
     file: "software/matmul_turned.wgsl",
     text: include_str!("../../shaders/software/matmul_turned.wgsl"),
-    common: &[super::EIGHT, super::SUBGROUP_TILE, super::WORDS, super::ACTIVATION],
+    common: &[super::EIGHT, super::SUBGROUP_TILE, super::WORDS],
     bindings: &["x", "w", "b", "y"],
     constants: &[],
 };
@@ -81,7 +81,7 @@ const SOFTWARE_TURNED: Source = Source {
 const SOFTWARE_FOURS: Source = Source {
     file: "software/matmul_fours.wgsl",
     text: include_str!("../../shaders/software/matmul_fours.wgsl"),
-    common: &[super::FOURS, super::SUBGROUP_TILE, super::ACTIVATION],
+    common: &[super::FOURS, super::SUBGROUP_TILE],
     bindings: &["x", "w", "b", "y"],
     constants: &[],
 };
@@ -201,6 +201,10 @@ pub(super) fn is_whole(p: &[u32], n: u32) -> bool {
     p[..3].iter().all(|size| size.is_multiple_of(n))
 }
 
+fn has_rectifier(p: &[u32]) -> bool {
+    Activation::from_number(params::<Params>(p).activation).is_rectifier()
+}
+
 /// Those of the n-th of forward, backward to x and backward to w.
 fn portable(n: usize, p: &[u32]) -> Vec<&'static Candidate> {
     FAMILY.iter().map(|tile| if is_whole(p, 4) { &tile[n].vec4 } else { &tile[n].any }).collect()
@@ -208,7 +212,7 @@ fn portable(n: usize, p: &[u32]) -> Vec<&'static Candidate> {
 
 /// The forms for adapters that run on a CPU.
 struct SoftwareForms {
-    /// Where B, I and O are multiples of 8 and lanes share what they load.
+    /// Where B, I and O are multiples of 8, the activation is a rectifier and lanes share what they load.
     eight: Candidate,
     /// Where B, I and O are multiples of 4.
     vec4: Candidate,
@@ -225,7 +229,7 @@ impl SoftwareForms {
         let pays = columns.next_multiple_of(64) <= 2 * columns.next_multiple_of(16);
         match lanes {
             _ if !is_whole(p, 4) => vec![&self.any],
-            Lanes::Eight if !is_whole(p, 8) => vec![&self.vec4],
+            Lanes::Eight if !is_whole(p, 8) || !has_rectifier(p) => vec![&self.vec4],
             Lanes::Apart => vec![&self.vec4],
             Lanes::Eight if pays => vec![&self.eight, &self.vec4],
             Lanes::Eight => vec![&self.vec4, &self.eight],
@@ -259,7 +263,7 @@ static TURNED: Candidate = Candidate {
     },
 };
 
-/// Where B, I and O are multiples of 4 alone.
+/// Where B, I and O are multiples of 4 alone, for rectifiers.
 static FOURS: Candidate = Candidate {
     name: "fours",
     shader: Shader {
@@ -272,7 +276,7 @@ static FOURS: Candidate = Candidate {
 
 /// The forms of forward, the usual one first.
 fn forward_forms(lanes: Lanes, p: &[u32]) -> Vec<&'static Candidate> {
-    if lanes == Lanes::Eight && is_whole(p, 4) && !is_whole(p, 8) {
+    if lanes == Lanes::Eight && is_whole(p, 4) && !is_whole(p, 8) && has_rectifier(p) {
         return vec![&FOURS];
     }
     let mut forms = SOFTWARE[0].for_params(lanes, p);

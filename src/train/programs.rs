@@ -123,6 +123,42 @@ pub enum Latent {
     Mean,
 }
 
+/// An [`Evaluation`] before its programs are loaded.
+struct RecordedEvaluation {
+    data: Resident,
+    order: Program,
+    full: Program,
+    full_batches: usize,
+    short: Option<Program>,
+}
+
+impl RecordedEvaluation {
+    /// [`Evaluation::new`] has the arguments.
+    fn new(
+        arena: &mut Arena,
+        model: &Vae,
+        split: &Split,
+        batch_size: usize,
+        latent: Latent,
+        largest_part: usize,
+    ) -> RecordedEvaluation {
+        let data = Resident::new(arena, "test", split, batch_size.min(split.count), largest_part);
+        let (full_batches, rest) = data.full_and_rest();
+        let full = record_evaluation(arena, model, &data, data.batch_size, latent);
+        let short = (rest > 0).then(|| record_evaluation(arena, model, &data, rest, latent));
+        let mut r = Recorder::new(arena);
+        shuffle::forward(&mut r, data.clock, data.order, false);
+        RecordedEvaluation { order: r.finish("test order"), data, full, full_batches, short }
+    }
+
+    fn load(self, arena: &Arena, backend: &mut Backend) -> Result<Evaluation> {
+        let order = backend.load(arena, &self.order)?;
+        let full = Some(backend.load(arena, &self.full)?);
+        let short = self.short.map(|program| backend.load(arena, &program)).transpose()?;
+        Ok(Evaluation { data: self.data, order, walk: Walk { full, full_batches: self.full_batches, short } })
+    }
+}
+
 impl Evaluation {
     /// Records and loads the programs, and uploads the split, in parts of at most `largest_part` bytes. A batch larger than
     /// the split is cut to it. Errors: no room on the device.
@@ -135,19 +171,10 @@ impl Evaluation {
         latent: Latent,
         largest_part: usize,
     ) -> Result<Evaluation> {
-        let data = Resident::new(arena, "test", split, batch_size.min(split.count), largest_part);
-        let (full_batches, rest) = data.full_and_rest();
-        let full = record_evaluation(arena, model, &data, data.batch_size, latent);
-        let short = (rest > 0).then(|| record_evaluation(arena, model, &data, rest, latent));
-        let mut r = Recorder::new(arena);
-        shuffle::forward(&mut r, data.clock, data.order, false);
-        let in_order = r.finish("test order");
-
-        let full = Some(backend.load(arena, &full)?);
-        let short = short.map(|program| backend.load(arena, &program)).transpose()?;
-        let order = backend.load(arena, &in_order)?;
-        data.upload(backend, split);
-        Ok(Evaluation { data, order, walk: Walk { full, full_batches, short } })
+        let evaluation = RecordedEvaluation::new(arena, model, split, batch_size, latent, largest_part);
+        let evaluation = evaluation.load(arena, backend)?;
+        evaluation.data.upload(backend, split);
+        Ok(evaluation)
     }
 
     /// Starts at the first batch, with the noise of this seed from `step` on.
@@ -234,8 +261,14 @@ impl Programs {
         let model = Vae::new(arena, config);
         let optimizer = OptimizerState::new(arena, settings.optimizer);
         let train = Resident::new(arena, "train", &data.train, settings.batch_size, largest_part);
-        let test =
-            Evaluation::new(arena, backend, &model, &data.test, settings.batch_size, Latent::Sampled, largest_part)?;
+        let test = RecordedEvaluation::new(
+            arena,
+            &model,
+            &data.test,
+            settings.batch_size,
+            Latent::Sampled,
+            largest_part,
+        );
 
         let fusion = if settings.no_fuse { Fusion::None } else { backend.fusion() };
         let record = |arena: &mut Arena, rows| {
@@ -261,6 +294,15 @@ impl Programs {
         let reconstructions = model.generate(&mut r, q.mean);
         let pictures = r.finish("pictures");
 
+        // The first one loaded makes the buffers: the pictures are on their way while the pipelines of the others are built.
+        let shuffle = backend.load(arena, &shuffled)?;
+        train.upload(backend, &data.train);
+        test.data.upload(backend, &data.test);
+        backend.write(originals, &data.test.spread(originals.matrix()[0]));
+        let others = [&step, &pictures, &test.full].into_iter().chain(&short_step).chain(&test.short);
+        backend.prepare(&others.collect::<Vec<_>>());
+
+        let test = test.load(arena, backend)?;
         let mut load = |program: &Program| backend.load(arena, program);
         let training = if full_batches > 0 {
             let short = short_step.as_ref().map(&mut load).transpose()?;
@@ -268,11 +310,7 @@ impl Programs {
         } else {
             Walk { full: None, full_batches, short: Some(load(&step)?) }
         };
-        let shuffle = load(&shuffled)?;
         let pictures = load(&pictures)?;
-
-        train.upload(backend, &data.train);
-        backend.write(originals, &data.test.spread(originals.matrix()[0]));
         Ok(Programs {
             arena: arena.clone(),
             model,
