@@ -1,6 +1,6 @@
 // The last layer of a decoder with the loss behind it: logits l = x W^T + b go no further than the registers they are summed
-// in. What leaves is the gradient of binary cross-entropy (bce.wgsl) and its value, summed over 64 columns.
-// B rows of the batch, I inputs, O outputs, T = ceil(O/64). A workgroup owns a 64x64 tile (common/tile.wgsl); rows and columns
+// in. What leaves is the gradient of binary cross-entropy (bce.wgsl) and its value, summed over 32 columns.
+// B rows of the batch, I inputs, O outputs, T = ceil(O/32). A workgroup owns a 64x64 tile (common/tile.wgsl); rows and columns
 // past the edge are read as zero and never stored.
 
 struct Params { B: u32, I: u32, O: u32, scale: f32 }
@@ -15,7 +15,7 @@ struct Params { B: u32, I: u32, O: u32, scale: f32 }
 
 var<workgroup> shares: array<f32, 1024>;    // (64,16): a row's loss over the 4 columns of an invocation
 
-// forward: l = x W^T + b; dy = scale * (sigmoid(l) - picture); loss[m,t] = sum over 64 columns of max(l,0) - l*picture + log(1 + e^-|l|).
+// forward: l = x W^T + b; dy = scale * (sigmoid(l) - picture); loss[m,t] = sum over 32 columns of max(l,0) - l*picture + log(1 + e^-|l|).
 @compute @workgroup_size(16, 16)
 fn forward(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) t: vec3<u32>,
            @builtin(local_invocation_index) index: u32) {
@@ -42,10 +42,13 @@ fn forward(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id)
     shares[(row + 2u) * 16u + t.x] = store(row0 + row + 2u, column, sum2);
     shares[(row + 3u) * 16u + t.x] = store(row0 + row + 3u, column, sum3);
     workgroupBarrier();
-    if index < TILE && row0 + index < params.B {
+    // Two sums of 8 shares a row.
+    let parts = (params.O + 31u) / 32u;
+    let part = 2u * tile.x + index % 2u;
+    if index < 2u * TILE && row0 + index / 2u < params.B && part < parts {
         var sum = 0.0;
-        for (var i = 0u; i < 16u; i++) { sum += shares[index * 16u + i]; }
-        loss[(row0 + index) * ((params.O + TILE - 1u) / TILE) + tile.x] = sum;
+        for (var i = 0u; i < 8u; i++) { sum += shares[index * 8u + i]; }
+        loss[(row0 + index / 2u) * parts + part] = sum;
     }
 }
 

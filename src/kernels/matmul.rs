@@ -62,20 +62,24 @@ const ANY: Source = Source {
 
 const SOFTWARE_TEXT: &str = include_str!("../../shaders/software/matmul.wgsl");
 
+/// Where the gradient is assigned.
 const SOFTWARE_EIGHT: Source = Source {
     file: "software/matmul_eight.wgsl",
     text: include_str!("../../shaders/software/matmul_eight.wgsl"),
     common: &[super::EIGHT, super::EIGHT_FORWARD, super::SUBGROUP_TILE, super::WORDS],
     bindings: BINDINGS,
-    constants: &[],
+    constants: &[("ADDS", 0)],
 };
+
+/// Where it is added to what is there.
+const SOFTWARE_EIGHT_ADDING: Source = Source { constants: &[("ADDS", 1)], ..SOFTWARE_EIGHT };
 
 const SOFTWARE_TURNED: Source = Source {
     file: "software/matmul_turned.wgsl",
     text: include_str!("../../shaders/software/matmul_turned.wgsl"),
-    common: &[super::EIGHT, super::SUBGROUP_TILE, super::WORDS],
+    common: &[super::EIGHT, super::EIGHT_TURNED, super::SUBGROUP_TILE, super::WORDS],
     bindings: &["x", "w", "b", "y"],
-    constants: &[],
+    constants: &[("OUTPUTS", 40)],
 };
 
 const SOFTWARE_FOURS: Source = Source {
@@ -214,6 +218,8 @@ fn portable(n: usize, p: &[u32]) -> Vec<&'static Candidate> {
 struct SoftwareForms {
     /// Where B, I and O are multiples of 8, the activation is a rectifier and lanes share what they load.
     eight: Candidate,
+    /// The same where a gradient is added to what is there.
+    adding: Candidate,
     /// Where B, I and O are multiples of 4.
     vec4: Candidate,
     any: Candidate,
@@ -227,12 +233,13 @@ impl SoftwareForms {
         // Where lanes share, products are twice as fast, but tiles are 64 columns wide in place of 16.
         let columns = (self.columns)(p);
         let pays = columns.next_multiple_of(64) <= 2 * columns.next_multiple_of(16);
+        let eight = if params::<Params>(p).accumulate == 0 { &self.eight } else { &self.adding };
         match lanes {
             _ if !is_whole(p, 4) => vec![&self.any],
             Lanes::Eight if !is_whole(p, 8) || !has_rectifier(p) => vec![&self.vec4],
             Lanes::Apart => vec![&self.vec4],
-            Lanes::Eight if pays => vec![&self.eight, &self.vec4],
-            Lanes::Eight => vec![&self.vec4, &self.eight],
+            Lanes::Eight if pays => vec![eight, &self.vec4],
+            Lanes::Eight => vec![&self.vec4, eight],
         }
     }
 }
@@ -243,11 +250,19 @@ const fn software(
     eight: fn(&[u32]) -> [u32; 3],
     grid: fn(&[u32]) -> [u32; 3],
 ) -> SoftwareForms {
-    let workgroup = [8, 1, 1];
+    const fn form(
+        name: &'static str,
+        source: &'static Source,
+        entry: &'static str,
+        grid: fn(&[u32]) -> [u32; 3],
+    ) -> Candidate {
+        Candidate { name, shader: Shader { source, entry, workgroup: [8, 1, 1], grid } }
+    }
     SoftwareForms {
-        eight: Candidate { name: "eight", shader: Shader { source: &SOFTWARE_EIGHT, entry, workgroup, grid: eight } },
-        vec4: Candidate { name: "vec4", shader: Shader { source: &SOFTWARE_VEC4, entry, workgroup, grid } },
-        any: Candidate { name: "any", shader: Shader { source: &SOFTWARE_ANY, entry, workgroup, grid } },
+        eight: form("eight", &SOFTWARE_EIGHT, entry, eight),
+        adding: form("eight", &SOFTWARE_EIGHT_ADDING, entry, eight),
+        vec4: form("vec4", &SOFTWARE_VEC4, entry, grid),
+        any: form("any", &SOFTWARE_ANY, entry, grid),
         columns,
     }
 }

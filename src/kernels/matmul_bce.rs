@@ -15,7 +15,7 @@ use crate::program::Recorder;
 use crate::tensor::Tensor;
 
 /// Columns whose losses are summed into one number.
-pub const COLUMNS: usize = 64;
+pub const COLUMNS: usize = 32;
 
 // ---- Params
 
@@ -45,25 +45,25 @@ const SOURCE: Source = Source {
     constants: &[],
 };
 
-/// Where B, I and O are multiples of 8. A workgroup owns 32x64 of a result.
+/// Where B, I and O are multiples of 8. A workgroup owns 64 rows and 32 outputs of a result.
 static EIGHT: Shader = Shader {
     source: &Source {
         file: "software/matmul_bce.wgsl",
         text: include_str!("../../shaders/software/matmul_bce.wgsl"),
-        common: &[super::EIGHT, super::EIGHT_FORWARD, super::SUBGROUP_TILE, super::WORDS],
+        common: &[super::EIGHT, super::EIGHT_TURNED, super::SUBGROUP_TILE, super::WORDS],
         bindings: SOURCE.bindings,
-        constants: &[],
+        constants: &[("OUTPUTS", COLUMNS as u32)],
     },
     entry: "forward",
     workgroup: [8, 1, 1],
-    grid: |p| [p[0].div_ceil(32) * p[2].div_ceil(64), 1, 1],
+    grid: |p| [p[0].div_ceil(64) * p[2].div_ceil(COLUMNS as u32), 1, 1],
 };
 
-/// x (B,I), w (O,I), b (O) and the picture (B,O) to dy (B,O) and loss (B, ceil(O/64)), both assigned; recorded by
+/// x (B,I), w (O,I), b (O) and the picture (B,O) to dy (B,O) and loss (B, ceil(O/32)), both assigned; recorded by
 /// [`forward`].
 pub static FORWARD: Kernel = Kernel {
     name: "matmul_bce.forward",
-    formula: "l = x W^T + b, dy = scale * (sigmoid(l) - picture), loss = sum of 64 max(l,0) - l*picture + log(1 + e^-|l|)",
+    formula: "l = x W^T + b, dy = scale * (sigmoid(l) - picture), loss = sum of 32 max(l,0) - l*picture + log(1 + e^-|l|)",
     params: &["B", "I", "O", "scale"],
     reads: &["x", "w", "b", "picture"],
     writes: &["dy", "loss"],
@@ -103,8 +103,8 @@ pub static FORWARD: Kernel = Kernel {
 
 // ---- Record
 
-/// The gradient of scale * the loss to the logits x W^T + b, (B,O), and the loss in nats, summed over each 64 columns,
-/// (B, ceil(O/64)): x (B,I), w (O,I), b (O), picture (B,O) of values in `[0,1]`.
+/// The gradient of scale * the loss to the logits x W^T + b, (B,O), and the loss in nats, summed over each 32 columns,
+/// (B, ceil(O/32)): x (B,I), w (O,I), b (O), picture (B,O) of values in `[0,1]`.
 pub fn forward(r: &mut Recorder, [x, w, b]: [Tensor; 3], picture: Tensor, dy: Tensor, scale: f32) -> Tensor {
     let ([rows, inputs], [outputs, w_inputs]) = (x.matrix(), w.matrix());
     assert!(inputs == w_inputs && b.shape() == [outputs], "matmul_bce.forward: x {x:?}, w {w:?}, b {b:?}");
@@ -151,8 +151,8 @@ fn cases() -> Vec<Case> {
             .read(uniform(4, b * o, 0.0, 1.0))
             // A slope of at most a quarter behind a dot product.
             .assign(b * o, Tolerance::Dot(i.max(8)))
-            // Terms as large as the logits, of which there are 64.
-            .assign(b * tiles, Tolerance::Dot(64 * i.max(8)))
+            // Terms as large as the logits, of which there are 32.
+            .assign(b * tiles, Tolerance::Dot(COLUMNS * i.max(8)))
     };
     SIZES.map(case).into()
 }

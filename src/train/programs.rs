@@ -261,14 +261,8 @@ impl Programs {
         let model = Vae::new(arena, config);
         let optimizer = OptimizerState::new(arena, settings.optimizer);
         let train = Resident::new(arena, "train", &data.train, settings.batch_size, largest_part);
-        let test = RecordedEvaluation::new(
-            arena,
-            &model,
-            &data.test,
-            settings.batch_size,
-            Latent::Sampled,
-            largest_part,
-        );
+        let test =
+            RecordedEvaluation::new(arena, &model, &data.test, settings.batch_size, Latent::Sampled, largest_part);
 
         let fusion = if settings.no_fuse { Fusion::None } else { backend.fusion() };
         let record = |arena: &mut Arena, rows| {
