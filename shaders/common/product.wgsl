@@ -1,5 +1,5 @@
 
-// A tile of a matrix product, owned by a workgroup: common/tile.wgsl in any size. src/kernels/tiles.rs lists the sizes and
+// A tile of a matrix product, owned by a workgroup: ladder/matmul_tile.wgsl in any size. src/kernels/tiles.rs lists the sizes and
 // appends them as constants:
 //   ROWS, COLUMNS  of the tile
 //   DEPTH          terms of the sum that a slice has in workgroup memory at a time, a multiple of 4

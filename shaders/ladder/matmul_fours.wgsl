@@ -1,5 +1,5 @@
 
-// A 64x64 tile of a matrix product in steps of 16 along k, all of it in vec4: what common/tile.wgsl does with single
+// A 64x64 tile of a matrix product in steps of 16 along k, all of it in vec4: what matmul_tile.wgsl does with single
 // words. A workgroup is 16x16 invocations with 4x4 of the tile each.
 var<workgroup> left: array<vec4<f32>, 256>;    // (64,4): 64 rows, four k each across
 var<workgroup> right: array<vec4<f32>, 256>;   // (16,16): 16 k, four columns each across

@@ -1,4 +1,4 @@
-//! The backward of a linear layer behind an activation in one dispatch, `shaders/linear.wgsl`: what [`matmul::backward_x`],
+//! The backward of a linear layer behind an activation in one dispatch, `shaders/linear.wgsl` in a family of tiles: what [`matmul::backward_x`],
 //! [`matmul::backward_w`] and [`activation::backward`] do in three. [`fusion`](crate::fusion) records it in their place.
 
 use bytemuck::{Pod, Zeroable};
@@ -6,16 +6,17 @@ use bytemuck::{Pod, Zeroable};
 use super::activation::{self, Activation};
 use super::gemm::{Store, View, product};
 use super::matmul;
+use super::tiles::{self, Forms, TILES};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Shader, Source, params};
+use crate::kernel::{Constant, Cost, Kernel, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
 // ---- Params
 
-/// B rows of the batch, I inputs, O outputs; `activation` is the one that left x.
+/// B rows of the batch, I inputs, O outputs; `activation` is the one that left x. Gradients are assigned, `accumulate` is 0.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
@@ -23,6 +24,7 @@ struct Params {
     i: u32,
     o: u32,
     activation: u32,
+    accumulate: u32,
 }
 
 impl Params {
@@ -33,29 +35,26 @@ impl Params {
 
 // ---- Kernels
 
-const SOURCE: Source = Source {
-    file: "linear.wgsl",
-    text: include_str!("../../shaders/linear.wgsl"),
-    common: &[super::TILE, super::ACTIVATION],
-    bindings: &["x", "w", "dy", "dx", "dw", "db"],
-    constants: &[],
-};
+const COMMON: &[&str] = &[
+    include_str!("../../shaders/linear.wgsl"),
+    super::PRODUCT_BACKWARD_X,
+    super::PRODUCT_BACKWARD_W,
+    super::PRODUCT,
+    super::ACTIVATION,
+];
+const VEC4: Source = Source { common: COMMON, ..matmul::VEC4 };
+const ANY: Source = Source { common: COMMON, ..matmul::ANY };
 
 /// x (B,I), w (O,I), dy (B,O) to dx (B,I), dw (O,I) and db (O), all assigned; recorded by [`backward`].
 pub static BACKWARD: Kernel = Kernel {
     name: "linear.backward",
     formula: "dx = (dy W) * slope(x), dW = dy^T x, db = sum over rows of dy",
-    params: &["B", "I", "O", "activation"],
+    params: &["B", "I", "O", "activation", "accumulate"],
     reads: &["x", "w", "dy"],
     writes: &["dx", "dw", "db"],
-    shader: Shader {
-        source: &SOURCE,
-        entry: "backward",
-        workgroup: [16, 16, 1],
-        grid: |p| [p[1].div_ceil(64) * (p[0].div_ceil(64) + p[2].div_ceil(64)), 1, 1],
-    },
+    shader: Tiled::<0>::BACKWARD.any.shader,
     software: None,
-    candidates: None,
+    candidates: Some(|software, p| tiles::portable(&FAMILY, software, matmul::is_whole(p, 4))),
     reference: backward_reference,
     accelerated: Some(backward_accelerated),
     cost: |p| {
@@ -64,6 +63,31 @@ pub static BACKWARD: Kernel = Kernel {
     },
     cases: backward_cases,
 };
+
+/// The shaders of the N-th tile.
+struct Tiled<const N: usize>;
+
+impl<const N: usize> Tiled<N> {
+    const CONSTANTS: &'static [Constant] = &TILES[N].constants();
+    const VEC4: Source = Source { constants: Self::CONSTANTS, ..VEC4 };
+    const ANY: Source = Source { constants: Self::CONSTANTS, ..ANY };
+    /// Rows of tiles of dx, then of dW.
+    const BACKWARD: Forms = tiles::forms(N, [&Self::VEC4, &Self::ANY], "backward", |p| {
+        [p[1].div_ceil(TILES[N].columns), p[0].div_ceil(TILES[N].rows) + p[2].div_ceil(TILES[N].rows), 1]
+    });
+}
+
+static FAMILY: [Forms; tiles::COUNT] = [
+    Tiled::<0>::BACKWARD,
+    Tiled::<1>::BACKWARD,
+    Tiled::<2>::BACKWARD,
+    Tiled::<3>::BACKWARD,
+    Tiled::<4>::BACKWARD,
+    Tiled::<5>::BACKWARD,
+    Tiled::<6>::BACKWARD,
+    Tiled::<7>::BACKWARD,
+    Tiled::<8>::BACKWARD,
+];
 
 // ---- Record
 
@@ -91,7 +115,7 @@ pub(crate) fn backward_to(
 }
 
 fn sizes([b, i, o]: [usize; 3], activation: Activation) -> Params {
-    Params { b: b as u32, i: i as u32, o: o as u32, activation: activation as u32 }
+    Params { b: b as u32, i: i as u32, o: o as u32, activation: activation as u32, accumulate: 0 }
 }
 
 // ---- Reference

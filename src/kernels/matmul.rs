@@ -42,20 +42,29 @@ impl Params {
 const FIELDS: &[&str] = &["B", "I", "O", "activation", "accumulate"];
 const BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw", "db"];
 
-const PORTABLE: &str = include_str!("../../shaders/matmul.wgsl");
+const PORTABLE: &[&str] = &[
+    include_str!("../../shaders/matmul.wgsl"),
+    super::PRODUCT_FORWARD,
+    super::PRODUCT_BACKWARD_X,
+    super::PRODUCT_BACKWARD_W,
+    super::PRODUCT,
+    super::ACTIVATION,
+];
 
-const VEC4: Source = Source {
+/// Its buffers serve `linear` too.
+pub(super) const VEC4: Source = Source {
     file: "matmul_vec4.wgsl",
     text: include_str!("../../shaders/matmul_vec4.wgsl"),
-    common: &[PORTABLE, super::PRODUCT, super::ACTIVATION],
+    common: PORTABLE,
     bindings: BINDINGS,
     constants: &[],
 };
 
-const ANY: Source = Source {
+/// [`VEC4`] for any sizes.
+pub(super) const ANY: Source = Source {
     file: "matmul_any.wgsl",
     text: include_str!("../../shaders/matmul_any.wgsl"),
-    common: &[PORTABLE, super::PRODUCT, super::ACTIVATION],
+    common: PORTABLE,
     bindings: BINDINGS,
     constants: &[],
 };
@@ -200,7 +209,7 @@ static FAMILY: [[Forms; 3]; tiles::COUNT] = [
     Tiled::<8>::FAMILY,
 ];
 
-/// Whether B, I and O are multiples of `n`.
+/// Whether B, I and O, which come first, are multiples of `n`.
 pub(super) fn is_whole(p: &[u32], n: u32) -> bool {
     p[..3].iter().all(|size| size.is_multiple_of(n))
 }

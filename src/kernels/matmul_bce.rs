@@ -1,4 +1,4 @@
-//! A decoder's last layer with binary cross-entropy and its gradient, `shaders/matmul_bce.wgsl`: what
+//! A decoder's last layer with binary cross-entropy and its gradient, `shaders/matmul_bce.wgsl` in a family of tiles: what
 //! [`matmul::forward`], [`bce::loss`] and [`bce::backward`] do in three dispatches, without writing
 //! the logits. [`fusion`](crate::fusion) records it in their place.
 
@@ -7,10 +7,11 @@ use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::gemm::{Store, View, product};
+use super::tiles::{self, Forms, TILES};
 use super::{activation, bce, math, matmul};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Lanes, Shader, Source, params};
+use crate::kernel::{Constant, Cost, Kernel, Lanes, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -37,11 +38,22 @@ impl Params {
 
 // ---- Kernels
 
-const SOURCE: Source = Source {
-    file: "matmul_bce.wgsl",
-    text: include_str!("../../shaders/matmul_bce.wgsl"),
-    common: &[super::TILE, super::ACTIVATION],
-    bindings: &["x", "w", "b", "picture", "dy", "loss"],
+const COMMON: &[&str] = &[include_str!("../../shaders/matmul_bce.wgsl"), super::PRODUCT_FORWARD, super::PRODUCT];
+const BINDINGS: &[&str] = &["x", "w", "b", "picture", "dy", "loss"];
+
+const VEC4: Source = Source {
+    file: "matmul_bce_vec4.wgsl",
+    text: include_str!("../../shaders/matmul_bce_vec4.wgsl"),
+    common: COMMON,
+    bindings: BINDINGS,
+    constants: &[],
+};
+
+const ANY: Source = Source {
+    file: "matmul_bce_any.wgsl",
+    text: include_str!("../../shaders/matmul_bce_any.wgsl"),
+    common: COMMON,
+    bindings: BINDINGS,
     constants: &[],
 };
 
@@ -51,7 +63,7 @@ static EIGHT: Shader = Shader {
         file: "software/matmul_bce.wgsl",
         text: include_str!("../../shaders/software/matmul_bce.wgsl"),
         common: &[super::EIGHT, super::EIGHT_TURNED, super::SUBGROUP_TILE, super::WORDS],
-        bindings: SOURCE.bindings,
+        bindings: BINDINGS,
         constants: &[("OUTPUTS", COLUMNS as u32)],
     },
     entry: "forward",
@@ -67,14 +79,9 @@ pub static FORWARD: Kernel = Kernel {
     params: &["B", "I", "O", "scale"],
     reads: &["x", "w", "b", "picture"],
     writes: &["dy", "loss"],
-    shader: Shader {
-        source: &SOURCE,
-        entry: "forward",
-        workgroup: [16, 16, 1],
-        grid: |p| [p[2].div_ceil(64), p[0].div_ceil(64), 1],
-    },
+    shader: Tiled::<0>::FORWARD.any.shader,
     software: Some(|lanes, p| if matmul::is_whole(p, 8) && lanes == Lanes::Eight { &EIGHT } else { &FORWARD.shader }),
-    candidates: None,
+    candidates: Some(|software, p| tiles::portable(&FAMILY, software, matmul::is_whole(p, 4))),
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let [rows, inputs, outputs] = p.sizes();
@@ -100,6 +107,30 @@ pub static FORWARD: Kernel = Kernel {
     },
     cases,
 };
+
+/// The shaders of the N-th tile, which must be as wide as [`COLUMNS`] or wider.
+struct Tiled<const N: usize>;
+
+impl<const N: usize> Tiled<N> {
+    const CONSTANTS: &'static [Constant] = &TILES[N].constants();
+    const VEC4: Source = Source { constants: Self::CONSTANTS, ..VEC4 };
+    const ANY: Source = Source { constants: Self::CONSTANTS, ..ANY };
+    const FORWARD: Forms = tiles::forms(N, [&Self::VEC4, &Self::ANY], "forward", |p| {
+        assert!(TILES[N].workgroup()[0] >= COLUMNS as u32 / 4, "{} is too narrow", TILES[N].name);
+        [p[2].div_ceil(TILES[N].columns), p[0].div_ceil(TILES[N].rows), 1]
+    });
+}
+
+/// Without 256x16 and 16x16, which have no whole part of the loss.
+static FAMILY: [Forms; tiles::COUNT - 2] = [
+    Tiled::<0>::FORWARD,
+    Tiled::<1>::FORWARD,
+    Tiled::<2>::FORWARD,
+    Tiled::<3>::FORWARD,
+    Tiled::<4>::FORWARD,
+    Tiled::<6>::FORWARD,
+    Tiled::<7>::FORWARD,
+];
 
 // ---- Record
 

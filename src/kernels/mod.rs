@@ -69,8 +69,10 @@ const CLOCK: &str = include_str!("../../shaders/common/clock.wgsl");
 const INDEX: &str = include_str!("../../shaders/common/index.wgsl");
 const PHILOX: &str = include_str!("../../shaders/common/philox.wgsl");
 const PRODUCT: &str = include_str!("../../shaders/common/product.wgsl");
+const PRODUCT_FORWARD: &str = include_str!("../../shaders/common/product_forward.wgsl");
+const PRODUCT_BACKWARD_X: &str = include_str!("../../shaders/common/product_backward_x.wgsl");
+const PRODUCT_BACKWARD_W: &str = include_str!("../../shaders/common/product_backward_w.wgsl");
 const SUM: &str = include_str!("../../shaders/common/sum.wgsl");
-const TILE: &str = include_str!("../../shaders/common/tile.wgsl");
 
 /// Elements a thread of the CPU device takes at a time: small enough to share a batch out, large enough to be worth it.
 const CHUNK: usize = 8192;

@@ -1,12 +1,12 @@
-//! The tiles that a workgroup may own of a matrix product, `shaders/common/product.wgsl`: the families of `matmul` and of
-//! `conv2d` have a shader for each.
+//! The tiles that a workgroup may own of a matrix product, `shaders/common/product.wgsl`: the families of `matmul`,
+//! of the fused kernels and of `conv2d` have a shader for each.
 //!
 //! A large tile reads each operand fewer times: of a 64x64 one a fetched word is used 64 times. A small one leaves more
 //! tiles to share out among a GPU's cores. With slices, a small tile has as many invocations as a large one: a part of the
 //! sum each. A narrow one wastes little on a convolution with few channels. All hold WebGPU's default limits, 256 invocations
 //! and 16 KiB of workgroup memory.
 
-use crate::kernel::{Candidate, Constant, Shader, Source};
+use crate::kernel::{Candidate, Constant, Lanes, Shader, Source};
 
 /// A tile and how it is shared out.
 #[derive(Clone, Copy)]
@@ -85,6 +85,12 @@ pub(super) const fn forms(
         vec4: Candidate { name, shader: Shader { source: vec4, entry, workgroup, grid } },
         any: Candidate { name, shader: Shader { source: any, entry, workgroup, grid } },
     }
+}
+
+/// All of a family, on adapters that do not run on a CPU: `is_whole` where the sizes are what [`Forms::vec4`] may assume.
+pub(super) fn portable(family: &'static [Forms], software: Option<Lanes>, is_whole: bool) -> Vec<&'static Candidate> {
+    let form = |forms: &'static Forms| if is_whole { &forms.vec4 } else { &forms.any };
+    if software.is_some() { Vec::new() } else { family.iter().map(form).collect() }
 }
 
 #[cfg(test)]

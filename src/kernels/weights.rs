@@ -1,13 +1,14 @@
-//! The weights' gradients of up to three linear layers in one dispatch, `shaders/weights.wgsl`: what as many
+//! The weights' gradients of up to three linear layers in one dispatch, `shaders/weights.wgsl` in a family of tiles: what as many
 //! [`matmul::backward_w`] do. [`fusion`](crate::fusion) records it in their place.
 
 use bytemuck::{Pod, Zeroable};
 
 use super::gemm::Store;
 use super::matmul;
+use super::tiles::{self, Forms, TILES};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Lanes, Shader, Source, params};
+use crate::kernel::{Constant, Cost, Kernel, Lanes, Shader, Source, grid_1d, params};
 use crate::program::{Recorder, Step};
 use crate::tensor::Tensor;
 
@@ -38,8 +39,8 @@ struct Layer {
 }
 
 impl Layer {
-    fn tiles(self, rows: u32) -> u32 {
-        self.i.div_ceil(64) * self.o.div_ceil(rows)
+    fn tiles(self, [rows, columns]: [u32; 2]) -> u32 {
+        self.i.div_ceil(columns) * self.o.div_ceil(rows)
     }
 
     fn is_whole(self) -> bool {
@@ -55,11 +56,22 @@ impl Layer {
 
 // ---- Kernels
 
-const SOURCE: Source = Source {
-    file: "weights.wgsl",
-    text: include_str!("../../shaders/weights.wgsl"),
-    common: &[super::TILE],
-    bindings: &["x0", "dy0", "x1", "dy1", "x2", "dy2", "gradients"],
+const COMMON: &[&str] = &[include_str!("../../shaders/weights.wgsl"), super::PRODUCT_BACKWARD_W, super::PRODUCT];
+const BINDINGS: &[&str] = &["x0", "dy0", "x1", "dy1", "x2", "dy2", "gradients"];
+
+const VEC4: Source = Source {
+    file: "weights_vec4.wgsl",
+    text: include_str!("../../shaders/weights_vec4.wgsl"),
+    common: COMMON,
+    bindings: BINDINGS,
+    constants: &[],
+};
+
+const ANY: Source = Source {
+    file: "weights_any.wgsl",
+    text: include_str!("../../shaders/weights_any.wgsl"),
+    common: COMMON,
+    bindings: BINDINGS,
     constants: &[],
 };
 
@@ -69,12 +81,12 @@ static EIGHT: Shader = Shader {
         file: "software/weights.wgsl",
         text: include_str!("../../shaders/software/weights.wgsl"),
         common: &[super::FOURS, super::SUBGROUP_TILE],
-        bindings: SOURCE.bindings,
+        bindings: BINDINGS,
         constants: &[],
     },
     entry: "backward",
     workgroup: [8, 1, 1],
-    grid: |p| grid(p, 32),
+    grid: |p| grid(p, [32, 64]),
 };
 
 /// The most weights of a layer that [`EIGHT`] is for: larger ones are worth a dispatch of `matmul.backward_w`.
@@ -83,13 +95,18 @@ const SMALL: u32 = 1 << 15;
 /// Whether [`EIGHT`] is the form for these params.
 fn suits_eight(lanes: Lanes, p: &[u32]) -> bool {
     let Params { b, layers } = params(p);
-    let suits = |l: &Layer| l.is_whole() && l.i * l.o <= SMALL;
-    lanes == Lanes::Eight && b.is_multiple_of(4) && layers.iter().all(suits)
+    lanes == Lanes::Eight && b.is_multiple_of(4) && is_whole(p) && layers.iter().all(|l| l.i * l.o <= SMALL)
 }
 
-/// A workgroup for each tile of 64 columns.
-fn grid(p: &[u32], rows: u32) -> [u32; 3] {
-    [params::<Params>(p).layers.map(|layer| layer.tiles(rows)).iter().sum(), 1, 1]
+/// Whether all layers' sizes and places are multiples of 4.
+fn is_whole(p: &[u32]) -> bool {
+    params::<Params>(p).layers.into_iter().all(Layer::is_whole)
+}
+
+/// A workgroup for each tile of that many rows and columns.
+fn grid(p: &[u32], tile: [u32; 2]) -> [u32; 3] {
+    let tiles: u32 = params::<Params>(p).layers.map(|layer| layer.tiles(tile)).iter().sum();
+    grid_1d(tiles as usize, 1)
 }
 
 /// For each layer x (B,I) and dy (B,O) to its dW and db in the flat gradients, assigned, the rest of which is left alone;
@@ -103,9 +120,9 @@ pub static BACKWARD: Kernel = Kernel {
     ],
     reads: &["x0", "dy0", "x1", "dy1", "x2", "dy2"],
     writes: &["gradients"],
-    shader: Shader { source: &SOURCE, entry: "backward", workgroup: [16, 16, 1], grid: |p| grid(p, 64) },
+    shader: Tiled::<0>::BACKWARD.any.shader,
     software: Some(|lanes, p| if suits_eight(lanes, p) { &EIGHT } else { &BACKWARD.shader }),
-    candidates: None,
+    candidates: Some(|software, p| tiles::portable(&FAMILY, software, is_whole(p))),
     reference: |p, reads, writes| {
         let Params { b, layers } = params(p);
         for (l, layer) in layers.into_iter().enumerate() {
@@ -129,6 +146,29 @@ pub static BACKWARD: Kernel = Kernel {
     },
     cases,
 };
+
+/// The shaders of the N-th tile.
+struct Tiled<const N: usize>;
+
+impl<const N: usize> Tiled<N> {
+    const CONSTANTS: &'static [Constant] = &TILES[N].constants();
+    const VEC4: Source = Source { constants: Self::CONSTANTS, ..VEC4 };
+    const ANY: Source = Source { constants: Self::CONSTANTS, ..ANY };
+    const BACKWARD: Forms =
+        tiles::forms(N, [&Self::VEC4, &Self::ANY], "backward", |p| grid(p, [TILES[N].rows, TILES[N].columns]));
+}
+
+static FAMILY: [Forms; tiles::COUNT] = [
+    Tiled::<0>::BACKWARD,
+    Tiled::<1>::BACKWARD,
+    Tiled::<2>::BACKWARD,
+    Tiled::<3>::BACKWARD,
+    Tiled::<4>::BACKWARD,
+    Tiled::<5>::BACKWARD,
+    Tiled::<6>::BACKWARD,
+    Tiled::<7>::BACKWARD,
+    Tiled::<8>::BACKWARD,
+];
 
 // ---- Record
 

@@ -9,7 +9,7 @@ use super::{Ladder, Rung, Single, source, takes_any};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
-use crate::kernels::{INDEX, TILE as TILE_TEXT, matmul};
+use crate::kernels::{INDEX, matmul};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -46,6 +46,7 @@ fn split(m: usize, k: usize, n: usize) -> SplitParams {
 // ---- Kernels
 
 const BINDINGS: &[&str] = &["a", "b", "c"];
+const TILE_TEXT: &str = include_str!("../../../shaders/ladder/matmul_tile.wgsl");
 const FOURS: &str = include_str!("../../../shaders/ladder/matmul_fours.wgsl");
 
 const NAIVE_SOURCE: Source =
