@@ -46,18 +46,19 @@ fn forward(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups
     let own = first + own_columns(column, outputs);
     // In eights: of w, whose rows are outputs, the lane's 8 rows.
     let x_rows = own_rows(tile.row + lane, params.B) * (params.H * params.W * params.I / 8u);
-    let stride = params.KH * params.KW * inputs / 8u;
+    let taps = params.KH * params.KW;
+    let stride = taps * inputs / 8u;
     let w_rows = own * stride;
-    for (var u = 0u; u < params.KH; u++) {
+    for (var u = 0u; u * params.KW < taps; u++) {
         // Below 0 wraps to far above H.
         let h = tile.rest / params.Q * params.stride_h + u * params.dilation_h - params.padding_h;
         if h >= params.H { continue; }
-        for (var v = 0u; v < params.KW; v++) {
+        for (var v = 0u; v * params.KH < taps; v++) {
             let c = tile.rest % params.Q * params.stride_w + v * params.dilation_w - params.padding_w;
             if c >= params.W { continue; }
             var x_at = x_rows + ((h * params.W + c) * params.I + tile.group * inputs) / 8u;
             var w_at = w_rows + (u * params.KW + v) * inputs / 8u;
-            for (var i = 0u; i < inputs; i += 8u) {
+            for (var i = 0u; 8u * i < inputs; i++) {
                 hold_columns(eight(w[w_at]), eight(w[w_at + stride]), eight(w[w_at + 2u * stride]),
                              eight(w[w_at + 3u * stride]), eight(w[w_at + 4u * stride]), eight(w[w_at + 5u * stride]),
                              eight(w[w_at + 6u * stride]), eight(w[w_at + 7u * stride]));
@@ -71,33 +72,33 @@ fn forward(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups
         }
     }
     let bias = bias_of(own / 8u);
-    let place = (tile.rest * params.O + first + column) / 8u;
-    store_y(tile.row, column, place, 0u, bias);
-    store_y(tile.row, column, place, 8u, bias);
-    store_y(tile.row, column, place, 16u, bias);
-    store_y(tile.row, column, place, 24u, bias);
+    let place = (tile.rest * params.O + own) / 8u;
+    store_y(tile.row, place, 0u, bias);
+    store_y(tile.row, place, 8u, bias);
+    store_y(tile.row, place, 16u, bias);
+    store_y(tile.row, place, 24u, bias);
 }
 
+// Without a branch that params alone decide (eight.wgsl). Any tensor has an eight at 0, also one that stands for no bias.
 fn bias_of(place: u32) -> mat2x4<f32> {
-    if params.bias == 0u { return mat2x4<f32>(); }
-    return eight(b[place]);
+    let has_bias = params.bias != 0u;
+    return eight(select(vec4<u64>(), b[select(0u, place, has_bias)], has_bias));
 }
 
 // `place` is that of the lane's first column in the first picture.
-fn store_y(picture: u32, column: u32, place: u32, first: u32, bias: mat2x4<f32>) {
-    store_y_row(picture, column, place, first, bias);
-    store_y_row(picture, column, place, first + 1u, bias);
-    store_y_row(picture, column, place, first + 2u, bias);
-    store_y_row(picture, column, place, first + 3u, bias);
-    store_y_row(picture, column, place, first + 4u, bias);
-    store_y_row(picture, column, place, first + 5u, bias);
-    store_y_row(picture, column, place, first + 6u, bias);
-    store_y_row(picture, column, place, first + 7u, bias);
+fn store_y(picture: u32, place: u32, first: u32, bias: mat2x4<f32>) {
+    store_y_row(picture, place, first, bias);
+    store_y_row(picture, place, first + 1u, bias);
+    store_y_row(picture, place, first + 2u, bias);
+    store_y_row(picture, place, first + 3u, bias);
+    store_y_row(picture, place, first + 4u, bias);
+    store_y_row(picture, place, first + 5u, bias);
+    store_y_row(picture, place, first + 6u, bias);
+    store_y_row(picture, place, first + 7u, bias);
 }
 
-fn store_y_row(picture: u32, column: u32, place: u32, r: u32, bias: mat2x4<f32>) {
-    if picture + r >= params.B || column >= params.O / params.groups { return; }
-    let i = (picture + r) * (params.P * params.Q * params.O / 8u) + place;
+fn store_y_row(picture: u32, place: u32, r: u32, bias: mat2x4<f32>) {
+    let i = min(picture + r, params.B - 1u) * (params.P * params.Q * params.O / 8u) + place;
     y[i] = words(rectify(params.activation, sums[r] + bias));
 }
 
@@ -113,19 +114,20 @@ fn backward_x(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) gro
     let column = tile.column + 8u * lane;
     let own = own_columns(column, inputs);
     let dy_rows = own_rows(tile.row + lane, params.B) * (params.P * params.Q * params.O / 8u);
-    let stride = params.KH * params.KW * inputs / 8u;
+    let taps = params.KH * params.KW;
+    let stride = taps * inputs / 8u;
     let w_columns = tile.group * outputs * stride + own / 8u;
-    for (var u = 0u; u < params.KH; u++) {
+    for (var u = 0u; u * params.KW < taps; u++) {
         let h = tile.rest / params.W + params.padding_h - u * params.dilation_h;
         let p = h / params.stride_h;
         if p * params.stride_h != h || p >= params.P { continue; }
-        for (var v = 0u; v < params.KW; v++) {
+        for (var v = 0u; v * params.KH < taps; v++) {
             let c = tile.rest % params.W + params.padding_w - v * params.dilation_w;
             let q = c / params.stride_w;
             if q * params.stride_w != c || q >= params.Q { continue; }
             var dy_at = dy_rows + ((p * params.Q + q) * params.O + tile.group * outputs) / 8u;
             var w_at = w_columns + (u * params.KW + v) * inputs / 8u;
-            for (var k = 0u; k < outputs; k += 8u) {
+            for (var k = 0u; 8u * k < outputs; k++) {
                 hold_terms(eight(w[w_at]), eight(w[w_at + stride]), eight(w[w_at + 2u * stride]),
                            eight(w[w_at + 3u * stride]), eight(w[w_at + 4u * stride]), eight(w[w_at + 5u * stride]),
                            eight(w[w_at + 6u * stride]), eight(w[w_at + 7u * stride]));
@@ -140,28 +142,27 @@ fn backward_x(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) gro
     }
     let first = tile.group * inputs;
     let bias = bias_of((first + own) / 8u);
-    let place = (tile.rest * params.I + first + column) / 8u;
-    store_dx(tile.row, column, place, 0u, bias);
-    store_dx(tile.row, column, place, 8u, bias);
-    store_dx(tile.row, column, place, 16u, bias);
-    store_dx(tile.row, column, place, 24u, bias);
+    let place = (tile.rest * params.I + first + own) / 8u;
+    store_dx(tile.row, place, 0u, bias);
+    store_dx(tile.row, place, 8u, bias);
+    store_dx(tile.row, place, 16u, bias);
+    store_dx(tile.row, place, 24u, bias);
 }
 
 // As store_y.
-fn store_dx(picture: u32, column: u32, place: u32, first: u32, bias: mat2x4<f32>) {
-    store_dx_row(picture, column, place, first, bias);
-    store_dx_row(picture, column, place, first + 1u, bias);
-    store_dx_row(picture, column, place, first + 2u, bias);
-    store_dx_row(picture, column, place, first + 3u, bias);
-    store_dx_row(picture, column, place, first + 4u, bias);
-    store_dx_row(picture, column, place, first + 5u, bias);
-    store_dx_row(picture, column, place, first + 6u, bias);
-    store_dx_row(picture, column, place, first + 7u, bias);
+fn store_dx(picture: u32, place: u32, first: u32, bias: mat2x4<f32>) {
+    store_dx_row(picture, place, first, bias);
+    store_dx_row(picture, place, first + 1u, bias);
+    store_dx_row(picture, place, first + 2u, bias);
+    store_dx_row(picture, place, first + 3u, bias);
+    store_dx_row(picture, place, first + 4u, bias);
+    store_dx_row(picture, place, first + 5u, bias);
+    store_dx_row(picture, place, first + 6u, bias);
+    store_dx_row(picture, place, first + 7u, bias);
 }
 
-fn store_dx_row(picture: u32, column: u32, place: u32, r: u32, bias: mat2x4<f32>) {
-    if picture + r >= params.B || column >= params.I / params.groups { return; }
-    let i = (picture + r) * (params.H * params.W * params.I / 8u) + place;
+fn store_dx_row(picture: u32, place: u32, r: u32, bias: mat2x4<f32>) {
+    let i = min(picture + r, params.B - 1u) * (params.H * params.W * params.I / 8u) + place;
     dx[i] = words(rectify(params.activation, sums[r] + bias));
 }
 
@@ -240,7 +241,7 @@ fn add_dw(row: u32, column: u32, place: u32, first: u32) {
 
 fn add_dw_row(row: u32, column: u32, place: u32, r: u32) {
     let inputs = params.I / params.groups;
-    if row + r >= params.O / params.groups || column >= inputs { return; }
+    if (row + r >= params.O / params.groups) | (column >= inputs) { return; }
     let i = (row + r) * (params.KH * params.KW * inputs / 8u) + place;
     dw[i] = words(eight(dw[i]) + sums[r]);
 }

@@ -113,7 +113,7 @@ fn sum_of_lanes(rows: vec4<f32>) -> vec4<f32> {
         + subgroupBroadcast(rows, 7u);
 }
 
-// tile.wgsl's rectify4 of eight.
+// rectifiers.wgsl's rectify4 of eight.
 fn rectify(activation: u32, eight: mat2x4<f32>) -> mat2x4<f32> {
     return mat2x4<f32>(rectify4(activation, eight[0]), rectify4(activation, eight[1]));
 }

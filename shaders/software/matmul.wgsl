@@ -24,6 +24,12 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
         multiply_blocks();
     }
     for (var i = 0u; i < 16u; i++) { store_y(tile.x + 4u * (i / 4u), tile.y + 4u * (i % 4u), sums[i]); }
+    // On lanes every case of a switch is computed, so only activations that are no rectifiers enter it; and with y as stored,
+    // so that the switch is here once and not 256 times.
+    let rows = select(0u, min(tile.x + 16u, params.B), params.activation > 2u);
+    for (var row = tile.x; row < rows; row++) {
+        for (var column = tile.y; column < min(tile.y + 16u, params.O); column += LEAP) { activate_y(row, column); }
+    }
 }
 
 // backward of y = x W^T to x, and on to what the activation that left x read: dx[m,n] = (dx[m,n] + sum_k dy[m,k] w[k,n]) *
@@ -40,6 +46,10 @@ fn backward_x(@builtin(global_invocation_id) id: vec3<u32>) {
         multiply_blocks();
     }
     for (var i = 0u; i < 16u; i++) { store_dx(tile.x + 4u * (i / 4u), tile.y + 4u * (i % 4u), sums[i]); }
+    let rows = select(0u, min(tile.x + 16u, params.B), params.activation > 2u);
+    for (var row = tile.x; row < rows; row++) {
+        for (var column = tile.y; column < min(tile.y + 16u, params.I); column += LEAP) { slope_dx(row, column); }
+    }
 }
 
 // backward of y = x W^T + b to W and b: dw[m,n] (+)= sum_k dy[k,m] x[k,n]; db[m] (+)= sum_k dy[k,m]; added

@@ -3,6 +3,7 @@
 
 const LEFT = 4u;
 const RIGHT = 4u;
+const LEAP = 1u;    // columns that activate_y and slope_dx take
 
 struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
 
@@ -56,14 +57,19 @@ fn load_dy(row: u32, column: u32) -> mat4x4<f32> {
 }
 
 fn store_y(row: u32, column: u32, sum: mat4x4<f32>) {
+    var bias: vec4<f32>;
+    for (var c = 0u; c < 4u; c++) { bias[c] = b[min(column + c, params.O - 1u)]; }
     for (var r = 0u; r < 4u; r++) {
+        let four = rectify4(params.activation, sum[r] + bias);
         for (var c = 0u; c < 4u; c++) {
-            let n = column + c;
-            if row + r < params.B && n < params.O {
-                y[(row + r) * params.O + n] = activate(params.activation, sum[r][c] + b[n]);
-            }
+            if row + r < params.B && column + c < params.O { y[(row + r) * params.O + column + c] = four[c]; }
         }
     }
+}
+
+fn activate_y(row: u32, column: u32) {
+    let i = row * params.O + column;
+    y[i] = activate(params.activation, y[i]);
 }
 
 fn store_dx(row: u32, column: u32, sum: mat4x4<f32>) {
@@ -73,11 +79,16 @@ fn store_dx(row: u32, column: u32, sum: mat4x4<f32>) {
             if row + r < params.B && column + c < params.I {
                 var one = sum[r][c];
                 if params.accumulate != 0u { one += dx[i]; }
-                if params.activation != 0u { one *= activate_slope(params.activation, x[i]); }
+                if params.activation == 1u || params.activation == 2u { one = through(params.activation, vec4<f32>(one), vec4<f32>(x[i])).x; }
                 dx[i] = one;
             }
         }
     }
+}
+
+fn slope_dx(row: u32, column: u32) {
+    let i = row * params.I + column;
+    dx[i] *= activate_slope(params.activation, x[i]);
 }
 
 fn add_dw(row: u32, column: u32, sum: mat4x4<f32>) {

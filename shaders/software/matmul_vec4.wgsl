@@ -3,6 +3,7 @@
 
 const LEFT = 4u;
 const RIGHT = 4u;
+const LEAP = 4u;    // columns that activate_y and slope_dx take
 
 struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
 
@@ -42,10 +43,13 @@ fn load_dy(row: u32, column: u32) -> mat4x4<f32> {
 fn store_y(row: u32, column: u32, sum: mat4x4<f32>) {
     if row >= params.B || column >= params.O { return; }
     for (var r = 0u; r < 4u; r++) {
-        var four = sum[r] + b[column / 4u];
-        four = activate4(params.activation, four);
-        y[((row + r) * params.O + column) / 4u] = four;
+        y[((row + r) * params.O + column) / 4u] = rectify4(params.activation, sum[r] + b[column / 4u]);
     }
+}
+
+fn activate_y(row: u32, column: u32) {
+    let i = (row * params.O + column) / 4u;
+    y[i] = activate4(params.activation, y[i]);
 }
 
 fn store_dx(row: u32, column: u32, sum: mat4x4<f32>) {
@@ -54,9 +58,14 @@ fn store_dx(row: u32, column: u32, sum: mat4x4<f32>) {
         let i = ((row + r) * params.I + column) / 4u;
         var four = sum[r];
         if params.accumulate != 0u { four += dx[i]; }
-        if params.activation != 0u { four *= activate_slope4(params.activation, x[i]); }
+        if params.activation == 1u || params.activation == 2u { four = through(params.activation, four, x[i]); }
         dx[i] = four;
     }
+}
+
+fn slope_dx(row: u32, column: u32) {
+    let i = (row * params.I + column) / 4u;
+    dx[i] *= activate_slope4(params.activation, x[i]);
 }
 
 fn add_dw(row: u32, column: u32, sum: mat4x4<f32>) {

@@ -205,7 +205,7 @@ const WHOLE: &str = include_str!("../../shaders/software/conv2d_whole.wgsl");
 const EIGHT: Source = Source {
     file: "software/conv2d_eight.wgsl",
     text: include_str!("../../shaders/software/conv2d_eight.wgsl"),
-    common: &[super::EIGHT, super::SUBGROUP_TILE, super::WORDS],
+    common: &[super::EIGHT, super::SUBGROUP_TILE, super::RECTIFIERS, super::WORDS],
     bindings: WITHOUT_SUMS,
     constants: &[],
 };

@@ -90,7 +90,7 @@ const fn eight(entry: &'static str) -> Shader {
     const SOFTWARE: Source = Source {
         file: "software/latent.wgsl",
         text: include_str!("../../shaders/software/latent.wgsl"),
-        common: &[super::FOURS, super::SUBGROUP_TILE, super::CLOCK, super::PHILOX],
+        common: &[super::FOURS, super::SUBGROUP_TILE, super::RECTIFIERS, super::CLOCK, super::PHILOX],
         bindings: SOURCE.bindings,
         constants: &[],
     };

@@ -75,7 +75,7 @@ const SOFTWARE_TEXT: &str = include_str!("../../shaders/software/matmul.wgsl");
 const SOFTWARE_EIGHT: Source = Source {
     file: "software/matmul_eight.wgsl",
     text: include_str!("../../shaders/software/matmul_eight.wgsl"),
-    common: &[super::EIGHT, super::EIGHT_FORWARD, super::SUBGROUP_TILE, super::WORDS],
+    common: &[super::EIGHT, super::EIGHT_FORWARD, super::SUBGROUP_TILE, super::RECTIFIERS, super::WORDS],
     bindings: BINDINGS,
     constants: &[("ADDS", 0)],
 };
@@ -86,7 +86,7 @@ const SOFTWARE_EIGHT_ADDING: Source = Source { constants: &[("ADDS", 1)], ..SOFT
 const SOFTWARE_TURNED: Source = Source {
     file: "software/matmul_turned.wgsl",
     text: include_str!("../../shaders/software/matmul_turned.wgsl"),
-    common: &[super::EIGHT, super::EIGHT_TURNED, super::SUBGROUP_TILE, super::WORDS],
+    common: &[super::EIGHT, super::EIGHT_TURNED, super::SUBGROUP_TILE, super::RECTIFIERS, super::WORDS],
     bindings: &["x", "w", "b", "y"],
     constants: &[("OUTPUTS", 40)],
 };
@@ -94,15 +94,17 @@ const SOFTWARE_TURNED: Source = Source {
 const SOFTWARE_FOURS: Source = Source {
     file: "software/matmul_fours.wgsl",
     text: include_str!("../../shaders/software/matmul_fours.wgsl"),
-    common: &[super::FOURS, super::SUBGROUP_TILE],
-    bindings: &["x", "w", "b", "y"],
-    constants: &[],
+    common: &[super::FOURS, super::SUBGROUP_TILE, super::RECTIFIERS],
+    bindings: &["x", "w", "b", "dy", "y", "dx"],
+    constants: &[("ADDS", 0)],
 };
+
+const SOFTWARE_FOURS_ADDING: Source = Source { constants: &[("ADDS", 1)], ..SOFTWARE_FOURS };
 
 const SOFTWARE_VEC4: Source = Source {
     file: "software/matmul_vec4.wgsl",
     text: include_str!("../../shaders/software/matmul_vec4.wgsl"),
-    common: &[SOFTWARE_TEXT, super::BLOCKS, super::ACTIVATION],
+    common: &[SOFTWARE_TEXT, super::BLOCKS, super::RECTIFIERS, super::ACTIVATION],
     bindings: BINDINGS,
     constants: &[],
 };
@@ -110,7 +112,7 @@ const SOFTWARE_VEC4: Source = Source {
 const SOFTWARE_ANY: Source = Source {
     file: "software/matmul_any.wgsl",
     text: include_str!("../../shaders/software/matmul_any.wgsl"),
-    common: &[SOFTWARE_TEXT, super::BLOCKS, super::ACTIVATION],
+    common: &[SOFTWARE_TEXT, super::BLOCKS, super::RECTIFIERS, super::ACTIVATION],
     bindings: BINDINGS,
     constants: &[],
 };
@@ -144,9 +146,9 @@ pub static BACKWARD_X: Kernel = Kernel {
     reads: &["w", "dy", "x"],
     writes: &["dx"],
     shader: Tiled::<0>::FAMILY[1].any.shader,
-    software: Some(|lanes, p| &SOFTWARE[1].for_params(lanes, p)[0].shader),
+    software: Some(|lanes, p| &backward_x_forms(lanes, p)[0].shader),
     candidates: Some(|software, p| match software {
-        Some(lanes) => SOFTWARE[1].for_params(lanes, p),
+        Some(lanes) => backward_x_forms(lanes, p),
         None => portable(1, p),
     }),
     reference: backward_x_reference,
@@ -288,20 +290,32 @@ static TURNED: Candidate = Candidate {
 };
 
 /// Where B, I and O are multiples of 4 alone, for rectifiers.
-static FOURS: Candidate = Candidate {
-    name: "fours",
-    shader: Shader {
-        source: &SOFTWARE_FOURS,
-        entry: "forward",
-        workgroup: [8, 1, 1],
-        grid: |p| eight_tiles([p[0], 32], p[2]),
-    },
-};
+const fn fours(source: &'static Source, entry: &'static str, grid: fn(&[u32]) -> [u32; 3]) -> Candidate {
+    Candidate { name: "fours", shader: Shader { source, entry, workgroup: [8, 1, 1], grid } }
+}
+
+static FOURS_FORWARD: Candidate = fours(&SOFTWARE_FOURS, "forward", |p| eight_tiles([p[0], 32], p[2]));
+/// Where the gradient is assigned, and where it is added to what is there.
+static FOURS_BACKWARD_X: [Candidate; 2] = [
+    fours(&SOFTWARE_FOURS, "backward_x", |p| eight_tiles([p[0], 32], p[1])),
+    fours(&SOFTWARE_FOURS_ADDING, "backward_x", |p| eight_tiles([p[0], 32], p[1])),
+];
+
+fn suits_fours(lanes: Lanes, p: &[u32]) -> bool {
+    lanes == Lanes::Eight && is_whole(p, 4) && !is_whole(p, 8) && has_rectifier(p)
+}
+
+fn backward_x_forms(lanes: Lanes, p: &[u32]) -> Vec<&'static Candidate> {
+    if suits_fours(lanes, p) {
+        return vec![&FOURS_BACKWARD_X[params::<Params>(p).accumulate as usize]];
+    }
+    SOFTWARE[1].for_params(lanes, p)
+}
 
 /// The forms of forward, the usual one first.
 fn forward_forms(lanes: Lanes, p: &[u32]) -> Vec<&'static Candidate> {
-    if lanes == Lanes::Eight && is_whole(p, 4) && !is_whole(p, 8) && has_rectifier(p) {
-        return vec![&FOURS];
+    if suits_fours(lanes, p) {
+        return vec![&FOURS_FORWARD];
     }
     let mut forms = SOFTWARE[0].for_params(lanes, p);
     if let Some(eight) = forms.iter().position(|form| form.name == SOFTWARE[0].eight.name) {

@@ -62,7 +62,7 @@ static EIGHT: Shader = Shader {
     source: &Source {
         file: "software/matmul_bce.wgsl",
         text: include_str!("../../shaders/software/matmul_bce.wgsl"),
-        common: &[super::EIGHT, super::EIGHT_TURNED, super::SUBGROUP_TILE, super::WORDS],
+        common: &[super::EIGHT, super::EIGHT_TURNED, super::SUBGROUP_TILE, super::RECTIFIERS, super::WORDS],
         bindings: BINDINGS,
         constants: &[("OUTPUTS", COLUMNS as u32)],
     },

@@ -61,6 +61,7 @@ const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
 const BLOCKS: &str = include_str!("../../shaders/software/blocks.wgsl");
 const EIGHT: &str = include_str!("../../shaders/software/eight.wgsl");
 const FOURS: &str = include_str!("../../shaders/software/fours.wgsl");
+const RECTIFIERS: &str = include_str!("../../shaders/software/rectifiers.wgsl");
 const SUBGROUP_TILE: &str = include_str!("../../shaders/software/tile.wgsl");
 const WORDS: &str = include_str!("../../shaders/software/words.wgsl");
 const EIGHT_FORWARD: &str = include_str!("../../shaders/software/eight_forward.wgsl");
