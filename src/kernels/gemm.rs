@@ -1,6 +1,7 @@
 //! The CPU device's matrix product: C = A B or C += A B, in tiles of 8 rows by 48 columns whose sums stay in vector
-//! registers. After Goto & Van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008), without packing A:
-//! its numbers are read one by one and spread over a vector, in whatever order they lie.
+//! registers. After Goto & Van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008), but A is packed only where
+//! its columns lie one after the other: its numbers are read one by one and spread over a vector, and those of a row, side
+//! by side, come fast enough as they are.
 //!
 //! An element's sum is made in one order, which the sizes fix and the threads do not: results are the same to the bit
 //! for any number of threads.
@@ -17,6 +18,12 @@ const COLUMNS: usize = 48;
 
 /// Terms of a sum that are added up in registers at a time: 48 columns of so many rows of B stay in the second cache.
 const DEPTH: usize = 1024;
+
+/// The same where A's columns lie one after the other: [`BAND`] rows of so many terms, packed, stay in the second cache.
+const COLUMN_DEPTH: usize = 256;
+
+/// Panels of B that a packed A must serve.
+const WORTH_PACKING: usize = 3;
 
 /// Numbers of a cache line, at whose start a panel begins.
 const LINE: usize = 16;
@@ -105,21 +112,64 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
         }
     }
 
-    /// One thread's part of C.
-    fn part(&self, mut c: MatMut<'_, f32>, [row, column]: [usize; 2]) {
+    /// One thread's part of C. Whether A is packed for it changes no sum.
+    fn part(&self, c: MatMut<'_, f32>, place: [usize; 2]) {
+        let panels = c.ncols().div_ceil(COLUMNS);
+        if self.a.strides[0] == 1 && c.nrows() > ROWS && panels >= WORTH_PACKING {
+            self.part_packed(c, place);
+        } else {
+            self.part_in_place(c, place);
+        }
+    }
+
+    fn part_packed(&self, mut c: MatMut<'_, f32>, [row, column]: [usize; 2]) {
         let (m, n, arch) = (c.nrows(), c.ncols(), Arch::new());
-        let mut panel = scratch::any(DEPTH.min(self.k) * COLUMNS + LINE);
+        let deepest = COLUMN_DEPTH.min(self.k);
+        let mut panel = scratch::any(deepest * COLUMNS + LINE);
+        let aligned = panel.as_ptr().align_offset(4 * LINE);
+        let panel = &mut panel[aligned..];
+        // A line more than a block has, so that blocks do not fall on the same lines of the cache.
+        let stride = deepest * ROWS + LINE;
+        let mut blocks = scratch::any(BAND.min(m).div_ceil(ROWS) * stride);
+        for band in (0..m).step_by(BAND) {
+            let height = BAND.min(m - band);
+            let mut c = c.as_mut().submatrix_mut(band, 0, height, n);
+            for first in (0..self.k).step_by(COLUMN_DEPTH) {
+                let depth = COLUMN_DEPTH.min(self.k - first);
+                pack_blocks(self.a.from([row + band, first]), [height, depth], stride, &mut blocks);
+                for left in (0..n).step_by(COLUMNS) {
+                    let width = COLUMNS.min(n - left);
+                    let panel = &mut panel[..depth * COLUMNS];
+                    arch.dispatch(Pack { b: self.b.from([first, column + left]), width, panel });
+                    let assign = self.store == Store::Assign && first == 0;
+                    for (block, top) in blocks.chunks(stride).zip((0..height).step_by(ROWS)) {
+                        let a = View { values: block, strides: [1, ROWS] };
+                        let c = c.as_mut().submatrix_mut(top, left, ROWS.min(height - top), width);
+                        arch.dispatch(Band { a, panel, depth, c, assign });
+                    }
+                }
+            }
+            for i in 0..height {
+                (self.finish)(row + band + i, column, as_slice(c.as_mut().row_mut(i)));
+            }
+        }
+    }
+
+    fn part_in_place(&self, mut c: MatMut<'_, f32>, [row, column]: [usize; 2]) {
+        let (m, n, arch) = (c.nrows(), c.ncols(), Arch::new());
+        let deepest = if self.a.strides[0] == 1 { COLUMN_DEPTH } else { DEPTH }.min(self.k);
+        let mut panel = scratch::any(deepest * COLUMNS + LINE);
         let aligned = panel.as_ptr().align_offset(4 * LINE);
         let panel = &mut panel[aligned..];
         // One panel of B serves all rows.
-        let height = if n <= COLUMNS && self.k <= DEPTH { m } else { BAND };
+        let height = if n <= COLUMNS && self.k <= deepest { m } else { BAND };
         for band in (0..m).step_by(height) {
             let bottom = m.min(band + height);
             for left in (0..n).step_by(COLUMNS) {
                 let width = COLUMNS.min(n - left);
                 let mut c = c.as_mut().submatrix_mut(band, left, bottom - band, width);
-                for first in (0..self.k).step_by(DEPTH) {
-                    let depth = DEPTH.min(self.k - first);
+                for first in (0..self.k).step_by(deepest) {
+                    let depth = deepest.min(self.k - first);
                     let panel = &mut panel[..depth * COLUMNS];
                     arch.dispatch(Pack { b: self.b.from([first, column + left]), width, panel });
                     let a = self.a.from([row + band, first]);
@@ -138,6 +188,17 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
 #[inline(always)]
 fn as_slice(row: RowMut<'_, f32>) -> &mut [f32] {
     row.try_as_row_major_mut().expect("C has contiguous rows").as_slice_mut()
+}
+
+/// Copies `height` rows and `depth` columns of A, whose columns lie one after the other, so that 8 rows of a column lie side by
+/// side, and its columns follow each other: a block every `stride` numbers.
+fn pack_blocks(a: View, [height, depth]: [usize; 2], stride: usize, blocks: &mut [f32]) {
+    for k in 0..depth {
+        let column = &a.values[k * a.strides[1]..][..height];
+        for (block, eight) in blocks.chunks_mut(stride).zip(column.chunks(ROWS)) {
+            block[k * ROWS..][..eight.len()].copy_from_slice(eight);
+        }
+    }
 }
 
 /// About half, a multiple of `unit`.
@@ -296,8 +357,9 @@ mod tests {
     use crate::check::case::uniform;
     use crate::check::close::Tolerance;
 
-    /// (m, n, k): one element, pieces of a tile on all sides, several panels, several bands, sums of several depths.
-    const SIZES: [[usize; 3]; 7] = [
+    /// (m, n, k): one element, pieces of a tile on all sides, several panels, several bands, sums of several depths, the same
+    /// where A may be packed.
+    const SIZES: [[usize; 3]; 8] = [
         [1, 1, 1],
         [3, 47, 5],
         [8, 48, 16],
@@ -305,6 +367,7 @@ mod tests {
         [2 * BAND + 9, 50, 33],
         [BAND + 1, 30, 7],
         [5, 17, 2 * DEPTH + 3],
+        [19, 150, 2 * COLUMN_DEPTH + 3],
     ];
 
     /// C of this size, as made by `threads` threads: both operands as they are or transposed, to zeros or to ones.
@@ -352,10 +415,13 @@ mod tests {
     #[test]
     fn the_number_of_threads_does_not_change_a_bit() {
         // Large enough for a share for each of 64 threads.
-        for size in [[128, 400, 784], [400, 784, 128], [2048, 20, 500]] {
-            let one = made(1, size, [false, true], Store::Add);
-            for threads in [2, 3, 64] {
-                assert!(made(threads, size, [false, true], Store::Add) == one, "{size:?} with {threads} threads");
+        for size in [[128, 400, 784], [400, 784, 128], [2048, 20, 500], [400, 784, 512]] {
+            for turned in [[false, true], [true, false]] {
+                let one = made(1, size, turned, Store::Add);
+                for threads in [2, 3, 64] {
+                    let several = made(threads, size, turned, Store::Add);
+                    assert!(several == one, "{size:?}, turned {turned:?}, with {threads} threads");
+                }
             }
         }
     }
