@@ -1,6 +1,7 @@
 
 // The products of a linear layer, y = x W^T + b, and of its backward: the entry points. They are appended to matmul_vec4.wgsl or
-// to matmul_any.wgsl, which declare the buffers, read fours of their rows, zeros past the edge, and store fours of sums.
+// to matmul_any.wgsl, which declare the buffers, read fours of their rows, zeros past the edge (those of x and w in
+// common/operands_vec4.wgsl and operands_any.wgsl), and store fours of sums.
 // B rows of the batch, I inputs, O outputs. A workgroup owns ROWS x COLUMNS of the result (common/product.wgsl); the loops
 // over what is summed are in common/product_forward.wgsl and so on, which the fused kernels share.
 

@@ -12,24 +12,6 @@ struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
 @group(0) @binding(7) var<storage, read_write> dw: array<f32>;   // (O,I)
 @group(0) @binding(8) var<storage, read_write> db: array<f32>;   // (O)
 
-fn load_x(row: u32, column: u32) -> vec4<f32> {
-    return vec4<f32>(x_at(row, column), x_at(row, column + 1u), x_at(row, column + 2u), x_at(row, column + 3u));
-}
-
-fn x_at(row: u32, column: u32) -> f32 {
-    if row >= params.B || column >= params.I { return 0.0; }
-    return x[row * params.I + column];
-}
-
-fn load_w(row: u32, column: u32) -> vec4<f32> {
-    return vec4<f32>(w_at(row, column), w_at(row, column + 1u), w_at(row, column + 2u), w_at(row, column + 3u));
-}
-
-fn w_at(row: u32, column: u32) -> f32 {
-    if row >= params.O || column >= params.I { return 0.0; }
-    return w[row * params.I + column];
-}
-
 fn load_dy(row: u32, column: u32) -> vec4<f32> {
     return vec4<f32>(dy_at(row, column), dy_at(row, column + 1u), dy_at(row, column + 2u), dy_at(row, column + 3u));
 }

@@ -10,16 +10,6 @@ struct Params { B: u32, I: u32, O: u32, scale: f32 }
 @group(0) @binding(5) var<storage, read_write> dy: array<vec4<f32>>;       // (B,O/4)
 @group(0) @binding(6) var<storage, read_write> loss: array<f32>;           // (B,T), nats
 
-fn load_x(row: u32, column: u32) -> vec4<f32> {
-    if row >= params.B || column >= params.I { return vec4<f32>(); }
-    return x[(row * params.I + column) / 4u];
-}
-
-fn load_w(row: u32, column: u32) -> vec4<f32> {
-    if row >= params.O || column >= params.I { return vec4<f32>(); }
-    return w[(row * params.I + column) / 4u];
-}
-
 fn load_b(column: u32) -> vec4<f32> {
     if column >= params.O { return vec4<f32>(); }
     return b[column / 4u];

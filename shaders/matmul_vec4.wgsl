@@ -12,16 +12,6 @@ struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
 @group(0) @binding(7) var<storage, read_write> dw: array<vec4<f32>>;   // (O,I/4)
 @group(0) @binding(8) var<storage, read_write> db: array<vec4<f32>>;   // (O/4)
 
-fn load_x(row: u32, column: u32) -> vec4<f32> {
-    if row >= params.B || column >= params.I { return vec4<f32>(); }
-    return x[(row * params.I + column) / 4u];
-}
-
-fn load_w(row: u32, column: u32) -> vec4<f32> {
-    if row >= params.O || column >= params.I { return vec4<f32>(); }
-    return w[(row * params.I + column) / 4u];
-}
-
 fn load_dy(row: u32, column: u32) -> vec4<f32> {
     if row >= params.B || column >= params.O { return vec4<f32>(); }
     return dy[(row * params.O + column) / 4u];

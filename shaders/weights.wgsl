@@ -6,19 +6,9 @@
 // of all parameters' gradients, and places in it are counted in words. It is appended to weights_vec4.wgsl or to
 // weights_any.wgsl, which declare the buffers.
 
-// Where a layer's gradients go: dW and db of its first `split` outputs to dw and db, of the others to dv and dc.
-struct Layer { I: u32, O: u32, split: u32, dw: u32, dv: u32, db: u32, dc: u32 }
-
 // The workgroup's, and its number.
 var<private> own: Layer;
 var<private> number: u32;
-
-fn layer(l: u32) -> Layer {
-    let p = params;
-    if l == 0u { return Layer(p.I0, p.O0, p.split0, p.dw0, p.dv0, p.db0, p.dc0); }
-    if l == 1u { return Layer(p.I1, p.O1, p.split1, p.dw1, p.dv1, p.db1, p.dc1); }
-    return Layer(p.I2, p.O2, p.split2, p.dw2, p.dv2, p.db2, p.dc2);
-}
 
 fn tiles_of(l: Layer) -> u32 { return ((l.I + COLUMNS - 1u) / COLUMNS) * ((l.O + ROWS - 1u) / ROWS); }
 

@@ -1,12 +1,5 @@
 // Buffers of weights.wgsl for any sizes: fours are read and stored word by word.
 
-struct Params {
-    B: u32,
-    I0: u32, O0: u32, split0: u32, dw0: u32, dv0: u32, db0: u32, dc0: u32,
-    I1: u32, O1: u32, split1: u32, dw1: u32, dv1: u32, db1: u32, dc1: u32,
-    I2: u32, O2: u32, split2: u32, dw2: u32, dv2: u32, db2: u32, dc2: u32,
-}
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x0: array<f32>;                  // (B,I0)
 @group(0) @binding(2) var<storage, read> dy0: array<f32>;                 // (B,O0)

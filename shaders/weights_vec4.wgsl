@@ -1,12 +1,5 @@
 // Buffers of weights.wgsl where I, O and all places are multiples of 4: a four is one load or store of 16 bytes.
 
-struct Params {
-    B: u32,
-    I0: u32, O0: u32, split0: u32, dw0: u32, dv0: u32, db0: u32, dc0: u32,
-    I1: u32, O1: u32, split1: u32, dw1: u32, dv1: u32, db1: u32, dc1: u32,
-    I2: u32, O2: u32, split2: u32, dw2: u32, dv2: u32, db2: u32, dc2: u32,
-}
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x0: array<vec4<f32>>;                  // (B,I0/4)
 @group(0) @binding(2) var<storage, read> dy0: array<vec4<f32>>;                 // (B,O0/4)

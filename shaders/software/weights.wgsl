@@ -2,13 +2,6 @@
 // one subgroup, owns 32 rows and 64 columns of one layer's dW; fours.wgsl, which is appended, has the products.
 // For small layers: a load runs through the branches of all three tensors, with two of them masked.
 
-struct Params {
-    B: u32,
-    I0: u32, O0: u32, split0: u32, dw0: u32, dv0: u32, db0: u32, dc0: u32,
-    I1: u32, O1: u32, split1: u32, dw1: u32, dv1: u32, db1: u32, dc1: u32,
-    I2: u32, O2: u32, split2: u32, dw2: u32, dv2: u32, db2: u32, dc2: u32,
-}
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x0: array<vec4<f32>>;                 // (B,I0/4)
 @group(0) @binding(2) var<storage, read> dy0: array<vec4<f32>>;                // (B,O0/4)
@@ -17,16 +10,6 @@ struct Params {
 @group(0) @binding(5) var<storage, read> x2: array<vec4<f32>>;                 // (rows,I2/4): B rows; x0 where there is no such layer
 @group(0) @binding(6) var<storage, read> dy2: array<vec4<f32>>;                // (rows,O2/4): B rows; dy0 where there is no such layer
 @group(0) @binding(7) var<storage, read_write> gradients: array<vec4<f32>>;    // (words/4): every parameter's, flat
-
-// Where a layer's gradients go: dW and db of its first `split` outputs to dw and db, of the others to dv and dc.
-struct Layer { I: u32, O: u32, split: u32, dw: u32, dv: u32, db: u32, dc: u32 }
-
-fn layer(l: u32) -> Layer {
-    let p = params;
-    if l == 0u { return Layer(p.I0, p.O0, p.split0, p.dw0, p.dv0, p.db0, p.dc0); }
-    if l == 1u { return Layer(p.I1, p.O1, p.split1, p.dw1, p.dv1, p.db1, p.dc1); }
-    return Layer(p.I2, p.O2, p.split2, p.dw2, p.dv2, p.db2, p.dc2);
-}
 
 fn tiles(l: Layer) -> u32 { return ((l.I + 63u) / 64u) * ((l.O + 31u) / 32u); }
 

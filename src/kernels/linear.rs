@@ -35,15 +35,15 @@ impl Params {
 
 // ---- Kernels
 
-const COMMON: &[&str] = &[
-    include_str!("../../shaders/linear.wgsl"),
-    super::PRODUCT_BACKWARD_X,
-    super::PRODUCT_BACKWARD_W,
-    super::PRODUCT,
-    super::ACTIVATION,
-];
-const VEC4: Source = Source { common: COMMON, ..matmul::VEC4 };
-const ANY: Source = Source { common: COMMON, ..matmul::ANY };
+const ENTRY: &str = include_str!("../../shaders/linear.wgsl");
+
+/// What is appended to the buffers of `matmul`, given how these read x and w.
+const fn products(operands: &'static str) -> [&'static str; 6] {
+    [ENTRY, operands, super::PRODUCT_BACKWARD_X, super::PRODUCT_BACKWARD_W, super::PRODUCT, super::ACTIVATION]
+}
+
+const VEC4: Source = Source { common: &products(super::OPERANDS_VEC4), ..matmul::VEC4 };
+const ANY: Source = Source { common: &products(super::OPERANDS_ANY), ..matmul::ANY };
 
 /// x (B,I), w (O,I), dy (B,O) to dx (B,I), dw (O,I) and db (O), all assigned; recorded by [`backward`].
 pub static BACKWARD: Kernel = Kernel {

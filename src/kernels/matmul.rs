@@ -42,20 +42,19 @@ impl Params {
 const FIELDS: &[&str] = &["B", "I", "O", "activation", "accumulate"];
 const BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw", "db"];
 
-const PORTABLE: &[&str] = &[
-    include_str!("../../shaders/matmul.wgsl"),
-    super::PRODUCT_FORWARD,
-    super::PRODUCT_BACKWARD_X,
-    super::PRODUCT_BACKWARD_W,
-    super::PRODUCT,
-    super::ACTIVATION,
-];
+const ENTRIES: &str = include_str!("../../shaders/matmul.wgsl");
+
+/// What is appended to the buffers, given how these read x and w.
+const fn products(operands: &'static str) -> [&'static str; 7] {
+    let [x, w] = [super::PRODUCT_BACKWARD_X, super::PRODUCT_BACKWARD_W];
+    [ENTRIES, operands, super::PRODUCT_FORWARD, x, w, super::PRODUCT, super::ACTIVATION]
+}
 
 /// Its buffers serve `linear` too.
 pub(super) const VEC4: Source = Source {
     file: "matmul_vec4.wgsl",
     text: include_str!("../../shaders/matmul_vec4.wgsl"),
-    common: PORTABLE,
+    common: &products(super::OPERANDS_VEC4),
     bindings: BINDINGS,
     constants: &[],
 };
@@ -64,7 +63,7 @@ pub(super) const VEC4: Source = Source {
 pub(super) const ANY: Source = Source {
     file: "matmul_any.wgsl",
     text: include_str!("../../shaders/matmul_any.wgsl"),
-    common: PORTABLE,
+    common: &products(super::OPERANDS_ANY),
     bindings: BINDINGS,
     constants: &[],
 };

@@ -38,13 +38,13 @@ impl Params {
 
 // ---- Kernels
 
-const COMMON: &[&str] = &[include_str!("../../shaders/matmul_bce.wgsl"), super::PRODUCT_FORWARD, super::PRODUCT];
+const ENTRY: &str = include_str!("../../shaders/matmul_bce.wgsl");
 const BINDINGS: &[&str] = &["x", "w", "b", "picture", "dy", "loss"];
 
 const VEC4: Source = Source {
     file: "matmul_bce_vec4.wgsl",
     text: include_str!("../../shaders/matmul_bce_vec4.wgsl"),
-    common: COMMON,
+    common: &[ENTRY, super::OPERANDS_VEC4, super::PRODUCT_FORWARD, super::PRODUCT],
     bindings: BINDINGS,
     constants: &[],
 };
@@ -52,7 +52,7 @@ const VEC4: Source = Source {
 const ANY: Source = Source {
     file: "matmul_bce_any.wgsl",
     text: include_str!("../../shaders/matmul_bce_any.wgsl"),
-    common: COMMON,
+    common: &[ENTRY, super::OPERANDS_ANY, super::PRODUCT_FORWARD, super::PRODUCT],
     bindings: BINDINGS,
     constants: &[],
 };

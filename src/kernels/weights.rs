@@ -56,7 +56,8 @@ impl Layer {
 
 // ---- Kernels
 
-const COMMON: &[&str] = &[include_str!("../../shaders/weights.wgsl"), super::PRODUCT_BACKWARD_W, super::PRODUCT];
+const COMMON: &[&str] =
+    &[include_str!("../../shaders/weights.wgsl"), super::LAYERS, super::PRODUCT_BACKWARD_W, super::PRODUCT];
 const BINDINGS: &[&str] = &["x0", "dy0", "x1", "dy1", "x2", "dy2", "gradients"];
 
 const VEC4: Source = Source {
@@ -80,7 +81,7 @@ static EIGHT: Shader = Shader {
     source: &Source {
         file: "software/weights.wgsl",
         text: include_str!("../../shaders/software/weights.wgsl"),
-        common: &[super::FOURS, super::SUBGROUP_TILE],
+        common: &[super::LAYERS, super::FOURS, super::SUBGROUP_TILE],
         bindings: BINDINGS,
         constants: &[],
     },
