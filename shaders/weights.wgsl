@@ -23,6 +23,7 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
         number += 1u;
         own = layer(number);
     }
+    // A grid that spills has workgroups past the last tile: what they own lies outside, perhaps of a layer that is not there.
     let across = max((own.I + COLUMNS - 1u) / COLUMNS, 1u);
     tile_of_dw(ROWS * (tile / across), COLUMNS * (tile % across), t);
 }

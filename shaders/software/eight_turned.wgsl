@@ -1,5 +1,5 @@
 
-// The sums of x W^T on lanes that share, x (B,I/8), w (O,I/8), with the two sides of eight_forward.wgsl exchanged: of OUTPUTS
+// The sums of x W^T on lanes that share, x (B,I/8), w (O,I/8), with the two sides of matmul_eight.wgsl exchanged: of OUTPUTS
 // outputs, 32 or 40, whose terms lanes share, and 64 rows of the batch, 8 a lane. Batches are often of 64 or 128 rows, which
 // leaves no rest, and 40 of one side are 6 % faster than 32. In eight.wgsl rows and columns are therefore the other way round: its row r is
 // column r here. It is appended, with eight.wgsl, to the kernels that begin with this product.

@@ -79,7 +79,9 @@ fn store_dx(row: u32, column: u32, sum: mat4x4<f32>) {
             if row + r < params.B && column + c < params.I {
                 var one = sum[r][c];
                 if params.accumulate != 0u { one += dx[i]; }
-                if params.activation == 1u || params.activation == 2u { one = through(params.activation, vec4<f32>(one), vec4<f32>(x[i])).x; }
+                if params.activation == 1u || params.activation == 2u {
+                    one = through(params.activation, vec4<f32>(one), vec4<f32>(x[i])).x;
+                }
                 dx[i] = one;
             }
         }

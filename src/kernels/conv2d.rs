@@ -435,7 +435,7 @@ static DIRECT_FORWARD: Candidate = Candidate {
 fn portable(n: usize, p: &[u32]) -> Vec<&'static Candidate> {
     let s = params::<Params>(p).sizes();
     let is_whole = s.group().iter().all(|channels| channels.is_multiple_of(4));
-    let tiles = FAMILY.iter().map(|tile| if is_whole { &tile[n].vec4 } else { &tile[n].any });
+    let tiles = FAMILY.iter().map(|tile| tile[n].suited(is_whole));
     let is_direct = n == 0 && s.groups == 1 && s.i <= 4 && s.taps() * s.i <= DIRECT_TERMS as usize;
     tiles.chain(is_direct.then_some(&DIRECT_FORWARD)).collect()
 }

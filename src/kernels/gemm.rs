@@ -126,8 +126,7 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
         let (m, n, arch) = (c.nrows(), c.ncols(), Arch::new());
         let deepest = COLUMN_DEPTH.min(self.k);
         let mut panel = scratch::any(deepest * COLUMNS + LINE);
-        let aligned = panel.as_ptr().align_offset(4 * LINE);
-        let panel = &mut panel[aligned..];
+        let panel = from_a_line(&mut panel);
         // A line more than a block has, so that blocks do not fall on the same lines of the cache.
         let stride = deepest * ROWS + LINE;
         let mut blocks = scratch::any(BAND.min(m).div_ceil(ROWS) * stride);
@@ -159,8 +158,7 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
         let (m, n, arch) = (c.nrows(), c.ncols(), Arch::new());
         let deepest = if self.a.strides[0] == 1 { COLUMN_DEPTH } else { DEPTH }.min(self.k);
         let mut panel = scratch::any(deepest * COLUMNS + LINE);
-        let aligned = panel.as_ptr().align_offset(4 * LINE);
-        let panel = &mut panel[aligned..];
+        let panel = from_a_line(&mut panel);
         // One panel of B serves all rows.
         let height = if n <= COLUMNS && self.k <= deepest { m } else { BAND };
         for band in (0..m).step_by(height) {
@@ -188,6 +186,12 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
 #[inline(always)]
 fn as_slice(row: RowMut<'_, f32>) -> &mut [f32] {
     row.try_as_row_major_mut().expect("C has contiguous rows").as_slice_mut()
+}
+
+/// Without the first numbers, where they are before the start of a cache line.
+fn from_a_line(values: &mut [f32]) -> &mut [f32] {
+    let before = values.as_ptr().align_offset(4 * LINE);
+    &mut values[before..]
 }
 
 /// Copies `height` rows and `depth` columns of A, whose columns lie one after the other, so that 8 rows of a column lie side by

@@ -74,7 +74,7 @@ const SOFTWARE_TEXT: &str = include_str!("../../shaders/software/matmul.wgsl");
 const SOFTWARE_EIGHT: Source = Source {
     file: "software/matmul_eight.wgsl",
     text: include_str!("../../shaders/software/matmul_eight.wgsl"),
-    common: &[super::EIGHT, super::EIGHT_FORWARD, super::SUBGROUP_TILE, super::RECTIFIERS, super::WORDS],
+    common: &[super::EIGHT, super::SUBGROUP_TILE, super::RECTIFIERS, super::WORDS],
     bindings: BINDINGS,
     constants: &[("ADDS", 0)],
 };
@@ -145,9 +145,9 @@ pub static BACKWARD_X: Kernel = Kernel {
     reads: &["w", "dy", "x"],
     writes: &["dx"],
     shader: Tiled::<0>::FAMILY[1].any.shader,
-    software: Some(|lanes, p| &backward_x_forms(lanes, p)[0].shader),
+    software: Some(|lanes, p| &SOFTWARE[1].for_params(lanes, p)[0].shader),
     candidates: Some(|software, p| match software {
-        Some(lanes) => backward_x_forms(lanes, p),
+        Some(lanes) => SOFTWARE[1].for_params(lanes, p),
         None => portable(1, p),
     }),
     reference: backward_x_reference,
@@ -215,21 +215,18 @@ pub(super) fn is_whole(p: &[u32], n: u32) -> bool {
     p[..3].iter().all(|size| size.is_multiple_of(n))
 }
 
-fn has_rectifier(p: &[u32]) -> bool {
-    Activation::from_number(params::<Params>(p).activation).is_rectifier()
-}
-
 /// Those of the n-th of forward, backward to x and backward to w.
 fn portable(n: usize, p: &[u32]) -> Vec<&'static Candidate> {
-    FAMILY.iter().map(|tile| if is_whole(p, 4) { &tile[n].vec4 } else { &tile[n].any }).collect()
+    FAMILY.iter().map(|tile| tile[n].suited(is_whole(p, 4))).collect()
 }
 
-/// The forms for adapters that run on a CPU.
+/// The forms for adapters that run on a CPU. Of two, the first is where a gradient is assigned, the second where it is added
+/// to what is there.
 struct SoftwareForms {
     /// Where B, I and O are multiples of 8, the activation is a rectifier and lanes share what they load.
-    eight: Candidate,
-    /// The same where a gradient is added to what is there.
-    adding: Candidate,
+    eight: [Candidate; 2],
+    /// The same where they are multiples of 4 alone, of products that have one.
+    fours: Option<[Candidate; 2]>,
     /// Where B, I and O are multiples of 4.
     vec4: Candidate,
     any: Candidate,
@@ -243,13 +240,16 @@ impl SoftwareForms {
         // Where lanes share, products are twice as fast, but tiles are 64 columns wide in place of 16.
         let columns = (self.columns)(p);
         let pays = columns.next_multiple_of(64) <= 2 * columns.next_multiple_of(16);
-        let eight = if params::<Params>(p).accumulate == 0 { &self.eight } else { &self.adding };
-        match lanes {
+        let Params { activation, accumulate, .. } = params(p);
+        let shares = lanes == Lanes::Eight && Activation::from_number(activation).is_rectifier();
+        let eight = &self.eight[accumulate as usize];
+        match &self.fours {
             _ if !is_whole(p, 4) => vec![&self.any],
-            Lanes::Eight if !is_whole(p, 8) || !has_rectifier(p) => vec![&self.vec4],
-            Lanes::Apart => vec![&self.vec4],
-            Lanes::Eight if pays => vec![eight, &self.vec4],
-            Lanes::Eight => vec![&self.vec4, eight],
+            _ if !shares => vec![&self.vec4],
+            Some(fours) if !is_whole(p, 8) => vec![&fours[accumulate as usize]],
+            None if !is_whole(p, 8) => vec![&self.vec4],
+            _ if pays => vec![eight, &self.vec4],
+            _ => vec![&self.vec4, eight],
         }
     }
 }
@@ -259,65 +259,34 @@ const fn software(
     columns: fn(&[u32]) -> u32,
     eight: fn(&[u32]) -> [u32; 3],
     grid: fn(&[u32]) -> [u32; 3],
+    has_fours: bool,
 ) -> SoftwareForms {
-    const fn form(
-        name: &'static str,
-        source: &'static Source,
-        entry: &'static str,
-        grid: fn(&[u32]) -> [u32; 3],
-    ) -> Candidate {
-        Candidate { name, shader: Shader { source, entry, workgroup: [8, 1, 1], grid } }
-    }
+    let fours = [form("fours", &SOFTWARE_FOURS, entry, eight), form("fours", &SOFTWARE_FOURS_ADDING, entry, eight)];
     SoftwareForms {
-        eight: form("eight", &SOFTWARE_EIGHT, entry, eight),
-        adding: form("eight", &SOFTWARE_EIGHT_ADDING, entry, eight),
+        eight: [form("eight", &SOFTWARE_EIGHT, entry, eight), form("eight", &SOFTWARE_EIGHT_ADDING, entry, eight)],
+        fours: if has_fours { Some(fours) } else { None },
         vec4: form("vec4", &SOFTWARE_VEC4, entry, grid),
         any: form("any", &SOFTWARE_ANY, entry, grid),
         columns,
     }
 }
 
+const fn form(
+    name: &'static str,
+    source: &'static Source,
+    entry: &'static str,
+    grid: fn(&[u32]) -> [u32; 3],
+) -> Candidate {
+    Candidate { name, shader: Shader { source, entry, workgroup: [8, 1, 1], grid } }
+}
+
 /// A workgroup owns 64 rows of the batch and 40 outputs.
-static TURNED: Candidate = Candidate {
-    name: "eight turned",
-    shader: Shader {
-        source: &SOFTWARE_TURNED,
-        entry: "forward",
-        workgroup: [8, 1, 1],
-        grid: |p| eight_tiles([p[2], 40], p[0]),
-    },
-};
-
-/// Where B, I and O are multiples of 4 alone, for rectifiers.
-const fn fours(source: &'static Source, entry: &'static str, grid: fn(&[u32]) -> [u32; 3]) -> Candidate {
-    Candidate { name: "fours", shader: Shader { source, entry, workgroup: [8, 1, 1], grid } }
-}
-
-static FOURS_FORWARD: Candidate = fours(&SOFTWARE_FOURS, "forward", |p| eight_tiles([p[0], 32], p[2]));
-/// Where the gradient is assigned, and where it is added to what is there.
-static FOURS_BACKWARD_X: [Candidate; 2] = [
-    fours(&SOFTWARE_FOURS, "backward_x", |p| eight_tiles([p[0], 32], p[1])),
-    fours(&SOFTWARE_FOURS_ADDING, "backward_x", |p| eight_tiles([p[0], 32], p[1])),
-];
-
-fn suits_fours(lanes: Lanes, p: &[u32]) -> bool {
-    lanes == Lanes::Eight && is_whole(p, 4) && !is_whole(p, 8) && has_rectifier(p)
-}
-
-fn backward_x_forms(lanes: Lanes, p: &[u32]) -> Vec<&'static Candidate> {
-    if suits_fours(lanes, p) {
-        return vec![&FOURS_BACKWARD_X[params::<Params>(p).accumulate as usize]];
-    }
-    SOFTWARE[1].for_params(lanes, p)
-}
+static TURNED: Candidate = form("eight turned", &SOFTWARE_TURNED, "forward", |p| eight_tiles([p[2], 40], p[0]));
 
 /// The forms of forward, the usual one first.
 fn forward_forms(lanes: Lanes, p: &[u32]) -> Vec<&'static Candidate> {
-    if suits_fours(lanes, p) {
-        return vec![&FOURS_FORWARD];
-    }
     let mut forms = SOFTWARE[0].for_params(lanes, p);
-    if let Some(eight) = forms.iter().position(|form| form.name == SOFTWARE[0].eight.name) {
+    if let Some(eight) = forms.iter().position(|form| form.name == SOFTWARE[0].eight[0].name) {
         // What the tiles cover, the rest past the edges included; tall ones are 6 % faster.
         let covers = |rows: u32, columns: u32| rows as u64 * columns as u64;
         let straight = covers(p[0].next_multiple_of(32), p[2].next_multiple_of(64));
@@ -327,11 +296,11 @@ fn forward_forms(lanes: Lanes, p: &[u32]) -> Vec<&'static Candidate> {
     forms
 }
 
-/// Of forward, backward to x and backward to w.
+/// Of forward, backward to x and backward to w. Where there are fours, their tiles are those of the eights.
 static SOFTWARE: [SoftwareForms; 3] = [
-    software("forward", |p| p[2], |p| eight_tiles([p[0], 32], p[2]), |p| software_tiles(p[0], p[2])),
-    software("backward_x", |p| p[1], |p| eight_tiles([p[0], 32], p[1]), |p| software_tiles(p[0], p[1])),
-    software("backward_w", |p| p[1], |p| eight_tiles([p[2], 40], p[1]), |p| software_tiles(p[2], p[1])),
+    software("forward", |p| p[2], |p| eight_tiles([p[0], 32], p[2]), |p| software_tiles(p[0], p[2]), true),
+    software("backward_x", |p| p[1], |p| eight_tiles([p[0], 32], p[1]), |p| software_tiles(p[0], p[1]), true),
+    software("backward_w", |p| p[1], |p| eight_tiles([p[2], 40], p[1]), |p| software_tiles(p[2], p[1]), false),
 ];
 
 /// A workgroup owns that many rows and 64 columns of the result.

@@ -64,7 +64,6 @@ const FOURS: &str = include_str!("../../shaders/software/fours.wgsl");
 const RECTIFIERS: &str = include_str!("../../shaders/software/rectifiers.wgsl");
 const SUBGROUP_TILE: &str = include_str!("../../shaders/software/tile.wgsl");
 const WORDS: &str = include_str!("../../shaders/software/words.wgsl");
-const EIGHT_FORWARD: &str = include_str!("../../shaders/software/eight_forward.wgsl");
 const EIGHT_TURNED: &str = include_str!("../../shaders/software/eight_turned.wgsl");
 const CLOCK: &str = include_str!("../../shaders/common/clock.wgsl");
 const INDEX: &str = include_str!("../../shaders/common/index.wgsl");

@@ -72,6 +72,13 @@ pub(super) struct Forms {
     pub any: Candidate,
 }
 
+impl Forms {
+    /// `is_whole` where the sizes are what [`vec4`](Forms::vec4) may assume.
+    pub fn suited(&'static self, is_whole: bool) -> &'static Candidate {
+        if is_whole { &self.vec4 } else { &self.any }
+    }
+}
+
 /// The forms of an entry point in the n-th tile: `vec4` and `any` are its text on the two kinds of buffers.
 pub(super) const fn forms(
     n: usize,
@@ -87,10 +94,9 @@ pub(super) const fn forms(
     }
 }
 
-/// All of a family, on adapters that do not run on a CPU: `is_whole` where the sizes are what [`Forms::vec4`] may assume.
+/// All of a family, on adapters that do not run on a CPU; `is_whole` as in [`Forms::suited`].
 pub(super) fn portable(family: &'static [Forms], software: Option<Lanes>, is_whole: bool) -> Vec<&'static Candidate> {
-    let form = |forms: &'static Forms| if is_whole { &forms.vec4 } else { &forms.any };
-    if software.is_some() { Vec::new() } else { family.iter().map(form).collect() }
+    if software.is_some() { Vec::new() } else { family.iter().map(|forms| forms.suited(is_whole)).collect() }
 }
 
 #[cfg(test)]
