@@ -212,19 +212,55 @@ fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
 @compute @workgroup_size(ACROSS, DOWN, SLICES)
 fn backward_w(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
               @builtin(local_invocation_id) t: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-    let inputs = params.I / params.groups;
-    let depth = params.B * params.P * params.Q;
-    let first = corner(group, groups, params.KH * params.KW * inputs);
+    let first = corner(group, groups, params.KH * params.KW * (params.I / params.groups));
+    sum_places(0u, params.B * params.P * params.Q, first, group.z, t, index);
+    if t.z > 0u { return; }
+    for (var i = 0u; i < FOURS; i++) {
+        let at = place(t, i);
+        add_dw(first.x + at.x, first.y + at.y, group.z, sum(i));
+    }
+}
+
+// ANCHOR: parts
+// backward_w_parts: parts[s,o,tap,i] = the same over the s-th share of the places. Weights are few and places many: without
+// shares a 4x4 window of one channel to 16 would be one tile, and one workgroup would walk through every picture.
+@compute @workgroup_size(ACROSS, DOWN, SLICES)
+fn backward_w_parts(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+                    @builtin(local_invocation_id) t: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+    let g = group.z % params.groups;
+    let part = group.z / params.groups;
+    let places = params.B * params.P * params.Q;
+    let share = share_of(places, groups.z / params.groups);
+    let first = corner(group, groups, params.KH * params.KW * (params.I / params.groups));
+    sum_places(part * share, min((part + 1u) * share, places), first, g, t, index);
+    if t.z > 0u { return; }
+    for (var i = 0u; i < FOURS; i++) {
+        let at = place(t, i);
+        store_part(part, first.x + at.x, first.y + at.y, g, sum(i));
+    }
+}
+
+// Places of a part, the last one perhaps fewer: a multiple of what all slices of any tile take at a time, so that none
+// reaches into the next part.
+const SHARE = 64u;
+
+fn share_of(places: u32, parts: u32) -> u32 {
+    return (places + parts * SHARE - 1u) / (parts * SHARE) * SHARE;
+}
+// ANCHOR_END: parts
+
+// The tile of backward_w at `first`, over places `start` to `end`.
+fn sum_places(start: u32, end: u32, first: vec2<u32>, group: u32, t: vec3<u32>, index: u32) {
     for (var c = index; c < COLUMNS; c += SLICES * OWNERS) {
-        looks[c] = x_tap(term(first.y + c, params.KW, inputs), group.z);
+        looks[c] = x_tap(term(first.y + c, params.KW, params.I / params.groups), group);
     }
     workgroupBarrier();
-    for (var k0 = 0u; k0 < depth; k0 += SLICES * DEPTH) {
+    for (var k0 = start; k0 < end; k0 += SLICES * DEPTH) {
         let k = k0 + t.z * DEPTH;
         for (var e = t.y * ACROSS + t.x; e < DEPTH * ROWS / 4u; e += OWNERS) {
             let i = e % (ROWS / 4u);
             let d = e / (ROWS / 4u);
-            put_left(t.z, d, i, load_dy(k + d, first.x + 4u * i, group.z));
+            put_left(t.z, d, i, load_dy(k + d, first.x + 4u * i, group));
         }
         for (var e = t.y * ACROSS + t.x; e < DEPTH * COLUMNS / 4u; e += OWNERS) {
             let j = e % (COLUMNS / 4u);
@@ -236,9 +272,4 @@ fn backward_w(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
         workgroupBarrier();
     }
     add_slices(t);
-    if t.z > 0u { return; }
-    for (var i = 0u; i < FOURS; i++) {
-        let at = place(t, i);
-        add_dw(first.x + at.x, first.y + at.y, group.z, sum(i));
-    }
 }

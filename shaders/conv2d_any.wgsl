@@ -17,6 +17,7 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> dw: array<f32>;   // (O,KH,KW,I/G)
 @group(0) @binding(8) var<storage, read_write> db: array<f32>;   // (O)
 @group(0) @binding(9) var<storage, read> columns: array<f32>;    // (B,P,Q,KH,KW,I)
+@group(0) @binding(10) var<storage, read_write> parts: array<f32>;   // (S,O,KH,KW,I/G); backward_b_parts: (S,O)
 
 // Terms j to j + 3 of places i to i + 3 of `looks`, term by term.
 fn turned_x(i: u32, k: u32, group: u32) -> mat4x4<f32> {
@@ -138,6 +139,14 @@ fn add_dw(o: u32, c: u32, group: u32, sum: vec4<f32>) {
     for (var j = 0u; j < 4u && c + j < columns; j++) { dw[(group * outputs + o) * columns + c + j] += sum[j]; }
 }
 
+fn store_part(part: u32, o: u32, c: u32, group: u32, sum: vec4<f32>) {
+    let outputs = params.O / params.groups;
+    let columns = params.KH * params.KW * (params.I / params.groups);
+    if o >= outputs { return; }
+    let row = (part * params.O + group * outputs + o) * columns;
+    for (var j = 0u; j < 4u && c + j < columns; j++) { parts[row + c + j] = sum[j]; }
+}
+
 // ANCHOR: fold
 // fold: dx[m,i] = act(b[i] + sum over taps of columns[m under tap, tap, i]): the rest of backward_x where dy w is there
 // already, for every place of y and every tap. For grey and colour pictures, whose few channels would leave the tiles of
@@ -189,4 +198,31 @@ fn backward_b(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         for (var r = 1u; r < 8u; r++) { sum += column_sums[8u * r + index]; }
         db[o] += sum;
     }
+}
+
+var<workgroup> part_sums: array<f32, 256>;   // (256/width,width): a channel's sums over the rows of an invocation
+
+// backward_b_parts: parts[s,o] = sum over the s-th share of the places n of dy[n,o]. A workgroup owns up to 64 channels of a
+// share. With one channel every invocation reads places of its own; with 64 there are four to a channel.
+@compute @workgroup_size(256)
+fn backward_b_parts(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+                    @builtin(local_invocation_index) index: u32) {
+    let width = min(params.O, 64u);
+    let rows = 256u / width;
+    let row = index / width;
+    let o = 64u * group.x + index % width;
+    let places = params.B * params.P * params.Q;
+    let share = share_of(places, groups.y);
+    let end = min((group.y + 1u) * share, places);
+    var sum = 0.0;
+    if row < rows && o < params.O {
+        for (var n = group.y * share + row; n < end; n += rows) { sum += dy[n * params.O + o]; }
+    }
+    part_sums[index] = sum;
+    workgroupBarrier();
+    for (var half = 1u << firstLeadingBit(rows - 1u); half > 0u; half /= 2u) {
+        if row < half && row + half < rows { part_sums[index] += part_sums[index + half * width]; }
+        workgroupBarrier();
+    }
+    if row == 0u && o < params.O { parts[group.y * params.O + o] = part_sums[index]; }
 }

@@ -14,6 +14,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;    // (B,P,Q,O/4)
 @group(0) @binding(6) var<storage, read_write> dx: array<vec4<f32>>;   // (B,H,W,I/4)
 @group(0) @binding(7) var<storage, read_write> dw: array<vec4<f32>>;   // (O,KH,KW,I/G/4)
+@group(0) @binding(8) var<storage, read_write> parts: array<vec4<f32>>;   // (S,O,KH,KW,I/G/4)
 
 // Terms j to j + 3 of places i to i + 3 of `looks`, term by term.
 fn turned_x(i: u32, k: u32, group: u32) -> mat4x4<f32> {
@@ -95,4 +96,11 @@ fn add_dw(o: u32, c: u32, group: u32, sum: vec4<f32>) {
     let columns = params.KH * params.KW * (params.I / params.groups);
     if o >= outputs || c >= columns { return; }
     dw[((group * outputs + o) * columns + c) / 4u] += sum;
+}
+
+fn store_part(part: u32, o: u32, c: u32, group: u32, sum: vec4<f32>) {
+    let outputs = params.O / params.groups;
+    let columns = params.KH * params.KW * (params.I / params.groups);
+    if o >= outputs || c >= columns { return; }
+    parts[((part * params.O + group * outputs + o) * columns + c) / 4u] = sum;
 }

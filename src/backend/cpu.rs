@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Counters, Plan, TimingClock, Timings};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
+use crate::fusion::Fusion;
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
 
@@ -20,6 +21,16 @@ pub enum Cpu {
     Reference,
 }
 
+impl Cpu {
+    /// The fused kernels that suit it. Every one has a reference.
+    pub fn fusion(self) -> Fusion {
+        match self {
+            Cpu::Accelerated => Fusion::Accelerated,
+            Cpu::Reference => Fusion::Full,
+        }
+    }
+}
+
 /// Memory and programs of one arena, in the host's memory.
 pub struct Session {
     cpu: Cpu,
@@ -33,6 +44,11 @@ impl Session {
     /// Without memory and programs yet.
     pub fn new(cpu: Cpu) -> Session {
         Session { cpu, memory: Vec::new(), programs: Vec::new(), counters: Counters::default() }
+    }
+
+    /// [`Cpu::fusion`]
+    pub fn fusion(&self) -> Fusion {
+        self.cpu.fusion()
     }
 
     /// Errors: no memory for the arena.

@@ -111,7 +111,7 @@ impl Device {
     pub fn fusion(&self) -> Fusion {
         match self {
             Device::Gpu(gpu) => gpu.fusion(),
-            Device::Cpu(_) => Fusion::Full,
+            Device::Cpu(cpu) => cpu.fusion(),
         }
     }
 
@@ -164,7 +164,7 @@ impl Backend {
     pub fn fusion(&self) -> Fusion {
         match self {
             Backend::Gpu(session) => session.fusion(),
-            Backend::Cpu(_) => Fusion::Full,
+            Backend::Cpu(session) => session.fusion(),
         }
     }
 

@@ -9,6 +9,7 @@
 //! | `linear` | a linear layer's backward, the activation's before it | `linear.backward` |
 //! | `slope` | a linear layer's backward to its input, the activation's before it | `matmul.backward_x` |
 //! | `weights` | up to three layers' weight gradients | `weights.backward` |
+//! | `parts` | the gradient of a convolution's weights or bias, on a GPU, where few workgroups would do it | two, for many |
 //! | `fill` | the clearing of the gradients, where each is made by one dispatch, which then assigns it | none |
 //! | `update` | gather, the reads of the clock; Adam, the tally of the losses, the tick of the clock | `batch.begin`, `update.adam` |
 //!
@@ -19,6 +20,7 @@ mod fill;
 mod latent;
 mod linear;
 mod loss;
+mod parts;
 mod slope;
 mod steps;
 mod update;
@@ -37,7 +39,9 @@ pub enum Fusion {
     /// Those that have a form for these lanes of an adapter that runs on a CPU: there a dispatch costs little and a
     /// portable form much.
     Software(Lanes),
-    /// All.
+    /// Those that have an accelerated form, on the CPU device.
+    Accelerated,
+    /// All, on GPUs. The references take them too.
     Full,
 }
 
@@ -47,6 +51,7 @@ impl Fusion {
         match self {
             Fusion::None => false,
             Fusion::Software(lanes) => !std::ptr::eq(kernel.shader_for(Some(lanes), params), &kernel.shader),
+            Fusion::Accelerated => kernel.accelerated.is_some(),
             Fusion::Full => true,
         }
     }
@@ -61,7 +66,17 @@ pub fn fuse(arena: &mut Arena, program: Program, fusion: Fusion, first: usize) -
     let mut steps = Steps::new(arena, program.steps, fusion);
     // The middle and the loss before the layers' backwards, which would take parts of them; the update last, since it needs
     // the losses' parts and the moment.
-    for rule in [latent::apply, loss::apply, linear::apply, slope::apply, weights::apply, fill::apply, update::apply] {
+    let rules = [
+        latent::apply,
+        loss::apply,
+        linear::apply,
+        slope::apply,
+        weights::apply,
+        parts::apply,
+        fill::apply,
+        update::apply,
+    ];
+    for rule in rules {
         // None: there was nothing for it, and the steps are as they were.
         let _ = rule(&mut steps);
     }

@@ -16,7 +16,7 @@ use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
 use crate::kernel::{Candidate, Constant, Cost, Kernel, Lanes, Shader, Source, params};
-use crate::program::Recorder;
+use crate::program::{Recorder, Step};
 use crate::tensor::Tensor;
 
 mod accelerated;
@@ -132,6 +132,11 @@ impl Sizes {
         [self.i / self.groups, self.o / self.groups]
     }
 
+    /// B P Q: places of the small picture, in all pictures.
+    fn all_places(&self) -> usize {
+        self.b * self.small[0] * self.small[1]
+    }
+
     /// Index of the place of the large picture, h * W + w, that place (p,q) of the small one meets under a tap.
     fn place_under(&self, [p, q]: [usize; 2], tap: usize) -> Option<usize> {
         let axis = |a: usize, at: usize, tap: usize| {
@@ -165,7 +170,7 @@ const FIELDS: &[&str] = &[
     "activation",
     "bias",
 ];
-const BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw", "db", "columns"];
+const BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw", "db", "columns", "parts"];
 /// The bias gradient and the fold have one form.
 const WITHOUT_SUMS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw"];
 
@@ -183,7 +188,7 @@ const VEC4: Source = Source {
     file: "conv2d_vec4.wgsl",
     text: include_str!("../../shaders/conv2d_vec4.wgsl"),
     common: &[PORTABLE, super::PRODUCT, super::ACTIVATION],
-    bindings: WITHOUT_SUMS,
+    bindings: &["x", "w", "b", "dy", "y", "dx", "dw", "parts"],
     constants: &[],
 };
 
@@ -334,8 +339,24 @@ pub static BACKWARD_W: Kernel = Kernel {
     cases: backward_w_cases,
 };
 
+/// x (B,H,W,I), dy (B,P,Q,O) to parts (S,O,KH,KW,I/G), assigned; recorded by [`in_parts`] in place of [`BACKWARD_W`].
+pub static BACKWARD_W_PARTS: Kernel = Kernel {
+    name: "conv2d.backward_w_parts",
+    formula: "parts[s,o,tap,i] = sum over the s-th share of the places n of dy[n,o] x[n under tap, i]",
+    params: FIELDS,
+    reads: &["x", "dy"],
+    writes: &["parts"],
+    shader: Tiled::<0>::FAMILY[3].any.shader,
+    software: None,
+    candidates: Some(|software, p| if software.is_some() { Vec::new() } else { portable(3, p) }),
+    reference: backward_w_parts_reference,
+    accelerated: None,
+    cost,
+    cases: backward_w_parts_cases,
+};
+
 /// dy (B,P,Q,O); db (O) is added to. Recorded by [`backward_b`], for a transposed convolution with its large picture as
-/// dy.
+/// dy, and by [`in_parts`] with the parts as dy.
 pub static BACKWARD_B: Kernel = Kernel {
     name: "conv2d.backward_b",
     formula: "db[o] += sum over places n of dy[n,o]",
@@ -360,6 +381,56 @@ pub static BACKWARD_B: Kernel = Kernel {
     cases: backward_b_cases,
 };
 
+/// dy (B,P,Q,O) to parts (S,O), assigned; recorded by [`in_parts`] in place of [`BACKWARD_B`].
+pub static BACKWARD_B_PARTS: Kernel = Kernel {
+    name: "conv2d.backward_b_parts",
+    formula: "parts[s,o] = sum over the s-th share of the places n of dy[n,o]",
+    params: FIELDS,
+    reads: &["dy"],
+    writes: &["parts"],
+    shader: Shader {
+        source: &Tiled::<0>::ANY,
+        entry: "backward_b_parts",
+        workgroup: [256, 1, 1],
+        grid: |p| {
+            let s = params::<Params>(p).sizes();
+            [s.o.div_ceil(64) as u32, bias_parts(&s) as u32, 1]
+        },
+    },
+    software: None,
+    candidates: None,
+    reference: backward_b_parts_reference,
+    accelerated: None,
+    cost: BACKWARD_B.cost,
+    cases: backward_b_parts_cases,
+};
+
+/// Workgroups that a large GPU has use for, and the places that are worth one of them.
+const ENOUGH: usize = 128;
+const WORTH: usize = 256;
+
+/// S: of how many sums the gradient of the weights is made in [`BACKWARD_W_PARTS`]. The fewer tiles, the more.
+fn weight_parts(s: &Sizes) -> usize {
+    let [inputs, outputs] = s.group();
+    let [rows, columns] = [TILES[0].rows, TILES[0].columns].map(|n| n as usize);
+    parts(s, s.groups * outputs.div_ceil(rows) * (s.taps() * inputs).div_ceil(columns))
+}
+
+/// S: of how many sums the gradient of the bias is made in [`BACKWARD_B_PARTS`].
+fn bias_parts(s: &Sizes) -> usize {
+    parts(s, s.o.div_ceil(64))
+}
+
+fn parts(s: &Sizes, workgroups: usize) -> usize {
+    let wanted = ENOUGH.div_ceil(workgroups).min(s.all_places() / WORTH).max(1);
+    s.all_places().div_ceil(share(s, wanted))
+}
+
+/// Places of a part: `share_of` in `conv2d.wgsl`.
+fn share(s: &Sizes, parts: usize) -> usize {
+    s.all_places().div_ceil(parts).next_multiple_of(64)
+}
+
 /// Multiply-adds of every place of the small picture with every tap: what is outside the large one counts too.
 fn cost(p: &[u32]) -> Cost {
     let s = params::<Params>(p).sizes();
@@ -375,8 +446,8 @@ impl<const N: usize> Tiled<N> {
     const CONSTANTS: &'static [Constant] = &TILES[N].constants();
     const VEC4: Source = Source { constants: Self::CONSTANTS, ..VEC4 };
     const ANY: Source = Source { constants: Self::CONSTANTS, ..ANY };
-    /// Forward, backward to x, backward to w.
-    const FAMILY: [Forms; 3] = [
+    /// Forward, backward to x, backward to w, the same in parts.
+    const FAMILY: [Forms; 4] = [
         Self::forms("forward", |p| {
             let s = params::<Params>(p).sizes();
             Self::grid(s.b * s.small[0] * s.small[1], s.group()[1], s.groups)
@@ -391,6 +462,10 @@ impl<const N: usize> Tiled<N> {
             let s = params::<Params>(p).sizes();
             Self::grid(s.group()[1], s.taps() * s.group()[0], s.groups)
         }),
+        Self::forms("backward_w_parts", |p| {
+            let s = params::<Params>(p).sizes();
+            Self::grid(s.group()[1], s.taps() * s.group()[0], s.groups * weight_parts(&s))
+        }),
     ];
 
     const fn forms(entry: &'static str, grid: Grid) -> Forms {
@@ -404,7 +479,7 @@ impl<const N: usize> Tiled<N> {
     }
 }
 
-static FAMILY: [[Forms; 3]; tiles::COUNT] = [
+static FAMILY: [[Forms; 4]; tiles::COUNT] = [
     Tiled::<0>::FAMILY,
     Tiled::<1>::FAMILY,
     Tiled::<2>::FAMILY,
@@ -431,7 +506,7 @@ static DIRECT_FORWARD: Candidate = Candidate {
     },
 };
 
-/// Those of the n-th of forward, backward to x and backward to w.
+/// Those of the n-th of forward, backward to x, backward to w and the same in parts.
 fn portable(n: usize, p: &[u32]) -> Vec<&'static Candidate> {
     let s = params::<Params>(p).sizes();
     let is_whole = s.group().iter().all(|channels| channels.is_multiple_of(4));
@@ -737,6 +812,25 @@ pub fn backward_b(r: &mut Recorder, dy: Tensor, db: Tensor) {
     r.dispatch(&BACKWARD_B, Params { b, p, q, o, ..Params::zeroed() }, &[dy], &[db]);
 }
 
+/// What [`backward_w`] or [`backward_b`] recorded, as the sums over shares of the places, then the sum of these: for GPUs,
+/// whose workgroups one long sum leaves idle. None where one dispatch keeps them busy.
+pub fn in_parts(r: &mut Recorder, step: &Step) -> Option<()> {
+    let s = params::<Params>(&step.params).sizes();
+    let (kernel, count) = match step.kernel.name {
+        name if name == BACKWARD_W.name => (&BACKWARD_W_PARTS, weight_parts(&s)),
+        name if name == BACKWARD_B.name => (&BACKWARD_B_PARTS, bias_parts(&s)),
+        other => panic!("conv2d.in_parts: {other} is no gradient of a parameter"),
+    };
+    if count == 1 {
+        return None;
+    }
+    let sum = step.writes[0];
+    let parts = r.tensor("parts", &[count, 1, 1, sum.len()]);
+    r.dispatch_words(kernel, step.params.clone(), &step.reads, &[parts]);
+    backward_b(r, parts, sum.reshape(&[sum.len()]));
+    Some(())
+}
+
 // ---- References
 
 /// Calls `f` with the index of every product's element in x, dy and w: all places of the small picture, taps and channels
@@ -815,6 +909,28 @@ fn backward_w_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     for_each_product(s, |i, o, k| sums[k] += dy[o] as f64 * x[i] as f64);
     for (dw, sum) in writes[0].iter_mut().zip(sums) {
         *dw += sum as f32;
+    }
+}
+
+fn backward_w_parts_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let s = params::<Params>(p).sizes();
+    let (x, dy) = (reads[0], reads[1]);
+    let (count, weights) = (weight_parts(&s), s.o * s.taps() * s.group()[0]);
+    let mut sums = vec![0f64; count * weights];
+    let share = share(&s, count);
+    for_each_product(s, |i, o, k| sums[o / s.o / share * weights + k] += dy[o] as f64 * x[i] as f64);
+    for (part, sum) in writes[0].iter_mut().zip(sums) {
+        *part = sum as f32;
+    }
+}
+
+fn backward_b_parts_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let s = params::<Params>(p).sizes();
+    let share = share(&s, bias_parts(&s));
+    for (part, dy) in writes[0].chunks_exact_mut(s.o).zip(reads[0].chunks(share * s.o)) {
+        for (o, part) in part.iter_mut().enumerate() {
+            *part = dy.iter().skip(o).step_by(s.o).map(|&v| v as f64).sum::<f64>() as f32;
+        }
     }
 }
 
@@ -910,6 +1026,35 @@ fn backward_w_cases() -> Vec<Case> {
         case.update(uniform(9, w, -1.0, 1.0), Tolerance::Dot(places))
     };
     geometries().into_iter().map(case).collect()
+}
+
+/// Also several parts, of which the last is shorter, by single channels and by fours.
+fn backward_w_parts_cases() -> Vec<Case> {
+    let g = |kernel, stride, padding, dilation, groups| Geometry { kernel, stride, padding, dilation, groups };
+    let many = [
+        (64, [9, 9], 3, 5, Geometry::square(3, 1)),
+        (41, [8, 8], 8, 12, g([3, 2], [1, 1], [1, 1], [1, 1], 2)),
+        (70, [7, 6], 8, 68, Geometry::square(2, 1)),
+    ];
+    let case = |g| {
+        let (case, [x, y, w], places) = case(g, false, Activation::Identity);
+        let parts = weight_parts(&params::<Params>(&case.params).sizes());
+        let case = case.read(uniform(14, x, -1.0, 1.0)).read(uniform(15, y, -1.0, 1.0));
+        case.assign(parts * w, Tolerance::Dot(places.div_ceil(parts)))
+    };
+    many.into_iter().chain(geometries()).map(case).collect()
+}
+
+fn backward_b_parts_cases() -> Vec<Case> {
+    let case = |[b, p, q, o]: [usize; 4]| {
+        let [n_b, n_p, n_q, n_o] = [b, p, q, o].map(|n| n as u32);
+        let params = Params { b: n_b, p: n_p, q: n_q, o: n_o, ..Params::zeroed() };
+        let parts = bias_parts(&params.sizes());
+        Case::new(format!("{b}x{p}x{q}x{o}"), params)
+            .read(uniform(16, b * p * q * o, -1.0, 1.0))
+            .assign(parts * o, Tolerance::Dot((b * p * q).div_ceil(parts)))
+    };
+    [[1, 1, 1, 1], [2, 9, 5, 65], [17, 28, 28, 1], [41, 13, 13, 3], [30, 7, 9, 48], [12, 9, 7, 130]].map(case).into()
 }
 
 fn backward_b_cases() -> Vec<Case> {
