@@ -405,9 +405,11 @@ pub static BACKWARD_B_PARTS: Kernel = Kernel {
     cases: backward_b_parts_cases,
 };
 
-/// Workgroups that a large GPU has use for, and the places that are worth one of them.
+/// Workgroups that a large GPU has use for, the places that are worth one of them, and the parts that are worth a second
+/// dispatch.
 const ENOUGH: usize = 128;
 const WORTH: usize = 256;
+const FEWEST: usize = 4;
 
 /// S: of how many sums the gradient of the weights is made in [`BACKWARD_W_PARTS`]. The fewer tiles, the more.
 fn weight_parts(s: &Sizes) -> usize {
@@ -821,7 +823,7 @@ pub fn in_parts(r: &mut Recorder, step: &Step) -> Option<()> {
         name if name == BACKWARD_B.name => (&BACKWARD_B_PARTS, bias_parts(&s)),
         other => panic!("conv2d.in_parts: {other} is no gradient of a parameter"),
     };
-    if count == 1 {
+    if count < FEWEST {
         return None;
     }
     let sum = step.writes[0];
