@@ -15,10 +15,11 @@
 //
 // Mesa reads a shader anew at every start, even one that it has compiled before, and goes over all of it again as long as it
 // finds anything to simplify. So tiles have no branches at their edges: what lies past the end is stored again where the
-// last row or column is, with the same numbers. Activations that take a switch are left to other forms. And no loop ends
-// by a comparison with a number that comes from params alone: with `k < params.I / 8u` in place of `8u * k < params.I`
-// Mesa tries at the first dispatch what the shader becomes with the number put in, and drops it. Without these a start of
-// mnist-mlp takes 0.88 s in place of 0.57, and its first step 0.21 in place of 0.06.
+// last row or column is, with the same numbers. Activations that take a switch are in texts of their own, which have it in a
+// loop behind the tile (bends.wgsl). And no loop ends by a comparison with a number that comes from params alone: with
+// `k < params.I / 8u` in place of `8u * k < params.I` Mesa tries at the first dispatch what the shader becomes with the
+// number put in, and drops it. Without these a start of mnist-mlp takes 0.88 s in place of 0.57, and its first step 0.21 in
+// place of 0.06.
 
 // 8 terms of the right operand, for the lane's even columns [0] and its odd ones [1].
 var<private> even_terms: array<mat4x4<f32>, 2>;

@@ -3,7 +3,8 @@
 // would be faster still, 6 % with 40 and 10 % with 48, but batches are of 64 or 128 rows; backward_w, whose rows are outputs,
 // has 40.
 //
-// ADDS is params.accumulate as a constant: a load that no lane wants takes a third of one that all do.
+// ADDS is params.accumulate as a constant: a load that no lane wants takes a third of one that all do. BENDS is whether the
+// activation is no rectifier: then a loop behind the tile takes what was stored through bends.wgsl.
 //
 // Measured at (B,I,O) = (128,784,400) on 2 cores, Mesa 22.3 lavapipe, LLVM 15, GFLOP/s: forward 65, backward_x 66,
 // backward_w 54. With loads of vec4<f32> they made 56, 56 and 48, and compiled for twice as long; matmul_vec4.wgsl makes 28,
@@ -34,7 +35,12 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
     store_y(tile.x, own, 8u, bias);
     store_y(tile.x, own, 16u, bias);
     store_y(tile.x, own, 24u, bias);
+    if BENDS == 1u {
+        for (var r = tile.x; r < min(tile.x + 32u, params.B); r++) { bend_y((r * params.O + own) / 8u); }
+    }
 }
+
+fn bend_y(i: u32) { y[i] = words(bend(params.activation, eight(y[i]))); }
 
 // The sums of x W^T: of the 32 rows of which a lane's first is `row`, and the lane's columns from `column` on.
 fn multiply_x_and_w(row: u32, column: u32) {
@@ -94,7 +100,12 @@ fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocat
     store_dx(tile.x, column, 8u);
     store_dx(tile.x, column, 16u);
     store_dx(tile.x, column, 24u);
+    if (BENDS == 1u) & (column < params.I) {
+        for (var r = tile.x; r < min(tile.x + 32u, params.B); r++) { slope_dx((r * params.I + column) / 8u); }
+    }
 }
+
+fn slope_dx(i: u32) { dx[i] = words(bend_slope(params.activation, eight(dx[i]), eight(x[i]))); }
 
 fn store_dx(row: u32, column: u32, first: u32) {
     store_dx_row(row, column, first);

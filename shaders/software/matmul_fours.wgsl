@@ -36,6 +36,15 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
     store_y(tile.x, own, 8u, bias);
     store_y(tile.x, own, 16u, bias);
     store_y(tile.x, own, 24u, bias);
+    if BENDS == 1u {
+        for (var r = tile.x; r < min(tile.x + 32u, params.B); r++) { bend_y(own + r * params.O / 4u); }
+    }
+}
+
+fn bend_y(i: vec2<u32>) {
+    let bent = bend(params.activation, mat2x4<f32>(y[i.x], y[i.y]));
+    y[i.x] = bent[0];
+    y[i.y] = bent[1];
 }
 
 // Four terms of four columns: w is (columns, terms).
@@ -82,6 +91,15 @@ fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocat
     store_dx(tile.x, own, 8u);
     store_dx(tile.x, own, 16u);
     store_dx(tile.x, own, 24u);
+    if BENDS == 1u {
+        for (var r = tile.x; r < min(tile.x + 32u, params.B); r++) { slope_dx(own + r * params.I / 4u); }
+    }
+}
+
+fn slope_dx(i: vec2<u32>) {
+    let sloped = bend_slope(params.activation, mat2x4<f32>(dx[i.x], dx[i.y]), mat2x4<f32>(x[i.x], x[i.y]));
+    dx[i.x] = sloped[0];
+    dx[i.y] = sloped[1];
 }
 
 fn store_dx(row: u32, own: vec2<u32>, first: u32) {
@@ -105,7 +123,7 @@ fn store_dx_row(row: u32, own: vec2<u32>, r: u32) {
         low += dx[i.x];
         high += dx[i.y];
     }
-    if is_inside & (params.activation != 0u) {
+    if is_inside & ((params.activation == 1u) | (params.activation == 2u)) {
         low = through(params.activation, low, x[i.x]);
         high = through(params.activation, high, x[i.y]);
     }

@@ -24,7 +24,14 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
     store_y(row, tile.x, 16u);
     store_y(row, tile.x, 24u);
     store_y(row, tile.x, 32u);
+    if BENDS == 1u {
+        for (var r = row; r < min(row + 8u, params.B); r++) {
+            for (var o = tile.x; o < min(tile.x + OUTPUTS, params.O); o += 8u) { bend_y((r * params.O + o) / 8u); }
+        }
+    }
 }
+
+fn bend_y(i: u32) { y[i] = words(bend(params.activation, eight(y[i]))); }
 
 fn store_y(row: u32, column: u32, first: u32) {
     if column + first >= params.O { return; }

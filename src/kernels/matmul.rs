@@ -70,35 +70,57 @@ pub(super) const ANY: Source = Source {
 
 const SOFTWARE_TEXT: &str = include_str!("../../shaders/software/matmul.wgsl");
 
-/// Where the gradient is assigned.
 const SOFTWARE_EIGHT: Source = Source {
     file: "software/matmul_eight.wgsl",
     text: include_str!("../../shaders/software/matmul_eight.wgsl"),
-    common: &[super::EIGHT, super::SUBGROUP_TILE, super::RECTIFIERS, super::WORDS],
+    common: &[super::EIGHT, super::SUBGROUP_TILE, super::RECTIFIERS, super::BENDS, super::ACTIVATION, super::WORDS],
     bindings: BINDINGS,
-    constants: &[("ADDS", 0)],
+    constants: &[],
 };
-
-/// Where it is added to what is there.
-const SOFTWARE_EIGHT_ADDING: Source = Source { constants: &[("ADDS", 1)], ..SOFTWARE_EIGHT };
 
 const SOFTWARE_TURNED: Source = Source {
     file: "software/matmul_turned.wgsl",
     text: include_str!("../../shaders/software/matmul_turned.wgsl"),
-    common: &[super::EIGHT, super::EIGHT_TURNED, super::SUBGROUP_TILE, super::RECTIFIERS, super::WORDS],
+    common: &[
+        super::EIGHT,
+        super::EIGHT_TURNED,
+        super::SUBGROUP_TILE,
+        super::RECTIFIERS,
+        super::BENDS,
+        super::ACTIVATION,
+        super::WORDS,
+    ],
     bindings: &["x", "w", "b", "y"],
-    constants: &[("OUTPUTS", 40)],
+    constants: &[],
 };
 
 const SOFTWARE_FOURS: Source = Source {
     file: "software/matmul_fours.wgsl",
     text: include_str!("../../shaders/software/matmul_fours.wgsl"),
-    common: &[super::FOURS, super::SUBGROUP_TILE, super::RECTIFIERS],
+    common: &[super::FOURS, super::SUBGROUP_TILE, super::RECTIFIERS, super::BENDS, super::ACTIVATION],
     bindings: &["x", "w", "b", "dy", "y", "dx"],
-    constants: &[("ADDS", 0)],
+    constants: &[],
 };
 
-const SOFTWARE_FOURS_ADDING: Source = Source { constants: &[("ADDS", 1)], ..SOFTWARE_FOURS };
+/// A text by whether the activation is no rectifier, then by whether a gradient is added to what is there.
+type Texts = [[Source; 2]; 2];
+
+const fn texts(base: Source) -> Texts {
+    const fn with(base: &Source, constants: &'static [Constant]) -> Source {
+        Source { constants, ..*base }
+    }
+    [
+        [with(&base, &[("BENDS", 0), ("ADDS", 0)]), with(&base, &[("BENDS", 0), ("ADDS", 1)])],
+        [with(&base, &[("BENDS", 1), ("ADDS", 0)]), with(&base, &[("BENDS", 1), ("ADDS", 1)])],
+    ]
+}
+
+static EIGHTS: Texts = texts(SOFTWARE_EIGHT);
+static FOURS: Texts = texts(SOFTWARE_FOURS);
+static TURNED_TEXTS: [Source; 2] = [
+    Source { constants: &[("OUTPUTS", 40), ("BENDS", 0)], ..SOFTWARE_TURNED },
+    Source { constants: &[("OUTPUTS", 40), ("BENDS", 1)], ..SOFTWARE_TURNED },
+];
 
 const SOFTWARE_VEC4: Source = Source {
     file: "software/matmul_vec4.wgsl",
@@ -220,18 +242,22 @@ fn portable(n: usize, p: &[u32]) -> Vec<&'static Candidate> {
     FAMILY.iter().map(|tile| tile[n].suited(is_whole(p, 4))).collect()
 }
 
-/// The forms for adapters that run on a CPU. Of two, the first is where a gradient is assigned, the second where it is added
-/// to what is there.
+/// The forms for adapters that run on a CPU.
 struct SoftwareForms {
-    /// Where B, I and O are multiples of 8, the activation is a rectifier and lanes share what they load.
-    eight: [Candidate; 2],
+    /// Where B, I and O are multiples of 8 and lanes share what they load: one for each of [`Texts`].
+    eight: [[Candidate; 2]; 2],
     /// The same where they are multiples of 4 alone, of products that have one.
-    fours: Option<[Candidate; 2]>,
+    fours: Option<[[Candidate; 2]; 2]>,
     /// Where B, I and O are multiples of 4.
     vec4: Candidate,
     any: Candidate,
     /// Columns of the result.
     columns: fn(&[u32]) -> u32,
+}
+
+/// Whether the activation is no rectifier.
+fn bends(p: &[u32]) -> bool {
+    !Activation::from_number(params::<Params>(p).activation).is_rectifier()
 }
 
 impl SoftwareForms {
@@ -240,13 +266,12 @@ impl SoftwareForms {
         // Where lanes share, products are twice as fast, but tiles are 64 columns wide in place of 16.
         let columns = (self.columns)(p);
         let pays = columns.next_multiple_of(64) <= 2 * columns.next_multiple_of(16);
-        let Params { activation, accumulate, .. } = params(p);
-        let shares = lanes == Lanes::Eight && Activation::from_number(activation).is_rectifier();
-        let eight = &self.eight[accumulate as usize];
+        let [bends, adds] = [usize::from(bends(p)), params::<Params>(p).accumulate as usize];
+        let eight = &self.eight[bends][adds];
         match &self.fours {
             _ if !is_whole(p, 4) => vec![&self.any],
-            _ if !shares => vec![&self.vec4],
-            Some(fours) if !is_whole(p, 8) => vec![&fours[accumulate as usize]],
+            _ if lanes != Lanes::Eight => vec![&self.vec4],
+            Some(fours) if !is_whole(p, 8) => vec![&fours[bends][adds]],
             None if !is_whole(p, 8) => vec![&self.vec4],
             _ if pays => vec![eight, &self.vec4],
             _ => vec![&self.vec4, eight],
@@ -261,14 +286,25 @@ const fn software(
     grid: fn(&[u32]) -> [u32; 3],
     has_fours: bool,
 ) -> SoftwareForms {
-    let fours = [form("fours", &SOFTWARE_FOURS, entry, eight), form("fours", &SOFTWARE_FOURS_ADDING, entry, eight)];
     SoftwareForms {
-        eight: [form("eight", &SOFTWARE_EIGHT, entry, eight), form("eight", &SOFTWARE_EIGHT_ADDING, entry, eight)],
-        fours: if has_fours { Some(fours) } else { None },
+        eight: forms("eight", &EIGHTS, entry, eight),
+        fours: if has_fours { Some(forms("fours", &FOURS, entry, eight)) } else { None },
         vec4: form("vec4", &SOFTWARE_VEC4, entry, grid),
         any: form("any", &SOFTWARE_ANY, entry, grid),
         columns,
     }
+}
+
+const fn forms(
+    name: &'static str,
+    [[plain, adding], [bent, bent_adding]]: &'static Texts,
+    entry: &'static str,
+    grid: fn(&[u32]) -> [u32; 3],
+) -> [[Candidate; 2]; 2] {
+    [
+        [form(name, plain, entry, grid), form(name, adding, entry, grid)],
+        [form(name, bent, entry, grid), form(name, bent_adding, entry, grid)],
+    ]
 }
 
 const fn form(
@@ -281,17 +317,21 @@ const fn form(
 }
 
 /// A workgroup owns 64 rows of the batch and 40 outputs.
-static TURNED: Candidate = form("eight turned", &SOFTWARE_TURNED, "forward", |p| eight_tiles([p[2], 40], p[0]));
+static TURNED: [Candidate; 2] = [turned(&TURNED_TEXTS[0]), turned(&TURNED_TEXTS[1])];
+
+const fn turned(text: &'static Source) -> Candidate {
+    form("eight turned", text, "forward", |p| eight_tiles([p[2], 40], p[0]))
+}
 
 /// The forms of forward, the usual one first.
 fn forward_forms(lanes: Lanes, p: &[u32]) -> Vec<&'static Candidate> {
     let mut forms = SOFTWARE[0].for_params(lanes, p);
-    if let Some(eight) = forms.iter().position(|form| form.name == SOFTWARE[0].eight[0].name) {
+    if let Some(eight) = forms.iter().position(|form| form.name == SOFTWARE[0].eight[0][0].name) {
         // What the tiles cover, the rest past the edges included; tall ones are 6 % faster.
         let covers = |rows: u32, columns: u32| rows as u64 * columns as u64;
         let straight = covers(p[0].next_multiple_of(32), p[2].next_multiple_of(64));
         let turned = covers(p[0].next_multiple_of(64), p[2].next_multiple_of(40));
-        forms.insert(eight + usize::from(100 * turned > 106 * straight), &TURNED);
+        forms.insert(eight + usize::from(100 * turned > 106 * straight), &TURNED[usize::from(bends(p))]);
     }
     forms
 }
@@ -521,7 +561,9 @@ fn forward_cases() -> Vec<Case> {
 fn backward_x_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let kinds = [(0, false), (0, true), (1, false), (2, true), (4, false)].into_iter().cycle();
-    for ([b, i, o], (act, accumulate)) in SIZES.into_iter().zip(kinds) {
+    // Forms of their own: no rectifier, on multiples of 8 and of 4, assigned and added.
+    let bends = [([104, 200, 136], (5, false)), ([40, 72, 88], (4, true)), ([36, 44, 52], (6, true))];
+    for ([b, i, o], (act, accumulate)) in SIZES.into_iter().zip(kinds).chain(bends) {
         let act = Activation::from_number(act);
         let label = format!("{b}x{i}x{o} {act:?}{}", if accumulate { " added" } else { "" });
         let dy = uniform(5, b * o, -1.0, 1.0);

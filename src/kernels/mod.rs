@@ -58,6 +58,7 @@ use crate::kernel::Kernel;
 
 const ADAM: &str = include_str!("../../shaders/common/adam.wgsl");
 const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
+const BENDS: &str = include_str!("../../shaders/software/bends.wgsl");
 const BLOCKS: &str = include_str!("../../shaders/software/blocks.wgsl");
 const EIGHT: &str = include_str!("../../shaders/software/eight.wgsl");
 const FOURS: &str = include_str!("../../shaders/software/fours.wgsl");
