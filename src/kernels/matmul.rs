@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 use faer::MatMut;
+use rayon::prelude::*;
 
 use super::activation::Activation;
 use super::gemm::{Store, View, product};
@@ -494,6 +495,9 @@ fn backward_w_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]
     weight_gradients(p.sizes(), [reads[0], reads[1]], 0..p.o as usize, [dw, db], store);
 }
 
+/// Numbers of dy that are worth another thread for the bias's gradient.
+const SUMMED: usize = 1 << 14;
+
 /// dw and db of some of the outputs of a layer of B rows, I inputs and O outputs: x (B,I), dy (B,O).
 pub(super) fn weight_gradients(
     [rows, inputs, outputs]: [usize; 3],
@@ -504,14 +508,18 @@ pub(super) fn weight_gradients(
 ) {
     let dy_columns = View::rows(&dy[wanted.start..], outputs).transposed();
     product(matrix(dw, wanted.len(), inputs), [dy_columns, View::rows(x, inputs)], rows, store, &|_, _, _| ());
-    let db = &mut db[..wanted.len()];
-    if store == Store::Assign {
-        db.fill(0.0);
-    }
-    math::vectorised(|| {
-        for row in dy.chunks_exact(outputs).take(rows) {
-            db.iter_mut().zip(&row[wanted.clone()]).for_each(|(db, dy)| *db += dy);
+    // A thread some of the outputs, so that each is summed in one order.
+    let share = wanted.len().div_ceil(rayon::current_num_threads()).next_multiple_of(16).max(SUMMED / rows.max(1));
+    db[..wanted.len()].par_chunks_mut(share).enumerate().for_each(|(i, db)| {
+        if store == Store::Assign {
+            db.fill(0.0);
         }
+        let first = wanted.start + i * share;
+        math::vectorised(|| {
+            for row in dy.chunks_exact(outputs).take(rows) {
+                db.iter_mut().zip(&row[first..]).for_each(|(db, dy)| *db += dy);
+            }
+        });
     });
 }
 
