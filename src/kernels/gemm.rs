@@ -78,8 +78,13 @@ pub(crate) fn product(
 }
 
 /// [`product`] in this thread alone, for one that has its share of a larger work.
-pub(crate) fn product_here(c: MatMut<'_, f32>, [a, b]: [View; 2], k: usize, store: Store) {
-    let finish = &|_: usize, _: usize, _: &mut [f32]| ();
+pub(crate) fn product_here(
+    c: MatMut<'_, f32>,
+    [a, b]: [View; 2],
+    k: usize,
+    store: Store,
+    finish: &(impl Fn(usize, usize, &mut [f32]) + Sync),
+) {
     Product { a, b, k, store, finish }.part(c, [0, 0]);
 }
 

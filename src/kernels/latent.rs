@@ -4,16 +4,18 @@
 
 use std::ops::Range;
 
+use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
+
 use super::activation::Activation;
 use super::clock::{Clock, Row};
-use super::gemm::{Store, View, product};
-use super::{gaussian_kl, math, matmul, random};
+use super::gemm::{Store, View, product_here};
+use super::{gaussian_kl, math, matmul, random, scratch};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::kernel::{Cost, Kernel, Lanes, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
-use bytemuck::{Pod, Zeroable};
 
 /// The largest Z: a workgroup keeps two rows of the heads in 128 places. Beyond it the products are worth dispatches of
 /// their own.
@@ -295,37 +297,50 @@ fn backward_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 
 // ---- Accelerated
 
+/// Rows that a thread takes through a whole pass: its share of the batch, but no more than stay in its cache.
+fn share(rows: usize) -> usize {
+    rows.div_ceil(rayon::current_num_threads()).next_multiple_of(8).clamp(16, 256)
+}
+
 fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [b, i, z, o] = p.sizes();
     let [h, parameters, clock] = [reads[0], reads[1], reads[2]];
     let [q, sample, y, kl] = writes else { unreachable!("latent.forward writes q, z, y and kl") };
-    for which in 0..2 {
-        let [w, bias] = p.head(which).map(|words| &parameters[words]);
-        let c = matmul::matrix(q, b, 2 * z).subcols_mut(which * z, z);
-        product(c, [View::rows(h, i), View::rows(w, i).transposed()], i, Store::Assign, &|_, column, q| {
-            matmul::bias_and_activation(q, &bias[column..], Activation::Identity);
-        });
-    }
-    random::normals(0, &mut sample[..b * z], p.site, clock);
-    let rows = sample.chunks_exact_mut(z).zip(q.chunks_exact(2 * z)).zip(kl.iter_mut());
-    math::vectorised(|| {
-        for ((sample, q), kl) in rows.take(b) {
-            let (mean, logvar) = q.split_at(z);
-            let mut divergence = 0.0;
-            for ((sample, &mean), &logvar) in sample.iter_mut().zip(mean).zip(logvar) {
-                let spread = math::exp(0.5 * logvar);
-                *sample = mean + spread * *sample;
-                divergence += mean * mean + spread * spread - 1.0 - logvar;
-            }
-            *kl = 0.5 * divergence;
-        }
-    });
+    let heads = [0, 1].map(|which| p.head(which).map(|words| &parameters[words]));
     let [w, bias] = p.layer().map(|words| &parameters[words]);
     let after = Activation::from_number(p.after);
-    let y = matmul::matrix(y, b, o);
-    product(y, [View::rows(sample, z), View::rows(w, z).transposed()], z, Store::Assign, &|_, column, y| {
-        matmul::bias_and_activation(y, &bias[column..], after);
+    let share = share(b);
+    let q = q[..b * 2 * z].par_chunks_mut(share * 2 * z);
+    let sample = sample[..b * z].par_chunks_mut(share * z);
+    let y = y[..b * o].par_chunks_mut(share * o);
+    let kl = kl[..b].par_chunks_mut(share);
+    let shares = h[..b * i].par_chunks(share * i).zip(q).zip(sample).zip(y).zip(kl);
+    shares.enumerate().for_each(|(n, ((((h, q), sample), y), kl))| {
+        let rows = kl.len();
+        for (which, [w, bias]) in heads.into_iter().enumerate() {
+            let c = matmul::matrix(q, rows, 2 * z).subcols_mut(which * z, z);
+            product_here(c, [View::rows(h, i), View::rows(w, i).transposed()], i, Store::Assign, &|_, column, q| {
+                matmul::bias_and_activation(q, &bias[column..], Activation::Identity);
+            });
+        }
+        random::normals(n * share * z, sample, p.site, clock);
+        math::vectorised(|| {
+            for ((sample, q), kl) in sample.chunks_exact_mut(z).zip(q.chunks_exact(2 * z)).zip(kl) {
+                let (mean, logvar) = q.split_at(z);
+                let mut divergence = 0.0;
+                for ((sample, &mean), &logvar) in sample.iter_mut().zip(mean).zip(logvar) {
+                    let spread = math::exp(0.5 * logvar);
+                    *sample = mean + spread * *sample;
+                    divergence += mean * mean + spread * spread - 1.0 - logvar;
+                }
+                *kl = 0.5 * divergence;
+            }
+        });
+        let operands = [View::rows(sample, z), View::rows(w, z).transposed()];
+        product_here(matmul::matrix(y, rows, o), operands, z, Store::Assign, &|_, column, y| {
+            matmul::bias_and_activation(y, &bias[column..], after);
+        });
     });
 }
 
@@ -335,38 +350,40 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     let [dy, parameters, q, h, clock] = [reads[0], reads[1], reads[2], reads[3], reads[4]];
     let weight = p.scale * Row::read(clock).kl_weight;
     let [dq, dh] = writes else { unreachable!("latent.backward writes dq and dh") };
-    let dq = &mut dq[..b * 2 * z];
     let [layer, _] = p.layer().map(|words| View::rows(&parameters[words], z));
-    // dz in the place of dmean, the noise in that of dlogvar.
-    let dz = matmul::matrix(dq, b, 2 * z).subcols_mut(0, z);
-    product(dz, [View::rows(dy, o), layer], o, Store::Assign, &|_, _, _| ());
-    let mut noise = [0.0; random::PIECE];
-    for first in (0..b * z).step_by(random::PIECE) {
-        let noise = &mut noise[..random::PIECE.min(b * z - first)];
-        random::normals(first, noise, p.site, clock);
-        for (element, &noise) in (first..).zip(&*noise) {
-            dq[element / z * 2 * z + z + element % z] = noise;
-        }
-    }
-    math::vectorised(|| {
-        for (dq, q) in dq.chunks_exact_mut(2 * z).zip(q.chunks_exact(2 * z)) {
-            let ((dmean, dlogvar), (mean, logvar)) = (dq.split_at_mut(z), q.split_at(z));
-            for j in 0..z {
-                let (dz, noise, spread) = (dmean[j], dlogvar[j], math::exp(0.5 * logvar[j]));
-                dmean[j] = weight * mean[j] + dz;
-                dlogvar[j] = 0.5 * weight * (spread * spread - 1.0) + 0.5 * dz * noise * spread;
-            }
-        }
-    });
-    let before = Activation::from_number(p.before);
     let heads = [0, 1].map(|which| View::rows(&parameters[p.head(which)[0].clone()], i));
-    let dq = View::rows(dq, 2 * z);
-    let [dmean, dlogvar] = [dq, dq.from([0, z])];
-    product(matmul::matrix(dh, b, i), [dmean, heads[0]], z, Store::Assign, &|_, _, _| ());
-    let c = matmul::matrix(dh, b, i);
-    product(c, [dlogvar, heads[1]], z, Store::Add, &|row, column, dh| {
-        before.multiply_slope(dh, &h[row * i + column..]);
-    });
+    let before = Activation::from_number(p.before);
+    let share = share(b);
+    let dq = dq[..b * 2 * z].par_chunks_mut(share * 2 * z);
+    let dh = dh[..b * i].par_chunks_mut(share * i);
+    let shares = dy[..b * o].par_chunks(share * o).zip(q[..b * 2 * z].par_chunks(share * 2 * z));
+    shares.zip(h[..b * i].par_chunks(share * i)).zip(dq).zip(dh).enumerate().for_each(
+        |(n, ((((dy, q), h), dq), dh))| {
+            let rows = dy.len() / o;
+            // dz in the place of dmean.
+            let dz = matmul::matrix(dq, rows, 2 * z).subcols_mut(0, z);
+            product_here(dz, [View::rows(dy, o), layer], o, Store::Assign, &|_, _, _| ());
+            let mut noise = scratch::any(rows * z);
+            random::normals(n * share * z, &mut noise, p.site, clock);
+            math::vectorised(|| {
+                let rows = dq.chunks_exact_mut(2 * z).zip(q.chunks_exact(2 * z)).zip(noise.chunks_exact(z));
+                for ((dq, q), noise) in rows {
+                    let ((dmean, dlogvar), (mean, logvar)) = (dq.split_at_mut(z), q.split_at(z));
+                    for j in 0..z {
+                        let (dz, spread) = (dmean[j], math::exp(0.5 * logvar[j]));
+                        dmean[j] = weight * mean[j] + dz;
+                        dlogvar[j] = 0.5 * weight * (spread * spread - 1.0) + 0.5 * dz * noise[j] * spread;
+                    }
+                }
+            });
+            let dq = View::rows(dq, 2 * z);
+            product_here(matmul::matrix(dh, rows, i), [dq, heads[0]], z, Store::Assign, &|_, _, _| ());
+            let dlogvar = dq.from([0, z]);
+            product_here(matmul::matrix(dh, rows, i), [dlogvar, heads[1]], z, Store::Add, &|row, column, dh| {
+                before.multiply_slope(dh, &h[row * i + column..]);
+            });
+        },
+    );
 }
 
 // ---- Cases

@@ -180,8 +180,6 @@ fn draw(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]], convert: impl Fn
 
 // ---- Accelerated
 
-/// Numbers that are drawn side by side.
-pub(super) const PIECE: usize = 4 * LANES;
 /// Blocks of four of them.
 const LANES: usize = 64;
 

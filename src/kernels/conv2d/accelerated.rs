@@ -144,7 +144,7 @@ pub fn forward(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
             };
             let w = View::rows(&reads[1][g * outputs * width..], width).transposed();
             let y = MatMut::from_row_major_slice_mut(&mut *y, rows, s.o).subcols_mut(g * outputs, outputs);
-            product_here(y, [windows, w], width, Store::Assign);
+            product_here(y, [windows, w], width, Store::Assign, &|_, _, _| ());
         }
         epilogue(p, reads[2], s.o, y);
     });
@@ -164,7 +164,7 @@ pub fn backward_x(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
             let w = View::rows(&reads[0][g * outputs * width..], width);
             let dy = View::rows(&dy[g * outputs..], s.o);
             let product = MatMut::from_row_major_slice_mut(&mut windows, rows, width);
-            product_here(product, [dy, w], outputs, Store::Assign);
+            product_here(product, [dy, w], outputs, Store::Assign, &|_, _, _| ());
             vectorised(|| s.fold(&runs, &windows, g, dx));
         }
         epilogue(p, reads[1], s.i, dx);
@@ -229,7 +229,7 @@ pub fn backward_w(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
             s.unfold(&runs, x, group, &mut windows);
             let dy = View::rows(&dy[group * outputs..], s.o).transposed();
             let sums = MatMut::from_row_major_slice_mut(&mut *sums, outputs, width);
-            product_here(sums, [dy, View::rows(&windows, width)], places, Store::Add);
+            product_here(sums, [dy, View::rows(&windows, width)], places, Store::Add, &|_, _, _| ());
         }
     });
     for (index, sums) in sums.chunks(outputs * width).enumerate() {
