@@ -152,7 +152,7 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
                 for left in (0..n).step_by(COLUMNS) {
                     let width = COLUMNS.min(n - left);
                     let panel = &mut panel[..depth * COLUMNS];
-                    arch.dispatch(Pack { b: self.b.from([first, column + left]), width, panel });
+                    arch.dispatch(PackB { b: self.b.from([first, column + left]), width, panel });
                     let assign = self.store == Store::Assign && first == 0;
                     for (block, top) in blocks.chunks(stride).zip((0..height).step_by(ROWS)) {
                         let block = &block[..depth * ROWS];
@@ -187,7 +187,7 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
                 for first in (0..self.k).step_by(deepest) {
                     let depth = deepest.min(self.k - first);
                     let panel = &mut panel[..depth * COLUMNS];
-                    arch.dispatch(Pack { b: self.b.from([first, column + left]), width, panel });
+                    arch.dispatch(PackB { b: self.b.from([first, column + left]), width, panel });
                     let a = self.a.from([row + band, first]);
                     let assign = self.store == Store::Assign && first == 0;
                     arch.dispatch(Band { a, panel, depth, c: c.as_mut(), assign });
@@ -212,10 +212,15 @@ fn from_a_line(values: &mut [f32]) -> &mut [f32] {
     &mut values[before..]
 }
 
-/// Copies `height` rows and `depth` columns of A, whose columns lie one after the other, so that 8 rows of a column lie side by
-/// side, and its columns follow each other: a block every `stride` numbers.
+/// A transposition is made of squares of so many rows, and these are of stretches of columns.
+const SQUARE: usize = 16;
+const STRETCH: usize = 128;
+
+/// Copies rows and columns of A so that 8 rows of a column lie side by side, and their columns follow each other: a block every
+/// `stride` numbers. What lies beyond the last row means nothing.
 struct PackA<'a> {
     a: View<'a>,
+    /// Rows and columns.
     size: [usize; 2],
     stride: usize,
     blocks: &'a mut [f32],
@@ -261,23 +266,19 @@ fn half(n: usize, unit: usize) -> usize {
     (n / 2).next_multiple_of(unit)
 }
 
-/// A transposition is made of squares of so many rows, and these are of stretches of columns.
-const SQUARE: usize = 16;
-const STRETCH: usize = 128;
-
 /// Copies `width` columns of B so that 48 of a row lie side by side; what lies beyond `width` means nothing.
-struct Pack<'a> {
+struct PackB<'a> {
     b: View<'a>,
     width: usize,
     panel: &'a mut [f32],
 }
 
-impl WithSimd for Pack<'_> {
+impl WithSimd for PackB<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Pack { b, width, panel } = self;
+        let PackB { b, width, panel } = self;
         if b.strides[1] == 1 {
             for (i, row) in panel.chunks_exact_mut(COLUMNS).enumerate() {
                 let b = &b.values[i * b.strides[0]..][..width];

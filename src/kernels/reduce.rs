@@ -1,7 +1,9 @@
 //! Sums over rows, columns or everything, and their backward, `shaders/reduce.wgsl`.
 
 use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
 
+use super::{math, scratch};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
@@ -36,8 +38,10 @@ const SOURCE: Source = Source {
 };
 
 /// x (B,F) to y (B), assigned; recorded by [`rows`].
-pub static ROWS: Kernel =
-    reduction("reduce.rows", "rows", "y[r] = sum_f x[r,f]", |p| [p[0], 1, 1], rows_reference, rows_cases);
+pub static ROWS: Kernel = Kernel {
+    accelerated: Some(rows_accelerated),
+    ..reduction("reduce.rows", "rows", "y[r] = sum_f x[r,f]", |p| [p[0], 1, 1], rows_reference, rows_cases)
+};
 /// x (B,F) to y (F), assigned; recorded by [`columns`].
 pub static COLUMNS: Kernel = reduction(
     "reduce.columns",
@@ -48,8 +52,10 @@ pub static COLUMNS: Kernel = reduction(
     columns_cases,
 );
 /// x (B,F) to y (1), assigned, by one workgroup; recorded by [`whole`].
-pub static WHOLE: Kernel =
-    reduction("reduce.whole", "whole", "y = sum of x", |_| [1, 1, 1], whole_reference, whole_cases);
+pub static WHOLE: Kernel = Kernel {
+    accelerated: Some(whole_accelerated),
+    ..reduction("reduce.whole", "whole", "y = sum of x", |_| [1, 1, 1], whole_reference, whole_cases)
+};
 /// dy (B) to dx (B,F), assigned; recorded by [`backward_rows`].
 pub static BACKWARD_ROWS: Kernel =
     broadcast("reduce.backward_rows", "backward_rows", "dx[r,f] = dy[r]", backward_rows_reference, || {
@@ -215,6 +221,25 @@ fn backward_whole_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32
     }
 }
 
+// ---- Accelerated
+
+fn rows_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let [b, f] = params::<Params>(p).sizes();
+    let x = &reads[0][..b * f];
+    math::row_sums(&mut writes[0][..b], [x, x], f, |x, _| x);
+}
+
+/// Pieces of one length, whatever the threads are, then their sums in order.
+fn whole_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    const PIECE: usize = 1 << 16;
+    let [b, f] = params::<Params>(p).sizes();
+    let x = &reads[0][..b * f];
+    let mut sums = scratch::any(x.len().div_ceil(PIECE));
+    let pieces = sums.par_iter_mut().zip(x.par_chunks(PIECE));
+    pieces.for_each(|(sum, x)| *sum = math::sum_pairs([x, x], |x, _| x));
+    writes[0][0] = sums.iter().map(|&sum| sum as f64).sum::<f64>() as f32;
+}
+
 // ---- Cases
 
 const SIZES: [[usize; 2]; 5] = [[1, 1], [17, 65], [65, 257], [128, 20], [257, 1]];
@@ -228,7 +253,8 @@ fn columns_cases() -> Vec<Case> {
 }
 
 fn whole_cases() -> Vec<Case> {
-    SIZES.map(|[b, f]| reduction_case(b, f, 1, b * f)).into()
+    // The last has more than one of the CPU device's pieces.
+    SIZES.into_iter().chain([[400, 257]]).map(|[b, f]| reduction_case(b, f, 1, b * f)).collect()
 }
 
 fn reduction_case(b: usize, f: usize, outputs: usize, terms: usize) -> Case {
