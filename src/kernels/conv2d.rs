@@ -105,6 +105,12 @@ struct Sizes {
 }
 
 impl Params {
+    /// Of a small picture alone, (B,P,Q,O): all that a bias has to do with.
+    fn small(sizes: [usize; 4]) -> Params {
+        let [b, p, q, o] = sizes.map(|n| n as u32);
+        Params { b, p, q, o, ..Params::zeroed() }
+    }
+
     fn sizes(self) -> Sizes {
         let n = |v: u32| v as usize;
         Sizes {
@@ -452,7 +458,7 @@ impl<const N: usize> Tiled<N> {
     const FAMILY: [Forms; 4] = [
         Self::forms("forward", |p| {
             let s = params::<Params>(p).sizes();
-            Self::grid(s.b * s.small[0] * s.small[1], s.group()[1], s.groups)
+            Self::grid(s.all_places(), s.group()[1], s.groups)
         }),
         // A product for each phase of the strides.
         Self::forms("backward_x", |p| {
@@ -502,7 +508,7 @@ static DIRECT_FORWARD: Candidate = Candidate {
         workgroup: [64, 1, 1],
         grid: |p| {
             let s = params::<Params>(p).sizes();
-            let [x, y, _] = spread((s.b * s.small[0] * s.small[1]).div_ceil(64));
+            let [x, y, _] = spread(s.all_places().div_ceil(64));
             [x, y, s.o.div_ceil(16) as u32]
         },
     },
@@ -810,8 +816,7 @@ pub fn backward_w(r: &mut Recorder, dy: Tensor, x: Tensor, dw: Tensor, geometry:
 pub fn backward_b(r: &mut Recorder, dy: Tensor, db: Tensor) {
     let &[b, p, q, o] = dy.shape() else { panic!("conv2d.backward_b: dy {dy:?} is no picture with channels last") };
     assert!(db.shape() == [o], "conv2d.backward_b: db {db:?} does not fit dy {dy:?}");
-    let [b, p, q, o] = [b, p, q, o].map(|n| n as u32);
-    r.dispatch(&BACKWARD_B, Params { b, p, q, o, ..Params::zeroed() }, &[dy], &[db]);
+    r.dispatch(&BACKWARD_B, Params::small([b, p, q, o]), &[dy], &[db]);
 }
 
 /// What [`backward_w`] or [`backward_b`] recorded, as the sums over shares of the places, then the sum of these: for GPUs,
@@ -872,7 +877,7 @@ fn forward_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let s = p.sizes();
     let (x, w, b) = (reads[0], reads[1], reads[2]);
-    let mut sums = vec![0f64; s.b * s.small[0] * s.small[1] * s.o];
+    let mut sums = vec![0f64; s.all_places() * s.o];
     for_each_product(s, |i, o, k| sums[o] += x[i] as f64 * w[k] as f64);
     epilogue(p, &sums, b, s.o, writes[0]);
 }
@@ -939,7 +944,7 @@ fn backward_b_parts_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f
 fn backward_b_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let s = params::<Params>(p).sizes();
     for o in 0..s.o {
-        let places = 0..s.b * s.small[0] * s.small[1];
+        let places = 0..s.all_places();
         writes[0][o] += places.map(|n| reads[0][n * s.o + o] as f64).sum::<f64>() as f32;
     }
 }
@@ -1049,8 +1054,7 @@ fn backward_w_parts_cases() -> Vec<Case> {
 
 fn backward_b_parts_cases() -> Vec<Case> {
     let case = |[b, p, q, o]: [usize; 4]| {
-        let [n_b, n_p, n_q, n_o] = [b, p, q, o].map(|n| n as u32);
-        let params = Params { b: n_b, p: n_p, q: n_q, o: n_o, ..Params::zeroed() };
+        let params = Params::small([b, p, q, o]);
         let parts = bias_parts(&params.sizes());
         Case::new(format!("{b}x{p}x{q}x{o}"), params)
             .read(uniform(16, b * p * q * o, -1.0, 1.0))
@@ -1061,8 +1065,7 @@ fn backward_b_parts_cases() -> Vec<Case> {
 
 fn backward_b_cases() -> Vec<Case> {
     let case = |[b, p, q, o]: [usize; 4]| {
-        let [n_b, n_p, n_q, n_o] = [b, p, q, o].map(|n| n as u32);
-        let params = Params { b: n_b, p: n_p, q: n_q, o: n_o, ..Params::zeroed() };
+        let params = Params::small([b, p, q, o]);
         Case::new(format!("{b}x{p}x{q}x{o}"), params)
             .read(uniform(10, b * p * q * o, -1.0, 1.0))
             .update(uniform(11, o, -1.0, 1.0), Tolerance::Dot(b * p * q))

@@ -1,6 +1,6 @@
 //! The products of a linear layer, `shaders/matmul.wgsl` in a family of tiles. For adapters that run on a CPU, in
-//! `shaders/software`: `matmul_eight.wgsl` and `matmul_turned.wgsl`, or `matmul.wgsl` on the buffers of `matmul_vec4.wgsl` or of
-//! `matmul_any.wgsl`.
+//! `shaders/software`: `matmul_eight.wgsl`, `matmul_turned.wgsl` and `matmul_fours.wgsl`, or `matmul.wgsl` on the buffers of
+//! `matmul_vec4.wgsl` or of `matmul_any.wgsl`.
 
 use std::ops::Range;
 
