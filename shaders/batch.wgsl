@@ -1,6 +1,6 @@
 // The start of a step: the pictures of its batch, as gather.wgsl picks them from a data set in one buffer, and the moment, a
 // clock of this step alone. Kernels that read the moment leave the clock to the end of the step, which can then move it in
-// the dispatch that updates the parameters.
+// the dispatch that updates the parameters. Indices that are read from a buffer are held within the next one.
 
 struct Params { B: u32, D: u32, stride: u32 }
 
@@ -16,11 +16,12 @@ struct Params { B: u32, D: u32, stride: u32 }
 fn begin(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups);
     if i < 12u {
-        let word = select(i, i + 4u * clock[3], i >= 8u);
+        let word = min(select(i, i + 4u * clock[3], i >= 8u), arrayLength(&clock) - 1u);
         moment[i] = select(clock[word], 0u, i == 3u);
     }
     if i < params.B * params.D {
-        let byte = order[clock[3] * params.stride + i / params.D] * params.D + i % params.D;
-        x[i] = f32((data[byte / 4u] >> (8u * (byte % 4u))) & 0xffu) / 255.0;
+        let n = order[min(clock[3] * params.stride + i / params.D, arrayLength(&order) - 1u)];
+        let byte = n * params.D + i % params.D;
+        x[i] = f32((data[min(byte / 4u, arrayLength(&data) - 1u)] >> (8u * (byte % 4u))) & 0xffu) / 255.0;
     }
 }

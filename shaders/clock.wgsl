@@ -25,9 +25,10 @@ fn tally(@builtin(local_invocation_index) index: u32) {
     }
     if index == 0u {
         let row = 4u * time[3];
+        if row + 3u >= arrayLength(&losses) || row + 9u >= arrayLength(&time) { return; }
         losses[row] = shares[0].x;
         losses[row + 1u] = shares[0].y;
-        losses[row + 2u] = bitcast<f32>(time[8u + 4u * time[3] + 1u]);
+        losses[row + 2u] = bitcast<f32>(time[row + 9u]);
         losses[row + 3u] = f32(params.B);
     }
 }

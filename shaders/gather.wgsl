@@ -18,7 +18,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     let i = linear_index(id, groups);
     if i < params.B * params.D {
         // A picture before the part wraps around to a number far beyond its count.
-        let n = order[clock[3] * params.stride + i / params.D] - params.first;
+        let n = order[min(clock[3] * params.stride + i / params.D, arrayLength(&order) - 1u)] - params.first;
         if n < params.count {
             let byte = n * params.D + i % params.D;
             x[i] = f32((data[byte / 4u] >> (8u * (byte % 4u))) & 0xffu) / 255.0;

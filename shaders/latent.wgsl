@@ -4,31 +4,12 @@
 // B rows of the batch, I inputs, Z latent dimensions, O outputs of the decoder's first layer. A workgroup owns two rows: they
 // share every weight that is loaded, and stand in the two halves of a vec2. The noise is not stored: both passes draw
 // it from the counter (common/philox.wgsl), as random.normal would for element (row, dimension) of a (B,Z) tensor.
-
-struct Params {
-    B: u32, I: u32, Z: u32, O: u32,
-    before: u32, after: u32,                             // activations: the one that left h, the first layer's
-    site: u32,
-    mean: u32, mean_b: u32, logvar: u32, logvar_b: u32,  // where (Z,I) and (Z) of the heads start, in words
-    w: u32, b: u32,                                      // where (O,Z) and (O) of the first layer start
-    scale: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> h: array<f32>;             // (B,I)
-@group(0) @binding(2) var<storage, read> parameters: array<f32>;    // (words): all parameters, flat
-@group(0) @binding(3) var<storage, read> clock: array<u32>;         // (8+4*batches): seed, step, KL weight
-@group(0) @binding(4) var<storage, read_write> q: array<f32>;       // (B,2*Z): means, then logvars
-@group(0) @binding(5) var<storage, read_write> z: array<f32>;       // (B,Z)
-@group(0) @binding(6) var<storage, read_write> y: array<f32>;       // (B,O)
-@group(0) @binding(7) var<storage, read_write> kl: array<f32>;      // (B), nats
-@group(0) @binding(8) var<storage, read> dy: array<f32>;            // (B,O)
-@group(0) @binding(9) var<storage, read> saved: array<f32>;         // (B,2*Z): q as the forward wrote it
-@group(0) @binding(10) var<storage, read_write> dq: array<f32>;     // (B,2*Z)
-@group(0) @binding(11) var<storage, read_write> dh: array<f32>;     // (B,I), before the activation
-
+// So few workgroups wait for their loads more than they compute: weights come in fours, and a sum is shared out among as many
+// invocations as there are. It is appended to latent_vec4.wgsl or to latent_any.wgsl, which declare the buffers and read
+// fours of them: load_h, load_weights, and store_dh.
 
 var<workgroup> shares: array<vec2<f32>, 256>;
+var<workgroup> fours: array<mat2x4<f32>, 256>;        // four sums of each row
 var<workgroup> heads: array<vec2<f32>, 128>;          // (2*Z): of q or of dq, both rows
 var<workgroup> drawn: array<vec2<f32>, 64>;          // (Z): z, both rows
 
@@ -60,15 +41,16 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         var sum = vec2<f32>(0.0);
         if j < 2u * params.Z {
             let weight = head_weight(j);
-            for (var k = index % 4u; k < params.I; k += 4u) {
-                sum += parameters[weight + k] * vec2<f32>(h[rows.x * params.I + k], h[rows.y * params.I + k]);
+            for (var k = 4u * (index % 4u); k < params.I; k += 16u) {
+                let w = load_weights(weight + k, params.I - k);
+                sum += vec2<f32>(dot(w, load_h(rows.x, k)), dot(w, load_h(rows.y, k)));
             }
         }
         shares[index] = sum;
         workgroupBarrier();
         if index % 4u == 0u && j < 2u * params.Z {
             let bias = select(params.mean_b + j, params.logvar_b + j - params.Z, j >= params.Z);
-            let value = parameters[bias] + ((shares[index] + shares[index + 1u]) + (shares[index + 2u] + shares[index + 3u]));
+            let value = load_weight(bias) + ((shares[index] + shares[index + 1u]) + (shares[index + 2u] + shares[index + 3u]));
             heads[j] = value;
             q[rows.x * 2u * params.Z + j] = value.x;
             if is_two { q[rows.y * 2u * params.Z + j] = value.y; }
@@ -84,6 +66,8 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         z[rows.x * params.Z + index] = value.x;
         if is_two { z[rows.y * params.Z + index] = value.y; }
         shares[index] = 0.5 * (mean * mean + exp(logvar) - 1.0 - logvar);
+    } else if index < 64u {
+        drawn[index] = vec2<f32>();
     }
     workgroupBarrier();
 
@@ -95,8 +79,11 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     }
     for (var o = index; o < params.O; o += 256u) {
         var sum = vec2<f32>(0.0);
-        for (var j = 0u; j < params.Z; j++) { sum += parameters[params.w + o * params.Z + j] * drawn[j]; }
-        sum += parameters[params.b + o];
+        for (var j = 0u; j < params.Z; j += 4u) {
+            let w = load_weights(params.w + o * params.Z + j, params.Z - j);
+            sum += (w.x * drawn[j] + w.y * drawn[j + 1u]) + (w.z * drawn[j + 2u] + w.w * drawn[j + 3u]);
+        }
+        sum += load_weight(params.b + o);
         y[rows.x * params.O + o] = activate(params.after, sum.x);
         if is_two { y[rows.y * params.O + o] = activate(params.after, sum.y); }
     }
@@ -110,21 +97,21 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
     let rows = rows_of(group.x);
     let is_two = 2u * group.x + 1u < params.B;
 
-    // Each dimension is summed in parts, as many as fit the workgroup; neighbours read neighbouring weights.
-    let parts = 256u / params.Z;
-    let j = index % params.Z;
-    let part = index / params.Z;
-    var sum = vec2<f32>(0.0);
-    if part < parts {
-        for (var o = part; o < params.O; o += parts) {
-            sum += parameters[params.w + o * params.Z + j] * vec2<f32>(dy[rows.x * params.O + o], dy[rows.y * params.O + o]);
+    // Four dimensions are summed in parts, as many as fit the workgroup.
+    let across = (params.Z + 3u) / 4u;
+    let parts = power_below(256u / across);
+    let j = 4u * (index % across);
+    var sum: mat2x4<f32>;
+    if index < parts * across {
+        for (var o = index / across; o < params.O; o += parts) {
+            let w = load_weights(params.w + o * params.Z + j, params.Z - j);
+            sum[0] += w * dy[rows.x * params.O + o];
+            sum[1] += w * dy[rows.y * params.O + o];
         }
     }
-    shares[index] = sum;
-    workgroupBarrier();
+    add_parts(index, across, parts, sum);
     if index < params.Z {
-        var dz = vec2<f32>(0.0);
-        for (var i = 0u; i < parts; i++) { dz += shares[i * params.Z + index]; }
+        let dz = vec2<f32>(fours[index / 4u][0][index % 4u], fours[index / 4u][1][index % 4u]);
         let first = rows * 2u * params.Z + index;
         let mean = vec2<f32>(saved[first.x], saved[first.y]);
         let logvar = vec2<f32>(saved[first.x + params.Z], saved[first.y + params.Z]);
@@ -143,11 +130,46 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
     }
     workgroupBarrier();
 
-    for (var k = index; k < params.I; k += 256u) {
-        var sum = vec2<f32>(0.0);
-        for (var l = 0u; l < 2u * params.Z; l++) { sum += parameters[head_weight(l) + k] * heads[l]; }
-        let i = rows * params.I + k;
-        dh[i.x] = sum.x * activate_slope(params.before, h[i.x]);
-        if is_two { dh[i.y] = sum.y * activate_slope(params.before, h[i.y]); }
+    // The same for four inputs, where they are few enough for parts.
+    let wide = (params.I + 3u) / 4u;
+    if wide > 128u {
+        for (var k = 4u * index; k < params.I; k += 1024u) { store_both(rows, is_two, k, sums_of_dh(k, 0u, 1u)); }
+        return;
+    }
+    let shares_of_dh = power_below(256u / wide);
+    let k = 4u * (index % wide);
+    var sums: mat2x4<f32>;
+    if index < shares_of_dh * wide { sums = sums_of_dh(k, index / wide, shares_of_dh); }
+    add_parts(index, wide, shares_of_dh, sums);
+    if index < wide { store_both(rows, is_two, k, fours[index]); }
+}
+
+// Of dh, before the slope: four inputs from k on, both rows, over every `step`-th head output from `first` on.
+fn sums_of_dh(k: u32, first: u32, step: u32) -> mat2x4<f32> {
+    var sum: mat2x4<f32>;
+    for (var l = first; l < 2u * params.Z; l += step) {
+        let w = load_weights(head_weight(l) + k, params.I - k);
+        sum[0] += w * heads[l].x;
+        sum[1] += w * heads[l].y;
+    }
+    return sum;
+}
+
+fn store_both(rows: vec2<u32>, is_two: bool, k: u32, sum: mat2x4<f32>) {
+    store_dh(rows.x, k, sum[0]);
+    if is_two { store_dh(rows.y, k, sum[1]); }
+}
+
+// The largest power of two that is not above n.
+fn power_below(n: u32) -> u32 { return 1u << firstLeadingBit(n); }
+
+// Adds up what invocations i, i + across, i + 2 across, ... have, for `parts` of them, a power of two, into fours[i]. All
+// invocations call it.
+fn add_parts(index: u32, across: u32, parts: u32, sum: mat2x4<f32>) {
+    fours[index] = sum;
+    workgroupBarrier();
+    for (var half = parts / 2u; half > 0u; half /= 2u) {
+        if index < half * across { fours[index] += fours[index + half * across]; }
+        workgroupBarrier();
     }
 }

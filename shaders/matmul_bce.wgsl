@@ -12,7 +12,7 @@ fn forward(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id)
     let column0 = tile.x * COLUMNS;
     multiply_x_and_w(row0, column0, t);
     let index = t.y * ACROSS + t.x;
-    for (var block = 0u; block < TALL * WIDE; block++) {
+    for (var block = 0u; block < TALL; block++) {
         let at = place(t, 4u * block);
         let row = row0 + at.x;
         let column = column0 + at.y;

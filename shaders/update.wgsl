@@ -29,11 +29,28 @@ fn adam(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
 
 fn row(column: u32) -> f32 { return bitcast<f32>(moment[8u + column]); }
 
+// The invocation's share of `count` terms from `first` on. A large batch has 100,000 and this workgroup is alone with them:
+// eight loads are on their way at a time.
+fn share(first: u32, count: u32, index: u32) -> f32 {
+    var low: vec4<f32>;
+    var high: vec4<f32>;
+    var i = index;
+    while i + 448u < count {
+        let at = first + i;
+        low += vec4<f32>(terms[at], terms[at + 64u], terms[at + 128u], terms[at + 192u]);
+        high += vec4<f32>(terms[at + 256u], terms[at + 320u], terms[at + 384u], terms[at + 448u]);
+        i += 512u;
+    }
+    var rest = 0.0;
+    while i < count {
+        rest += terms[first + i];
+        i += 64u;
+    }
+    return rest + dot(low + high, vec4<f32>(1.0));
+}
+
 fn tally(index: u32) {
-    var sum = vec2<f32>(0.0);
-    for (var i = index; i < params.recon; i += 64u) { sum.x += terms[i]; }
-    for (var i = index; i < params.kl; i += 64u) { sum.y += terms[params.first + i]; }
-    shares[index] = sum;
+    shares[index] = vec2<f32>(share(0u, params.recon, index), share(params.first, params.kl, index));
     workgroupBarrier();
     for (var width = 32u; width > 0u; width /= 2u) {
         if index < width { shares[index] += shares[index + width]; }
@@ -41,10 +58,12 @@ fn tally(index: u32) {
     }
     if index == 0u {
         let batch = clock[3];
-        losses[4u * batch] = shares[0].x;
-        losses[4u * batch + 1u] = shares[0].y;
-        losses[4u * batch + 2u] = row(1u);
-        losses[4u * batch + 3u] = f32(params.B);
+        if 4u * batch + 3u < arrayLength(&losses) {
+            losses[4u * batch] = shares[0].x;
+            losses[4u * batch + 1u] = shares[0].y;
+            losses[4u * batch + 2u] = row(1u);
+            losses[4u * batch + 3u] = f32(params.B);
+        }
         clock[2] += 1u;
         clock[3] = batch + 1u;
     }

@@ -11,10 +11,16 @@ use std::time::Duration;
 use elbo::arena::Arena;
 use elbo::backend::Device;
 use elbo::backend::gpu::{Checks, Form, Gpu, Options};
+use elbo::data::Dataset;
+use elbo::instruments::subject;
 use elbo::kernel::{Candidate, Kernel};
 use elbo::kernels::activation::Activation;
 use elbo::kernels::{joint, matmul};
-use elbo::program::{Program, Recorder};
+use elbo::program::{Program, Recorder, Step};
+use elbo::train::presets;
+use elbo::train::programs::Programs;
+use elbo::train::settings::Settings;
+use elbo::train::trainer::{config, training_step};
 use elbo::tuning::{How, Origin, Tuning, apply, tune};
 
 /// The forms for GPUs, on whatever adapter there is.
@@ -156,13 +162,42 @@ fn a_record_is_applied_and_what_is_unknown_is_counted() {
     let folder = tempfile::tempdir().unwrap();
     let quick = How { limit: Some(Duration::ZERO), ..without_limit(folder.path()) };
     let mut entries = run(&gpu, &quick).entries();
-    let other = gpu.candidates(step.kernel, &step.params).into_iter().find(|c| c.name == "16x16 in 16").unwrap();
+    let other = gpu.candidates(step.kernel, &step.params).into_iter().find(|c| c.name == "16x16 in 16 deep").unwrap();
     let of_step = entries.iter_mut().find(|entry| entry.kernel == step.kernel.name).unwrap();
     of_step.candidate = other.name.into();
     assert_eq!(apply(&gpu, &entries), 0);
     assert_eq!(gpu.shader(step).id(), other.shader.id());
     entries[0].candidate = "of another device".into();
     assert_eq!(apply(&gpu, &entries), 1);
+}
+
+/// What is tuned is what training loads: the fused step, on a GPU with the sums in parts.
+#[test]
+fn the_step_that_trains_is_tuned() {
+    let Some(gpu) = gpu() else { return };
+    let device = Device::Gpu(gpu.clone());
+    for (preset, kernels) in [
+        ("mnist-mlp", &["linear.backward", "matmul_bce.forward", "weights.backward"][..]),
+        ("mnist-conv", &["conv2d.backward_w_parts"]),
+    ] {
+        let preset = presets::find(preset).unwrap();
+        let settings = Settings { batch_size: 8, ..preset.settings() };
+        let pictures = subject::pictures(8, preset.picture);
+        let (train, test) = (pictures.clone(), pictures);
+        let data = Dataset { name: "drawn".into(), classes: 0, class_names: Vec::new(), train, test };
+        let config = config(&settings, preset.picture);
+        let programs = Programs::new(&mut device.backend(), &settings, &config, &data).unwrap();
+        let choices = |program: &Program| {
+            let has_choice = |step: &&Step| gpu.candidates(step.kernel, &step.params).len() > 1;
+            let steps = program.steps.iter().filter(has_choice);
+            steps.map(|step| (step.kernel.name, step.params.clone())).collect::<Vec<_>>()
+        };
+        let tuned = training_step(&settings, preset.picture, device.fusion()).unwrap();
+        assert_eq!(choices(&tuned), choices(&programs.step));
+        for kernel in kernels {
+            assert!(choices(&tuned).iter().any(|(name, _)| name == kernel), "{kernel}: {:?}", choices(&tuned));
+        }
+    }
 }
 
 // ---- The program

@@ -3,42 +3,44 @@
 // appends them as constants:
 //   ROWS, COLUMNS  of the tile
 //   DEPTH          terms of the sum that a slice has in workgroup memory at a time, a multiple of 4
-//   TALL, WIDE     blocks of 4x4 that an invocation owns in its registers, down and across: 1 or 2
+//   TALL           blocks of 4x4 that an invocation owns in its registers, one below the other: 1 or 2
 //   SLICES         parts of the sum, a power of 2: each has its own invocations, and they are added up at the end in a
 //                  fixed order. For tiles so small that their workgroup would have too few invocations.
+//   GAP            fours between two terms in workgroup memory, 0 or 1: with one, neighbours that put down different terms
+//                  do not wait for the same bank. Without, a slice has room for more terms.
 // A kernel fills `tiles` by put_left and put_right, and calls multiply_slices between two barriers.
-const ACROSS = COLUMNS / (4u * WIDE);    // invocations of a slice side by side, each other's neighbours in memory
+const ACROSS = COLUMNS / 4u;             // invocations of a slice side by side, each other's neighbours in memory
 const DOWN = ROWS / (4u * TALL);
 const OWNERS = ACROSS * DOWN;            // invocations of a slice
-const FOURS = 4u * TALL * WIDE;          // rows of four sums that an invocation owns
-// Of four rows of the result, and four columns, a term after the other. One more than there are, so that neighbours that put
-// down different terms do not wait for the same bank of memory.
-const LEFT = ROWS / 4u + 1u;
-const RIGHT = COLUMNS / 4u + 1u;
+const FOURS = 4u * TALL;                 // rows of four sums that an invocation owns
+// Of four rows of the result, and four columns, a term after the other.
+const LEFT = ROWS / 4u + GAP;
+const RIGHT = COLUMNS / 4u + GAP;
+// Fours that a slice loads of either operand at a time.
+const LEFT_LOADS = ROWS * DEPTH / 4u;
+const RIGHT_LOADS = COLUMNS * DEPTH / 4u;
 const SLICE = DEPTH * (LEFT + RIGHT);
 
 // For each slice (DEPTH,LEFT) of the left operand and (DEPTH,RIGHT) of the right one. At the end, the sums of half of the
 // slices.
 var<workgroup> tiles: array<vec4<f32>, max(SLICES * SLICE, SLICES / 2u * FOURS * OWNERS)>;
 
-// An invocation's blocks, four rows of four columns each: here, half a tile to the right, half a tile below, and both.
-// All by name, and no array: what a loop indexes may not stay in registers.
+// An invocation's blocks, four rows of four columns each: here and half a tile below. All by name, and no array: what a loop
+// indexes may not stay in registers.
 var<private> sum0: vec4<f32>;
 var<private> sum1: vec4<f32>;
 var<private> sum2: vec4<f32>;
 var<private> sum3: vec4<f32>;
-var<private> right0: vec4<f32>;
-var<private> right1: vec4<f32>;
-var<private> right2: vec4<f32>;
-var<private> right3: vec4<f32>;
 var<private> below0: vec4<f32>;
 var<private> below1: vec4<f32>;
 var<private> below2: vec4<f32>;
 var<private> below3: vec4<f32>;
-var<private> both0: vec4<f32>;
-var<private> both1: vec4<f32>;
-var<private> both2: vec4<f32>;
-var<private> both3: vec4<f32>;
+
+// What an invocation has loaded of the next terms, while it multiplies the present ones: a block that is to be turned, or two
+// fours of each operand.
+var<private> next_block: mat4x4<f32>;
+var<private> next_left: mat2x4<f32>;
+var<private> next_right: mat2x4<f32>;
 
 // Rows 4i.. of term d of a slice of the left operand.
 fn put_left(slice: u32, d: u32, i: u32, four: vec4<f32>) {
@@ -76,26 +78,12 @@ fn multiply_slices(t: vec3<u32>) {
         sum1 = fma(l.yyyy, r, sum1);
         sum2 = fma(l.zzzz, r, sum2);
         sum3 = fma(l.wwww, r, sum3);
-        var s: vec4<f32>;
-        if WIDE > 1u {
-            s = tiles[right + d * RIGHT + ACROSS];
-            right0 = fma(l.xxxx, s, right0);
-            right1 = fma(l.yyyy, s, right1);
-            right2 = fma(l.zzzz, s, right2);
-            right3 = fma(l.wwww, s, right3);
-        }
         if TALL > 1u {
             let m = tiles[left + d * LEFT + DOWN];
             below0 = fma(m.xxxx, r, below0);
             below1 = fma(m.yyyy, r, below1);
             below2 = fma(m.zzzz, r, below2);
             below3 = fma(m.wwww, r, below3);
-            if WIDE > 1u {
-                both0 = fma(m.xxxx, s, both0);
-                both1 = fma(m.yyyy, s, both1);
-                both2 = fma(m.zzzz, s, both2);
-                both3 = fma(m.wwww, s, both3);
-            }
         }
     }
 }
@@ -115,51 +103,33 @@ fn add_slices(t: vec3<u32>) {
     }
 }
 
-// The invocation's rows of four columns are numbered block by block, in the order 0, right, below, both, or 0, below where
-// a tile is only tall.
+// The invocation's rows of four columns are numbered block by block.
 fn place(t: vec3<u32>, i: u32) -> vec2<u32> {
-    let block = i / 4u;
-    return vec2<u32>(4u * (t.y + block / WIDE * DOWN) + i % 4u, 4u * (t.x + block % WIDE * ACROSS));
+    return vec2<u32>(4u * (t.y + i / 4u * DOWN) + i % 4u, 4u * t.x);
 }
 
 fn sum(i: u32) -> vec4<f32> {
-    switch select(i, i + 4u, WIDE == 1u && i > 3u) {
+    switch i {
         case 0u: { return sum0; }
         case 1u: { return sum1; }
         case 2u: { return sum2; }
         case 3u: { return sum3; }
-        case 4u: { return right0; }
-        case 5u: { return right1; }
-        case 6u: { return right2; }
-        case 7u: { return right3; }
-        case 8u: { return below0; }
-        case 9u: { return below1; }
-        case 10u: { return below2; }
-        case 11u: { return below3; }
-        case 12u: { return both0; }
-        case 13u: { return both1; }
-        case 14u: { return both2; }
-        default: { return both3; }
+        case 4u: { return below0; }
+        case 5u: { return below1; }
+        case 6u: { return below2; }
+        default: { return below3; }
     }
 }
 
 fn add(i: u32, four: vec4<f32>) {
-    switch select(i, i + 4u, WIDE == 1u && i > 3u) {
+    switch i {
         case 0u: { sum0 += four; }
         case 1u: { sum1 += four; }
         case 2u: { sum2 += four; }
         case 3u: { sum3 += four; }
-        case 4u: { right0 += four; }
-        case 5u: { right1 += four; }
-        case 6u: { right2 += four; }
-        case 7u: { right3 += four; }
-        case 8u: { below0 += four; }
-        case 9u: { below1 += four; }
-        case 10u: { below2 += four; }
-        case 11u: { below3 += four; }
-        case 12u: { both0 += four; }
-        case 13u: { both1 += four; }
-        case 14u: { both2 += four; }
-        default: { both3 += four; }
+        case 4u: { below0 += four; }
+        case 5u: { below1 += four; }
+        case 6u: { below2 += four; }
+        default: { below3 += four; }
     }
 }

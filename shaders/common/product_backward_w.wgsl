@@ -6,19 +6,12 @@ fn tile_of_dw(row0: u32, column0: u32, t: vec3<u32>) {
     let index = t.y * ACROSS + t.x;
     let sums_bias = column0 == 0u && index < ROWS / 4u;
     var bias: vec4<f32>;
+    fetch_of_dw(row0, column0, t.z * DEPTH, index);
     for (var k0 = 0u; k0 < params.B; k0 += SLICES * DEPTH) {
         let k = k0 + t.z * DEPTH;
-        for (var e = index; e < DEPTH * ROWS / 4u; e += OWNERS) {
-            let i = e % (ROWS / 4u);
-            let d = e / (ROWS / 4u);
-            put_left(t.z, d, i, load_dy(k + d, row0 + 4u * i));
-        }
-        for (var e = index; e < DEPTH * COLUMNS / 4u; e += OWNERS) {
-            let j = e % (COLUMNS / 4u);
-            let d = e / (COLUMNS / 4u);
-            put_right(t.z, d, j, load_x(k + d, column0 + 4u * j));
-        }
+        put_of_dw(row0, column0, k, t.z, index);
         workgroupBarrier();
+        if k0 + SLICES * DEPTH < params.B { fetch_of_dw(row0, column0, k + SLICES * DEPTH, index); }
         multiply_slices(t);
         if sums_bias {
             for (var d = 0u; d < DEPTH; d++) { bias += tiles[t.z * SLICE + d * LEFT + index]; }
@@ -41,3 +34,33 @@ fn tile_of_dw(row0: u32, column0: u32, t: vec3<u32>) {
         add_dw(row0 + at.x, column0 + at.y, sum(i));
     }
 }
+
+// The e-th four of a slice whose terms start at row k of both operands.
+fn dy_of_dw(row0: u32, k: u32, e: u32) -> vec4<f32> {
+    return load_dy(k + e / (ROWS / 4u), row0 + 4u * (e % (ROWS / 4u)));
+}
+
+fn x_of_dw(column0: u32, k: u32, e: u32) -> vec4<f32> {
+    return load_x(k + e / (COLUMNS / 4u), column0 + 4u * (e % (COLUMNS / 4u)));
+}
+
+fn fetch_of_dw(row0: u32, column0: u32, k: u32, index: u32) {
+    if index < LEFT_LOADS { next_left[0] = dy_of_dw(row0, k, index); }
+    if index + OWNERS < LEFT_LOADS { next_left[1] = dy_of_dw(row0, k, index + OWNERS); }
+    if index < RIGHT_LOADS { next_right[0] = x_of_dw(column0, k, index); }
+    if index + OWNERS < RIGHT_LOADS { next_right[1] = x_of_dw(column0, k, index + OWNERS); }
+}
+
+// What was fetched, and what is left.
+fn put_of_dw(row0: u32, column0: u32, k: u32, slice: u32, index: u32) {
+    if index < LEFT_LOADS { put_dy_of_dw(slice, index, next_left[0]); }
+    if index + OWNERS < LEFT_LOADS { put_dy_of_dw(slice, index + OWNERS, next_left[1]); }
+    if index < RIGHT_LOADS { put_x_of_dw(slice, index, next_right[0]); }
+    if index + OWNERS < RIGHT_LOADS { put_x_of_dw(slice, index + OWNERS, next_right[1]); }
+    for (var e = index + 2u * OWNERS; e < LEFT_LOADS; e += OWNERS) { put_dy_of_dw(slice, e, dy_of_dw(row0, k, e)); }
+    for (var e = index + 2u * OWNERS; e < RIGHT_LOADS; e += OWNERS) { put_x_of_dw(slice, e, x_of_dw(column0, k, e)); }
+}
+
+fn put_dy_of_dw(slice: u32, e: u32, four: vec4<f32>) { put_left(slice, e / (ROWS / 4u), e % (ROWS / 4u), four); }
+
+fn put_x_of_dw(slice: u32, e: u32, four: vec4<f32>) { put_right(slice, e / (COLUMNS / 4u), e % (COLUMNS / 4u), four); }

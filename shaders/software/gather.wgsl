@@ -16,7 +16,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     let i = 16u * linear_index(id, groups);
     if i >= params.B * params.D { return; }
     // A picture before the part wraps around to a number far beyond its count.
-    let n = order[clock[3] * params.stride + i / params.D] - params.first;
+    let n = order[min(clock[3] * params.stride + i / params.D, arrayLength(&order) - 1u)] - params.first;
     if n >= params.count { return; }
     let pixels = data[(n * params.D + i % params.D) / 16u];
     x[i / 4u] = unpack4x8unorm(pixels.x);

@@ -232,15 +232,23 @@ impl Gpu {
                 missing.push((kernel, shader));
             }
         }
+        for (kernel, problem) in self.build(missing) {
+            panic!("{} does not validate: {problem}", kernel.name);
+        }
+    }
+
+    /// Builds pipelines on all cores; those that do not validate, with wgpu's words, are not kept.
+    pub(crate) fn build(&self, wanted: Vec<(&'static Kernel, &'static Shader)>) -> Vec<(&'static Kernel, String)> {
         // One by one: a pipeline may take a hundred times as long as another.
-        missing.into_par_iter().with_max_len(1).for_each(|(kernel, shader)| {
+        let built = wanted.into_par_iter().with_max_len(1).filter_map(|(kernel, shader)| {
             // A thread hears of errors in its own scopes alone.
             let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
             self.pipeline(kernel, shader);
-            if let Some(e) = pollster::block_on(validation.pop()) {
-                panic!("{} does not validate: {e}", kernel.name);
-            }
+            let problem = pollster::block_on(validation.pop())?;
+            self.pipelines.lock().unwrap().remove(&(kernel.name, shader.id()));
+            Some((kernel, problem.to_string()))
         });
+        built.collect()
     }
 
     fn build_pipeline(&self, kernel: &Kernel, shader: &Shader) -> Pipeline {
@@ -254,7 +262,9 @@ impl Gpu {
             // SAFETY: without wgpu's checks an out-of-bounds index or an endless loop would be undefined behaviour.
             // The shaders are the crate's own, embedded at build time; every kernel guards its stores and loads by
             // its params, and the tests run each over sizes that do not divide its tiles with the checks on and
-            // off, with guard bands behind every output. The checks cost 35 % and more.
+            // off, with guard bands behind every output. What indexes a buffer and is itself read from one, the
+            // clock's batch and the order's pictures, is held within the buffer's length in the shader; a test in
+            // tests/shaders finds any other. The checks cost 35 % and more.
             Checks::Off => unsafe {
                 self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
             },

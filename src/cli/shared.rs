@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use elbo::backend::{Device, choose};
 use elbo::data::{Choice, Corrupt, Dataset, Preparation};
 use elbo::error::{Error, Result};
+use elbo::files::cache_folder;
 use elbo::fusion::Fusion;
 use elbo::inference::{Trained, model_file};
 use elbo::instruments::subject::Subject;
@@ -14,6 +15,7 @@ use elbo::models::vae::Config;
 use elbo::picture::{self, Picture};
 use elbo::train::checkpoint::ModelCard;
 use elbo::train::run_folder::{RunFolder, RunRecord};
+use elbo::tuning;
 
 // ---- The model
 
@@ -98,8 +100,12 @@ impl SubjectArgs {
         let subject = Subject::open(&self.model, self.batch_size)?;
         let device = choose::open(&self.device)?;
         eprintln!("device: {}", device.description());
-        let fusion = if self.no_fuse || subject.settings.no_fuse { Fusion::None } else { device.fusion() };
-        Ok((subject.fused(fusion), device))
+        let fusion = if self.no_fuse { Fusion::None } else { subject.settings.fusion(device.fusion()) };
+        let subject = subject.fused(fusion);
+        if let Device::Gpu(gpu) = &device {
+            tuning::recall(gpu, &subject.step, cache_folder().as_deref());
+        }
+        Ok((subject, device))
     }
 }
 

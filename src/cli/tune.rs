@@ -40,15 +40,15 @@ impl Args {
     pub fn run(self) -> Result<()> {
         let all = || PRESETS.iter().map(|preset| preset.name.to_string()).collect();
         let models = if self.models.is_empty() { all() } else { self.models };
+        let device = choose::open(&self.device)?;
         let mut steps = Vec::new();
         for model in &models {
             let (settings, shape) = subject::settings(model)?;
             let batch_size = self.batch_size.unwrap_or(settings.batch_size);
             super::shared::require(batch_size > 0, "--batch-size is 0, but must be at least 1")?;
-            steps.extend(training_step(&Settings { batch_size, ..settings }, shape)?.steps);
+            steps.extend(training_step(&Settings { batch_size, ..settings }, shape, device.fusion())?.steps);
         }
         let program = Program { name: models.join(", "), steps };
-        let device = choose::open(&self.device)?;
         eprintln!("device: {}", device.description());
         let tuning = measure(&device, &program)?;
         tuning.notices.iter().for_each(|notice| eprintln!("{notice}"));
@@ -106,7 +106,8 @@ pub fn before_training(
         }
         return Ok(recorded.to_vec());
     }
-    let tuning = tuning::tune(gpu, &training_step(settings, shape)?, &How::at_start(), &mut |_, _, _| {})?;
+    let step = training_step(settings, shape, device.fusion())?;
+    let tuning = tuning::tune(gpu, &step, &How::at_start(), &mut |_, _, _| {})?;
     tuning.notices.iter().for_each(|notice| eprintln!("{notice}"));
     if tuning.shapes.is_empty() {
         return Ok(Vec::new());

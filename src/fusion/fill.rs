@@ -1,4 +1,5 @@
-//! Gradients that one dispatch alone makes are assigned; where all are, no dispatch has to clear them first.
+//! Gradients that one dispatch alone makes are assigned; where all are, no dispatch has to clear them first. A gradient that
+//! several dispatches add to, as that of a shared weight, is cleared as before.
 
 use super::steps::{Steps, is, param, same};
 use crate::kernels::{clip, fill, linear, matmul, weights};
@@ -9,8 +10,7 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     let accumulate =
         matmul::BACKWARD_W.params.iter().position(|field| *field == "accumulate").expect("it has this field");
     for i in steps.all(&matmul::BACKWARD_W) {
-        let dw = steps.list[i].writes[0];
-        if steps.list.iter().filter(|step| step.writes.iter().any(|&t| same(t, dw))).count() == 1 {
+        if steps.makes_alone(i, &steps.list[i].writes) {
             steps.list[i].params[accumulate] = 0;
         }
     }

@@ -1,6 +1,10 @@
 //! A VAE's middle to `latent.forward` and `latent.backward`: heads, noise, reparameterise, KL, the decoder's first layer.
+//!
+//! It asks that each of its layers alone makes the gradients of its weight and bias, which are assigned; that nothing else uses
+//! what lies between them; that the tally alone reads the KL, which gets another shape; and that the forward steps may run
+//! where the decoder's first layer does, the backward steps where the last of them does.
 
-use super::steps::{Steps, param, same};
+use super::steps::{Steps, is, param, same};
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::latent::{self, LARGEST, Middle};
 use crate::kernels::weights::{self, Gradients};
@@ -57,14 +61,23 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
 
     let mut gone = vec![normal, sample, kl, layer];
     gone.extend(&heads.forward);
+    if !steps.can_meet(&gone, layer) {
+        return None;
+    }
     let mut gone_backward = vec![kl_backward, layer_backward_w, layer_backward_x, sample_backward];
     gone_backward.extend(&heads.backward);
     gone_backward.extend(slope);
     let last = *gone_backward.iter().max()?;
+    let makes = |&i: &usize| !is(&steps.list[i], &matmul::BACKWARD_W) || steps.makes_alone(i, &steps.list[i].writes);
+    if !steps.can_meet(&gone_backward, last) || !gone_backward.iter().all(makes) {
+        return None;
+    }
     gone.extend(&gone_backward);
     let between = heads.between.iter().chain([&mean, &logvar, &noise, &dmean, &dlogvar, &dz]);
     let unmasked = slope.map(|_| heads.dh);
-    if !between.chain(&unmasked).all(|&t| steps.is_private(t, &gone)) || !steps.is_private(z, &gone) {
+    let old_kl = steps.list[kl].writes[0];
+    let is_tallied = steps.makes_alone(kl, &[old_kl]) && steps.is_only_tallied(old_kl, &gone);
+    if !is_tallied || !between.chain([&z]).chain(&unmasked).all(|&t| steps.is_private(t, &gone)) {
         return None;
     }
 
@@ -79,7 +92,6 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     };
     let (y, dy) = (steps.list[layer].writes[0], steps.list[layer_backward_w].reads[1]);
     let [layer_dw, layer_db] = *steps.list[layer_backward_w].writes else { return None };
-    let old_kl = steps.list[kl].writes[0];
     let (parameters, gradients) = (steps.parameters(), steps.gradients());
     let ([q, kl], forward) =
         steps.record("latent", |r| latent::forward(r, &middle, [heads.h, parameters, clock], [z, y]))?;

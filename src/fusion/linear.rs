@@ -1,4 +1,7 @@
 //! A linear layer's backward, and that of the activation in front of it, to `linear.backward`.
+//!
+//! It asks that the layer alone makes the gradients of its weight and bias and of its input, since it assigns them; that only the
+//! activation's backward reads the latter; and that the three may run where the last of them does.
 
 use super::steps::{Steps, param, same};
 use crate::kernels::activation::{self, Activation};
@@ -21,8 +24,8 @@ fn layer(steps: &mut Steps, backward_x: usize) -> Option<()> {
     let slope = steps.only(&activation::BACKWARD, |s| same(s.reads[0], x) && same(s.reads[1], dx))?;
     let activation = Activation::from_number(param(&steps.list[slope], "kind"));
     let gone = [backward_w, backward_x, slope];
-    let is_alone = steps.list.iter().filter(|s| s.writes.contains(&dw)).count() == 1;
-    if !activation.saves_output() || !is_alone || !steps.is_private(dx, &gone) {
+    let is_alone = steps.makes_alone(backward_w, &[dw, db]) && steps.makes_alone(backward_x, &[dx]);
+    if !activation.saves_output() || !is_alone || !steps.is_private(dx, &gone) || !steps.can_meet(&gone, slope) {
         return None;
     }
     let dh = steps.list[slope].writes[0].reshape(x.shape());

@@ -10,6 +10,7 @@
 //! | `slope` | a linear layer's backward to its input, the activation's before it | `matmul.backward_x` |
 //! | `weights` | up to three layers' weight gradients | `weights.backward` |
 //! | `parts` | the gradient of a convolution's weights or bias, on a GPU, where few workgroups would do it | two, for many |
+//! | `fold` | a convolution's gradient to its input, on a GPU, where most taps miss | a product and a sum, for one |
 //! | `fill` | the clearing of the gradients, where each is made by one dispatch, which then assigns it | none |
 //! | `update` | gather, the reads of the clock; Adam, the tally of the losses, the tick of the clock | `batch.begin`, `update.adam` |
 //!
@@ -17,6 +18,7 @@
 //! recorded program stays the specification: tests run both and compare every parameter, and `--no-fuse` trains with it.
 
 mod fill;
+mod fold;
 mod latent;
 mod linear;
 mod loss;
@@ -73,6 +75,7 @@ pub fn fuse(arena: &mut Arena, program: Program, fusion: Fusion, first: usize) -
         slope::apply,
         weights::apply,
         parts::apply,
+        fold::apply,
         fill::apply,
         update::apply,
     ];

@@ -1,4 +1,4 @@
-//! The gradients of a convolution's weights and bias in parts, on GPUs: the one rule that adds dispatches. There are few weights
+//! The gradients of a convolution's weights and bias in parts, on GPUs: a rule that adds dispatches. There are few weights
 //! and many places to sum over, and a dispatch that keeps one workgroup busy keeps a large GPU waiting.
 
 use super::steps::Steps;

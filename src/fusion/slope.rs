@@ -1,4 +1,7 @@
 //! An activation's backward to the epilogue of the `matmul.backward_x` before it, where `linear` has not taken both.
+//!
+//! It asks that this one is the last to add to the gradient, that nothing else reads it, and that the activation's backward may
+//! run there: its result then lies in the gradient's place, under either name.
 
 use super::steps::{Steps, is, param, same};
 use crate::kernels::activation::{self, Activation};
@@ -18,7 +21,13 @@ fn epilogue(steps: &mut Steps, slope: usize) -> Option<()> {
     let backward_x = (0..slope).rev().find(|&i| uses_dx(i))?;
     let step = &steps.list[backward_x];
     let is_last = !(slope + 1..steps.list.len()).any(uses_dx);
-    if !is(step, &matmul::BACKWARD_X) || param(step, "activation") != 0 || !activation.saves_output() || !is_last {
+    let is_free = steps.can_meet(&[slope], backward_x) && steps.writers(dh).first() == Some(&slope);
+    if !is(step, &matmul::BACKWARD_X)
+        || param(step, "activation") != 0
+        || !activation.saves_output()
+        || !is_last
+        || !is_free
+    {
         return None;
     }
     let ([w, dy], sum) = (*step.reads.first_chunk()?, step.writes[0]);

@@ -3,7 +3,7 @@
 use super::Fusion;
 use crate::arena::Arena;
 use crate::kernel::Kernel;
-use crate::kernels::clock;
+use crate::kernels::{clip, clock, fill, weights};
 use crate::program::{Recorder, Step};
 use crate::tensor::Tensor;
 
@@ -16,6 +16,19 @@ pub struct Steps<'a> {
 /// Whether the two name the same words, under whatever shape.
 pub fn same(a: Tensor, b: Tensor) -> bool {
     (a.buffer, a.offset, a.len()) == (b.buffer, b.offset, b.len())
+}
+
+/// Whether the two share a word.
+fn overlap(a: Tensor, b: Tensor) -> bool {
+    a.buffer == b.buffer && a.offset < b.offset + b.len() && b.offset < a.offset + a.len()
+}
+
+/// What the step writes. `weights.backward` binds all gradients and writes those of its layers.
+fn written(step: &Step) -> Vec<Tensor> {
+    if !is(step, &weights::BACKWARD) {
+        return step.writes.clone();
+    }
+    weights::layers(step).iter().flat_map(|layer| layer.to).flatten().collect()
 }
 
 /// Whether the step runs that kernel.
@@ -32,6 +45,11 @@ pub fn param(step: &Step, name: &str) -> u32 {
 impl<'a> Steps<'a> {
     pub fn new(arena: &'a mut Arena, list: Vec<Step>, fusion: Fusion) -> Steps<'a> {
         Steps { arena, fusion, list }
+    }
+
+    /// What the device takes.
+    pub fn fusion(&self) -> Fusion {
+        self.fusion
     }
 
     /// Places of the steps that run the kernel.
@@ -56,9 +74,36 @@ impl<'a> Steps<'a> {
         (0..self.list.len()).all(|i| to.contains(&i) || !uses(&self.list[i]))
     }
 
-    /// Whether a step between the two places, those excluded, writes the tensor's buffer.
-    pub fn is_written_between(&self, tensor: Tensor, [from, to]: [usize; 2]) -> bool {
-        self.list[..to].iter().skip(from + 1).any(|step| step.writes.iter().any(|t| t.buffer == tensor.buffer))
+    /// Places of the steps that write words of the tensor. Clearing and clipping do not count: the one comes before all
+    /// that is added to the gradients, the other after.
+    pub fn writers(&self, tensor: Tensor) -> Vec<usize> {
+        let writes = |step: &Step| written(step).iter().any(|&t| overlap(t, tensor));
+        let counts = |step: &Step| !is(step, &fill::FORWARD) && !is(step, &clip::FORWARD);
+        (0..self.list.len()).filter(|&i| counts(&self.list[i]) && writes(&self.list[i])).collect()
+    }
+
+    /// Whether the step alone writes each of the tensors. Where a weight is shared, several steps add to its gradient.
+    pub fn makes_alone(&self, i: usize, tensors: &[Tensor]) -> bool {
+        tensors.iter().all(|&t| self.writers(t) == [i])
+    }
+
+    /// Whether only the tally reads this loss once the steps at `gone` are gone: the tally takes any number of parts of it.
+    pub fn is_only_tallied(&self, loss: Tensor, gone: &[usize]) -> bool {
+        let reads = |step: &Step| step.reads.iter().any(|&t| overlap(t, loss));
+        let mut others = (0..self.list.len()).filter(|i| !gone.contains(i));
+        others.all(|i| !reads(&self.list[i]) || is(&self.list[i], &clock::TALLY))
+    }
+
+    /// Whether these steps may run at place `at` instead: no step that stays uses what they write or writes what they use, on the
+    /// way from their places to that one.
+    pub fn can_meet(&self, moved: &[usize], at: usize) -> bool {
+        let meets = |a: &[Tensor], b: &[Tensor]| a.iter().any(|&a| b.iter().any(|&b| overlap(a, b)));
+        let is_free = |i: usize, k: usize| {
+            let ([a, b], stays) = ([&self.list[i], &self.list[k]], !moved.contains(&k));
+            let (a_writes, b_writes) = (written(a), written(b));
+            !stays || !(meets(&a_writes, &b_writes) || meets(&a_writes, &b.reads) || meets(&a.reads, &b_writes))
+        };
+        moved.iter().all(|&i| (i.min(at)..=i.max(at)).all(|k| is_free(i, k)))
     }
 
     /// Dispatches to put into the program, recorded as a model records them; none if the device is better off without.

@@ -1,12 +1,16 @@
 //! What is left of the weights' gradients to `weights.backward`, three layers a dispatch, at the end of the backward pass:
 //! only the optimiser waits for them.
+//!
+//! It asks of each that no other step writes its gradients, which are assigned, that all are of the same rows, and that
+//! nothing changes what they read on the way to the last. Those of a shared weight stay as they are.
 
 use super::steps::{Steps, is};
+use crate::kernels::matmul;
 use crate::kernels::weights::{self, Gradients, MOST};
-use crate::kernels::{fill, matmul};
 
 pub fn apply(steps: &mut Steps) -> Option<()> {
     let mut found = steps.all(&matmul::BACKWARD_W);
+    found.retain(|&i| steps.makes_alone(i, &steps.list[i].writes));
     if found.is_empty() {
         return None;
     }
@@ -21,19 +25,10 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
             if is(step, &weights::BACKWARD) { weights::layers(step) } else { single(step) }
         })
         .collect();
-    let rows = layers[0].x.matrix()[0];
-    for &i in &found {
-        let reads = &steps.list[i].reads;
-        if reads.iter().any(|&t| steps.is_written_between(t, [i, last]) || t.shape().len() != 2 || t.shape()[0] != rows)
-        {
-            return None;
-        }
-    }
-    let is_shared = |l: &Gradients| {
-        let others = steps.list.iter().enumerate().filter(|(i, s)| !found.contains(i) && !is(s, &fill::FORWARD));
-        others.into_iter().any(|(_, s)| l.to.iter().any(|[dw, _]| s.writes.contains(dw)))
-    };
-    if layers.iter().any(is_shared) {
+    let rows = layers[0].dy.shape()[0];
+    let reads = found.iter().flat_map(|&i| &steps.list[i].reads);
+    let is_of_rows = |t: &crate::tensor::Tensor| t.shape().len() == 2 && t.shape()[0] == rows;
+    if !reads.into_iter().all(is_of_rows) || !steps.can_meet(&found, last) {
         return None;
     }
     let gradients = steps.gradients();

@@ -487,17 +487,8 @@ impl<const N: usize> Tiled<N> {
     }
 }
 
-static FAMILY: [[Forms; 4]; tiles::COUNT] = [
-    Tiled::<0>::FAMILY,
-    Tiled::<1>::FAMILY,
-    Tiled::<2>::FAMILY,
-    Tiled::<3>::FAMILY,
-    Tiled::<4>::FAMILY,
-    Tiled::<5>::FAMILY,
-    Tiled::<6>::FAMILY,
-    Tiled::<7>::FAMILY,
-    Tiled::<8>::FAMILY,
-];
+static FAMILY: [[Forms; 4]; 5] =
+    [Tiled::<0>::FAMILY, Tiled::<1>::FAMILY, Tiled::<2>::FAMILY, Tiled::<3>::FAMILY, Tiled::<4>::FAMILY];
 
 /// The forward of pictures and of other inputs with few channels.
 static DIRECT_FORWARD: Candidate = Candidate {
@@ -798,13 +789,38 @@ pub fn backward_x(
     let (params, b) = params.with(w, b, params.i, activation);
     let dx = r.tensor("dx", &shape);
     if geometry.groups == 1 && params.i <= 4 && params.o >= 8 {
-        let (places, o) = (batch * p * q, params.o as usize);
-        let columns = matmul::backward_x(r, dy.reshape(&[places, o]), w.reshape(&[o, w.len() / o]));
-        r.dispatch(&FOLD, params, &[b, columns], &[dx]);
+        fold(r, params, [w, b, dy], dx);
     } else {
         r.dispatch(&BACKWARD_X, params, &[w, b, dy], &[dx]);
     }
     dx
+}
+
+/// The products of every place with every tap, then their sums.
+fn fold(r: &mut Recorder, params: Params, [w, b, dy]: [Tensor; 3], dx: Tensor) {
+    let (places, o) = (params.sizes().all_places(), params.o as usize);
+    let columns = matmul::backward_x(r, dy.reshape(&[places, o]), w.reshape(&[o, w.len() / o]));
+    r.dispatch(&FOLD, params, &[b, columns], &[dx]);
+}
+
+/// How many more products a GPU's [`BACKWARD_X`] may take than the fold has: those with taps that meet no place of dy.
+const MISSES: usize = 3;
+/// Bytes that every adapter of WebGPU binds at once.
+const SMALLEST_BINDING: usize = 128 << 20;
+
+/// What [`backward_x`] recorded in one dispatch, by the fold: for GPUs, which multiply with the zeros around a small picture as
+/// well. None where these are few. A 3x3 picture that a 4x4 window makes a 6x6 one has a product for every four.
+pub fn by_fold(r: &mut Recorder, step: &Step) -> Option<()> {
+    assert!(step.kernel.name == BACKWARD_X.name, "conv2d.by_fold: {} has no fold", step.kernel.name);
+    let params: Params = params(&step.params);
+    let s = params.sizes();
+    let [multiplied, needed] = [s.large[0] * s.large[1], s.small[0] * s.small[1] * s.stride[0] * s.stride[1]];
+    let bytes = 4 * s.all_places() * s.taps() * s.i;
+    if s.groups > 1 || multiplied < MISSES * needed || bytes > SMALLEST_BINDING {
+        return None;
+    }
+    fold(r, params, *step.reads.first_chunk()?, step.writes[0]);
+    Some(())
 }
 
 /// dw += gradient of x * w to w: dy (B,P,Q,O), x (B,H,W,I) to (O,KH,KW,I/G).

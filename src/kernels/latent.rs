@@ -1,5 +1,5 @@
 //! The middle of a VAE, from the encoder's last activation to the decoder's first, in one dispatch each way,
-//! `shaders/latent.wgsl`: the heads, reparameterisation, KL and a linear layer. [`fusion`](crate::fusion) records them in place
+//! `shaders/latent.wgsl` on the buffers of `latent_vec4.wgsl` or `latent_any.wgsl`: the heads, reparameterisation, KL and a linear layer. [`fusion`](crate::fusion) records them in place
 //! of about ten. Kingma & Welling 2013, section 2.4 and appendix B.
 
 use std::ops::Range;
@@ -13,7 +13,7 @@ use super::gemm::{Store, View, product_here};
 use super::{gaussian_kl, math, matmul, random, scratch};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Lanes, Shader, Source, params};
+use crate::kernel::{Candidate, Cost, Kernel, Lanes, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -74,17 +74,40 @@ impl Params {
 const FIELDS: &[&str] =
     &["B", "I", "Z", "O", "before", "after", "site", "mean", "mean_b", "logvar", "logvar_b", "w", "b", "scale"];
 
-const SOURCE: Source = Source {
-    file: "latent.wgsl",
-    text: include_str!("../../shaders/latent.wgsl"),
-    common: &[super::ACTIVATION, super::CLOCK, super::PHILOX],
-    bindings: &["h", "parameters", "clock", "q", "z", "y", "kl", "dy", "saved", "dq", "dh"],
+const BINDINGS: &[&str] = &["h", "parameters", "clock", "q", "z", "y", "kl", "dy", "saved", "dq", "dh"];
+const COMMON: &[&str] = &[include_str!("../../shaders/latent.wgsl"), super::ACTIVATION, super::CLOCK, super::PHILOX];
+
+const VEC4: Source = Source {
+    file: "latent_vec4.wgsl",
+    text: include_str!("../../shaders/latent_vec4.wgsl"),
+    common: COMMON,
+    bindings: BINDINGS,
+    constants: &[],
+};
+
+const ANY: Source = Source {
+    file: "latent_any.wgsl",
+    text: include_str!("../../shaders/latent_any.wgsl"),
+    common: COMMON,
+    bindings: BINDINGS,
     constants: &[],
 };
 
 /// A workgroup owns two rows.
-const fn shader(entry: &'static str) -> Shader {
-    Shader { source: &SOURCE, entry, workgroup: [256, 1, 1], grid: |p| [p[0].div_ceil(2), 1, 1] }
+const fn portable(name: &'static str, source: &'static Source, entry: &'static str) -> Candidate {
+    Candidate { name, shader: Shader { source, entry, workgroup: [256, 1, 1], grid: |p| [p[0].div_ceil(2), 1, 1] } }
+}
+
+/// In fours, and of any sizes.
+static PORTABLE: [[Candidate; 2]; 2] = [
+    [portable("vec4", &VEC4, "forward"), portable("any", &ANY, "forward")],
+    [portable("vec4", &VEC4, "backward"), portable("any", &ANY, "backward")],
+];
+
+/// The form of forward (0) or backward (1): I, Z and the places of the weights decide.
+fn suited(n: usize, software: Option<Lanes>, p: &[u32]) -> Vec<&'static Candidate> {
+    let is_whole = [p[1], p[2], p[7], p[9], p[11]].iter().all(|n| n.is_multiple_of(4));
+    if software.is_some() { Vec::new() } else { vec![&PORTABLE[n][usize::from(!is_whole)]] }
 }
 
 /// Where I, Z and O are multiples of 4, activations are rectifiers and lanes share what they load. A workgroup owns 32 rows.
@@ -93,7 +116,7 @@ const fn eight(entry: &'static str) -> Shader {
         file: "software/latent.wgsl",
         text: include_str!("../../shaders/software/latent.wgsl"),
         common: &[super::FOURS, super::SUBGROUP_TILE, super::RECTIFIERS, super::CLOCK, super::PHILOX],
-        bindings: SOURCE.bindings,
+        bindings: BINDINGS,
         constants: &[],
     };
     Shader { source: &SOFTWARE, entry, workgroup: [8, 1, 1], grid: |p| [p[0].div_ceil(32), 1, 1] }
@@ -116,9 +139,9 @@ pub static FORWARD: Kernel = Kernel {
     params: FIELDS,
     reads: &["h", "parameters", "clock"],
     writes: &["q", "z", "y", "kl"],
-    shader: shader("forward"),
+    shader: portable("any", &ANY, "forward").shader,
     software: Some(|lanes, p| if suits_eight(lanes, p) { &EIGHT[0] } else { &FORWARD.shader }),
-    candidates: None,
+    candidates: Some(|software, p| suited(0, software, p)),
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost,
@@ -133,9 +156,9 @@ pub static BACKWARD: Kernel = Kernel {
     params: FIELDS,
     reads: &["dy", "parameters", "saved", "h", "clock"],
     writes: &["dq", "dh"],
-    shader: shader("backward"),
+    shader: portable("any", &ANY, "backward").shader,
     software: Some(|lanes, p| if suits_eight(lanes, p) { &EIGHT[1] } else { &BACKWARD.shader }),
-    candidates: None,
+    candidates: Some(|software, p| suited(1, software, p)),
     reference: backward_reference,
     accelerated: Some(backward_accelerated),
     cost,

@@ -77,16 +77,13 @@ impl<const N: usize> Tiled<N> {
     });
 }
 
-static FAMILY: [Forms; tiles::COUNT] = [
+static FAMILY: [Forms; 6] = [
     Tiled::<0>::BACKWARD,
     Tiled::<1>::BACKWARD,
     Tiled::<2>::BACKWARD,
-    Tiled::<3>::BACKWARD,
-    Tiled::<4>::BACKWARD,
     Tiled::<5>::BACKWARD,
     Tiled::<6>::BACKWARD,
     Tiled::<7>::BACKWARD,
-    Tiled::<8>::BACKWARD,
 ];
 
 // ---- Record

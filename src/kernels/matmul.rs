@@ -221,16 +221,13 @@ impl<const N: usize> Tiled<N> {
     }
 }
 
-static FAMILY: [[Forms; 3]; tiles::COUNT] = [
+static FAMILY: [[Forms; 3]; 6] = [
     Tiled::<0>::FAMILY,
     Tiled::<1>::FAMILY,
     Tiled::<2>::FAMILY,
-    Tiled::<3>::FAMILY,
-    Tiled::<4>::FAMILY,
     Tiled::<5>::FAMILY,
     Tiled::<6>::FAMILY,
     Tiled::<7>::FAMILY,
-    Tiled::<8>::FAMILY,
 ];
 
 /// Whether B, I and O, which come first, are multiples of `n`.

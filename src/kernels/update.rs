@@ -144,5 +144,5 @@ fn cases() -> Vec<Case> {
             .update(uniform(6, 12, -1.0, 1.0), Tolerance::Because(1e-6, "a sum of positive terms, relative to it"))
             .update(bytemuck::allocation::cast_vec(clock.words()), Tolerance::Exact)
     };
-    [(1, 0.0, false), (65, 0.1, false), (1001, 0.1, true)].map(case).into()
+    [(1, 0.0, false), (65, 0.1, false), (1001, 0.1, true), (5003, 0.0, false)].map(case).into()
 }

@@ -7,7 +7,7 @@ use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
 use crate::data::{Dataset, Split};
 use crate::error::Result;
-use crate::fusion::{Fusion, fuse};
+use crate::fusion::fuse;
 use crate::kernels::clock::{self, Clock, Row};
 use crate::kernels::{augment, fill, gather, random, shuffle};
 use crate::layers::Mode;
@@ -264,7 +264,7 @@ impl Programs {
         let test =
             RecordedEvaluation::new(arena, &model, &data.test, settings.batch_size, Latent::Sampled, largest_part);
 
-        let fusion = if settings.no_fuse { Fusion::None } else { backend.fusion() };
+        let fusion = settings.fusion(backend.fusion());
         let record = |arena: &mut Arena, rows| {
             let before = arena.buffers().len();
             let step = record_step(arena, &model, &optimizer, settings, &train, rows);

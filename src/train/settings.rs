@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Corrupt, Preparation};
 use crate::error::{Error, Result};
+use crate::fusion::Fusion;
 use crate::kernels::activation::Activation;
 pub use crate::models::likelihood::Likelihood;
 use crate::models::network::Network;
@@ -182,6 +183,11 @@ impl Settings {
         let settings = presets::find(name)?.settings().with(&file)?.with(&cli)?;
         settings.validate()?;
         Ok(settings)
+    }
+
+    /// How a device of this fusion runs a step.
+    pub fn fusion(&self, device: Fusion) -> Fusion {
+        if self.no_fuse { Fusion::None } else { device }
     }
 
     /// The settings of a run that goes on: those of its record, and from the command line only what may still change.

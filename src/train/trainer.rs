@@ -16,6 +16,7 @@ use crate::arena::Arena;
 use crate::backend::{Backend, Counters, Device};
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
+use crate::fusion::{Fusion, fuse};
 use crate::kernels::clock::{Clock, Row};
 use crate::kernels::random;
 use crate::models::vae::{Config, Vae};
@@ -94,9 +95,9 @@ pub fn config(settings: &Settings, shape: [usize; 3]) -> Config {
     }
 }
 
-/// The training step that the settings describe for pictures of this (C,H,W), recorded and not loaded: for whoever must see
-/// its dispatches before anything runs. Errors: a network that does not fit the pictures.
-pub fn training_step(settings: &Settings, shape: [usize; 3]) -> Result<Program> {
+/// The training step that the settings describe for pictures of this (C,H,W), as a device of this fusion runs it, and not
+/// loaded: for whoever must see its dispatches before anything runs. Errors: a network that does not fit the pictures.
+pub fn training_step(settings: &Settings, shape: [usize; 3], fusion: Fusion) -> Result<Program> {
     let config = config(settings, shape);
     config.check()?;
     let mut arena = Arena::new();
@@ -104,7 +105,9 @@ pub fn training_step(settings: &Settings, shape: [usize; 3]) -> Result<Program> 
     let optimizer = OptimizerState::new(&mut arena, settings.optimizer);
     let batch = Split { pixels: Vec::new(), count: settings.batch_size, shape, labels: None };
     let data = Resident::new(&mut arena, "train", &batch, settings.batch_size, usize::MAX);
-    Ok(record_step(&mut arena, &model, &optimizer, settings, &data, settings.batch_size))
+    let before = arena.buffers().len();
+    let step = record_step(&mut arena, &model, &optimizer, settings, &data, settings.batch_size);
+    Ok(fuse(&mut arena, step, settings.fusion(fusion), before))
 }
 
 impl Trainer {

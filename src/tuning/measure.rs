@@ -40,6 +40,9 @@ pub fn measure(
 ) -> Result<Vec<Measured>> {
     let is_late = || deadline.is_some_and(|deadline| Instant::now() > deadline);
     let mut bench = Bench::new(gpu, step);
+    // All at once, on all cores; what a driver refuses is found again below, where it is said.
+    let shaders = candidates.iter().map(|candidate| (step.kernel, &candidate.shader)).collect();
+    let _ = catch_unwind(AssertUnwindSafe(|| gpu.build(shaders)));
     let mut measured: Vec<(Measured, Option<Loaded>)> = Vec::new();
     let mut first: Option<Vec<Vec<f32>>> = None;
     for candidate in candidates {

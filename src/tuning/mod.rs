@@ -3,12 +3,12 @@
 //!
 //! Candidates add the same terms in different orders, so another choice is another last bit. Runs repeat because the first
 //! run's choice is kept: in the cache for later runs, in `run.toml` for `--resume`. What cannot be kept is not measured.
-//! Instruments and tests do not tune: they take the table's.
+//! Instruments measure no candidates: they look at what the cache holds, else at the table's. Tests take the table's.
 
 mod cache;
 mod measure;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -135,6 +135,14 @@ pub fn tune(gpu: &Gpu, program: &Program, how: &How, progress: &mut dyn FnMut(&S
     }
     apply(gpu, &tuning.entries());
     Ok(tuning)
+}
+
+/// Gives the device what the cache in this folder holds for the program's shapes. A cache that is wrong is as none.
+pub fn recall(gpu: &Gpu, program: &Program, caches: Option<&Path>) {
+    let identity = identity(gpu);
+    let known = caches.and_then(|caches| cache::read(&identity.path(caches), &identity).ok()).unwrap_or_default();
+    let wanted = |entry: &Entry| program.steps.iter().any(|step| entry.is_of(step));
+    apply(gpu, &known.into_iter().filter(wanted).collect::<Vec<_>>());
 }
 
 /// Gives the device the choices of a record, as of a run that is resumed. Returns how many of them this device does not have.

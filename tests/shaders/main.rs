@@ -3,6 +3,7 @@
 //! Every kernel is held against naga's reflection of its shaders: names, params, bindings, workgroup sizes, the limits
 //! of WebGPU's default device, barriers, and the translation to the languages of Vulkan, Metal and DX12.
 
+mod indices;
 mod uniformity;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -161,6 +162,41 @@ fn every_barrier_is_reached_by_all_invocations() {
 /// shaders/matmul_any.wgsl. A kernel on another's buffers has a text of its own appended: shaders/linear.wgsl to
 /// shaders/matmul_any.wgsl. The rungs of a ladder share a file: `matmul_1_naive.forward`,
 /// src/kernels/ladder/matmul.rs, shaders/ladder/matmul_1_naive.wgsl.
+/// Indices that are read from a buffer are held by `min`, or stand here with what holds them.
+#[test]
+fn indices_that_are_read_are_held() {
+    // Behind an `if`: a picture of another part, a batch that has no row.
+    const HELD: [(&str, &[&str]); 4] = [
+        ("clock.wgsl", &["losses", "time"]),
+        ("gather.wgsl", &["data"]),
+        ("software/gather.wgsl", &["data"]),
+        ("update.wgsl", &["losses"]),
+    ];
+    let mut held = BTreeSet::new();
+    for parsed in parse_all() {
+        let file = parsed.shader.source.file;
+        let buffers = indices::unheld(&parsed.module);
+        match HELD.iter().find(|(held, names)| *held == file && buffers == *names) {
+            Some((file, _)) => drop(held.insert(*file)),
+            None => assert!(buffers.is_empty(), "{} indexes {buffers:?} by what it has read", parsed.label()),
+        }
+    }
+    assert_eq!(held.len(), HELD.len(), "an exception that nothing needs: {held:?}");
+    // The test can fail: the picture of an order, and one that went through a variable.
+    for index in ["order[id.x]", "n"] {
+        let text = format!(
+            "@group(0) @binding(1) var<storage, read> order: array<u32>;
+             @group(0) @binding(2) var<storage, read_write> x: array<u32>;
+             @compute @workgroup_size(1) fn forward(@builtin(global_invocation_id) id: vec3<u32>) {{
+                 var n = 0u;
+                 if id.x > 3u {{ n = 2u * order[id.x]; }}
+                 x[{index}] = 1u;
+             }}"
+        );
+        assert_eq!(indices::unheld(&naga::front::wgsl::parse_str(&text).unwrap()), ["x"]);
+    }
+}
+
 #[test]
 fn names_agree() {
     for shader in parse_all() {

@@ -9,13 +9,15 @@ use super::{Bench, Item};
 use crate::backend::{Backend, Device, Loaded};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::files::cache_folder;
 use crate::kernels::clock::{Clock, Row as ClockRow};
 use crate::tensor::Tensor;
 use crate::train::programs::{Programs, write_initial};
 use crate::train::run_folder::RunFolder;
 use crate::train::schedule;
 use crate::train::settings::Settings;
-use crate::train::trainer::{Event, Means, Trainer, config};
+use crate::train::trainer::{Event, Means, Trainer, config, training_step};
+use crate::tuning::{self, How};
 
 /// Steps of the end of the last window whose mean loss is reported.
 const JUDGED: usize = 100;
@@ -120,8 +122,17 @@ pub fn to_loss_item<'a>(bench: &'a Bench, settings: &'a Settings, data: &'a Data
     Item::new(format!("{} to a test loss of {target}", settings.preset), move || to_loss(bench, settings, data, target))
 }
 
+/// Gives a GPU the shaders that it is fastest with for this step, as `elbo tune` and every `train` after it do.
+fn tune(device: &Device, settings: &Settings, shape: [usize; 3]) -> Result<()> {
+    let Device::Gpu(gpu) = device else { return Ok(()) };
+    let how = How { caches: cache_folder(), ..How::default() };
+    tuning::tune(gpu, &training_step(settings, shape, device.fusion())?, &how, &mut |_, _, _| {})?;
+    Ok(())
+}
+
 /// Measures the steps of a model: their time, what they consist of, the loss they come to.
 pub(super) fn measure(bench: &Bench, settings: &Settings, data: &Dataset, case: &str) -> Result<Vec<Row>> {
+    tune(&bench.device, settings, data.train.shape)?;
     let mut steps = Steps::new(&bench.device, settings, data)?;
     let mut recording = Vec::new();
     let time = bench.windows.measure(&mut |n| {
@@ -149,6 +160,7 @@ pub(super) fn measure(bench: &Bench, settings: &Settings, data: &Dataset, case: 
 /// Trains until the test loss is `target` or less, for at most `epochs`: the time that took, and how often the host waited.
 fn to_loss(bench: &Bench, settings: &Settings, data: &Dataset, target: f64) -> Result<Vec<Row>> {
     let settings = Settings { samples: 0, ..settings.clone() };
+    tune(&bench.device, &settings, data.train.shape)?;
     let folder = tempfile::tempdir().map_err(Error::io("create a folder in", std::env::temp_dir()))?;
     let mut trainer = Trainer::new(settings.clone(), data, &bench.device, RunFolder::create(folder.path())?, false)?;
     let stop = AtomicBool::new(false);

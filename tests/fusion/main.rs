@@ -1,7 +1,9 @@
 //! The fused step is the recorded one in fewer dispatches: after some steps everything that training keeps is the same, but
 //! for rounding, on every device.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod shared;
 
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;

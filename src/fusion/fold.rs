@@ -1,0 +1,21 @@
+//! The gradient of a convolution to its input, where most taps of the window meet nothing, as a product and a fold, on GPUs: a
+//! second rule that adds dispatches. It asks nothing of its neighbours: what is read and written is the same.
+
+use super::Fusion;
+use super::steps::Steps;
+use crate::kernels::conv2d;
+
+pub fn apply(steps: &mut Steps) -> Option<()> {
+    // The CPU device's form skips those taps.
+    if steps.fusion() != Fusion::Full {
+        return None;
+    }
+    // From the last to the first: what is put in moves the places behind it.
+    for i in steps.all(&conv2d::BACKWARD_X).into_iter().rev() {
+        let step = steps.list[i].clone();
+        if let Some((Some(()), put)) = steps.record(&step.scope, |r| conv2d::by_fold(r, &step)) {
+            steps.replace(&[i], vec![(i, put)]);
+        }
+    }
+    Some(())
+}
