@@ -17,8 +17,8 @@ fn load_dy(row: u32, column: u32) -> vec4<f32> {
 }
 
 fn dy_at(row: u32, column: u32) -> f32 {
-    if row >= params.B || column >= params.O { return 0.0; }
-    return dy[row * params.O + column];
+    let is_inside = (row < params.B) & (column < params.O);
+    return select(0.0, dy[select(0u, row * params.O + column, is_inside)], is_inside);
 }
 
 fn store_y(row: u32, column: u32, sum: vec4<f32>) {

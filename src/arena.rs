@@ -147,7 +147,8 @@ impl Arena {
         let offset = self.buffers[PARAMETERS].words;
         let value = Tensor::new(PARAMETERS, offset, shape);
         let grad = Tensor::new(GRADIENTS, offset, shape);
-        let words = (offset + value.len()).next_multiple_of(ALIGNMENT);
+        // What overflows is refused when memory is asked for, like everything too large.
+        let words = offset.saturating_add(value.len()).checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX);
         self.buffers[PARAMETERS].words = words;
         self.buffers[GRADIENTS].words = words;
         let parameter = Parameter { name, value, grad, layout };
@@ -225,7 +226,7 @@ impl Arena {
 
     /// Device memory of all buffers, in bytes. What a program adds to it, its params, is not in it.
     pub fn bytes(&self) -> usize {
-        self.buffers.iter().map(|b| b.words * 4).sum()
+        self.buffers.iter().fold(0, |bytes: usize, b| bytes.saturating_add(b.words.saturating_mul(4)))
     }
 }
 

@@ -12,7 +12,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file whose content is not what it should be: data set, checkpoint, settings.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {problem}", shown(path))]
     File {
         /// The file, or the folder where one is missing.
         path: PathBuf,
@@ -20,7 +20,7 @@ pub enum Error {
         problem: String,
     },
     /// The operating system refused: missing file, full disk, no permission.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", shown(path))]
     Io {
         /// What was tried, after "cannot": `read`, `create the folder`.
         action: &'static str,
@@ -62,6 +62,20 @@ impl Error {
     }
 }
 
+/// A path as messages show it: characters that would steer a terminal instead of being seen (control characters, marks that
+/// turn the direction of writing) are escaped, as in `a\u{1b}[2J.png`.
+pub fn shown(path: impl AsRef<Path>) -> String {
+    plain(&path.as_ref().to_string_lossy())
+}
+
+/// Text that came from elsewhere, such as a file's name or a key in it, escaped like a [`shown`] path.
+pub fn plain(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if steers(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
 /// The known name most like a mistyped one, if any is like it at all (Jaro-Winkler similarity of 0.7 or more).
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let similarity = |k: &str| strsim::jaro_winkler(&name.to_lowercase(), k);
@@ -72,6 +86,14 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_cannot_steer_a_terminal() {
+        let message = Error::file("a\u{1b}[2J\n\u{202e}gnp.é", "is bad").to_string();
+        assert_eq!(message, "a\\u{1b}[2J\\n\\u{202e}gnp.é: is bad");
+        let message = Error::io("open", "b\r")(std::io::Error::other("no")).to_string();
+        assert_eq!(message, "cannot open b\\r: no");
+    }
 
     #[test]
     fn nearest_finds_the_like_and_not_the_unlike() {

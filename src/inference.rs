@@ -17,6 +17,13 @@ use crate::train::trainer::Means;
 
 /// Rows a replay encodes or decodes. More go through in chunks of it; the last one is filled up with zeros.
 const CHUNK: usize = 256;
+/// The most values of a chunk's pictures; of larger pictures a chunk has fewer.
+const CHUNK_VALUES: usize = 1 << 24;
+
+/// Rows of a chunk of pictures of `input` values.
+fn chunk(input: usize) -> usize {
+    (CHUNK_VALUES / input).clamp(1, CHUNK)
+}
 
 /// A model file opened on a device.
 pub struct Trained {
@@ -31,7 +38,7 @@ pub struct Trained {
     decoder: Stage,
 }
 
-/// A program from one (CHUNK, ..) tensor to others.
+/// A program from one tensor of a chunk's rows to others.
 struct Stage {
     program: Loaded,
     input: Tensor,
@@ -76,14 +83,15 @@ impl Trained {
         // Before anything of the sizes that the card claims is allocated.
         checkpoint.check_model(arena, &path)?;
 
+        let chunk = chunk(card.config.input());
         let mut r = Recorder::new(arena);
         r.scope("encode");
-        let x = r.tensor("x", &[CHUNK, card.config.input()]);
+        let x = r.tensor("x", &[chunk, card.config.input()]);
         let q = model.encode(&mut r, x, Mode::Evaluate);
         let encode = r.finish("encode");
         let mut r = Recorder::new(arena);
         r.scope("decode");
-        let z = r.tensor("z", &[CHUNK, card.config.latent]);
+        let z = r.tensor("z", &[chunk, card.config.latent]);
         let pictures = model.generate(&mut r, z);
         let decode = r.finish("decode");
 
@@ -92,6 +100,11 @@ impl Trained {
         let decoder = Stage { program: backend.load(arena, &decode)?, input: z, outputs: vec![pictures] };
         checkpoint.load_model(arena, &mut backend, &path)?;
         Ok(Trained { path, card, device: device.clone(), checkpoint, backend, encoder, decoder })
+    }
+
+    /// What was done to the model file as it was read, for the user.
+    pub fn notices(&self) -> &[String] {
+        &self.checkpoint.notices
     }
 
     /// Mean and logvar of q(z|x), (N,Z) each, of pictures (N,D) with values in `[0,1]`.
@@ -106,8 +119,9 @@ impl Trained {
     /// [`encode`](Trained::encode) of all pictures of a split, without holding all of them as f32. Errors are its.
     pub fn encode_split(&mut self, split: &Split) -> Result<(Vec<f32>, Vec<f32>)> {
         let (mut mean, mut logvar) = (Vec::new(), Vec::new());
-        for start in (0..split.count).step_by(CHUNK) {
-            let (m, v) = self.encode(&split.values(start..(start + CHUNK).min(split.count)))?;
+        let chunk = chunk(self.card.config.input());
+        for start in (0..split.count).step_by(chunk) {
+            let (m, v) = self.encode(&split.values(start..(start + chunk).min(split.count)))?;
             mean.extend(m);
             logvar.extend(v);
         }
@@ -146,18 +160,18 @@ impl Trained {
 impl Stage {
     /// The outputs for `rows`, as many rows each as that has.
     fn run(&self, backend: &mut Backend, rows: &[f32]) -> Result<Vec<Vec<f32>>> {
-        let width = self.input.matrix()[1];
+        let [chunk, width] = self.input.matrix();
         assert!(rows.len().is_multiple_of(width), "{} values are no rows of {width}", rows.len());
         let mut results = vec![Vec::new(); self.outputs.len()];
-        for chunk in rows.chunks(CHUNK * width) {
-            let mut input = chunk.to_vec();
+        for rows in rows.chunks(chunk * width) {
+            let mut input = rows.to_vec();
             input.resize(self.input.len(), 0.0);
             backend.write(self.input, &input);
             backend.run(&[(self.program, 1)])?;
             for (result, (values, output)) in
                 results.iter_mut().zip(backend.read(&self.outputs)?.iter().zip(&self.outputs))
             {
-                result.extend(&values[..chunk.len() / width * output.matrix()[1]]);
+                result.extend(&values[..rows.len() / width * output.matrix()[1]]);
             }
         }
         Ok(results)
@@ -274,6 +288,12 @@ mod tests {
         let model = open(|c| c.tensors.get_mut("fc22.bias").unwrap().1.fill(1e4)).unwrap();
         let message = model.evaluate(&digits::split(7, 8), Latent::Sampled, 1, 8).err().unwrap().to_string();
         assert!(message.contains("m.safetensors: its loss is"), "{message}");
+    }
+
+    #[test]
+    fn chunks_of_large_pictures_are_small() {
+        assert_eq!([1, 784, 12_288, 1 << 16].map(chunk), [CHUNK; 4]);
+        assert_eq!([3 * 600 * 600, 1 << 26].map(chunk), [15, 1]);
     }
 
     #[test]

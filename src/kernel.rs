@@ -1,6 +1,7 @@
 //! A kernel is one WGSL entry point **and** its CPU reference under one name, `stem.entry`.
 
 use crate::check::case::Case;
+use crate::check::gradient::GradientCase;
 
 /// The name and the value of a constant in WGSL.
 pub type Constant = (&'static str, u32);
@@ -137,6 +138,17 @@ pub struct Kernel {
     pub cost: fn(&[u32]) -> Cost,
     /// Inputs on which all forms must agree; benches time them too.
     pub cases: fn() -> Vec<Case>,
+    /// What holds the calculus: that a backward is the derivative of its forward.
+    pub gradients: GradientCheck,
+}
+
+/// What the check by finite differences has of a kernel. Every kernel says it, so that none is left out unseen.
+#[derive(Clone, Copy)]
+pub enum GradientCheck {
+    /// Operations of which some dispatch the kernel, forward or backward. Kernels of an operation share them.
+    Cases(fn() -> Vec<GradientCase>),
+    /// Why there are none.
+    None(&'static str),
 }
 
 /// The least work a dispatch does.

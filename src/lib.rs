@@ -12,9 +12,10 @@
 //! 5. [`backend`]: where programs run. [`tuning`]: which of several shaders a device is given.
 //! 6. [`train`]: the loop, and everything around it. [`inference`]: using a trained model.
 //! 7. [`check`]: what makes the claims above testable. [`instruments`]: a recorded step looked at from all sides.
-//! 8. [`data`], [`picture`], [`files`], [`units`], [`error`]: the world.
+//! 8. [`data`], [`picture`], [`files`], [`messages`], [`units`], [`error`]: the world.
 
 #![warn(missing_docs)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod arena;
 pub mod backend;
@@ -28,6 +29,7 @@ pub mod instruments;
 pub mod kernel;
 pub mod kernels;
 pub mod layers;
+pub mod messages;
 pub mod models;
 pub mod picture;
 pub mod program;

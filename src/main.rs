@@ -1,5 +1,7 @@
 //! Parse, call, print the error once, exit code: 0 fine, 1 a run that diverged or a check that failed, 2 anything the caller
-//! can mend.
+//! can mend, 128 + n a training run that signal n stopped.
+
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod cli;
 
@@ -7,17 +9,35 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use elbo::error::Error;
+use elbo::messages::{self, notice};
 
 fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
     silence_device_select();
-    match cli::Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(if matches!(error, Error::Diverged(_) | Error::Failed(_)) { 1 } else { 2 })
+    let code = match cli::Cli::try_parse() {
+        Ok(cli) => cli.run().unwrap_or_else(|error| failed(&error)),
+        // Help, the version, or what is wrong with the arguments.
+        Err(message) => {
+            let written = message.print();
+            if !message.use_stderr() {
+                messages::keep(written);
+            }
+            ExitCode::from(message.exit_code() as u8)
         }
+    };
+    match messages::finish() {
+        Err(error) if code == ExitCode::SUCCESS => failed(&error),
+        Err(error) => {
+            failed(&error);
+            code
+        }
+        Ok(()) => code,
     }
+}
+
+fn failed(error: &Error) -> ExitCode {
+    notice(&format!("error: {error}"));
+    ExitCode::from(if matches!(error, Error::Diverged(_) | Error::Failed(_)) { 1 } else { 2 })
 }
 
 /// Mesa's device-select layer writes two lines that look like this program's errors where there is no desktop session

@@ -37,9 +37,10 @@ impl Tensor {
         [self.dims[0], self.dims[1]]
     }
 
-    /// Number of elements, each one 32-bit word.
+    /// Number of elements, each one 32-bit word. One that no `usize` holds is the largest `usize`, for which there is no
+    /// memory either.
     pub fn len(&self) -> usize {
-        self.dims.iter().product()
+        self.dims.iter().fold(1, |len: usize, &d| len.saturating_mul(d))
     }
 
     /// Never: a shape has no empty dimension.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Instant;
 
 use elbo::instruments::bench::compare::{BEGIN, END};
 use elbo::instruments::bench::file;
@@ -53,12 +54,16 @@ fn of<'a>(rows: &'a [Row], metric: &'a str) -> Vec<&'a Row> {
 fn a_quick_run_measures_and_leaves_its_folder() {
     let (_temporary, desk) = folder();
     let args = "--device cpu --threads 1 --quick --only steps,start,scale --batch 32,64 --out results";
+    let begin = Instant::now();
     let stdout = succeeds(&desk, args);
+    let elapsed = begin.elapsed().as_secs_f64();
     let rows = file::read(&desk.join("results/elbo.csv")).unwrap();
     for row in &rows {
         let own = (row.peer.as_str(), row.device.as_str(), row.threads);
         assert_eq!(own, ("elbo", "cpu", Some(1)), "{row:?}");
         assert!(row.median > 0.0 && row.note == "digits; quick: not for results", "{row:?}");
+        // What was measured fits, all windows of it, into the time that the program took.
+        assert!(row.unit != "s" || row.windows as f64 * row.low < elapsed, "{row:?} within {elapsed} s");
     }
     let step = |batch| {
         let steps = of(&rows, "step");
@@ -206,7 +211,7 @@ fn files_that_are_no_results_are_refused_by_line() {
     fails(&desk, "compare results bad.csv", &["bad.csv: line 2: median", "invalid float"]);
     fs::write(desk.join("bad.csv"), "a,b\n1,2\n").unwrap();
     fails(&desk, "compare results bad.csv", &["bad.csv: line 1: column `a` where `date` is expected"]);
-    fails(&desk, "compare nowhere.csv", &["cannot read nowhere.csv"]);
+    fails(&desk, "compare nowhere.csv", &["cannot open nowhere.csv"]);
     fails(&desk, "compare results/elbo.csv", &["no results of a peer"]);
     fails(&desk, "compare", &["required"]);
 }

@@ -322,6 +322,26 @@ fn a_folder_of_pictures_trains_resumes_and_is_found_again() {
 }
 
 #[test]
+fn a_set_in_its_usual_place_is_found_from_another_folder() {
+    let desk = Desk::new();
+    fs::create_dir(desk.path("usual")).unwrap();
+    fs::rename(desk.path("data"), desk.path("usual/mnist")).unwrap();
+    fs::rename(desk.path("usual"), desk.path("data")).unwrap();
+    desk.succeeds(&SMALL.replace("--data data", "--epochs 1 --out run"));
+    let elsewhere = |args: &str| {
+        fs::create_dir_all(desk.path("elsewhere")).unwrap();
+        let output = desk.command(args).current_dir(desk.path("elsewhere")).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args}: {}", text_of(&output.stderr));
+    };
+    elsewhere("eval ../run --device cpu");
+    elsewhere("train --resume ../run --epochs 2");
+    // Moved, it is found where it is looked for by default.
+    fs::rename(desk.path("data"), desk.path("elsewhere/data")).unwrap();
+    elsewhere("train --resume ../run --epochs 3");
+    elsewhere("eval ../run --device cpu");
+}
+
+#[test]
 fn an_array_of_pictures_trains_and_is_found_again() {
     let desk = Desk::empty();
     let mut header = "{'descr': '|u1', 'fortran_order': False, 'shape': (30, 4, 5, 3), }".to_string();
@@ -335,6 +355,115 @@ fn an_array_of_pictures_trains_and_is_found_again() {
     let stderr = desk.succeeds("eval run --device cpu");
     assert!(stderr.contains("data: array:pictures, 27 training and 3 test pictures"), "{stderr}");
     desk.fails("train --device cpu --dataset array --out other", &["--data FILE"]);
+}
+
+#[test]
+fn data_named_without_their_kind_are_answered_with_it() {
+    let desk = Desk::empty();
+    desk.put("photos/a.png", &plain([1, 2, 3]));
+    desk.put("x.npz", b"PK\x03\x04");
+    let before = files_below(desk.folder.path());
+    for (place, words) in [
+        ("photos", &["photos", "holds pictures (a.png): add --dataset folder"][..]),
+        ("photos/a.png", &["is a picture: add --dataset folder"]),
+        ("x.npz", &["is a NumPy file: add --dataset array"]),
+    ] {
+        for dataset in ["", "--dataset mnist", "--dataset kmnist", "--dataset cifar10", "--dataset digits"] {
+            desk.fails(&format!("train --device cpu --data {place} {dataset} --epochs 1 --out run"), words);
+        }
+    }
+    // Where there is nothing, the set may go, but nothing stands in for it.
+    desk.fails("train --device cpu --data new --epochs 1 --out run", &["mnist lacks", "download failed"]);
+    assert_eq!(files_below(desk.folder.path()), before);
+}
+
+/// A folder `pics` of so many pictures, each of another colour.
+fn pictures(desk: &Desk, numbers: std::ops::Range<u8>) {
+    numbers.for_each(|i| desk.put(&format!("pics/p{i:03}.png"), &plain([5 * i, 200 - i, i])));
+}
+
+#[test]
+fn data_that_changed_are_noticed_before_a_run_goes_on() {
+    let desk = Desk::empty();
+    pictures(&desk, 0..20);
+    let tiny = "--device cpu --hidden 8 --latent 2 --batch-size 2 --samples 4 --epochs 1";
+    desk.succeeds(&format!("train --dataset folder --data pics {tiny} --out run"));
+    let record: toml::Table = desk.text("run/run.toml").parse().unwrap();
+    let [train, test] = ["training", "test"].map(|split| record["pictures"][split].as_integer().unwrap());
+    assert!(train + test == 20 && test > 0 && record["selection"].as_str() == Some("by_name"), "{record}");
+
+    let state = desk.read("run/state.safetensors");
+    pictures(&desk, 20..40);
+    let counts = format!("{train} training and {test} test pictures");
+    desk.fails("train --resume run --epochs 2", &[&format!("was trained on {counts}"), "folder:pics now has"]);
+    (20..40).for_each(|i| fs::remove_file(desk.path(&format!("pics/p{i:03}.png"))).unwrap());
+    desk.put("pics/p007.png", &plain([9, 9, 9]));
+    desk.fails("train --resume run --epochs 2", &["other pictures of folder:pics", &format!("still {counts}")]);
+    assert!(desk.read("run/state.safetensors") == state);
+    pictures(&desk, 7..8);
+    desk.succeeds("train --resume run --epochs 2");
+}
+
+#[test]
+fn a_run_from_before_goes_on_with_the_split_it_had() {
+    let desk = Desk::empty();
+    pictures(&desk, 0..20);
+    let tiny = "--device cpu --hidden 8 --latent 2 --batch-size 2 --samples 4 --epochs 1 --train-limit 6";
+    desk.succeeds(&format!("train --dataset folder --data pics {tiny} --test-limit 1 --out run"));
+    let record = desk.text("run/run.toml");
+    let older: String = record
+        .split("\n[pictures]\n")
+        .enumerate()
+        .map(|(i, part)| if i == 0 { part } else { &part[part.find("\n[").unwrap()..] })
+        .collect();
+    desk.put("run/run.toml", older.replace("selection = \"by_name\"\n", "").as_bytes());
+    let stderr = desk.succeeds("train --resume run --epochs 2");
+    assert!(stderr.contains("every 10th picture in order"), "{stderr}");
+    assert!(desk.text("run/run.toml").contains("selection = \"by_order\""));
+    assert!(desk.succeeds("eval run --device cpu").contains("18 training and 2 test pictures"));
+}
+
+#[test]
+fn a_model_is_used_on_every_picture_of_ones_own() {
+    let desk = Desk::empty();
+    pictures(&desk, 0..20);
+    let tiny = "--device cpu --hidden 8 --latent 2 --batch-size 2 --samples 4 --epochs 1";
+    desk.succeeds(&format!("train --dataset folder --data pics {tiny} --out run"));
+    desk.put("one/mine.png", &plain([50, 60, 70]));
+    let mut grey = std::io::Cursor::new(Vec::new());
+    let picture = image::GrayImage::from_pixel(6, 4, image::Luma([90]));
+    picture.write_to(&mut grey, image::ImageFormat::Png).unwrap();
+    desk.put("grey/1.png", grey.get_ref());
+    desk.put("grey/2.png", grey.get_ref());
+    for (place, rows) in [("one", 1), ("one/mine.png", 1), ("grey", 2)] {
+        let stderr = desk.succeeds(&format!("encode run --device cpu --data {place} --out z.npy"));
+        assert!(stderr.contains(&format!(", {rows} pictures\n")), "{stderr}");
+        assert_eq!(desk.text("z.csv").lines().count(), 1 + rows, "{place}");
+        desk.succeeds(&format!("eval run --device cpu --data {place}"));
+        desk.succeeds(&format!("reconstruct run --device cpu --data {place} --count {rows}"));
+        desk.succeeds(&format!("interpolate run --device cpu --data {place} --to 0"));
+    }
+    // The run's own pictures stay parted, wherever they are named, and others where a split is asked for.
+    let own = desk.succeeds("encode run --device cpu");
+    assert!(own.contains(" training and "), "{own}");
+    assert!(desk.succeeds("encode run --device cpu --data ./pics").contains(" training and "));
+    assert!(desk.succeeds("encode run --device cpu --data grey --split train").contains("1 training and 1 test"));
+    desk.fails("train --device cpu --dataset folder --data one --out other", &["has only one picture"]);
+    desk.fails("train --device cpu --dataset folder --data one/mine.png --out other", &["is a single picture"]);
+}
+
+#[test]
+fn validation_folders_are_the_test_pictures() {
+    let desk = Desk::empty();
+    for (i, name) in ["train/cat/1", "train/dog/2", "train/dog/3", "val/cat/1", "val/dog/2"].iter().enumerate() {
+        desk.put(&format!("pics/{name}.png"), &plain([40 * i as u8, 0, 0]));
+    }
+    let tiny = "--device cpu --hidden 8 --latent 2 --batch-size 2 --samples 4 --epochs 1";
+    let stderr = desk.succeeds(&format!("train --dataset folder --data pics {tiny} --out run"));
+    assert!(stderr.contains("3 training and 2 test pictures"), "{stderr}");
+    desk.succeeds("encode run --device cpu");
+    let labels: Vec<String> = desk.text("run/latents.csv").lines().skip(1).map(|row| row[..1].to_string()).collect();
+    assert_eq!(labels, ["0", "1"]);
 }
 
 /// Width and height, and how many milliseconds each frame is shown.
@@ -415,6 +544,12 @@ fn a_state_that_is_damaged_is_refused_and_left_alone() {
     desk.put("run/state.safetensors", &good);
     desk.put(TRAIN_IMAGES, &idx(&[20, 7, 5], &[9; 700]));
     desk.put(TEST_IMAGES, &idx(&[10, 7, 5], &[9; 350]));
+    desk.fails("train --resume run --epochs 2", &["the run was trained on other pictures of mnist"]);
+    // And of a run from before that was recorded.
+    let record = text_of(&desk.read("run/run.toml"));
+    let start = record.find("[pictures]").expect("a record of the pictures");
+    let end = record[start + 1..].find('[').map_or(record.len(), |next| start + 1 + next);
+    desk.put("run/run.toml", format!("{}{}", &record[..start], &record[end..]).as_bytes());
     desk.fails("train --resume run --epochs 2", &["state.safetensors", "has shape"]);
 }
 
@@ -433,7 +568,8 @@ fn the_command_line_wins_over_the_file_and_the_file_over_the_preset() {
     let settings = record["settings"].as_table().unwrap();
     assert_eq!((settings["epochs"].as_integer(), settings["lr"].as_float()), (Some(1), Some(0.02)));
     assert_eq!((settings["batch_size"].as_integer(), settings["latent"].as_integer()), (Some(5), Some(2)));
-    assert_eq!(settings["preset"].as_str(), Some("mnist-2d"));
+    // The layers are no longer the preset's.
+    assert_eq!(settings["preset"].as_str(), Some("vae"));
     assert!(!desk.path("run/samples").exists());
 }
 
@@ -563,7 +699,7 @@ fn a_folder_in_use_is_not_touched() {
     assert_eq!(files_below(&desk.path("thesis")), ["chapter.tex"]);
 
     // Without --out each run gets a folder of its own.
-    for name in ["runs/mnist-mlp", "runs/mnist-mlp-2"] {
+    for name in ["runs/vae", "runs/vae-2"] {
         let stderr = desk.succeeds(&format!("{SMALL} --epochs 1"));
         assert!(desk.path(name).join("run.toml").exists(), "{name}: {stderr}");
     }
@@ -632,7 +768,7 @@ fn ladders_that_are_none_are_answered_with_what_there_is() {
     desk.fails("ladder conv2d --size 1,3,4,4,5,1,0", &["B,H,I,O,K,stride,padding", "does not fit"]);
     desk.fails("ladder reduce --size 0", &["N is 0"]);
     desk.fails("ladder reduce --device vodoo2", &["no device matches 'vodoo2'"]);
-    desk.fails("ladder reduce --chart bars.jpg --device cpu", &[".png"]);
+    desk.fails("ladder reduce --chart bars.bmp --device cpu", &["bars.bmp", ".png, .jpg or .jpeg"]);
     desk.fails_with(2, "ladder --size 5", &[]);
 }
 
@@ -760,14 +896,14 @@ fn a_killed_run_goes_on_from_its_last_epoch() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_saves_and_ends_well() {
+fn ctrl_c_saves_and_ends_with_130() {
     let desk = Desk::new();
     let child = endless(&desk, 1);
     let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(status.success());
     let output = child.wait_with_output().unwrap();
     let stderr = text_of(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
     assert!(stderr.contains("everything is saved") && stderr.contains("elbo train --resume run"), "{stderr}");
     goes_on_as_if_uninterrupted(&desk);
 }
@@ -860,7 +996,7 @@ fn kernels_lists_each_with_its_files() {
     assert_eq!(matmul[2]["name"], "matmul.backward_w");
     assert_eq!(matmul[2]["writes"][0], serde_json::json!({ "name": "dw", "shape": "(O,I)" }));
     let candidates = matmul[0]["candidates"].as_array().unwrap();
-    assert!(candidates[0] == "64x64" && candidates.contains(&"32x32 in 4".into()), "{candidates:?}");
+    assert!(candidates[0] == "64x64" && candidates.contains(&"32x32 in 4 deep".into()), "{candidates:?}");
     desk.fails("kernels mattmul", &["mattmul", "did you mean `matmul`?"]);
 }
 
@@ -877,9 +1013,9 @@ fn kernels_show_prints_the_code_that_runs() {
     assert!(wgsl.trim_end().ends_with(elbo::kernels::conv2d::BACKWARD_W.shader.source.full_text().trim_end()));
     let software = show("matmul.forward --form software");
     assert!(software.contains("shaders/software/matmul_any.wgsl") && software.contains("software/matmul_vec4.wgsl"));
-    let output = desk.command("kernels show matmul.forward --candidate").arg("32x32 in 4").output().unwrap();
+    let output = desk.command("kernels show matmul.forward --candidate").arg("32x32 in 4 deep").output().unwrap();
     let tile = text_of(&output.stdout);
-    assert!(tile.contains("const ROWS = 32u;") && tile.trim_end().ends_with("const SLICES = 4u;"), "{tile}");
+    assert!(tile.contains("const ROWS = 32u;") && tile.trim_end().ends_with("const GAP = 0u;"), "{tile}");
     desk.fails("kernels show matmul.forward --candidate 64x63", &["no candidate `64x63`; did you mean `64x64`?"]);
     assert!(show("conv2d.backward_w --as spirv").contains("OpEntryPoint GLCompute"));
     assert!(show("conv2d.backward_w --as msl").contains("#include <metal_stdlib>"));

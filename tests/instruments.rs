@@ -3,7 +3,9 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
+use elbo::arena::Arena;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::gpu::Options;
 use elbo::backend::{Backend, Device, TimingClock};
@@ -13,9 +15,11 @@ use elbo::instruments::lockstep;
 use elbo::instruments::peak::{self, Peak};
 use elbo::instruments::plan::{Dispatch, plan};
 use elbo::instruments::profile::{Timed, profile};
-use elbo::instruments::subject::Subject;
+use elbo::instruments::subject::{REPLAYS, Subject};
 use elbo::instruments::translate;
-use elbo::kernels::{self, ladder};
+use elbo::kernels::{self, ladder, probe};
+use elbo::program::Recorder;
+use elbo::tensor::Tensor;
 use elbo::train::presets;
 
 /// Timing a step is running it: the same parameters come out, and every dispatch has its time.
@@ -30,11 +34,17 @@ fn a_timed_step_is_a_step() {
         let run = backend.read_one(parameters).unwrap();
         for time in [Backend::time, Backend::time_by_wall] {
             subject.write_inputs(&mut backend);
+            let start = Instant::now();
             let timings = time(&mut backend, step).unwrap();
+            let elapsed = start.elapsed().as_secs_f64();
             assert!(backend.read_one(parameters).unwrap() == run, "{name}");
             assert_eq!(timings.seconds.len(), subject.step.steps.len(), "{name}");
             let total: f64 = timings.seconds.iter().sum();
-            assert!(timings.seconds.iter().all(|&s| s >= 0.0) && total > 0.0 && total < 60.0, "{name}: {timings:?}");
+            // All of it was in the call, of which it is a good part on the CPU, though other tests run beside.
+            let is_cpu = matches!(device, Device::Cpu(_));
+            let least = if is_cpu { 0.02 * elapsed } else { 0.0 };
+            let is_within = total > least && total <= elapsed;
+            assert!(timings.seconds.iter().all(|&s| s >= 0.0) && is_within, "{name}: {timings:?} in {elapsed} s");
         }
         assert_eq!(backend.time_by_wall(step).unwrap().clock, TimingClock::Wall, "{name}");
     }
@@ -90,7 +100,17 @@ fn a_profile_adds_up() {
         let least: f64 = subject.step.steps.iter().map(|step| profile.peak.seconds(step.cost())).sum();
         let empty = profile.dispatches.len() as f64 * profile.peak.empty_dispatch;
         assert!((profile.floor - least - empty).abs() < 1e-9 && profile.floor > 0.0, "{name}");
-        assert!(profile.step > 0.0 && profile.step < 10.0, "{name}: {}", profile.step);
+        // What the step takes here, at best of several; other tests run beside.
+        let mut backend = device.backend();
+        let step = subject.load(&mut backend).unwrap();
+        let own = (0..REPLAYS).map(|_| {
+            let start = Instant::now();
+            backend.run(&[(step, 1)]).unwrap();
+            backend.read_one(subject.data.clock).unwrap();
+            start.elapsed().as_secs_f64()
+        });
+        let own = own.fold(f64::INFINITY, f64::min);
+        assert!((0.1..4.0).contains(&(profile.step / own)), "{name}: {} s, here {own} s", profile.step);
         let of = |kernel: &str, layer: &str| {
             let is = |t: &&Timed| t.dispatch.kernel == kernel && t.dispatch.layer == layer;
             profile.dispatches.iter().find(is).unwrap_or_else(|| panic!("{name}: no {kernel} of {layer}"))
@@ -128,14 +148,47 @@ fn a_trace_is_one_step_end_to_end() {
     assert_eq!(forward["args"]["flops"].as_u64(), Some(profile.dispatches[3].dispatch.flops));
 }
 
-/// Nothing made today is outside of these, whatever else the machine does meanwhile.
+/// Operations and bytes a second by the kernel's own cost and the clock of this test, and the seconds of a dispatch: the best
+/// of several, each long against the way to the device and back.
+fn reached(device: &Device, [words, dispatches]: [usize; 2], record: impl Fn(&mut Recorder, [Tensor; 2])) -> [f64; 3] {
+    let mut arena = Arena::new();
+    let tensors = ["x", "y"].map(|name| arena.tensor(name, &[words]));
+    let mut r = Recorder::new(&mut arena);
+    (0..dispatches).for_each(|_| record(&mut r, tensors));
+    let program = r.finish("probe");
+    let cost = program.steps[0].cost();
+    let mut backend = device.backend();
+    let loaded = backend.load(&arena, &program).unwrap();
+    let word = Tensor::new(tensors[1].buffer, 0, &[1]);
+    let mut seconds = f64::INFINITY;
+    for replays in [1, 1, 4, 4, 4] {
+        backend.read_one(word).unwrap();
+        let start = Instant::now();
+        backend.run(&[(loaded, replays)]).unwrap();
+        backend.read_one(word).unwrap();
+        seconds = seconds.min(start.elapsed().as_secs_f64() / (replays * dispatches) as f64);
+    }
+    [cost.flops as f64 / seconds, cost.bytes as f64 / seconds, seconds]
+}
+
+/// The roof is what the same kernels reach when this test times them: a wrong unit, words for bytes or a replay too many would
+/// be seen. Other tests run beside and take a part of the machine now and then, so one of a few tries must do.
 #[test]
-fn the_peak_of_every_device_is_plausible() {
+fn the_peak_of_every_device_is_what_its_kernels_reach() {
     for (name, device) in common::devices().into_iter().filter(|(name, _)| *name != "CPU reference") {
-        let peak = peak::measure(&device).unwrap();
-        assert!((1e7..1e15).contains(&peak.flops_per_second), "{name}: {peak:?}");
-        assert!((1e7..1e14).contains(&peak.bytes_per_second), "{name}: {peak:?}");
-        assert!((1e-10..1e-2).contains(&peak.empty_dispatch), "{name}: {peak:?}");
+        let mut unlike = String::new();
+        let is_reached = (0..5).any(|_| {
+            let peak = peak::measure(&device).unwrap();
+            let [flops, ..] = reached(&device, [1 << 16, 64], |r, [x, y]| probe::multiply_add(r, x, y, 16));
+            // More than caches hold.
+            let [_, bytes, _] = reached(&device, [1 << 25, 1], |r, [x, y]| probe::copy(r, x, y));
+            let [.., empty] = reached(&device, [1, 256], |r, [_, y]| probe::empty(r, y));
+            let own = [flops, bytes, 1.0 / empty];
+            let measured = [peak.flops_per_second, peak.bytes_per_second, 1.0 / peak.empty_dispatch];
+            unlike = format!("operations, bytes and dispatches a second: {measured:?}, here {own:?}");
+            measured.iter().zip(own).all(|(measured, own)| (0.33..3.0).contains(&(measured / own)))
+        });
+        assert!(is_reached, "{name}: {unlike}");
     }
 }
 
@@ -257,13 +310,21 @@ fn a_ladder_has_every_rung_and_ends_with_the_production_kernel() {
     for (name, size, rungs, refused) in [("matmul", &[65, 33, 17][..], 8, 2), ("reduce", &[5003][..], 6, 0)] {
         let ladder = ladder::find(name).unwrap();
         let mut heard = Vec::new();
+        let start = Instant::now();
         let climb = climb(ladder, &device, size, peak, &mut |rung| heard.push(rung.to_string())).unwrap();
+        let elapsed = start.elapsed().as_secs_f64();
         assert_eq!(climb.rungs.iter().map(|rung| rung.name.as_str()).collect::<Vec<_>>(), heard);
         assert_eq!(climb.rungs.len(), rungs, "{heard:?}");
         let mut skipped = 0;
         for (index, rung) in climb.rungs.iter().enumerate() {
             match &rung.verdict {
-                Verdict::Seconds(_) => assert!(climb.rate(index).unwrap() > 0.0),
+                Verdict::Seconds(seconds) => {
+                    let cost = (ladder.cost)(size);
+                    let work = if ladder.bound_by_memory { cost.bytes } else { cost.flops };
+                    let rate = climb.rate(index).unwrap();
+                    assert!((rate * 1e9 * seconds / work as f64 - 1.0).abs() < 1e-9, "{}: {rate}", rung.name);
+                    assert!(*seconds > 0.0 && *seconds < elapsed, "{}: {seconds} s of {elapsed}", rung.name);
+                }
                 Verdict::Skipped(why) if why.contains("multiples of 4") => skipped += 1,
                 Verdict::Skipped(why) => assert!(rung.name.contains("subgroup") && why.contains("subgroups"), "{why}"),
                 Verdict::Wrong(what) => panic!("{}: {what}", rung.name),

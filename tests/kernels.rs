@@ -13,7 +13,7 @@ use elbo::check::case::{self, Case, GUARD, uniform};
 use elbo::check::close::Tolerance;
 use elbo::check::gradient::{self, GradientCase};
 use elbo::check::report;
-use elbo::kernel::{Candidate, Kernel, Lanes, Reference, Source};
+use elbo::kernel::{Candidate, GradientCheck, Kernel, Lanes, Reference, Source};
 use elbo::kernels::clock::Clock;
 use elbo::kernels::{self, activation, joint, matmul, reduce, shuffle};
 use elbo::program::Recorder;
@@ -129,6 +129,25 @@ fn backward_references_are_the_gradients_of_the_forward() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// Whether the output is a gradient: all of a backward's, and what another kernel calls one.
+fn is_gradient(kernel: &Kernel, output: &str) -> bool {
+    kernel.name.contains(".backward") || output == "dy"
+}
+
+/// What a kernel says of its gradients is so: it runs in one of its cases, and none that makes a gradient is without.
+#[test]
+fn every_kernel_has_gradient_cases_that_run_it_or_says_why_not() {
+    let is_wrong = |kernel: &&&Kernel| match kernel.gradients {
+        GradientCheck::Cases(cases) => {
+            let recorded: Vec<_> = cases().iter().map(GradientCase::recorded).collect();
+            recorded.iter().flat_map(|r| &r.program.steps).all(|step| step.kernel.name != kernel.name)
+        }
+        GradientCheck::None(reason) => reason.is_empty() || kernel.writes.iter().any(|name| is_gradient(kernel, name)),
+    };
+    let wrong: Vec<_> = kernels::ALL.iter().filter(is_wrong).map(|kernel| kernel.name).collect();
+    assert!(wrong.is_empty(), "no gradient case runs {wrong:?}");
+}
+
 // ---- Properties
 
 fn config(cases: u32) -> Config {
@@ -222,6 +241,9 @@ fn an_epochs_order_holds_every_picture_once() {
 /// threads of its own.
 static ORIGINAL: Mutex<(Reference, usize)> = Mutex::new((|_, _, _| {}, 0));
 
+/// Held while a mutant is at work.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// The output that the mutant spoils, after the right function has run, and the index of its last element, which the
 /// guard band follows.
 fn run_original<'a>(params: &[u32], reads: &[&[f32]], writes: &'a mut [&mut [f32]]) -> (&'a mut [f32], usize) {
@@ -251,7 +273,6 @@ fn nothing_written(_: &[u32], _: &[&[f32]], _: &mut [&mut [f32]]) {}
 
 /// The check's verdict on each case of a kernel whose accelerated form is the mutant.
 fn verdicts(kernel: &'static Kernel, output: usize, mutant: Reference) -> Vec<Result<(), String>> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock();
     *ORIGINAL.lock().unwrap() = (kernel.reference, output);
     let mutated: &'static Kernel = Box::leak(Box::new(Kernel { accelerated: Some(mutant), ..*kernel }));
@@ -382,4 +403,39 @@ fn a_wrong_backward_is_caught() {
     assert_eq!(gradient::check(&case("right", 1.0, false)), Ok(()));
     assert!(gradient::check(&case("2 % too large", 1.02, false)).is_err());
     assert!(gradient::check(&case("for the other input", 1.0, true)).is_err());
+}
+
+/// The right result, 2 % too large.
+fn two_percent_off(params: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let (right, output) = *ORIGINAL.lock().unwrap();
+    right(params, reads, writes);
+    writes[output].iter_mut().for_each(|value| *value *= 1.02);
+}
+
+/// Finite differences look at every output of every backward: none may be 2 % too large.
+#[test]
+fn finite_differences_catch_every_wrong_backward() {
+    let _turn = ONE_AT_A_TIME.lock();
+    let mut passed = Vec::new();
+    for &kernel in kernels::ALL {
+        let GradientCheck::Cases(cases) = kernel.gradients else { continue };
+        let mutant: &'static Kernel = Box::leak(Box::new(Kernel { reference: two_percent_off, ..*kernel }));
+        let outputs = kernel.writes.iter().enumerate().filter(|(_, name)| is_gradient(kernel, name));
+        for (output, name) in outputs {
+            *ORIGINAL.lock().unwrap() = (kernel.reference, output);
+            let is_caught = cases().iter().any(|case| {
+                let mut recorded = case.recorded();
+                let steps = recorded.program.steps.iter_mut().filter(|step| step.kernel.name == kernel.name);
+                if steps.map(|step| step.kernel = mutant).count() == 0 {
+                    return false;
+                }
+                let measured = gradient::measure(&Device::Cpu(Cpu::Reference), case, &recorded).unwrap();
+                gradient::failure(case, &measured).is_some()
+            });
+            if !is_caught {
+                passed.push(format!("{}: {name}", kernel.name));
+            }
+        }
+    }
+    assert!(passed.is_empty(), "2 % too large passes: {passed:?}");
 }

@@ -74,7 +74,7 @@ impl Run {
 
     fn trainer(&self, settings: &Settings, data: &Dataset, device: &Device) -> Trainer {
         // A folder without a state is a new run.
-        Trainer::new(settings.clone(), data, device, self.folder.clone(), true).unwrap()
+        Trainer::new(settings.clone(), data.clone(), device, self.folder.clone(), true).unwrap()
     }
 
     fn train(&self, settings: &Settings, data: &Dataset, device: &Device) -> Result<Ending> {
@@ -207,6 +207,51 @@ fn a_run_stopped_between_two_epochs_goes_on_too() {
 }
 
 #[test]
+fn a_run_stopped_while_it_is_evaluated_has_only_that_left_to_do() {
+    let data = data(20, 10);
+    for (device, settings) in devices().into_iter().flat_map(|d| [(d.clone(), small()), (d, convolutional())]) {
+        let whole = trained(&settings, &data, &device);
+        let run = Run::new();
+        let stop = AtomicBool::new(false);
+        let mut trainer = run.trainer(&settings, &data, &device);
+        let ending = trainer.train(&stop, &mut |event| {
+            if matches!(event, Event::Evaluation) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        });
+        assert_eq!((ending.unwrap(), trainer.epochs_done()), (Ending::Interrupted, 0));
+        let batches = 20_usize.div_ceil(settings.batch_size);
+        let (_, progress) = run.state();
+        assert!(progress.contains("epoch = 0\n") && progress.contains(&format!("batch = {batches}\n")), "{progress}");
+        assert_eq!(run.metrics(), []);
+        drop(trainer);
+        let mut trainer = run.trainer(&settings, &data, &device);
+        let mut trained_batches = 0;
+        let ending = trainer.train(&AtomicBool::new(false), &mut |event| {
+            if let Event::Batches { epoch: 1, done, .. } = event {
+                trained_batches = done - batches;
+            }
+        });
+        assert_eq!((ending.unwrap(), trained_batches), (Ending::Finished, 0));
+        assert_same(&run, &whole, &device.description());
+    }
+}
+
+#[test]
+fn a_run_stopped_after_its_last_epoch_is_finished() {
+    let run = Run::new();
+    let data = data(20, 10);
+    let stop = AtomicBool::new(false);
+    let mut trainer = run.trainer(&small(), &data, &cpu());
+    let ending = trainer.train(&stop, &mut |event| {
+        if let Event::Epoch { metrics, .. } = event {
+            stop.store(metrics.epoch == small().epochs, Ordering::Relaxed);
+        }
+    });
+    assert_eq!(ending.unwrap(), Ending::Finished);
+}
+
+#[test]
 fn an_epoch_whose_state_was_not_saved_is_trained_again() {
     let data = data(20, 10);
     let run = trained(&Settings { epochs: 1, ..small() }, &data, &cpu());
@@ -224,7 +269,7 @@ fn the_state_of_another_model_is_refused_and_stays() {
     let run = trained(&Settings { epochs: 1, ..small() }, &data, &cpu());
     let state = fs::read(run.folder.state()).unwrap();
     let refused = |settings: Settings| {
-        match Trainer::new(settings, &data, &cpu(), run.folder.clone(), true) {
+        match Trainer::new(settings, data.clone(), &cpu(), run.folder.clone(), true) {
             Err(Error::File { path, problem }) => assert!(path == run.folder.state(), "{}: {problem}", path.display()),
             Err(other) => panic!("expected a file error, got {other}"),
             Ok(_) => panic!("the state was taken"),
@@ -330,7 +375,7 @@ fn a_state_without_its_statistics_is_refused() {
         let mut state = whole.clone();
         state.tensors.remove(&name).unwrap();
         state.write(&run.folder.state()).unwrap();
-        match Trainer::new(convolutional(), &data, &cpu(), run.folder.clone(), true) {
+        match Trainer::new(convolutional(), data.clone(), &cpu(), run.folder.clone(), true) {
             Err(Error::File { problem, .. }) => assert!(problem.contains(&name), "{problem}"),
             other => panic!("expected a file error, got {:?}", other.map(|_| ())),
         }
@@ -526,7 +571,7 @@ fn the_augmented_picture_is_also_the_one_to_reconstruct() {
     let data = data(20, 10);
     let step = |settings: &Settings| {
         let config = config(settings, data.train.shape);
-        Programs::new(&mut cpu().backend(), settings, &config, &data).unwrap().step.steps
+        Programs::new(&mut cpu().backend(), settings, &config, data.clone()).unwrap().step.steps
     };
     let steps = step(&Settings { flip: true, ..small() });
     let augment = steps.iter().find(|step| step.kernel.name == "augment.forward").unwrap();
@@ -541,7 +586,7 @@ fn the_augmented_picture_is_also_the_one_to_reconstruct() {
 fn a_shift_out_of_sight_is_refused() {
     let new = |shift| {
         let settings = Settings { shift, ..small() };
-        Trainer::new(settings, &data(20, 10), &cpu(), Run::new().folder, false).map(|_| ())
+        Trainer::new(settings, data(20, 10), &cpu(), Run::new().folder, false).map(|_| ())
     };
     assert!(new(27).is_ok());
     assert!(matches!(new(28), Err(Error::Usage(message)) if message.starts_with("--shift 28 moves pictures of 28x28")));
@@ -559,7 +604,7 @@ fn a_data_set_in_several_buffers_trains_to_the_same_bits() {
         for (largest, parts) in [(3 * 784 + 783, [7, 4]), (1, [20, 10])] {
             let run = Run::new();
             let folder = run.folder.clone();
-            let mut trainer = Trainer::in_parts(small(), &data, &device, folder, false, largest).unwrap();
+            let mut trainer = Trainer::in_parts(small(), data.clone(), &device, folder, false, largest).unwrap();
             assert_eq!(trainer.data_parts(), parts);
             trainer.train(&AtomicBool::new(false), &mut |_| ()).unwrap();
             assert_same(&run, &whole, &device.description());
@@ -664,7 +709,7 @@ fn a_run_that_diverges_names_step_and_tensor_and_keeps_its_files() {
 fn a_batch_larger_than_the_data_is_refused() {
     let run = Run::new();
     let settings = Settings { batch_size: 21, ..small() };
-    match Trainer::new(settings, &data(20, 10), &cpu(), run.folder.clone(), false) {
+    match Trainer::new(settings, data(20, 10), &cpu(), run.folder.clone(), false) {
         Err(Error::Usage(message)) => assert!(message.contains("21") && message.contains("20 training"), "{message}"),
         other => panic!("expected a usage error, got {:?}", other.map(|_| ())),
     }

@@ -186,7 +186,7 @@ fn the_step_that_trains_is_tuned() {
         let (train, test) = (pictures.clone(), pictures);
         let data = Dataset { name: "drawn".into(), classes: 0, class_names: Vec::new(), train, test };
         let config = config(&settings, preset.picture);
-        let programs = Programs::new(&mut device.backend(), &settings, &config, &data).unwrap();
+        let programs = Programs::new(&mut device.backend(), &settings, &config, data).unwrap();
         let choices = |program: &Program| {
             let has_choice = |step: &&Step| gpu.candidates(step.kernel, &step.params).len() > 1;
             let steps = program.steps.iter().filter(has_choice);

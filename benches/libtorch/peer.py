@@ -263,7 +263,7 @@ def operations(device):
             [(128, 28, 1, 16, 4, 2, 0), (128, 28, 8, 8, 3, 1, 1), (128, 14, 32, 32, 3, 1, 1), (128, 28, 64, 64, 3, 1, 1)],
         ),
         ("reduce", total, [(1 << 25,)]),
-        ("batch_norm", statistics_of_columns, [(401_408, 64)]),
+        ("column_moments", statistics_of_columns, [(401_408, 64)]),
         ("adam", update, [(1 << 22,)]),
     ]
     for name, make, all_sizes in sizes:

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use super::{Counters, Plan, TimingClock, Timings, shipped};
+use super::{Counters, Plan, TimingClock, Timings, room, shipped};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::fusion::Fusion;
 use crate::kernel::{Candidate, Kernel, Lanes, Shader, ShaderId};
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
+use crate::units::memory;
 
 /// The largest uniform offset alignment an adapter may ask for, so every step's params fit one slot.
 const PARAMS_SLOT: usize = 256;
@@ -232,7 +233,7 @@ impl Gpu {
                 missing.push((kernel, shader));
             }
         }
-        for (kernel, problem) in self.build(missing) {
+        if let Some((kernel, problem)) = self.build(missing).first() {
             panic!("{} does not validate: {problem}", kernel.name);
         }
     }
@@ -401,17 +402,18 @@ impl Session {
     /// memory, a lost device. Panics on a shader that does not validate.
     pub fn load(&mut self, arena: &Arena, program: &Program) -> Result<usize> {
         let device = &self.gpu.device;
-        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let allocation = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let outcome = self.load_steps(arena, program);
         let invalid = pollster::block_on(validation.pop());
-        let out_of_memory = pollster::block_on(memory.pop());
+        let out_of_memory = pollster::block_on(allocation.pop());
         let steps = outcome?;
         if let Some(e) = out_of_memory {
             return Err(Error::Device(format!(
-                "{} has no room for {:.0} MiB: {e}\nTry a smaller --batch-size, fewer pictures (--train-limit) or --device cpu.",
+                "{} has no room for {}: {e}\nWhat may help: {}, or --device cpu.",
                 self.gpu.info.name,
-                arena.bytes() as f64 / (1 << 20) as f64
+                memory(arena.bytes()),
+                room::advice_for(arena)
             )));
         }
         if let Some(e) = invalid {
@@ -425,7 +427,7 @@ impl Session {
 
     fn load_steps(&mut self, arena: &Arena, program: &Program) -> Result<Vec<LoadedStep>> {
         for (index, buffer) in arena.buffers().iter().enumerate() {
-            let size = (buffer.words.max(1) * 4) as u64;
+            let size = (buffer.words.max(1) as u64).saturating_mul(4);
             if let Some(existing) = self.buffers.get(index) {
                 assert!(existing.size() == size, "{} grew after the first program was loaded", buffer.name);
                 continue;
@@ -433,11 +435,12 @@ impl Session {
             let limit = self.gpu.largest_binding() as u64;
             if size > limit {
                 return Err(Error::Device(format!(
-                    "{} needs {} MiB in one buffer and {} binds at most {} MiB. Use --device cpu, a smaller --batch-size or smaller --hidden sizes.",
+                    "{} needs {} MiB in one buffer and {} binds at most {} MiB: {}, or --device cpu",
                     buffer.name,
                     size >> 20,
                     self.gpu.info.name,
-                    limit >> 20
+                    limit >> 20,
+                    room::advice(&buffer.name)
                 )));
             }
             self.buffers.push(self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -624,7 +627,7 @@ impl Session {
             encoder.resolve_query_set(&set, 0..queries, &resolved, 0);
             encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, queries as u64 * 8);
             self.gpu.queue.submit([encoder.finish()]);
-            let ticks: Vec<u64> = pollster::block_on(self.map(&staging))?;
+            let ticks: Vec<u64> = pollster::block_on(self.map(&staging, bytemuck::pod_collect_to_vec))?;
             let period = f64::from(self.gpu.queue.get_timestamp_period()) * 1e-9;
             seconds.extend(ticks.chunks_exact(2).map(|t| t[1].saturating_sub(t[0]) as f64 * period));
         }
@@ -685,13 +688,15 @@ impl Session {
             offset += bytes;
         }
         self.gpu.queue.submit([encoder.finish()]);
-        let words: Vec<u32> = self.map(&staging).await?;
-        let mut rest = words.as_slice();
-        Ok(tensors.iter().map(|t| rest.split_off(..t.len()).expect("the buffer holds them all").to_vec()).collect())
+        // Straight from the mapped memory: the tensors of a large model are gigabytes.
+        let part = |rest: &mut &[u8], t: &Tensor| {
+            bytemuck::pod_collect_to_vec(rest.split_off(..t.len() * 4).expect("the buffer holds them all"))
+        };
+        self.map(&staging, |mut rest| tensors.iter().map(|t| part(&mut rest, t)).collect()).await
     }
 
     /// Waits for the device and reads a buffer that was filled to be read.
-    async fn map<T: bytemuck::Pod>(&self, staging: &wgpu::Buffer) -> Result<Vec<T>> {
+    async fn map<T>(&self, staging: &wgpu::Buffer, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let name = &self.gpu.info.name;
         let (sender, receiver) = futures_channel::oneshot::channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |outcome| {
@@ -706,6 +711,6 @@ impl Session {
             .slice(..)
             .get_mapped_range()
             .map_err(|e| Error::Device(format!("reading back from {name} failed: {e}")))?;
-        Ok(bytemuck::pod_collect_to_vec(&view))
+        Ok(read(&view))
     }
 }

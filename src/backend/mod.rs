@@ -6,6 +6,7 @@
 pub mod choose;
 pub mod cpu;
 pub mod gpu;
+pub mod room;
 pub mod shipped;
 
 use std::sync::Arc;

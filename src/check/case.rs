@@ -9,7 +9,7 @@ use crate::arena::Arena;
 use crate::backend::{Backend, Device, Loaded, cpu};
 use crate::error::Result;
 use crate::kernel::Kernel;
-use crate::program::Recorder;
+use crate::program::{Program, Recorder};
 use crate::tensor::Tensor;
 
 /// Words behind every output: an out-of-bounds store in WGSL is silent, these make it heard.
@@ -86,18 +86,29 @@ pub struct Prepared {
     pub writes: Vec<Tensor>,
 }
 
-/// Loads the case's dispatch and writes its inputs. Errors: those of [`Backend::load`]. Panics on a case that has not the
-/// kernel's params.
-pub fn prepare(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Prepared> {
+/// The case's dispatch, and the tensors that it reads and writes. Panics on a case that has not the kernel's params.
+fn record(arena: &mut Arena, kernel: &'static Kernel, case: &Case) -> (Program, Vec<Tensor>, Vec<Tensor>) {
     assert!(case.params.len() == kernel.params.len(), "{} {}: params do not fit", kernel.name, case.label);
-    let mut arena = Arena::new();
     let mut tensor = |name: &str, len: usize| arena.tensor(name, &[len]);
     let reads: Vec<_> = case.reads.iter().zip(kernel.reads).map(|(v, name)| tensor(name, v.len())).collect();
     let writes: Vec<_> =
         case.writes.iter().zip(kernel.writes).map(|(o, name)| tensor(name, o.before.len() + GUARD)).collect();
-    let mut recorder = Recorder::new(&mut arena);
+    let mut recorder = Recorder::new(arena);
     recorder.dispatch_words(kernel, case.params.clone(), &reads, &writes);
-    let program = recorder.finish(kernel.name);
+    (recorder.finish(kernel.name), reads, writes)
+}
+
+/// Builds the pipeline of the case's dispatch: loading it then takes no time. Panics where the driver refuses it.
+pub fn build(device: &Device, kernel: &'static Kernel, case: &Case) {
+    let (program, ..) = record(&mut Arena::new(), kernel, case);
+    device.backend().prepare(&[&program]);
+}
+
+/// Loads the case's dispatch and writes its inputs. Errors: those of [`Backend::load`]. Panics on a case that has not the
+/// kernel's params.
+pub fn prepare(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Prepared> {
+    let mut arena = Arena::new();
+    let (program, reads, writes) = record(&mut arena, kernel, case);
     let mut backend = device.backend();
     let program = backend.load(&arena, &program)?;
     for (tensor, values) in reads.iter().zip(&case.reads) {

@@ -117,11 +117,7 @@ pub fn kernel(kernel: &'static Kernel, devices: &[(&str, Device)], wanted: impl 
     for case in (kernel.cases)().iter().filter(|case| wanted(case)) {
         let want = case::reference(kernel, case)?;
         for (name, device) in devices {
-            let mut forms = device.with_each_candidate(kernel, &case.params);
-            if forms.is_empty() {
-                forms.push(("", device.clone()));
-            }
-            for (candidate, device) in forms {
+            for (candidate, device) in forms(device, kernel, case) {
                 // A shader that the driver refuses panics; here it is a result, and the other kernels are checked all the same.
                 let outcome = catch_unwind(AssertUnwindSafe(|| case::measure(&device, kernel, case, &want)))
                     .unwrap_or_else(|panic| Outcome { outputs: Vec::new(), failure: Some(said(&*panic)) });
@@ -134,6 +130,25 @@ pub fn kernel(kernel: &'static Kernel, devices: &[(&str, Device)], wanted: impl 
         }
     }
     Ok(report)
+}
+
+/// Builds the pipelines that [`kernel`] needs on the devices, which may take a driver minutes. What a driver refuses is left to
+/// the report.
+pub fn build(kernel: &'static Kernel, devices: &[(&str, Device)]) {
+    for case in (kernel.cases)() {
+        for (_, device) in devices.iter().flat_map(|(_, device)| forms(device, kernel, &case)) {
+            let _ = catch_unwind(AssertUnwindSafe(|| case::build(&device, kernel, &case)));
+        }
+    }
+}
+
+/// The device once for each shader that it may choose for the case, named; itself where there is no choice.
+fn forms(device: &Device, kernel: &'static Kernel, case: &Case) -> Vec<(&'static str, Device)> {
+    let mut forms = device.with_each_candidate(kernel, &case.params);
+    if forms.is_empty() {
+        forms.push(("", device.clone()));
+    }
+    forms
 }
 
 /// The message of a panic.

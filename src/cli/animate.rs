@@ -60,6 +60,15 @@ pub fn samples(folder: &RunFolder) -> Result<Option<PathBuf>> {
     Ok(Some(out))
 }
 
+/// Whether the animation that [`samples`] makes is there, and younger than every picture of its epochs; also where it would
+/// make none.
+pub fn is_up_to_date(folder: &RunFolder) -> Result<bool> {
+    let pictures = folder.pictures(SAMPLES)?;
+    let written = |path: &PathBuf| std::fs::metadata(path).and_then(|found| found.modified()).ok();
+    let made = written(&folder.animation(SAMPLES));
+    Ok(pictures.last().is_none_or(|last| made.is_some() && made >= written(last)))
+}
+
 /// Writes the pictures as a GIF and returns how many it shows.
 fn write(pictures: &[PathBuf], out: &Path, milliseconds: u32) -> Result<usize> {
     let frames = chosen(pictures.len());

@@ -13,6 +13,7 @@ use elbo::error::{Error, Result, nearest};
 use elbo::instruments::bench::row::Row;
 use elbo::instruments::bench::windows::Windows;
 use elbo::instruments::bench::{Bench, Item, data, kernels, probes, scale, start, steps};
+use elbo::messages::notice;
 use elbo::train::presets::{DEFAULT, find};
 use elbo::train::run_folder::git_revision;
 use elbo::train::settings::Settings;
@@ -152,9 +153,9 @@ impl Args {
         require(batches.iter().all(|&n| n > 0), "--batch is 0, but must be at least 1")?;
         let pictures = self.quick.then_some(QUICK_PICTURES);
         let device = self.where_.open()?;
-        eprintln!("device: {}", device.description());
+        notice(&format!("device: {}", device.description()));
         let data = data(self.where_.data.as_deref(), pictures)?;
-        eprintln!("data: {}, {} training pictures", data.name, data.train.count);
+        notice(&format!("data: {}, {} training pictures", data.name, data.train.count));
         let is_mnist = data.name == "mnist" && !self.quick;
         require(
             self.to_loss.is_none() || is_mnist,

@@ -1,8 +1,12 @@
 //! `elbo check`
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use elbo::backend::cpu::Cpu;
 use elbo::backend::gpu::{Checks, Form, Gpu, Options};
@@ -15,6 +19,8 @@ use elbo::instruments::lockstep;
 use elbo::instruments::subject::Subject;
 use elbo::kernel::Kernel;
 use elbo::kernels;
+use elbo::messages::notice;
+use elbo::program::{Program, Step};
 use elbo::train::presets::PRESETS;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -51,6 +57,8 @@ a model, also runs a training step dispatch by dispatch. The CPU device has its 
 Columns: the worst absolute error, the worst relative one, the worst as a share of the accepted one; then in percent how \
 many results are 0, 1, 2-3, ... units in the last place from the reference; the verdict; where the worst errors are. A \
 result that is the small difference of large terms may be many units off and right: the verdict goes by the tolerance.
+
+Some drivers take minutes to compile a kernel: stderr says which one is being built.
 
 Exit code 1 if anything fails. For a bug report, send the whole output.";
 
@@ -101,7 +109,7 @@ impl Args {
                 Ok(devices) => scope.check(&devices)?,
                 // Of several adapters one that cannot be opened is a finding; the one asked for is the caller's to mend.
                 Err(e) if targets.len() > 1 => {
-                    eprintln!("{e}");
+                    notice(&e.to_string());
                     failed.push(format!("{} cannot be opened", target.name()));
                     list.push(json!({ "device": target.json(), "passed": false, "error": e.to_string() }));
                     continue;
@@ -204,7 +212,9 @@ impl Scope {
 
         let dispatches = self.model.as_ref().map_or(0, |model| model.step.steps.len());
         let bar = ProgressBar::new((kernels.len() + operations.len() + dispatches) as u64);
-        bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").expect("a valid template"));
+        bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}").expect("a valid template"));
+        // Also while a driver compiles, when nothing else moves.
+        bar.enable_steady_tick(Duration::from_millis(200));
         let mut found = Findings {
             kernels: vec![],
             references: self.kernels.len() - kernels.len() - lacking.len(),
@@ -213,11 +223,13 @@ impl Scope {
             step: vec![],
         };
         for kernel in kernels {
+            building(&bar, kernel.name, || report::build(kernel, devices));
             bar.set_message(kernel.name);
             found.kernels.push(report::kernel(kernel, devices, |_| true)?);
             bar.inc(1);
         }
         for (recorded, case) in operations {
+            build(&bar, suited, &recorded.program.steps);
             bar.set_message(case.label.clone());
             let mut report = Report::new(&case.label);
             match gradient::measure(suited, case, recorded) {
@@ -232,6 +244,7 @@ impl Scope {
             bar.inc(1);
         }
         if let Some(model) = &self.model {
+            build(&bar, suited, &model.step.steps);
             found.step = self.kernels.iter().map(|kernel| Report::new(kernel.name)).collect();
             lockstep::run(model, suited, None, &mut |dispatch| {
                 bar.set_message(dispatch.kernel.name);
@@ -246,6 +259,42 @@ impl Scope {
         bar.finish_and_clear();
         Ok(found)
     }
+}
+
+/// Until it is said, even where no bar is drawn, what a driver is busy with.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Builds the pipelines of the dispatches. What a driver refuses is left to the checks.
+fn build(bar: &ProgressBar, device: &Device, steps: &[Step]) {
+    for step in steps {
+        let program = Program { name: step.kernel.name.into(), steps: vec![step.clone()] };
+        building(bar, step.kernel.name, || {
+            let _ = catch_unwind(AssertUnwindSafe(|| device.backend().prepare(&[&program])));
+        });
+    }
+}
+
+/// Says on the bar what is being built, and where it takes long in a line too.
+fn building(bar: &ProgressBar, name: &str, work: impl FnOnce()) {
+    bar.set_message(format!("building {name}"));
+    let late =
+        |waited: Duration| bar.suspend(|| notice(&format!("{name}: still being built after {} s", waited.as_secs())));
+    patiently(PATIENCE, late, work);
+}
+
+/// Does the work, and calls `late` once if it takes longer than `patience`.
+fn patiently<T>(patience: Duration, late: impl FnOnce(Duration) + Send, work: impl FnOnce() -> T) -> T {
+    let (done, wait) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            if wait.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+                late(patience);
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
 }
 
 // ---- Showing it
@@ -345,5 +394,20 @@ fn percent(share: f64) -> String {
         p if p < 0.05 => "<0.1".into(),
         p if p < 99.95 => format!("{p:.1}"),
         p => format!("{p:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_work_that_takes_long_is_named_and_once() {
+        let heard = |work: Duration| {
+            let mut heard = 0;
+            patiently(Duration::from_millis(30), |_| heard += 1, || thread::sleep(work));
+            heard
+        };
+        assert_eq!((heard(Duration::from_millis(200)), heard(Duration::ZERO)), (1, 0));
     }
 }

@@ -16,9 +16,9 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     data: DataArgs,
-    /// Which pictures
-    #[arg(long, value_enum, default_value_t = Which::Test)]
-    split: Which,
+    /// Which pictures [default: test, of one's own that are not split all]
+    #[arg(long, value_enum)]
+    split: Option<Which>,
     /// Take the first N pictures only; 0 takes all
     #[arg(long, value_name = "N", default_value_t = 0)]
     limit: usize,
@@ -43,17 +43,18 @@ impl Args {
             &format!("--out is {}, but must end in .npy: the other files are named after it", out.display()),
         )?;
         let mut model = self.model.open()?;
-        let data = self.data.open(&self.model, &model.card)?;
-        let (mut split, named) = match self.split {
-            Which::Test => (data.test, "test"),
-            Which::Train => (data.train, "training"),
+        let data = self.data.open(&self.model, &model.card, self.split.is_some())?;
+        let all = data.train.count == 0;
+        let (mut split, named) = match self.split.unwrap_or(Which::Test) {
+            Which::Test => (data.test, if all { "" } else { "test " }),
+            Which::Train => (data.train, "training "),
         };
         if self.limit > 0 {
             split = split.truncated(self.limit);
         }
         let (mean, logvar) = model.encode_split(&split)?;
         let (rows, latent) = (split.count, model.card.config.latent);
-        let what = format!("{rows} {named} pictures of {}", data.name);
+        let what = format!("{rows} {named}pictures of {}", data.name);
 
         let csv = table(&split, &mean, &logvar, latent);
         let matrix = npy::Matrix { rows, columns: latent, values: mean };
@@ -64,9 +65,9 @@ impl Args {
         wrote(&path, &format!("label, means and logvars of {what}"));
         if latent == 2 {
             let points: Vec<[f32; 2]> = matrix.values.chunks_exact(2).map(|z| [z[0], z[1]]).collect();
-            let labels = split.labels.unwrap_or_else(|| vec![0; rows]);
             let path = out.with_extension("png");
-            picture::scatter(&points, &labels, &format!("{} ({named})", data.name)).save_png(&path)?;
+            let title = format!("{} ({})", data.name, if all { "all" } else { named.trim() });
+            picture::scatter(&points, split.labels.as_deref(), &data.class_names, &title).save(&path)?;
             wrote(&path, &format!("means of {what} by label"));
         }
         Ok(())

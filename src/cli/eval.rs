@@ -1,5 +1,6 @@
 //! `elbo eval`
 
+use elbo::data::Selection;
 use elbo::error::Result;
 use elbo::inference::kl_by_dimension;
 use elbo::models::likelihood::Likelihood;
@@ -13,7 +14,7 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     data: DataArgs,
-    /// Take the first N test pictures only; 0 takes all
+    /// Take N test pictures only: the first ones, of a folder or array a share of all; 0 takes all
     #[arg(long, value_name = "N", default_value_t = 0)]
     test_limit: usize,
     /// Pictures a step
@@ -37,10 +38,9 @@ impl Args {
     pub fn run(self) -> Result<()> {
         require(self.batch_size > 0, "--batch-size is 0, but must be at least 1")?;
         let mut model = self.model.open()?;
-        let mut data = self.data.open(&self.model, &model.card)?;
-        if self.test_limit > 0 {
-            data.test = data.test.truncated(self.test_limit);
-        }
+        let data = self.data.open(&self.model, &model.card, false)?;
+        let limit = Some(self.test_limit).filter(|&n| n > 0);
+        let data = data.limited(Selection::ByName, [None, limit]);
         let latent = if self.mean { Latent::Mean } else { Latent::Sampled };
         let means = model.evaluate(&data.test, latent, self.seed, self.batch_size)?;
         let dimensions = if self.dimensions { sorted(&mut model, &data.test)? } else { Vec::new() };

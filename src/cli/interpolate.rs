@@ -51,7 +51,7 @@ impl Args {
         };
         let mut model = self.model.open()?;
         self.picture.check([ways.len(), steps], "--steps", &model.card)?;
-        let data = self.data.open(&self.model, &model.card)?;
+        let data = self.data.open(&self.model, &model.card, false)?;
         require_picture("--from", from, &data)?;
         let to = self.to.unwrap_or_else(|| other_label(from, &data));
         require_picture("--to", to, &data)?;

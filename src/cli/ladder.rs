@@ -7,12 +7,13 @@ use elbo::error::{Error, Result};
 use elbo::instruments::ladder::{Climb, Outcome, Verdict, climb, rungs, usual_size};
 use elbo::instruments::peak;
 use elbo::kernels::ladder::{LADDERS, Ladder, find};
-use elbo::picture::{Bar, Bars, bars};
+use elbo::messages::notice;
+use elbo::picture::{self, Bar, Bars, bars};
 use elbo::units::metric;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::shared::{require, wrote};
+use super::shared::wrote;
 use super::table::{Column, table};
 
 /// Each rung is a kernel of its own, shaders/ladder/NAME.wgsl, whose header says what it adds and why that is faster on a
@@ -32,8 +33,8 @@ pub struct Args {
     /// Print JSON for a program to read
     #[arg(long)]
     json: bool,
-    /// Draw the rates as bars
-    #[arg(long, value_name = "PNG")]
+    /// Draw the rates as bars, a PNG or JPEG file
+    #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
 }
 
@@ -46,10 +47,9 @@ impl Args {
         if let Some(size) = &self.size {
             ladders[0].check(size)?;
         }
-        let is_png = self.chart.iter().all(|file| file.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")));
-        require(is_png, "--chart is drawn as a PNG: give it a name that ends in .png")?;
+        self.chart.as_ref().map(picture::Format::of).transpose()?;
         let device = choose::open(&self.device)?;
-        eprintln!("device: {}", device.description());
+        notice(&format!("device: {}", device.description()));
         let climbs = self.climb(&ladders, &device)?;
         if self.json {
             let list: Vec<_> = climbs.iter().map(to_json).collect();
@@ -59,7 +59,7 @@ impl Args {
             remarks(&device, &climbs);
         }
         if let Some(file) = &self.chart {
-            bars(&climbs.iter().map(chart).collect::<Vec<_>>()).save_png(file)?;
+            bars(&climbs.iter().map(chart).collect::<Vec<_>>()).save(file)?;
             if !self.json {
                 wrote(file, "the rates of the rungs, under the measured peak");
             }

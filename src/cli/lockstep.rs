@@ -5,6 +5,7 @@ use elbo::error::{Error, Result};
 use elbo::instruments::faults::{self, FAULTS, Fault, Verdict};
 use elbo::instruments::lockstep::{self, Dispatch, Output};
 use elbo::instruments::subject::Subject;
+use elbo::messages::notice;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -60,7 +61,7 @@ impl Args {
         let fault = self.fault.as_deref().map(faults::find).transpose()?;
         let model = Subject::open(self.model.as_deref().expect("clap asks for it"), Some(self.batch_size))?;
         let device = choose::open(&self.device)?;
-        eprintln!("device: {}", device.description());
+        notice(&format!("device: {}", device.description()));
         let model = if self.fused { model.fused(device.fusion()) } else { model };
         let steps = model.step.steps.len();
         let bar = ProgressBar::new(steps as u64);

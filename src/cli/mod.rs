@@ -18,13 +18,17 @@ mod profile;
 mod reconstruct;
 mod sample;
 mod shared;
+mod signals;
 mod table;
 mod train;
 mod traverse;
 mod tune;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use elbo::error::Result;
+use elbo::messages::print;
 
 /// Variational autoencoders trained by hand-written WGSL compute shaders, on any GPU and without one.
 #[derive(Parser)]
@@ -82,9 +86,10 @@ enum Command {
 const WGPU: &str = "30";
 
 impl Cli {
-    pub fn run(self) -> Result<()> {
+    /// Runs the command; the exit code where it went well. Errors: what the command could not do.
+    pub fn run(self) -> Result<ExitCode> {
         match self.command {
-            Command::Train(args) => args.run(),
+            Command::Train(args) => return args.run(),
             Command::Eval(args) => args.run(),
             Command::Sample(args) => args.run(),
             Command::Reconstruct(args) => args.run(),
@@ -104,17 +109,12 @@ impl Cli {
             Command::Bench(args) => args.run(),
             Command::Check(args) => args.run(),
             Command::Lockstep(args) => args.run(),
-        }
+        }?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
 /// Prints results for a program to read.
 pub fn print_json(value: &impl serde::Serialize) {
     print(&serde_json::to_string_pretty(value).expect("plain data"));
-}
-
-/// Prints a line of results. A reader that went away (`| head`) is no error.
-pub fn print(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stdout(), "{line}");
 }

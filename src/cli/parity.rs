@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use elbo::backend::choose;
+use elbo::data::Selection;
 use elbo::error::{Error, Result};
 use elbo::instruments::parity::{Exchange, RECORDING, Recording, Report, SCRIPT};
 use elbo::instruments::subject;
-use elbo::picture::{Series, curves};
+use elbo::messages::notice;
+use elbo::picture::{self, Series, curves};
 use elbo::train::presets;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -65,7 +67,7 @@ pub struct Args {
     /// Compare with what PyTorch has recorded in this folder, on the steps that lie there
     #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "steps", "batch_size", "seed", "data", "python", "float64", "out"])]
     from: Option<PathBuf>,
-    /// Draw the differences over the steps, a PNG file
+    /// Draw the differences over the steps, a PNG or JPEG file
     #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
     /// Print JSON for a program to read: a list with a report for each device
@@ -76,6 +78,7 @@ pub struct Args {
 impl Args {
     pub fn run(self) -> Result<()> {
         // Before anything takes time.
+        self.chart.as_ref().map(picture::Format::of).transpose()?;
         let devices = self.device.iter().map(|name| choose::open(name)).collect::<Result<Vec<_>>>()?;
         let (folder, exchange) = match &self.from {
             Some(folder) => (folder.clone(), Exchange::read(folder)?),
@@ -84,7 +87,7 @@ impl Args {
         let there = Recording::read(&folder, &exchange)?;
         let mut reports = Vec::new();
         for device in &devices {
-            eprintln!("device: {}", device.description());
+            notice(&format!("device: {}", device.description()));
             let bar = bar("here", exchange.steps);
             let follow = self.follow.then_some(&there);
             let here = Recording::take(&exchange, device, follow, &mut |done| bar.set_position(done as u64));
@@ -99,7 +102,7 @@ impl Args {
             super::print(&serde_json::to_string_pretty(&reports).expect("plain data"));
         }
         if let Some(path) = &self.chart {
-            chart(&reports).save_png(path)?;
+            chart(&reports).save(path)?;
             if !self.json {
                 wrote(path, "the differences over the steps");
             }
@@ -122,11 +125,12 @@ impl Args {
         let steps = self.steps.unwrap_or(100);
         let (mut settings, shape) = subject::settings(name)?;
         settings.batch_size = self.batch_size.unwrap_or(settings.batch_size);
+        subject::check_batch_size(settings.batch_size)?;
         settings.seed = self.seed.unwrap_or(settings.seed);
         let (data, pictures) = match &self.data {
             Some(data) => {
                 let dataset =
-                    super::train::open_data(&settings.dataset, Some(data), &settings.preparation(), [None; 2])?;
+                    super::train::open_data(&settings.dataset, Some(data), &settings.preparation(), Selection::ByName)?;
                 (dataset.name, dataset.train)
             }
             None => {
@@ -140,7 +144,7 @@ impl Args {
             Path::new("runs").join(format!("parity-{name}"))
         });
         exchange.write(&folder)?;
-        eprintln!("exchange: {}, {steps} steps of {} pictures", folder.display(), settings.batch_size);
+        notice(&format!("exchange: {}, {steps} steps of {} pictures", folder.display(), settings.batch_size));
         self.run_script(&folder, steps)?;
         Ok((folder, exchange))
     }

@@ -38,7 +38,7 @@ impl Args {
         write_atomic(&trace, profile.trace(&title).to_string().as_bytes())?;
         let picture = folder.join("roofline.png");
         let peak = [profile.peak.flops_per_second, profile.peak.bytes_per_second];
-        roofline(&marks(&profile), peak, &title).save_png(&picture)?;
+        roofline(&marks(&profile), peak, &title).save(&picture)?;
 
         if self.json {
             super::print_json(&serde_json::json!({

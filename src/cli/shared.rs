@@ -2,20 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use elbo::backend::{Device, choose};
-use elbo::data::{Choice, Corrupt, Dataset, Preparation};
+use elbo::backend::{Device, choose, room};
+use elbo::data::{Choice, Corrupt, Dataset, Preparation, Selection};
 use elbo::error::{Error, Result};
 use elbo::files::cache_folder;
 use elbo::fusion::Fusion;
 use elbo::inference::{Trained, model_file};
 use elbo::instruments::subject::Subject;
+use elbo::messages::notice;
 use elbo::models::likelihood::Likelihood;
 use elbo::models::network::Shape;
 use elbo::models::vae::Config;
-use elbo::picture::{self, Picture};
+use elbo::picture::{self, Format, Picture};
 use elbo::train::checkpoint::ModelCard;
 use elbo::train::run_folder::{RunFolder, RunRecord};
 use elbo::tuning;
+use elbo::units;
 
 // ---- The model
 
@@ -37,9 +39,10 @@ impl ModelArgs {
     pub fn open(&self) -> Result<Trained> {
         let file = model_file(&self.model, self.best)?;
         let device = choose::open(&self.device)?;
-        eprintln!("device: {}", device.description());
+        notice(&format!("device: {}", device.description()));
         let model = Trained::open(&file, &device)?;
-        eprintln!("model: {}, {}", file.display(), describe(&model.card));
+        model.notices().iter().for_each(|line| notice(line));
+        notice(&format!("model: {}, {}", file.display(), describe(&model.card)));
         Ok(model)
     }
 
@@ -99,7 +102,7 @@ impl SubjectArgs {
     pub fn open(&self) -> Result<(Subject, Device)> {
         let subject = Subject::open(&self.model, self.batch_size)?;
         let device = choose::open(&self.device)?;
-        eprintln!("device: {}", device.description());
+        notice(&format!("device: {}", device.description()));
         let fusion = if self.no_fuse { Fusion::None } else { subject.settings.fusion(device.fusion()) };
         let subject = subject.fused(fusion);
         if let Device::Gpu(gpu) = &device {
@@ -116,7 +119,8 @@ pub struct DataArgs {
     /// The data set [default: the one the model was trained on, auto if that is not known]
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
-    /// The folder (of array: the file) of the data set [default: that of the run, else $ELBO_DATA, else data/DATASET]
+    /// The folder (of array: the file; of folder also one picture) of the data set. Pictures that are not split are all
+    /// taken, unless they are the run's own [default: that of the run, else $ELBO_DATA, else data/DATASET]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Cut a square of N x N from the middle of each picture of a folder; 0 cuts none [default: as in the run]
@@ -125,7 +129,7 @@ pub struct DataArgs {
     /// Resize each picture of a folder to N x N; 0 leaves the size [default: as in the run]
     #[arg(long, value_name = "N")]
     image_size: Option<usize>,
-    /// Channels of a folder's pictures: 1 (grey) or 3; 0 takes 3 if any is in colour, else 1 [default: as in the run]
+    /// Channels of a folder's pictures: 1 (grey) or 3; 0 takes 3 if any is in colour, else 1 [default: those of the model]
     #[arg(long, value_name = "N")]
     channels: Option<usize>,
     /// A picture of a folder that cannot be decoded is an error or left out by name [default: as in the run]
@@ -135,17 +139,33 @@ pub struct DataArgs {
 
 impl DataArgs {
     /// Opens the data set, with a line about it on stderr. Its pictures have the model's shape.
-    pub fn open(&self, args: &ModelArgs, card: &ModelCard) -> Result<Dataset> {
+    ///
+    /// Of pictures that are not split, all are test pictures, unless they are those the run was trained on: its training
+    /// pictures say nothing about it. With `parted` they are parted in any case.
+    pub fn open(&self, args: &ModelArgs, card: &ModelCard, parted: bool) -> Result<Dataset> {
         let name = match &self.dataset {
             Some(name) => name,
             None if card.dataset == "unknown" => "auto",
             None => &card.dataset,
         };
         let record = args.record()?;
-        let place = self.data.clone().or_else(|| run_data(record.as_ref()?, name));
-        let data =
-            super::train::open_data(name, place.as_deref(), &self.preparation(name, record.as_ref()), [None; 2])?;
-        eprintln!("data: {}, {} training and {} test pictures", data.name, data.train.count, data.test.count);
+        let run = record.as_ref().and_then(|record| run_data(record, name));
+        let place = self.data.clone().or_else(|| run.clone());
+        let same =
+            |a: &PathBuf, b: &PathBuf| a.canonicalize().ok().is_some_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+        let selection = match (&record, &self.data, &run) {
+            (Some(record), None, _) => record.selection,
+            (Some(record), Some(given), Some(run)) if same(given, run) => record.selection,
+            _ if parted => Selection::ByName,
+            _ => Selection::All,
+        };
+        let preparation = self.preparation(name, record.as_ref(), card);
+        let data = super::train::open_data(name, place.as_deref(), &preparation, selection)?;
+        let [train, test] = [data.train.count, data.test.count];
+        match train {
+            0 => notice(&format!("data: {}, {test} pictures", data.name)),
+            _ => notice(&format!("data: {}, {train} training and {test} test pictures", data.name)),
+        }
         if data.train.shape != card.config.shape {
             let [c, h, w] = data.train.shape;
             let [model_c, model_h, model_w] = card.config.shape;
@@ -164,15 +184,17 @@ impl DataArgs {
     }
 
     /// The run's preparation where both it and this data set are folders of pictures, so that these get the model's
-    /// shape too, and what the options say over it.
-    fn preparation(&self, name: &str, record: Option<&RunRecord>) -> Preparation {
+    /// shape too, and what the options say over it. Pictures of a folder get the model's channels: which they are stored
+    /// with, each may do as it likes.
+    fn preparation(&self, name: &str, record: Option<&RunRecord>, card: &ModelCard) -> Preparation {
         let run = record.filter(|record| is_folder(name) && is_folder(&record.dataset));
         let run = run.map(|record| record.settings.preparation()).unwrap_or_default();
+        let channels = is_folder(name).then_some(card.config.shape[0]);
         let over = |given: Option<usize>, run: Option<usize>| given.or(run).filter(|&n| n != 0);
         Preparation {
             crop: over(self.crop, run.crop),
             image_size: over(self.image_size, run.image_size),
-            channels: over(self.channels, run.channels),
+            channels: over(self.channels, run.channels.or(channels)),
             corrupt: self.corrupt.unwrap_or(run.corrupt),
         }
     }
@@ -182,9 +204,11 @@ fn is_folder(dataset: &str) -> bool {
     matches!(dataset.parse(), Ok(Choice::Folder))
 }
 
-/// The run's place of its data, if it was given one for this data set and it is still there.
+/// The run's place of its data, if it was given one for this data set and it is still there. The drawn digits have none, even
+/// if one was given.
 fn run_data(record: &RunRecord, name: &str) -> Option<PathBuf> {
-    let place = record.settings.data.clone().filter(|_| record.dataset == name);
+    let own = |dataset: &str| record.dataset == dataset || record.dataset.split(':').next() == Some(dataset);
+    let place = record.settings.data.clone().filter(|_| own(name) && name != "digits");
     place.filter(|place| place.exists())
 }
 
@@ -192,7 +216,7 @@ fn run_data(record: &RunRecord, name: &str) -> Option<PathBuf> {
 
 #[derive(clap::Args)]
 pub struct PictureArgs {
-    /// The PNG file to write [default: named after the command, in the run folder or beside the model file]
+    /// The PNG or JPEG file to write, by its ending [default: named after the command, in the run folder or beside the model file]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Draw each pixel as N x N
@@ -203,10 +227,18 @@ pub struct PictureArgs {
 impl PictureArgs {
     /// Refuses a grid that is too large to draw or empty, before its pictures are made. `options` set its size.
     pub fn check(&self, [rows, columns]: [usize; 2], options: &str, card: &ModelCard) -> Result<()> {
+        self.out.as_ref().map(Format::of).transpose()?;
         require(self.scale > 0, "--scale is 0, but must be at least 1")?;
         require(rows > 0 && columns > 0, &format!("{options} must be at least 1"))?;
         let [_, h, w] = card.config.shape;
-        picture::grid_size([rows, columns], [h, w], self.scale).map(|_| ())
+        picture::grid_size([rows, columns], [h, w], self.scale)
+            .map_err(|e| Error::Usage(format!("{e} ({options}, --scale)")))?;
+        // The points, their pictures in numbers, and the picture that they make; enlarged, it may have more pixels.
+        let [latent, values] = [card.config.latent, card.config.input()];
+        let numbers = latent.saturating_mul(2).saturating_add(values.saturating_mul(3));
+        let bytes = (rows * columns).saturating_mul(numbers).saturating_mul(4);
+        let what = format!("{} for {rows} x {columns} pictures", units::memory(bytes));
+        room::require(bytes, &what, &format!("ask for fewer by {options}"))
     }
 
     /// Writes pictures (N,D) of the model's shape as a grid.
@@ -243,7 +275,7 @@ impl PictureArgs {
 
     fn save(&self, args: &ModelArgs, name: &str, picture: &Picture) -> Result<PathBuf> {
         let path = args.output(&self.out, name);
-        picture.save_png(&path)?;
+        picture.save(&path)?;
         Ok(path)
     }
 }

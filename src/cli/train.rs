@@ -1,14 +1,15 @@
 //! `elbo train`
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use elbo::backend::{Device, choose};
-use elbo::data::{self, Dataset, Preparation};
-use elbo::error::{Error, Result};
+use elbo::data::{self, Dataset, Fingerprint, Preparation, Selection};
+use elbo::error::Result;
+use elbo::messages::notice;
 use elbo::models::network::HELP;
+use elbo::train::fit::{self, Asked};
 use elbo::train::metrics::EpochMetrics;
 use elbo::train::overrides::Overrides;
 use elbo::train::run_folder::{RunFolder, RunRecord, git_revision, now_utc};
@@ -17,6 +18,7 @@ use elbo::train::trainer::{Ending, Event, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::shared::describe_loss;
+use super::signals::Stop;
 use super::{animate, tune};
 
 #[derive(clap::Args)]
@@ -24,7 +26,7 @@ use super::{animate, tune};
 pub struct Args {
     #[command(flatten)]
     overrides: Overrides,
-    /// A settings file (TOML) with any of these options as keys; the command line wins over it
+    /// A settings file (TOML) with any of these options as keys, or a run's run.toml; the command line wins over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Go on with the run in this folder; its settings are kept
@@ -39,86 +41,170 @@ pub struct Args {
 }
 
 impl Args {
-    pub fn run(self) -> Result<()> {
-        let (settings, resumed) = match &self.resume {
+    pub fn run(self) -> Result<ExitCode> {
+        let given_data = self.overrides.data.is_some() || self.resume.is_none();
+        // The folder is taken before anything takes time: of two runs that start together each has its own.
+        let (mut settings, asked, folder, resumed) = match &self.resume {
             Some(root) => {
-                let folder = RunFolder::open(root)?;
+                let folder = RunFolder::resume(root)?;
                 let record = RunRecord::read(&folder)?;
-                (Settings::resume(record.settings.clone(), &self.overrides)?, Some((folder, record)))
+                let settings = Settings::resume(record.settings.clone(), &self.overrides)?;
+                (settings, Asked::resumed(&self.overrides), folder, Some(record))
             }
             None => {
-                let file = self.config.as_deref().map(Overrides::from_toml).transpose()?;
-                let chosen = self.overrides.out.is_some() || file.as_ref().is_some_and(|f| f.out.is_some());
-                let mut settings = Settings::resolve(file, self.overrides)?;
-                if !chosen {
-                    settings.out = free_folder(&settings.out);
-                }
-                (settings, None)
+                let (settings, asked, has_out) = new_settings(self.config.as_deref(), self.overrides)?;
+                let out = &settings.out;
+                let folder = if has_out { RunFolder::create(out)? } else { RunFolder::create_free(out)? };
+                (Settings { out: folder.root().to_path_buf(), ..settings }, asked, folder, None)
             }
         };
         let device = choose::open(&settings.device)?;
-        eprintln!("device: {}", device.description());
+        notice(&format!("device: {}", device.description()));
         let dataset = match &resumed {
             // The set that was used, not `auto`: a run never changes its data.
-            Some((_, record)) => record.dataset.clone(),
+            Some(record) => record.dataset.clone(),
             None => settings.dataset.clone(),
         };
-        let (folder, limits) = (settings.data.as_deref(), [settings.train_limit, settings.test_limit]);
-        let data = open_data(&dataset, folder, &settings.preparation(), limits)?;
-        eprintln!("data: {}, {} training and {} test pictures", data.name, data.train.count, data.test.count);
-        let resume = resumed.is_some();
-        let recorded = resumed.as_ref().map(|(_, record)| record.tuning.as_slice());
-        let tuning = match self.no_tune || settings.batch_size > data.train.count {
+        let place = if given_data { settings.data.clone() } else { still_there(&settings, &dataset) };
+        let selection = resumed.as_ref().map_or(Selection::ByName, |record| record.selection);
+        let data = open_data(&dataset, place.as_deref(), &settings.preparation(), selection)?;
+        let data = data.limited(selection, [settings.train_limit, settings.test_limit]);
+        settings.data = settings.data.or_else(|| usual_place(&data.name));
+        notice(&format!("data: {}, {} training and {} test pictures", data.name, data.train.count, data.test.count));
+        let pictures = Fingerprint::of(&data);
+        if let Some(before) = resumed.as_ref().and_then(|record| record.pictures.as_ref()) {
+            before.check(&pictures, &data.name)?;
+        }
+        fit::to_data(&mut settings, asked, &data).iter().for_each(|note| notice(note));
+        fit::check(&settings, &data)?;
+        let recorded = resumed.as_ref().map(|record| record.tuning.as_slice());
+        let tuning = match self.no_tune {
             true => Vec::new(),
             false => tune::before_training(&device, &settings, data.train.shape, recorded)?,
         };
-        let record = RunRecord { tuning, ..new_record(&settings, &data, &device) };
-        let (folder, record) = match resumed {
-            Some((folder, first)) => (folder, RunRecord { started: first.started, ..record }),
-            None => (RunFolder::create(&settings.out)?, record),
+        let record = RunRecord { tuning, selection, pictures: Some(pictures), ..new_record(&settings, &data, &device) };
+        let resume = resumed.is_some();
+        let record = match resumed {
+            Some(first) => RunRecord { started: first.started, ..record },
+            None => record,
         };
-        let mut trainer = Trainer::new(settings.clone(), &data, &device, folder.clone(), resume)?;
+        let (count, dims) = (data.train.count, data.test.dims());
+        let mut trainer = Trainer::new(settings.clone(), data, &device, folder.clone(), resume)?;
+        let (done, root) = (trainer.epochs_done(), folder.root().display());
+        if done >= settings.epochs {
+            complete(&trainer, &folder)?;
+            notice(&format!(
+                "all {done} epochs of this run are trained: `elbo train --resume {root} --epochs N` goes on to N"
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
         record.write(&folder)?;
-        eprintln!(
+        trainer.note().iter().for_each(|note| notice(note));
+        if settings.free_bits > 0.0 {
+            notice(&format!(
+                "note: with --free-bits the train kl and loss count each latent dimension as at least {} nats, as they \
+                 are optimised; those of the test count it as it is",
+                settings.free_bits
+            ));
+        }
+        notice(&format!(
             "model: {}, {} parameters, {} dispatches a step\nrun folder: {}",
             settings.preset,
             trainer.parameters(),
             trainer.dispatches_a_step(),
             folder.root().display()
-        );
+        ));
         let [parts, test_parts] = trainer.data_parts();
         if parts > 1 || test_parts > 1 {
-            eprintln!(
+            notice(&format!(
                 "data: larger than this device binds at once, so the training pictures lie in {parts} buffers, the \
                  test pictures in {test_parts}"
-            );
+            ));
         }
-        let (ending, last) = train(&mut trainer, &settings, data.train.count, self.json)?;
+        let stop = Stop::on_signals();
+        let (ending, last) = train(&mut trainer, &settings, count, &stop, self.json)?;
         let root = folder.root().display();
         match ending {
             Ending::Finished => {}
             Ending::Stopped => {
-                eprintln!("stopped early: {} epochs without a better loss", settings.patience.unwrap_or(0))
+                let patience = settings.patience.unwrap_or(0);
+                notice(&format!("stopped early: {patience} epochs without a better loss"));
             }
             Ending::Interrupted => {
-                eprintln!("interrupted, everything is saved: go on with `elbo train --resume {root}`")
+                notice(&format!("interrupted, everything is saved: go on with `elbo train --resume {root}`"));
             }
         }
         if let Some(metrics) = last {
-            let loss = describe_loss(settings.output, metrics.test_recon + metrics.test_kl, data.test.dims());
-            eprintln!("test of epoch {}: {loss}", metrics.epoch);
-            // The model is saved: pictures that cannot be shown together do not make the run a failure.
-            match animate::samples(&folder) {
-                Ok(Some(path)) => eprintln!("animation: {}", path.display()),
-                Ok(None) => {}
-                Err(e) => eprintln!("no animation of the samples: {e}"),
+            let loss = describe_loss(settings.output, metrics.test_recon + metrics.test_kl, dims);
+            notice(&format!("test of epoch {}: {loss}", metrics.epoch));
+        }
+        // Whoever stops a run waits for its end.
+        if ending != Ending::Interrupted {
+            complete(&trainer, &folder)?;
+            notice(&format!(
+                "pictures: {root}/samples, {root}/reconstructions, {root}/curves.png\nnext: elbo sample {root}"
+            ));
+            if stop.exit_code().is_some() {
+                notice("the run had come to its end when it was interrupted: there is nothing to go on with");
             }
         }
-        if ending != Ending::Interrupted {
-            eprintln!("pictures: {root}/samples, {root}/reconstructions, {root}/curves.png\nnext: elbo sample {root}");
-        }
-        Ok(())
+        Ok(stop.exit_code().unwrap_or(ExitCode::SUCCESS))
     }
+}
+
+/// Makes what a run's folder has at its end and does not have yet: the animation always, and of a run that is resumed
+/// after its end whatever was lost.
+fn complete(trainer: &Trainer, folder: &RunFolder) -> Result<()> {
+    for path in trainer.write_missing()? {
+        notice(&format!("was missing, made again: {}", path.display()));
+    }
+    if animate::is_up_to_date(folder)? {
+        return Ok(());
+    }
+    // The model is saved: pictures that cannot be shown together do not make the run a failure.
+    match animate::samples(folder) {
+        Ok(Some(path)) => notice(&format!("animation: {}", path.display())),
+        Ok(None) => {}
+        Err(e) => notice(&format!("no animation of the samples: {e}")),
+    }
+    Ok(())
+}
+
+/// The settings of a new run, and which of them were given: the preset's with a settings file's over them, or those of a run
+/// that is repeated, and over both the command line's. And whether its folder was given.
+fn new_settings(config: Option<&Path>, cli: Overrides) -> Result<(Settings, Asked, bool)> {
+    let has_out = cli.out.is_some();
+    match config.map(RunRecord::in_file).transpose()?.flatten() {
+        Some(record) => {
+            // The set that was used, not `auto`.
+            let saved = Settings { dataset: record.dataset, ..record.settings };
+            let asked = Asked::of([&cli]);
+            Ok((Settings::repeat(saved, cli)?, asked, has_out))
+        }
+        None => {
+            let file = config.map(Overrides::from_toml).transpose()?;
+            let has_out = has_out || file.as_ref().is_some_and(|file| file.out.is_some());
+            let asked = Asked::of(file.iter().chain([&cli]));
+            Ok((Settings::resolve(file, cli)?, asked, has_out))
+        }
+    }
+}
+
+/// The recorded place of the data. One that is gone is looked for anew, where the set has a usual place. The drawn digits lie
+/// nowhere: a run that took them had no use for the folder it was given.
+fn still_there(settings: &Settings, dataset: &str) -> Option<PathBuf> {
+    if dataset == "digits" {
+        return None;
+    }
+    let has_none = matches!(dataset.parse(), Ok(data::Choice::Folder | data::Choice::Array));
+    settings.data.clone().filter(|place| has_none || place.exists())
+}
+
+/// Where a set of this name lay that was opened without a place: recorded, so that it is found from any folder.
+fn usual_place(set: &str) -> Option<PathBuf> {
+    let variable = std::env::var_os("ELBO_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let place = variable.unwrap_or_else(|| Path::new("data").join(set));
+    std::path::absolute(place).ok().filter(|place| set != "digits" && place.is_dir())
 }
 
 /// Trains with a progress bar and a line an epoch; how it ended, and the last epoch if one has ended.
@@ -126,34 +212,50 @@ fn train(
     trainer: &mut Trainer,
     settings: &Settings,
     pictures: usize,
+    stop: &Stop,
     json: bool,
 ) -> Result<(Ending, Option<EpochMetrics>)> {
-    let stop = stop_on_interrupt();
     let bar = ProgressBar::new(0);
     let style = "epoch {prefix} {bar:30} {pos}/{len} batches, {msg}";
     bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
     bar.enable_steady_tick(Duration::from_millis(200));
-    let (mut shown, mut last) = (String::new(), None);
+    let (mut shown, mut last, mut notes) = (String::new(), None, Vec::new());
     let mut epoch_start = std::time::Instant::now();
     if !json {
         super::print("epoch   train loss  recon     kl       test loss  recon     kl       seconds  images/s");
     }
-    let ending = trainer.train(&stop, &mut |event| match event {
-        Event::Batches { epoch, done, total } => {
-            if done <= 1 {
-                epoch_start = std::time::Instant::now();
-            }
-            let images = (done * settings.batch_size) as f64 / epoch_start.elapsed().as_secs_f64().max(1e-3);
-            bar.set_prefix(format!("{epoch}/{}", settings.epochs));
-            bar.set_length(total as u64);
-            bar.set_position(done as u64);
-            bar.set_message(format!("{images:.0} images/s{shown}"));
+    let mut is_stopping = false;
+    let ending = trainer.train(stop.asked(), &mut |event| {
+        if stop.exit_code().is_some() && !is_stopping {
+            is_stopping = true;
+            bar.suspend(|| notice("stopping after this step; Ctrl-C once more to stop at once"));
         }
-        Event::Epoch { metrics, is_best } => {
-            last = Some(*metrics);
-            shown = format!(", train {:.2}, test {:.2}", metrics.train_loss, metrics.test_loss);
-            let line = if json { json_line(metrics, is_best) } else { table_line(metrics, pictures, is_best) };
-            bar.suspend(|| super::print(&line));
+        match event {
+            Event::Batches { epoch, done, total } => {
+                if done <= 1 {
+                    epoch_start = std::time::Instant::now();
+                }
+                let images = (done * settings.batch_size) as f64 / epoch_start.elapsed().as_secs_f64().max(1e-3);
+                bar.set_prefix(format!("{epoch}/{}", settings.epochs));
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+                bar.set_message(format!("{images:.0} images/s{shown}"));
+            }
+            Event::Evaluation => {}
+            Event::NotDrawn { problem } => {
+                let note = format!("note: a picture is missing, the run goes on: {problem}");
+                // Once, and not after each epoch again.
+                if !notes.contains(&note) {
+                    bar.suspend(|| notice(&note));
+                    notes.push(note);
+                }
+            }
+            Event::Epoch { metrics, is_best } => {
+                last = Some(*metrics);
+                shown = format!(", train {:.2}, test {:.2}", metrics.train_loss, metrics.test_loss);
+                let line = if json { json_line(metrics, is_best) } else { table_line(metrics, pictures, is_best) };
+                bar.suspend(|| super::print(&line));
+            }
         }
     });
     bar.finish_and_clear();
@@ -185,51 +287,9 @@ fn json_line(m: &EpochMetrics, is_best: bool) -> String {
     .to_string()
 }
 
-/// Set by the first Ctrl-C, which lets the step finish and saves; the second one ends the program at once.
-fn stop_on_interrupt() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    // Installing fails only if a handler is there already; then Ctrl-C does what that one says.
-    let _ = ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\nstopping after this step; once more to stop at once");
-    });
-    stop
-}
-
-/// The wanted folder, or with -2, -3, ... the first that holds nothing: a second `elbo train` never meets the first.
-fn free_folder(wanted: &Path) -> PathBuf {
-    let taken =
-        |path: &Path| path.exists() && std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-    let name = wanted.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut path = wanted.to_path_buf();
-    for i in 2.. {
-        if !taken(&path) {
-            break;
-        }
-        path = wanted.with_file_name(format!("{name}-{i}"));
-    }
-    path
-}
-
-/// Opens a data set by name, with notices on stderr, and keeps the first pictures where limits are set.
-pub fn open_data(
-    name: &str,
-    folder: Option<&Path>,
-    preparation: &Preparation,
-    [train, test]: [Option<usize>; 2],
-) -> Result<Dataset> {
-    let choice: data::Choice = name.parse().map_err(|e| Error::Usage(format!("{e}")))?;
-    let mut data = data::open(choice, folder, preparation, &mut |notice| eprintln!("{notice}"))?;
-    let limit = |split: data::Split, n: Option<usize>| match n {
-        Some(n) => split.truncated(n),
-        None => split,
-    };
-    data.train = limit(data.train, train);
-    data.test = limit(data.test, test);
-    Ok(data)
+/// Opens a data set by name, with notices on stderr.
+pub fn open_data(name: &str, place: Option<&Path>, preparation: &Preparation, selection: Selection) -> Result<Dataset> {
+    data::open(name.parse()?, place, preparation, selection, &mut notice)
 }
 
 fn new_record(settings: &Settings, data: &Dataset, device: &Device) -> RunRecord {
@@ -249,6 +309,8 @@ fn new_record(settings: &Settings, data: &Dataset, device: &Device) -> RunRecord
         elbo: env!("CARGO_PKG_VERSION").into(),
         wgpu: super::WGPU.into(),
         git: git_revision(),
+        selection: Selection::ByName,
+        pictures: None,
         settings: settings.clone(),
         tuning: Vec::new(),
     }

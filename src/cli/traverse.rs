@@ -45,7 +45,7 @@ impl Args {
         let (base, around) = if self.prior {
             (vec![0.0; latent], format!("the prior's middle; model {}", describe(&model.card)))
         } else {
-            let data = self.data.open(&self.model, &model.card)?;
+            let data = self.data.open(&self.model, &model.card, false)?;
             require_picture("--index", index, &data)?;
             let (mean, _) = model.encode(&data.test.values(index..index + 1))?;
             (mean, format!("test picture {} of {}", picture_name(index, &data), data.name))

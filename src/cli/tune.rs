@@ -4,6 +4,7 @@ use elbo::backend::{Device, choose};
 use elbo::error::Result;
 use elbo::files::cache_folder;
 use elbo::instruments::subject;
+use elbo::messages::notice;
 use elbo::program::{Program, Step};
 use elbo::train::presets::PRESETS;
 use elbo::train::settings::Settings;
@@ -45,13 +46,13 @@ impl Args {
         for model in &models {
             let (settings, shape) = subject::settings(model)?;
             let batch_size = self.batch_size.unwrap_or(settings.batch_size);
-            super::shared::require(batch_size > 0, "--batch-size is 0, but must be at least 1")?;
+            subject::check_batch_size(batch_size)?;
             steps.extend(training_step(&Settings { batch_size, ..settings }, shape, device.fusion())?.steps);
         }
         let program = Program { name: models.join(", "), steps };
-        eprintln!("device: {}", device.description());
+        notice(&format!("device: {}", device.description()));
         let tuning = measure(&device, &program)?;
-        tuning.notices.iter().for_each(|notice| eprintln!("{notice}"));
+        tuning.notices.iter().for_each(|line| notice(line));
         if self.json {
             super::print_json(&json!({
                 "device": device.description(), "models": models, "cache": tuning.cache, "seconds": tuning.seconds,
@@ -102,13 +103,13 @@ pub fn before_training(
     if let Some(recorded) = recorded {
         let unknown = tuning::apply(gpu, recorded);
         if unknown > 0 {
-            eprintln!("tuning: {unknown} of the run's {} choices do not exist on this device", recorded.len());
+            notice(&format!("tuning: {unknown} of the run's {} choices do not exist on this device", recorded.len()));
         }
         return Ok(recorded.to_vec());
     }
     let step = training_step(settings, shape, device.fusion())?;
     let tuning = tuning::tune(gpu, &step, &How::at_start(), &mut |_, _, _| {})?;
-    tuning.notices.iter().for_each(|notice| eprintln!("{notice}"));
+    tuning.notices.iter().for_each(|line| notice(line));
     if tuning.shapes.is_empty() {
         return Ok(Vec::new());
     }
@@ -125,7 +126,7 @@ pub fn before_training(
     if left > 0 {
         parts.push(format!("{left} as shipped"));
     }
-    eprintln!("tuning: {} shapes, {}", tuning.shapes.len(), parts.join(", "));
+    notice(&format!("tuning: {} shapes, {}", tuning.shapes.len(), parts.join(", ")));
     Ok(tuning.entries())
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Dataset, MAX_BYTES, Split};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files;
 
 const MAGIC: &[u8; 8] = b"ELBOPICS";
@@ -69,9 +69,9 @@ pub fn save(path: &Path, key: &str, data: &Dataset, notices: &[String]) -> Resul
 /// # Errors
 /// What is wrong with the file.
 pub fn load(path: &Path, key: &str) -> std::result::Result<Option<Cached>, String> {
-    match File::open(path) {
-        Ok(file) => read(file, key),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+    match files::open_regular(path) {
+        Ok((file, _)) => read(file, key),
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.to_string()),
     }
 }

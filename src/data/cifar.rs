@@ -4,7 +4,7 @@
 //! A file is a row of records: one label byte (CIFAR-100: the coarse label, then the fine one, which is used), then
 //! 3072 bytes, the red, green and blue planes of 32 x 32. The files lie in a folder, or in the published archive.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,9 @@ use sha2::{Digest, Sha256};
 
 use super::download::{self, Client, Wanted};
 use super::sets::{Places, Published};
-use super::{Dataset, Split, idx};
-use crate::error::{Error, Result};
+use super::{Dataset, Split, idx, place};
+use crate::error::{Error, Result, shown};
+use crate::files::{open_regular, read_regular};
 
 /// C, H, W.
 const SHAPE: [usize; 3] = [3, 32, 32];
@@ -110,7 +111,7 @@ impl Cifar {
     pub(super) fn open(&self, places: &Places, client: &Client, notices: &mut dyn FnMut(&str)) -> Result<Dataset> {
         let found = match self.locate(places) {
             Some(found) => found,
-            None => Found::Archive(self.download(&places.download, client, notices)?),
+            None => Found::Archive(self.download(places, client, notices)?),
         };
         let (place, files) = match found {
             Found::Folder(folder) => {
@@ -133,28 +134,44 @@ impl Cifar {
         })
     }
 
-    fn download(&self, folder: &Path, client: &Client, notices: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    /// Whether any file of the set is in `folder`, and where it lies in that.
+    pub(super) fn is_in(&self, folder: &Path) -> bool {
+        let names = || self.names().chain([self.archive]);
+        [folder.to_path_buf(), folder.join(self.name), folder.join(self.subfolder)]
+            .iter()
+            .any(|folder| names().any(|name| folder.join(name).is_file()))
+    }
+
+    fn is_own(&self, name: &str) -> bool {
+        name == self.archive || name == self.subfolder || self.names().any(|own| own == name)
+    }
+
+    fn download(&self, places: &Places, client: &Client, notices: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+        let folder = &places.download;
+        let names: Vec<&str> = self.names().collect();
+        let lacks = format!("the data set {} has neither {} nor all of {}", self.name, self.archive, names.join(", "));
+        if places.given
+            && let Some(refusal) = place::refusal(folder, |name| self.is_own(name))
+        {
+            return Err(Error::file(folder, format!("{lacks}. {refusal}")));
+        }
         let sources = self.sources.join(" or ");
-        notices(&format!("downloading {} to {} from {sources}", self.name, folder.display()));
+        notices(&format!("downloading {} to {} from {sources}", self.name, shown(folder)));
         let wanted = [Wanted::as_it_is(self.archive.to_string(), self.published)];
         download::fetch(self.sources, &wanted, folder, client).map_err(|reason| {
-            let names: Vec<&str> = self.names().collect();
             Error::Network(format!(
-                "{}: the data set {} has neither {} nor all of {}, and the download failed:\n{reason}\n\
+                "{}: {lacks}, and the download failed:\n{reason}\n\
                  Give a folder that has them by --data DIR, or use the built-in set: --dataset digits",
-                folder.display(),
-                self.name,
-                self.archive,
-                names.join(", ")
+                shown(folder)
             ))
         })?;
         Ok(folder.join(self.archive))
     }
 
     fn read_file(&self, path: &Path, name: &str) -> Result<Vec<u8>> {
-        let found = fs::metadata(path).map_err(Error::io("read", path))?.len();
+        let (_, found) = open_regular(path)?;
         self.check_length(path, name, found)?;
-        let content = fs::read(path).map_err(Error::io("read", path))?;
+        let content = read_regular(path, found)?;
         self.check_length(path, name, content.len() as u64)?;
         Ok(content)
     }
@@ -176,7 +193,7 @@ impl Cifar {
     fn read_archive(&self, path: &Path, notices: &mut dyn FnMut(&str)) -> Result<Vec<Vec<u8>>> {
         let damaged = |error: io::Error| Error::file(path, format!("the archive is damaged: {error}"));
         let mut hash = Sha256::new();
-        let file = Hashed { file: File::open(path).map_err(Error::io("open", path))?, hash: &mut hash };
+        let file = Hashed { file: open_regular(path)?.0, hash: &mut hash };
         let content = idx::decompressed(BufReader::new(file)).map_err(Error::io("read", path))?;
         let names: Vec<&str> = self.names().collect();
         let limit = names.iter().map(|name| self.bytes(name) as u64).sum::<u64>() + SPARE_BYTES;
@@ -212,7 +229,7 @@ impl Cifar {
             notices(&format!(
                 "note: not the published archive of {}, so results do not compare with others': {}",
                 self.name,
-                path.display()
+                shown(path)
             ));
         }
         Ok(files.into_iter().flatten().collect())
@@ -260,6 +277,8 @@ impl Read for Hashed<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::download::tests::{Reply, serve};
     use super::super::idx::tests::gzip;
     use super::super::sets::tests::offline;

@@ -5,14 +5,15 @@
 //! `image_size` by the triangle filter, which averages over all that a new pixel covers when it makes smaller.
 //! Transparency is dropped, 16 bits become 8, the orientation that a camera noted is not looked at.
 
-use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::Path;
 
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 
-use super::{MAX_SIDE, Preparation};
+use super::{MAX_SIDE, Preparation, jpeg};
+use crate::error::Error;
+use crate::files::read_regular;
 
 /// Largest file read, and most memory a decoder may take for one picture, in bytes.
 const MAX_PICTURE: u64 = 1 << 28;
@@ -70,44 +71,45 @@ pub(super) fn planes(interleaved: &[u8], channels: usize) -> Vec<u8> {
 
 /// The picture as it is stored, by its content and not by its name.
 fn read(path: &Path) -> Result<DynamicImage, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(MAX_PICTURE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > MAX_PICTURE {
-        return Err(format!("the file is larger than {MAX_PICTURE} bytes"));
+    let bytes = read_regular(path, MAX_PICTURE).map_err(|error| match error {
+        Error::File { problem, .. } => problem,
+        Error::Io { source, .. } => source.to_string(),
+        other => other.to_string(),
+    })?;
+    match image::guess_format(&bytes) {
+        Ok(ImageFormat::Png) => png(bytes),
+        Ok(ImageFormat::Jpeg) => jpeg::decode(&bytes),
+        _ => Err("neither a PNG nor a JPEG file".to_string()),
     }
-    let format = match image::guess_format(&bytes) {
-        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => format,
-        _ => return Err("neither a PNG nor a JPEG file".to_string()),
-    };
-    // The decoder fills what is missing with grey and says nothing.
-    if format == ImageFormat::Jpeg && !has_end(&bytes) {
-        return Err("truncated: the JPEG data does not end".to_string());
+}
+
+fn png(bytes: Vec<u8>) -> Result<DynamicImage, String> {
+    // The first chunk has the size at this place. The decoder's own limit says neither it nor the limit.
+    if let Some(&[w0, w1, w2, w3, h0, h1, h2, h3, _, colour]) = bytes.get(16..26) {
+        let [width, height] = [[w0, w1, w2, w3], [h0, h1, h2, h3]].map(|side| u32::from_be_bytes(side) as u64);
+        fits([width, height], if colour & 2 == 0 { 1 } else { 3 })?;
     }
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE as u32);
     limits.max_image_height = Some(MAX_SIDE as u32);
     limits.max_alloc = Some(MAX_PICTURE);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), ImageFormat::Png);
     reader.limits(limits);
     // Some messages end in a new line.
     reader.decode().map_err(|error| error.to_string().trim().replace('\n', " "))
 }
 
-/// Whether a JPEG file has its end marker, FF D9, after the start of a scan. The segments before that are stepped
-/// over: one may hold a small picture with an end of its own. Within a scan FF is followed by 00 or a marker.
-fn has_end(bytes: &[u8]) -> bool {
-    let mut at = 2;
-    while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4) {
-        match marker {
-            0xda => return bytes[at..].windows(2).any(|pair| pair == [0xff, 0xd9]),
-            // A filling byte before a marker.
-            0xff => at += 1,
-            _ => at += 2 + u16::from_be_bytes([high, low]) as usize,
-        }
+/// Refuses a picture, width and height, whose bytes are more than a decoder may take, with its size and the limit.
+pub(super) fn fits([width, height]: [u64; 2], channels: u64) -> Result<(), String> {
+    let size = format!("is {width}x{height} (width x height)");
+    if width.max(height) > MAX_SIDE as u64 {
+        return Err(format!("{size}, but a side may have {MAX_SIDE} pixels: make it smaller first"));
     }
-    // Not in the usual order: the decoder decides.
-    true
+    let bytes = width * height * channels;
+    if bytes > MAX_PICTURE {
+        return Err(format!("{size}, {bytes} bytes, but a picture may have {MAX_PICTURE}: make it smaller first"));
+    }
+    Ok(())
 }
 
 /// The part of the picture that is kept, before any resizing.
@@ -250,6 +252,30 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_jpeg_whose_header_claims_more_than_its_data_is_damaged() {
+        let noise = |x: u32, y: u32| Rgb([(x * 37 + y * y) as u8, (x * y) as u8, (y * 91) as u8]);
+        for picture in [
+            DynamicImage::from(RgbImage::from_fn(64, 48, noise)),
+            DynamicImage::from(grey(64, 48)),
+            DynamicImage::from(GrayImage::from_pixel(64, 48, Luma([255]))),
+        ] {
+            let whole = jpeg(picture);
+            assert!(decode_bytes(&whole, NONE).is_ok());
+            // The height stands behind the marker of the frame, its length and the bits of a sample.
+            let frame = whole.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+            for height in [64u16, 96, 480] {
+                let mut claims = whole.clone();
+                claims[frame + 5..frame + 7].copy_from_slice(&height.to_be_bytes());
+                corrupt(&claims, "truncated or damaged");
+            }
+            // The end marker is there, but the last quarter of the scan is not.
+            let scan = whole.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+            let cut = [&whole[..scan + (whole.len() - scan) * 3 / 4], &whole[whole.len() - 2..]].concat();
+            corrupt(&cut, "truncated or damaged");
+        }
+    }
+
+    #[test]
     fn a_decompression_bomb_is_refused() {
         // 20,000 x 20,000 grey: the header alone says so.
         let mut bomb = png(grey(1, 1));
@@ -258,7 +284,7 @@ pub(super) mod tests {
         let mut crc = flate2::Crc::new();
         crc.update(&bomb[12..29]);
         bomb[29..33].copy_from_slice(&crc.sum().to_be_bytes());
-        corrupt(&bomb, "exceeds");
+        corrupt(&bomb, "is 20000x20000 (width x height), but a side may have 16384");
         // 16,000 x 16,000 in colour: each side is allowed, 768 MB are not.
         bomb[16..20].copy_from_slice(&16_000u32.to_be_bytes());
         bomb[20..24].copy_from_slice(&16_000u32.to_be_bytes());
@@ -266,6 +292,6 @@ pub(super) mod tests {
         let mut crc = flate2::Crc::new();
         crc.update(&bomb[12..29]);
         bomb[29..33].copy_from_slice(&crc.sum().to_be_bytes());
-        corrupt(&bomb, "imit");
+        corrupt(&bomb, "is 16000x16000 (width x height), 768000000 bytes, but a picture may have 268435456");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufReader, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,6 +12,7 @@ use ureq::Agent;
 use super::idx;
 use super::sets::Published;
 use crate::error::{Error, Result};
+use crate::files;
 
 /// How much longer than its content a gzip file may be: random bytes grow by less than 0.1 %, plus a header.
 const fn compressed_limit(bytes: u64) -> u64 {
@@ -135,7 +136,8 @@ fn fetch_file(agent: &Agent, mirror: &str, file: &Wanted, folder: &Path) -> Resu
     }
     let limit = file.limit();
     let bar = progress_bar(&file.name, response.body().content_length());
-    let mut partial = Partial::create(folder, &file.name)?;
+    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    let mut partial = files::temporary(folder, &file.name).map_err(Error::io("create a file in", folder))?;
     let mut body = response.body_mut().as_reader().take(limit + 1);
     let mut buffer = vec![0; 1 << 16];
     let mut received = 0;
@@ -144,7 +146,7 @@ fn fetch_file(agent: &Agent, mirror: &str, file: &Wanted, folder: &Path) -> Resu
         if read == 0 {
             break;
         }
-        partial.write(&buffer[..read])?;
+        partial.write_all(&buffer[..read]).map_err(Error::io("write", partial.path()))?;
         received += read as u64;
         bar.set_position(received);
     }
@@ -152,8 +154,9 @@ fn fetch_file(agent: &Agent, mirror: &str, file: &Wanted, folder: &Path) -> Resu
     if received > limit {
         return Err(failed(&url, format!("longer than the {limit} bytes expected at most")));
     }
-    partial.check(&url, file)?;
-    partial.keep(&folder.join(&file.name))
+    check(partial.path(), &url, file)?;
+    let place = folder.join(&file.name);
+    files::publish(partial, &place).map_err(Error::io("create", &place))
 }
 
 fn progress_bar(name: &str, bytes: Option<u64>) -> ProgressBar {
@@ -165,66 +168,30 @@ fn progress_bar(name: &str, bytes: Option<u64>) -> ProgressBar {
     bar.with_style(style.expect("the template is well-formed")).with_message(name.to_string())
 }
 
-/// A file on its way to its place, removed when dropped before it got there.
-struct Partial {
-    path: PathBuf,
-    file: Option<File>,
-}
-
-impl Partial {
-    /// The process id in the name keeps two programs that download at the same time apart.
-    fn create(folder: &Path, name: &str) -> Result<Partial> {
-        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let path = folder.join(format!(".{name}.{}.part", std::process::id()));
-        let file = File::create(&path).map_err(Error::io("create", &path))?;
-        Ok(Partial { path, file: Some(file) })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let file = self.file.as_mut().expect("open until it is kept");
-        file.write_all(bytes).map_err(Error::io("write", &self.path))
-    }
-
-    /// Compares what arrived, decompressed where need be, with what was published, without holding it in memory.
-    fn check(&self, url: &str, wanted: &Wanted) -> Result<()> {
-        let Published { bytes, sha256: expected } = wanted.published;
-        let file = BufReader::new(File::open(&self.path).map_err(Error::io("open", &self.path))?);
-        let (what, plain): (&str, Box<dyn Read>) = if wanted.decompressed {
-            ("the content", idx::decompressed(file).map_err(Error::io("read", &self.path))?)
-        } else {
-            ("the file", Box::new(file))
-        };
-        let mut plain = plain.take(bytes + 1);
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            match plain.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => hash.update(&buffer[..read]),
-                Err(error) => return Err(failed(url, format!("damaged on the way: {error}"))),
-            }
+/// Compares what arrived, decompressed where need be, with what was published, without holding it in memory.
+fn check(path: &Path, url: &str, wanted: &Wanted) -> Result<()> {
+    let Published { bytes, sha256: expected } = wanted.published;
+    let file = BufReader::new(File::open(path).map_err(Error::io("open", path))?);
+    let (what, plain): (&str, Box<dyn Read>) = if wanted.decompressed {
+        ("the content", idx::decompressed(file).map_err(Error::io("read", path))?)
+    } else {
+        ("the file", Box::new(file))
+    };
+    let mut plain = plain.take(bytes + 1);
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match plain.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => hash.update(&buffer[..read]),
+            Err(error) => return Err(failed(url, format!("damaged on the way: {error}"))),
         }
-        let sha256 = idx::hexadecimal(hash);
-        if sha256 != expected {
-            return Err(failed(url, format!("expected SHA-256 {expected} of {what}, found {sha256}")));
-        }
-        Ok(())
     }
-
-    fn keep(mut self, place: &Path) -> Result<()> {
-        let file = self.file.take().expect("open until it is kept");
-        file.sync_all().map_err(Error::io("write", &self.path))?;
-        drop(file);
-        fs::rename(&self.path, place).map_err(Error::io("create", place))
+    let sha256 = idx::hexadecimal(hash);
+    if sha256 != expected {
+        return Err(failed(url, format!("expected SHA-256 {expected} of {what}, found {sha256}")));
     }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // Closed first: Windows does not remove an open file. After `keep` there is nothing left to remove.
-        self.file = None;
-        let _ = fs::remove_file(&self.path);
-    }
+    Ok(())
 }
 
 #[cfg(test)]

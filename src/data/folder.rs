@@ -1,10 +1,5 @@
-//! A folder of PNG and JPEG files: which of them are training and test pictures, and of which class.
-//!
-//! With `train` and `test` below the folder, these are the splits; else every tenth picture is a test picture. If all
-//! pictures of the splits lie in subfolders of theirs, the subfolders are the classes, numbered in the order of their
-//! names. Order is that of the paths, part by part. Hidden files and folders (`.name`) are not looked at.
+//! A folder of PNG and JPEG files, or a single one: from the files that its listing names to pictures of one size.
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -16,19 +11,19 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::decode::{self, Decoded, Problem};
-use super::{Corrupt, Dataset, MAX_CLASSES, Preparation, Split, cache, check_memory, idx, is_test, tenth_notice};
-use crate::error::{Error, Result};
+use super::listing::{Listing, MOST_NAMED};
+use super::{Corrupt, Dataset, Preparation, Selection, Split, cache, check_memory, idx, place};
+use crate::error::{Error, Result, plain, shown};
 
-const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
-/// Most pictures left out that are named one by one.
-const MOST_NAMED: usize = 10;
 /// Decoding that takes longer shows a bar.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Part of every cache key: to be raised when the same files would be decoded to other bytes.
+/// Part of the name of every cache file: to be raised when its form changes.
 const FORMAT: &str = "elbo pictures 1";
+/// Part of every cache key: to be raised when the same files would be decoded to other bytes, or be refused.
+const DECODER: &str = "2";
 
 /// Reads the pictures of `folder` in the form that `preparation` asks for, from the cache folder `cache` if they are
-/// there.
+/// there. `selection` parts those that no folders part; under [`Selection::All`], `folder` may be a single picture.
 ///
 /// # Errors
 /// No pictures; one that cannot be decoded (unless those are skipped), is too small for the crop, or has another size
@@ -36,29 +31,35 @@ const FORMAT: &str = "elbo pictures 1";
 pub fn open(
     folder: &Path,
     preparation: &Preparation,
+    selection: Selection,
     cache: Option<&Path>,
     notices: &mut dyn FnMut(&str),
 ) -> Result<Dataset> {
     preparation.validate()?;
     let place = fs::canonicalize(folder).map_err(Error::io("open the folder", folder))?;
+    let name = folder.file_name().or(place.file_name()).map_or("/".into(), |name| plain(&name.to_string_lossy()));
+    let name = format!("folder:{name}");
     if !place.is_dir() {
-        return Err(Error::file(folder, "is no folder of pictures; --dataset array reads .npy and .npz files"));
+        let listing = single(folder, selection)?;
+        let (data, _) = listing.decode(name, folder.parent().unwrap_or(folder), preparation)?;
+        return Ok(data);
     }
-    let name = folder.file_name().or(place.file_name()).map_or("/".into(), |name| name.to_string_lossy());
-    let listing = Listing::of(folder, notices)?;
-    let (file, key) = keys(&place, &listing, preparation);
+    let listing = Listing::of(folder, selection, notices)?;
+    let (file, key) = keys(&place, &listing, preparation, selection);
     let cached = cache.map(|cache| cache.join(file));
     if let Some(path) = &cached {
         match cache::load(path, &key) {
             Ok(Some((data, left_out))) => {
                 left_out.iter().for_each(|notice| notices(notice));
-                return Ok(Dataset { name: format!("folder:{name}"), ..data });
+                return Ok(Dataset { name, ..data });
             }
             Ok(None) => {}
-            Err(reason) => notices(&format!("note: the cache {} is not used and made anew: {reason}", path.display())),
+            Err(reason) => {
+                notices(&format!("note: the cache {} is not used and made anew: {reason}", shown(path)));
+            }
         }
     }
-    let (data, left_out) = listing.decode(format!("folder:{name}"), folder, preparation)?;
+    let (data, left_out) = listing.decode(name, folder, preparation)?;
     left_out.iter().for_each(|notice| notices(notice));
     if let Some(path) = cached
         && let Err(error) = cache::save(&path, &key, &data, &left_out)
@@ -68,136 +69,32 @@ pub fn open(
     Ok(data)
 }
 
-/// The picture files of a folder.
-struct Listing {
-    /// Training and test pictures: the paths below the folder, and the label of each (0 without classes).
-    splits: [Vec<(PathBuf, u8)>; 2],
-    /// Empty without classes.
-    classes: Vec<String>,
-}
-
-impl Listing {
-    fn of(folder: &Path, notices: &mut dyn FnMut(&str)) -> Result<Listing> {
-        let subfolders = ["train", "test"].map(PathBuf::from);
-        let split = subfolders.iter().all(|name| folder.join(name).is_dir());
-        let mut others = 0;
-        // The paths of each split, and how many of their parts are the split's.
-        let (splits, depth) = if split {
-            let splits = subfolders.each_ref().map(|name| walk(folder, name, &mut others));
-            let beside = entries(folder, Path::new(""))?.into_iter().filter(|entry| !subfolders.contains(entry));
-            let beside: Vec<String> = beside.map(|entry| entry.display().to_string()).collect();
-            if !beside.is_empty() {
-                let what = beside[..beside.len().min(MOST_NAMED)].join(", ");
-                let more = if beside.len() > MOST_NAMED { ", ..." } else { "" };
-                notices(&format!("note: beside train and test, {what}{more} of {} is not read", folder.display()));
-            }
-            let [train, test] = splits;
-            ([train?, test?], 1)
-        } else {
-            let all = walk(folder, Path::new(""), &mut others)?;
-            notices(&tenth_notice(folder, "subfolders train and test"));
-            let (test, train) = all.into_iter().enumerate().partition::<Vec<_>, _>(|(at, _)| is_test(*at));
-            ([train, test].map(|split| split.into_iter().map(|(_, path)| path).collect()), 0)
-        };
-        if others > 0 {
-            let place = folder.display();
-            notices(&format!("note: {others} files of {place} are left out that are not named .png, .jpg or .jpeg"));
-        }
-        for ((paths, name), subfolder) in splits.iter().zip(["training", "test"]).zip(&subfolders) {
-            if paths.is_empty() {
-                let place = if split { folder.join(subfolder) } else { folder.to_path_buf() };
-                return Err(Error::file(place, format!("no {name} picture is there (.png, .jpg, .jpeg)")));
-            }
-        }
-        let classes = classes(&splits, depth, folder, notices);
-        let label = |path: &Path| class_of(path, depth).and_then(|class| classes.binary_search(&class).ok());
-        let labelled = |path: PathBuf| {
-            let label = label(&path).unwrap_or(0) as u8;
-            (path, label)
-        };
-        let splits = splits.map(|paths| paths.into_iter().map(labelled).collect());
-        Ok(Listing { splits, classes })
-    }
-}
-
-/// The first folder of `path` below its split, if it lies in one.
-fn class_of(path: &Path, depth: usize) -> Option<String> {
-    let mut parts = path.components().skip(depth);
-    let first = parts.next()?;
-    parts.next().map(|_| first.as_os_str().to_string_lossy().into_owned())
-}
-
-/// The sorted names of the classes, if the pictures have any that can be used.
-fn classes(splits: &[Vec<PathBuf>; 2], depth: usize, folder: &Path, notices: &mut dyn FnMut(&str)) -> Vec<String> {
-    let all = || splits.iter().flatten().map(|path| class_of(path, depth));
-    let mut classes: Vec<String> = all().flatten().collect();
-    let in_folders = classes.len();
-    classes.sort();
-    classes.dedup();
-    let reason = if in_folders == 0 {
-        return Vec::new();
-    } else if in_folders < all().count() {
-        format!("{} pictures lie beside the class folders", all().count() - in_folders)
-    } else if classes.len() > MAX_CLASSES {
-        format!("{} class folders are more than {MAX_CLASSES}", classes.len())
-    } else {
-        return classes;
-    };
-    notices(&format!("note: the pictures of {} have no labels: {reason}", folder.display()));
-    Vec::new()
-}
-
-/// What the folder `base/below` holds, as sorted paths below `base`, without hidden entries.
-fn entries(base: &Path, below: &Path) -> Result<Vec<PathBuf>> {
-    let folder = base.join(below);
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(&folder).map_err(Error::io("read the folder", &folder))? {
-        let name = entry.map_err(Error::io("read the folder", &folder))?.file_name();
-        if !name.as_encoded_bytes().starts_with(b".") {
-            paths.push(below.join(name));
+/// The listing of a file that was given in the place of a folder.
+fn single(file: &Path, selection: Selection) -> Result<Listing> {
+    match place::is_picture(file) {
+        true if selection == Selection::All => Ok(Listing::single(file.file_name().unwrap_or_default().into())),
+        true => Err(Error::file(file, "is a single picture, but training needs a folder of them")),
+        false => {
+            let advice = place::advice(file).map_or(String::new(), |advice| format!(": it {advice}"));
+            Err(Error::file(file, format!("is no folder of pictures{advice}")))
         }
     }
-    paths.sort();
-    Ok(paths)
-}
-
-/// The sorted picture files in `base/below` and the folders in it. A folder that several links lead to is read once,
-/// so that links in a circle end. Adds the number of other files to `others`.
-fn walk(base: &Path, below: &Path, others: &mut usize) -> Result<Vec<PathBuf>> {
-    let mut pictures = Vec::new();
-    let mut visited = HashSet::new();
-    let mut folders = vec![below.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        let real = fs::canonicalize(base.join(&folder)).map_err(Error::io("open the folder", base.join(&folder)))?;
-        if !visited.insert(real) {
-            continue;
-        }
-        let mut inside = Vec::new();
-        for path in entries(base, &folder)? {
-            let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-            if base.join(&path).is_dir() {
-                inside.push(path);
-            } else if ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) {
-                pictures.push(path);
-            } else {
-                *others += 1;
-            }
-        }
-        folders.extend(inside.into_iter().rev());
-    }
-    pictures.sort();
-    Ok(pictures)
 }
 
 /// The name of the cache file for this folder and preparation, and the key of the state the folder's files are in:
 /// their names, sizes and times of change.
-fn keys(place: &Path, listing: &Listing, preparation: &Preparation) -> (String, String) {
+fn keys(place: &Path, listing: &Listing, preparation: &Preparation, selection: Selection) -> (String, String) {
     let Preparation { crop, image_size, channels, corrupt } = preparation;
     let mut hash = Sha256::new();
     add(&mut hash, FORMAT.as_bytes());
     add(&mut hash, place.as_os_str().as_encoded_bytes());
     add(&mut hash, format!("{crop:?} {image_size:?} {channels:?} {corrupt:?}").as_bytes());
+    // Else a run on a folder and the use of another model with it would take turns in making the one file.
+    if !listing.split && selection == Selection::All {
+        add(&mut hash, b"all");
+    }
     let name = format!("pictures-{}.bin", &idx::hexadecimal(hash.clone())[..32]);
+    add(&mut hash, DECODER.as_bytes());
     for split in &listing.splits {
         add(&mut hash, &(split.len() as u64).to_le_bytes());
         for (path, _) in split {
@@ -232,7 +129,8 @@ struct Pictures {
 impl Listing {
     /// Decodes all pictures, and says what was left out.
     fn decode(self, name: String, folder: &Path, preparation: &Preparation) -> Result<(Dataset, Vec<String>)> {
-        let total = self.splits.iter().map(Vec::len).sum();
+        let listed = self.splits.each_ref().map(Vec::len);
+        let total = listed.iter().sum();
         let ([height, width], first) = self.size(folder, preparation)?;
         let channels = preparation.channels.unwrap_or(3);
         check_memory(folder, total, [channels, height, width])?;
@@ -243,20 +141,19 @@ impl Listing {
         bar.0.finish_and_clear();
         let skipped = pictures.iter().flat_map(|pictures| &pictures.skipped);
         let mut notices: Vec<String> = skipped
-            .map(|(path, reason)| format!("note: {} cannot be decoded and is skipped: {reason}", path.display()))
+            .map(|(path, reason)| format!("note: {} cannot be decoded and is skipped: {reason}", shown(path)))
             .collect();
         if notices.len() > MOST_NAMED {
             let more = notices.len() - MOST_NAMED;
             notices.truncate(MOST_NAMED);
-            notices
-                .push(format!("note: {more} more pictures of {} cannot be decoded and are skipped", folder.display()));
+            notices.push(format!("note: {more} more pictures of {} cannot be decoded and are skipped", shown(folder)));
         }
         let all_grey = preparation.channels.is_none() && !pictures.iter().any(|pictures| pictures.colour);
         let labelled = !self.classes.is_empty();
         let mut splits = Vec::new();
-        for (mut pictures, what) in pictures.into_iter().zip(["training", "test"]) {
+        for ((mut pictures, what), listed) in pictures.into_iter().zip(["training", "test"]).zip(listed) {
             let count = pictures.labels.len();
-            if count == 0 {
+            if count == 0 && listed > 0 {
                 return Err(Error::file(folder, format!("none of its {what} pictures can be decoded")));
             }
             let channels = if all_grey {
@@ -364,7 +261,7 @@ fn place(
     first: Option<&Path>,
 ) -> std::result::Result<bool, Problem> {
     if (decoded.height, decoded.width) != (height, width) {
-        let first = first.map_or("the first".to_string(), |first| first.display().to_string());
+        let first = first.map_or("the first".to_string(), shown);
         return Err(Problem::Unfit(format!(
             "is {}x{} (width x height), but {first} is {width}x{height}: --image-size N brings all pictures to one size",
             decoded.width, decoded.height
@@ -440,8 +337,22 @@ mod tests {
         }
 
         fn open_cached(&self, preparation: Preparation, cache: Option<&Path>) -> (Result<Dataset>, String) {
+            self.open_with(preparation, Selection::ByName, cache)
+        }
+
+        fn open_by(&self, selection: Selection) -> (Result<Dataset>, String) {
+            self.open_with(NONE, selection, None)
+        }
+
+        fn open_with(
+            &self,
+            preparation: Preparation,
+            selection: Selection,
+            cache: Option<&Path>,
+        ) -> (Result<Dataset>, String) {
             let mut said = String::new();
-            let data = open(&self.path(), &preparation, cache, &mut |notice| said += &format!("{notice}\n"));
+            let mut note = |notice: &str| said += &format!("{notice}\n");
+            let data = open(&self.path(), &preparation, selection, cache, &mut note);
             (data, said)
         }
 
@@ -482,16 +393,66 @@ mod tests {
     }
 
     #[test]
-    fn every_tenth_picture_is_for_testing_where_nothing_else_is_said() {
+    fn a_selection_parts_what_folders_do_not() {
         let files: Vec<(String, Vec<u8>)> = (0..21).map(|i| (format!("{i:02}.png"), dot(i))).collect();
         let fixture = Fixture::new(&[]);
         files.iter().for_each(|(name, content)| fixture.write(name, content));
-        let (data, said) = fixture.open(NONE);
+        let (data, said) = fixture.open_by(Selection::ByOrder);
         let data = data.unwrap();
         assert_eq!((data.test.pixels, data.test.labels), (vec![0, 10, 20], None));
         assert_eq!((data.train.pixels[..3].to_vec(), data.train.count, data.classes), (vec![1, 2, 3], 18, 0));
-        assert!(said.contains("every 10th picture"), "{said}");
-        Fixture::new(&[("a.png", dot(1))]).refused(NONE, &["pics", "no training picture"]);
+        assert!(said.contains("every 10th picture in order"), "{said}");
+
+        let (data, said) = fixture.open(NONE);
+        let data = data.unwrap();
+        let both = [&data.train.pixels[..], &data.test.pixels].concat();
+        assert_eq!((both.len(), data.test.count > 0, said.contains("chosen by its name")), (21, true, true), "{said}");
+        // A new first picture leaves the others where they were.
+        fixture.write("00_first.png", &dot(99));
+        let more = fixture.open(NONE).0.unwrap();
+        let old = |pixels: &[u8]| pixels.iter().copied().filter(|&p| p != 99).collect::<Vec<u8>>();
+        assert_eq!(old(&more.test.pixels), data.test.pixels);
+
+        let (all, said) = fixture.open_by(Selection::All);
+        let all = all.unwrap();
+        assert_eq!(
+            (all.train.count, all.test.count, said.contains("all its pictures are taken")),
+            (0, 22, true),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn one_picture_can_be_used_but_not_trained_on() {
+        let fixture = Fixture::new(&[("a.png", dot(7))]);
+        fixture.refused(NONE, &["pics", "only one picture"]);
+        assert_eq!(fixture.open_by(Selection::All).0.unwrap().test.pixels, [7]);
+        let file = fixture.path().join("a.png");
+        let open = |selection| open(&file, &NONE, selection, None, &mut |_| ());
+        let data = open(Selection::All).unwrap();
+        assert_eq!((data.name.as_str(), data.test.pixels, data.test.shape), ("folder:a.png", vec![7], [1, 1, 1]));
+        let message = open(Selection::ByName).unwrap_err().to_string();
+        assert!(message.contains("is a single picture"), "{message}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_no_picture() {
+        let fixture = Fixture::new(&[("train/1.png", dot(1)), ("test/1.png", dot(2))]);
+        let pipe = fixture.path().join("train/2.png");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        fixture.refused(NONE, &["train/2.png", "no regular file"]);
+        let (data, said) = fixture.open(SKIP);
+        assert_eq!((data.unwrap().train.pixels, said.contains("no regular file")), (vec![1], true), "{said}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_cannot_steer_the_terminal() {
+        let fixture =
+            Fixture::new(&[("train/1.png", dot(1)), ("test/1.png", dot(2)), ("train/e\u{1b}[2Jx.png", vec![])]);
+        let (_, said) = fixture.open(SKIP);
+        assert!(said.contains("e\\u{1b}[2Jx.png") && !said.contains('\u{1b}'), "{said}");
     }
 
     #[test]
@@ -508,15 +469,16 @@ mod tests {
 
     #[test]
     fn folders_without_pictures_are_refused() {
-        Fixture::new(&[("x.gif", vec![1])]).refused(NONE, &["pics", "no training picture"]);
+        Fixture::new(&[("x.gif", vec![1])]).refused(NONE, &["pics", "no picture is there"]);
         let empty_test = Fixture::new(&[("train/1.png", dot(1)), ("test/x.txt", vec![])]);
         empty_test.refused(NONE, &["test", "no test picture"]);
         let empty_train = Fixture::new(&[("train/x.txt", vec![]), ("test/1.png", dot(1))]);
         empty_train.refused(NONE, &["pics/train", "no training picture"]);
-        let message = open(Path::new("/no/such"), &NONE, None, &mut |_| ()).unwrap_err().to_string();
+        let message = open(Path::new("/no/such"), &NONE, Selection::ByName, None, &mut |_| ()).unwrap_err().to_string();
         assert!(message.contains("/no/such"), "{message}");
         let file = tempfile::NamedTempFile::new().unwrap();
-        let message = open(file.path(), &NONE, None, &mut |_| ()).unwrap_err().to_string();
+        fs::write(file.path(), b"\x93NUMPY").unwrap();
+        let message = open(file.path(), &NONE, Selection::ByName, None, &mut |_| ()).unwrap_err().to_string();
         assert!(message.contains("is no folder") && message.contains("--dataset array"), "{message}");
     }
 
@@ -679,8 +641,8 @@ mod tests {
         fixture.open_cached(NONE, Some(&cache)).0.unwrap();
         let file = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
         fs::remove_file(&file).unwrap();
-        // Every write to this device fails as on a full disk.
-        std::os::unix::fs::symlink("/dev/full", crate::files::temporary(&file)).unwrap();
+        // A file cannot take the place of a folder.
+        fs::create_dir(&file).unwrap();
         let (data, said) = fixture.open_cached(NONE, Some(&cache));
         assert_eq!((data.unwrap().train.count, said.matches("not cached").count()), (1, 1), "{said}");
         let (data, said) = fixture.open_cached(NONE, Some(Path::new("/dev/null/cache")));

@@ -4,7 +4,6 @@
 //! then N bytes. In the magic, 08 stands for unsigned bytes and the last digit for the number of sizes that follow.
 //! Files are read plain or gzip-compressed, told apart by content.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
@@ -13,6 +12,7 @@ use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::files::open_regular;
 
 /// Largest body read. The largest of the known sets, EMNIST byclass, has 547 MB; a header that claims more than
 /// this is damaged or hostile.
@@ -64,7 +64,7 @@ impl Idx {
     /// One that names the file and says what was expected and what was found. No more is allocated than the file
     /// really holds (to within a factor of two), nor than its header claims, nor than [`MAX_BYTES`].
     pub fn read(path: &Path, kind: Kind) -> Result<Idx> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
+        let (file, _) = open_regular(path)?;
         Idx::parse(decompressed(BufReader::new(file)).map_err(Error::io("read", path))?, path, kind)
     }
 

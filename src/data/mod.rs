@@ -1,8 +1,10 @@
 //! Data sets: files, or the built-in generator, become two splits resident in memory, one byte a pixel.
 //!
 //! Reading order: `sets` (the sets in MNIST's format, and how their files are found), `idx` (that format), `download`,
-//! `digits` (the generator), `cifar`; then the user's own pictures: `folder` (which files), `decode` (one file),
-//! `cache`, and `array`. `npy` writes and reads arrays for other programs.
+//! `digits` (the generator), `cifar`; then the user's own pictures: `selection` (which are for testing), `listing` (which
+//! files), `folder`, `decode` and `jpeg` (one file), `cache`, and `array`, `pixels` (one array), `numbers`. `place` says what
+//! lies where something else was expected; `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays for
+//! other programs.
 
 pub mod array;
 pub mod cache;
@@ -10,9 +12,16 @@ pub mod cifar;
 pub mod decode;
 pub mod digits;
 pub mod download;
+pub mod fingerprint;
 pub mod folder;
 pub mod idx;
+mod jpeg;
+mod listing;
 pub mod npy;
+mod numbers;
+mod pixels;
+mod place;
+mod selection;
 pub mod sets;
 
 use std::ops::Range;
@@ -26,14 +35,14 @@ use crate::error::{Error, Result, nearest};
 use crate::files;
 use cifar::Cifar;
 use download::Client;
+pub use fingerprint::Fingerprint;
+pub use selection::Selection;
 use sets::{Places, Set, SetName};
 
 /// Largest data set read into memory, in bytes.
 pub const MAX_BYTES: u64 = 32 << 30;
 /// Largest side of a picture, in pixels.
 pub const MAX_SIDE: usize = 1 << 14;
-/// Where a set is not split by its files, one picture of this many is a test picture, the first one included.
-const TEST_EVERY: usize = 10;
 /// Labels are bytes.
 const MAX_CLASSES: usize = 256;
 
@@ -42,7 +51,7 @@ const MAX_CLASSES: usize = 256;
 pub struct Split {
     /// N * C * H * W bytes, row-major.
     pub pixels: Vec<u8>,
-    /// N, at least 1.
+    /// N, at least 1, but 0 training pictures under [`Selection::All`].
     pub count: usize,
     /// C, H, W.
     pub shape: [usize; 3],
@@ -198,18 +207,21 @@ impl FromStr for Choice {
 
 /// Reads a data set into memory, and downloads it first where that is possible and needed.
 ///
-/// `data_dir` is the folder of a `Folder`, the file of an `Array`. The files of the other sets are looked for in
-/// `data_dir` and its subfolder of the set's name; without it, in the folder of the environment variable `ELBO_DATA`,
-/// likewise; without that, in `data/<set>`. `notices` is told what the user should know (a download, a stand-in data
-/// set, pictures left out), some of it several lines long.
+/// `data_dir` is the folder of a `Folder` (under [`Selection::All`] also one picture), the file of an `Array`. The files of
+/// the other sets are looked for in `data_dir` and its subfolder of the set's name; without it, in the folder of the
+/// environment variable `ELBO_DATA`, likewise; without that, in `data`. `selection` parts one's own pictures where they are
+/// not split. `notices` is told what the user should know (a download, a stand-in data set, pictures left out), some of it
+/// several lines long.
 ///
 /// # Errors
-/// Files that are missing, unreadable or not what they should be, each by name, and what to do about it. A damaged
-/// file is always an error; only `Choice::Auto` without any file or network falls back.
+/// Files that are missing, unreadable or not what they should be, each by name, and what to do about it; a `data_dir` that
+/// holds something else, with the choice that reads it. A damaged file is always an error; only `Choice::Auto` without a
+/// `data_dir`, any file or network falls back.
 pub fn open(
     choice: Choice,
     data_dir: Option<&Path>,
     preparation: &Preparation,
+    selection: Selection,
     notices: &mut dyn FnMut(&str),
 ) -> Result<Dataset> {
     let variable = std::env::var_os("ELBO_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -229,16 +241,22 @@ pub fn open(
         Choice::Cifar10 => return open_cifar(&cifar::CIFAR10, notices),
         Choice::Cifar100 => return open_cifar(&cifar::CIFAR100, notices),
         Choice::Folder => {
-            return folder::open(given("DIR")?, preparation, files::cache_folder().as_deref(), notices);
+            return folder::open(given("DIR")?, preparation, selection, files::cache_folder().as_deref(), notices);
         }
-        Choice::Array => return array::open(given("FILE")?, notices),
+        Choice::Array => return array::open(given("FILE")?, selection, notices),
     };
     let Some(set) = Set::of(id) else {
-        return Ok(digits::dataset());
+        return match data_dir {
+            None => Ok(digits::dataset()),
+            Some(place) => {
+                let advice = place::advice(place).map_or(String::new(), |advice| format!(". It {advice}"));
+                Err(Error::file(place, format!("is not read for the digits, which this program draws{advice}")))
+            }
+        };
     };
     let places = Places::new(set.name, data_dir, variable.as_deref());
     match choice {
-        Choice::Auto => open_or_digits(set, &places, &Client::default(), notices),
+        Choice::Auto if !places.given => open_or_digits(set, &places, &Client::default(), notices),
         _ => set.open(&places, &Client::default(), notices),
     }
 }
@@ -273,19 +291,6 @@ fn check_memory(place: &Path, pictures: usize, shape: [usize; 3]) -> Result<()> 
              {MAX_BYTES} a data set may have: take fewer or smaller ones (of a folder, --image-size N, --channels 1)"
         ),
     ))
-}
-
-/// Whether picture number `index` of a set that is not split by its files is a test picture.
-fn is_test(index: usize) -> bool {
-    index.is_multiple_of(TEST_EVERY)
-}
-
-/// What the user is told where [`is_test`] splits.
-fn tenth_notice(place: &Path, missing: &str) -> String {
-    format!(
-        "note: {} has no {missing}: every {TEST_EVERY}th picture in order, the first one included, is a test picture",
-        place.display()
-    )
 }
 
 /// `set`, or the built-in digits where no file of it is there and none can be downloaded.
@@ -360,7 +365,7 @@ mod tests {
             ("--channels", Preparation { channels: Some(1), ..none }),
         ] {
             for choice in [Choice::Auto, Choice::Named(SetName::Digits), Choice::Cifar10, Choice::Array] {
-                let message = open(choice, None, &preparation, &mut |_| ()).unwrap_err().to_string();
+                let message = open(choice, None, &preparation, Selection::ByName, &mut |_| ()).unwrap_err().to_string();
                 assert!(message.starts_with(flag) && message.contains("--dataset folder"), "{message}");
             }
         }
@@ -369,7 +374,8 @@ mod tests {
     #[test]
     fn own_pictures_need_their_place() {
         for (choice, word) in [(Choice::Folder, "--data DIR"), (Choice::Array, "--data FILE")] {
-            let message = open(choice, None, &Preparation::default(), &mut |_| ()).unwrap_err().to_string();
+            let message =
+                open(choice, None, &Preparation::default(), Selection::ByName, &mut |_| ()).unwrap_err().to_string();
             assert!(message.contains(word), "{message}");
         }
     }
@@ -385,25 +391,63 @@ mod tests {
 
     #[test]
     fn the_built_in_digits_need_no_file() {
-        let digits = open(
-            Choice::Named(SetName::Digits),
-            Some(Path::new("/nowhere")),
-            &Preparation { corrupt: Corrupt::Skip, ..Preparation::default() },
-            &mut |_| (),
-        )
-        .unwrap();
+        let skip = Preparation { corrupt: Corrupt::Skip, ..Preparation::default() };
+        let open = |place| open(Choice::Named(SetName::Digits), place, &skip, Selection::ByName, &mut |_| ());
+        let digits = open(None).unwrap();
         assert_eq!((digits.name.as_str(), digits.train.count, digits.test.count), ("digits", 60_000, 10_000));
+        // Whoever names files wants them to be read.
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.png"), "").unwrap();
+        let message = open(Some(folder.path())).unwrap_err().to_string();
+        assert!(message.contains("is not read for the digits") && message.contains("--dataset folder"), "{message}");
     }
 
     #[test]
     fn without_files_and_network_auto_gives_digits_loudly() {
         let fixture = Fixture::new();
         let mut notice = String::new();
-        let places = fixture.places();
+        let places = Places::new("mnist", None, Some(fixture.folder()));
         let data = open_or_digits(&fixture.set, &places, &offline(), &mut |text| notice += text).unwrap();
         assert_eq!(data.name, "digits");
         assert!(notice.contains("NOT mnist") && notice.contains("do not compare"), "{notice}");
         assert!(notice.lines().count() > 4, "{notice}");
+    }
+
+    #[test]
+    fn a_named_place_is_looked_at_and_never_replaced_by_digits() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, content: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        };
+        write("photos/cat/a.jpg", b"\xff\xd8\xff");
+        write("arrays/x.npy", b"\x93NUMPY");
+        write("text/notes.txt", b"x");
+        let names = || {
+            let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            names.collect::<std::collections::BTreeSet<_>>()
+        };
+        let before = names();
+        for (place, words) in [
+            ("photos", &["holds pictures (cat/a.jpg): add --dataset folder", "nothing is downloaded there"][..]),
+            ("photos/cat/a.jpg", &["is a picture: add --dataset folder"]),
+            ("arrays", &["--dataset array --data", "arrays/x.npy"]),
+            ("arrays/x.npy", &["is a NumPy file: add --dataset array"]),
+            ("text", &["holds notes.txt", "name an empty or a new folder"]),
+            ("text/notes.txt", &["is no folder"]),
+        ] {
+            let place = folder.path().join(place);
+            for choice in [Choice::Auto, Choice::Named(SetName::Kmnist), Choice::Cifar10] {
+                let none = Preparation::default();
+                let result = open(choice, Some(&place), &none, Selection::ByName, &mut |text| panic!("{text}"));
+                let message = result.unwrap_err().to_string();
+                for word in words {
+                    assert!(message.contains(word), "no {word:?} in: {message}");
+                }
+            }
+        }
+        assert_eq!(names(), before);
     }
 
     #[test]

@@ -1,19 +1,21 @@
-//! NumPy's `.npy`, version 1.0: its header, and matrices of little-endian f32 in C order.
+//! NumPy's `.npy`: its header, and matrices of little-endian f32 in C order.
 //!
-//! Layout: the bytes `\x93NUMPY`, version 1 and 0, the header's length as little-endian u16, a Python dict as text
-//! (`{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, padded by spaces to a multiple of 64 bytes and a
-//! newline), then the numbers. Source: NumPy manual, `numpy.lib.format`.
+//! Layout: the bytes `\x93NUMPY`, version 1 and 0, the header's length as little-endian u16 (from version 2 on u32), a Python
+//! dict as text (`{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, padded by spaces to a multiple of 64 bytes
+//! and a newline), then the numbers. Written is version 1.0. Source: NumPy manual, `numpy.lib.format`.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
 use byteorder::{LittleEndian, ReadBytesExt};
 
-use crate::error::{Error, Result};
-use crate::files::write_atomic;
+use crate::error::{Error, Result, plain};
+use crate::files::{open_regular, write_atomic};
 
 const MAGIC: &[u8; 8] = b"\x93NUMPY\x01\x00";
+
+/// Longest header read. That of an array of plain numbers has about 128 bytes.
+const MOST_HEADER: u32 = 1 << 16;
 
 /// A matrix, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,15 +64,22 @@ impl Header {
         if file.read_exact(&mut magic).is_err() || magic[..6] != MAGIC[..6] {
             return Err(Error::file(path, "expected a NumPy .npy file, found something else"));
         }
-        if magic != *MAGIC {
-            let [major, minor] = [magic[6], magic[7]];
-            return Err(Error::file(path, format!("expected .npy version 1.0, found {major}.{minor}")));
+        let truncated = |_| Error::file(path, "truncated header");
+        let (length, length_bytes) = match magic[6..] {
+            [1, 0] => (file.read_u16::<LittleEndian>().map_err(truncated)? as u32, 2),
+            [2 | 3, 0] => (file.read_u32::<LittleEndian>().map_err(truncated)?, 4),
+            _ => {
+                let [major, minor] = [magic[6], magic[7]];
+                return Err(Error::file(path, format!("expected .npy version 1.0 to 3.0, found {major}.{minor}")));
+            }
+        };
+        if length > MOST_HEADER {
+            return Err(Error::file(path, format!("its header claims {length} bytes: no such array")));
         }
-        let length = file.read_u16::<LittleEndian>().map_err(|_| Error::file(path, "truncated header"))?;
         let mut header = vec![0; length as usize];
-        file.read_exact(&mut header).map_err(|_| Error::file(path, "truncated header"))?;
-        let text = String::from_utf8_lossy(&header).trim().to_string();
-        Ok(Header { text, bytes: (MAGIC.len() + 2) as u64 + length as u64 })
+        file.read_exact(&mut header).map_err(truncated)?;
+        let text = plain(String::from_utf8_lossy(&header).trim());
+        Ok(Header { text, bytes: (MAGIC.len() + length_bytes) as u64 + length as u64 })
     }
 
     /// The type of a number, such as `<f4`: byte order, kind, bytes. None for types of several fields.
@@ -96,6 +105,14 @@ impl Header {
         Err(self.unexpected(&format!("{key}: {expected}"), path))
     }
 
+    /// Whether the first index changes fastest. Errors: the header does not say.
+    pub fn is_fortran(&self, path: &Path) -> Result<bool> {
+        if self.require("'fortran_order'", "True", path).is_ok() {
+            return Ok(true);
+        }
+        self.require("'fortran_order'", "False", path).map(|()| false)
+    }
+
     pub fn unexpected(&self, expected: &str, path: &Path) -> Error {
         Error::file(path, format!("expected {expected}, found the header {}", self.text))
     }
@@ -110,10 +127,9 @@ impl Header {
 /// Reads a matrix that NumPy or [`write()`] wrote.
 ///
 /// # Errors
-/// A file that is not version 1.0, not `<f4`, not C order, not 2-D, or not as long as its shape says.
+/// A file that is not `<f4`, not C order, not 2-D, or not as long as its shape says.
 pub fn read(path: &Path) -> Result<Matrix> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let file_bytes = file.metadata().map_err(Error::io("read", path))?.len();
+    let (file, file_bytes) = open_regular(path)?;
     let mut file = BufReader::new(file);
     let header = Header::read(&mut file, path)?;
     header.require("'descr'", "'<f4'", path)?;
@@ -182,10 +198,14 @@ pub(super) mod tests {
     fn wrong_files_are_refused() {
         refused(b"", "expected a NumPy .npy file");
         refused(b"PK\x03\x04 zip archive", "expected a NumPy .npy file");
-        refused(b"\x93NUMPY\x02\x00\x00\x00\x00\x00", "version 1.0, found 2.0");
+        refused(b"\x93NUMPY\x04\x00\x00\x00\x00\x00", "version 1.0 to 3.0, found 4.0");
+        refused(b"\x93NUMPY\x02\x00\xff\xff\xff\xff", "claims 4294967295 bytes");
         refused(&file("{'descr': '<f4'", &[])[..12], "truncated header");
         let good = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1), }";
         assert_eq!(read_bytes(&file(good, &[1.0, 2.0])).unwrap().values, [1.0, 2.0]);
+        let version_2 =
+            [&b"\x93NUMPY\x02\x00"[..], &file(good, &[1.0, 2.0])[8..10], &[0, 0], &file(good, &[1.0, 2.0])[10..]];
+        assert_eq!(read_bytes(&version_2.concat()).unwrap().values, [1.0, 2.0]);
         refused(&file(good, &[1.0]), "shape (2, 1) of f32 does not fit the 4 bytes");
         refused(&file(good, &[1.0, 2.0, 3.0]), "does not fit the 12 bytes");
         refused(&file(&good.replace("<f4", "<f8"), &[1.0, 2.0]), "'descr': '<f4'");

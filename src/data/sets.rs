@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::download::{self, Client, Wanted};
 use super::idx::{Idx, Kind};
-use super::{Dataset, Split};
-use crate::error::{Error, Result};
+use super::{Dataset, Split, place};
+use crate::error::{Error, Result, shown};
 
 /// The data sets in MNIST's format, and its stand-in. All but `Digits`, which is drawn, have a row in [`SETS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub struct Set {
     pub id: SetName,
     /// The argument of `--dataset`, the folder below `data/`, the name in outputs.
     pub name: &'static str,
+    /// The folder of torchvision's copy, whose files lie in its subfolder `raw`.
+    torchvision: &'static str,
     /// Start of the four file names; see [`Set::file_name`].
     prefix: &'static str,
     /// What the test files' names have where the training files' have `train`.
@@ -90,6 +92,7 @@ const FILES: [(bool, Kind); 4] =
 const MNIST: Set = Set {
     id: SetName::Mnist,
     name: "mnist",
+    torchvision: "MNIST",
     prefix: "",
     test: "t10k",
     classes: 10,
@@ -105,7 +108,8 @@ const MNIST: Set = Set {
 
 const fn emnist(id: SetName, name: &'static str, prefix: &'static str, classes: usize) -> Set {
     let sources = &["https://www.nist.gov/itl/products-and-services/emnist-dataset"];
-    Set { id, name, prefix, test: "test", classes, transposed: true, sources, published: None }
+    let torchvision = "EMNIST";
+    Set { id, name, torchvision, prefix, test: "test", classes, transposed: true, sources, published: None }
 }
 
 /// The one list of sets in files; everything about a set is derived from its row.
@@ -114,6 +118,7 @@ pub const SETS: [Set; 9] = [
     Set {
         id: SetName::FashionMnist,
         name: "fashion-mnist",
+        torchvision: "FashionMNIST",
         sources: &["http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"],
         published: None,
         ..MNIST
@@ -121,6 +126,7 @@ pub const SETS: [Set; 9] = [
     Set {
         id: SetName::Kmnist,
         name: "kmnist",
+        torchvision: "KMNIST",
         sources: &["http://codh.rois.ac.jp/kmnist/dataset/kmnist/"],
         published: None,
         ..MNIST
@@ -137,10 +143,12 @@ pub const SETS: [Set; 9] = [
 /// Where a set's files may be.
 #[derive(Debug)]
 pub struct Places {
-    /// The first of these with any of the files is the one read.
+    /// The set is looked for in these, and in folders in them that others leave it in.
     pub(super) folders: Vec<PathBuf>,
     /// Where files go that are downloaded because no folder has any.
     pub(super) download: PathBuf,
+    /// Whether the user named the folder. What lies in it may be anything, so nothing is downloaded in among it.
+    pub(super) given: bool,
 }
 
 impl Places {
@@ -148,14 +156,11 @@ impl Places {
     ///
     /// The subfolder comes first: file names of several sets are equal, and a folder of all sets may itself hold one.
     pub fn new(set: &str, data_dir: Option<&Path>, variable: Option<&Path>) -> Places {
-        let both = |folder: &Path| vec![folder.join(set), folder.to_path_buf()];
-        match (data_dir, variable) {
-            (Some(folder), _) => Places { folders: both(folder), download: folder.to_path_buf() },
-            (None, Some(folder)) => Places { folders: both(folder), download: folder.join(set) },
-            (None, None) => {
-                let folder = Path::new("data").join(set);
-                Places { folders: vec![folder.clone()], download: folder }
-            }
+        let parent = data_dir.or(variable).unwrap_or(Path::new("data"));
+        Places {
+            folders: vec![parent.join(set), parent.to_path_buf()],
+            download: data_dir.map_or_else(|| parent.join(set), Path::to_path_buf),
+            given: data_dir.is_some(),
         }
     }
 }
@@ -176,19 +181,56 @@ impl Set {
         format!("{}{split}-{content}", self.prefix)
     }
 
+    /// The names that the file goes by: Kaggle and some unpackers put a dot before its form.
+    fn file_names(&self, file: (bool, Kind)) -> [String; 2] {
+        let name = self.file_name(file);
+        let dotted = name.replace("-idx", ".idx");
+        [name, dotted]
+    }
+
+    /// Whether a file of this name, plain or compressed, is one of the set's.
+    pub(super) fn is_own(&self, name: &str) -> bool {
+        let plain = name.strip_suffix(".gz").unwrap_or(name);
+        FILES.into_iter().any(|file| self.file_names(file).iter().any(|known| known == plain))
+    }
+
     /// The path of each of the set's files that `folder` has, plain or compressed.
     fn files_in(&self, folder: &Path) -> [Option<PathBuf>; 4] {
         FILES.map(|file| {
-            let name = self.file_name(file);
-            [folder.join(&name), folder.join(name + ".gz")].into_iter().find(|path| path.exists())
+            let names = self.file_names(file);
+            let beside = names.iter().flat_map(|name| [folder.join(name), folder.join(format!("{name}.gz"))]);
+            // Some unpackers make a folder of the file's name around it.
+            let inside = names.iter().flat_map(|outer| names.iter().map(move |name| folder.join(outer).join(name)));
+            beside.chain(inside).find(|path| path.is_file())
         })
     }
 
-    /// The folder to read, and what it has.
-    fn locate<'a>(&self, places: &'a Places) -> (&'a Path, [Option<PathBuf>; 4]) {
-        let any = |files: &[Option<PathBuf>; 4]| files.iter().any(Option::is_some);
-        let mut found = places.folders.iter().map(|folder| (folder.as_path(), self.files_in(folder)));
-        found.find(|(_, files)| any(files)).unwrap_or((&places.download, [const { None }; 4]))
+    /// `folder`, and the folders in it that torchvision and the published archive of EMNIST leave the files in.
+    fn below(&self, folder: &Path) -> [PathBuf; 5] {
+        let torchvision = folder.join(self.torchvision);
+        [folder.to_path_buf(), folder.join("raw"), folder.join("gzip"), torchvision.join("raw"), torchvision]
+    }
+
+    /// Whether files of this set, and not those of another that has the same names, are in `place` or folders in it.
+    pub(super) fn is_in(&self, place: &Path) -> bool {
+        let [here, raw, gzip, own] =
+            [place.to_path_buf(), place.join("raw"), place.join("gzip"), place.join(self.name)];
+        let torchvision = place.join(self.torchvision);
+        let mut folders = vec![torchvision.join("raw"), torchvision, own];
+        if self.id == SetName::Mnist || !self.prefix.is_empty() {
+            folders.extend([here, raw, gzip]);
+        }
+        folders.iter().any(|folder| self.files_in(folder).iter().any(Option::is_some))
+    }
+
+    /// The folder to read, and what it has: the first with all files, else the first with any.
+    fn locate(&self, places: &Places) -> (PathBuf, [Option<PathBuf>; 4]) {
+        let folders = places.folders.iter().flat_map(|folder| self.below(folder));
+        let found: Vec<_> = folders.map(|folder| (self.files_in(&folder), folder)).collect();
+        let whole = found.iter().find(|(files, _)| files.iter().all(Option::is_some));
+        let part = || found.iter().find(|(files, _)| files.iter().any(Option::is_some));
+        let nothing = || (places.download.clone(), [const { None }; 4]);
+        whole.or_else(part).map_or_else(nothing, |(files, folder)| (folder.clone(), files.clone()))
     }
 
     pub(super) fn any_file_in(&self, places: &Places) -> bool {
@@ -207,24 +249,30 @@ impl Set {
         }
         let names: Vec<String> = missing.iter().map(|&i| self.file_name(FILES[i])).collect();
         let lacks = format!("the data set {} lacks {} (or .gz)", self.name, names.join(", "));
+        if places.given
+            && let Some(refusal) = place::refusal(&folder, |name| self.is_own(name))
+        {
+            return Err(Error::file(&folder, format!("{lacks}. {refusal}")));
+        }
         let Some(published) = self.published else {
             let sources = self.sources.join(", ");
+            let seen = place::others(&folder, |_| false).map_or(String::new(), |seen| format!(" (it holds {seen})"));
             return Err(Error::file(
-                folder,
+                &folder,
                 format!(
-                    "{lacks}. It is not downloaded automatically: get the files from {sources} and put them there, \
+                    "{lacks}{seen}. It is not downloaded automatically: get the files from {sources} and put them there, \
                      or give their folder by --data DIR, or use another set, such as --dataset digits"
                 ),
             ));
         };
-        notices(&format!("downloading {} to {} from {}", self.name, folder.display(), self.sources.join(" or ")));
+        notices(&format!("downloading {} to {} from {}", self.name, shown(&folder), self.sources.join(" or ")));
         let wanted: Vec<Wanted> =
             missing.iter().zip(&names).map(|(&i, name)| Wanted::new(format!("{name}.gz"), published[i])).collect();
-        download::fetch(self.sources, &wanted, folder, client).map_err(|reason| {
+        download::fetch(self.sources, &wanted, &folder, client).map_err(|reason| {
             Error::Network(format!(
                 "{}: {lacks}, and the download failed:\n{reason}\n\
                  Give a folder that has the files by --data DIR, or use the built-in set: --dataset digits",
-                folder.display()
+                shown(&folder)
             ))
         })
     }
@@ -248,7 +296,7 @@ impl Set {
                 format!(
                     "has pictures of {:?} (C, H, W), but {} of {:?}",
                     test.shape,
-                    train_images.display(),
+                    shown(&train_images),
                     train.shape
                 ),
             ));
@@ -270,7 +318,7 @@ impl Set {
         let mut read = |file: usize, path: &Path| {
             let content = Idx::read(path, FILES[file].1)?;
             if !self.recognise(file, path, &content)? {
-                unknown.push(path.display().to_string());
+                unknown.push(shown(path));
             }
             Ok(content)
         };
@@ -282,7 +330,7 @@ impl Set {
         if names.body.len() != count {
             return Err(Error::file(
                 labels,
-                format!("has {} labels, but {} has {count} pictures", names.body.len(), images.display()),
+                format!("has {} labels, but {} has {count} pictures", names.body.len(), shown(images)),
             ));
         }
         if let Some(at) = names.body.iter().position(|&label| label as usize >= self.classes) {
@@ -426,6 +474,113 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_layouts_that_others_leave_are_read() {
+        let fixture = Fixture::new();
+        fixture.write_all();
+        let plain = fixture.open().unwrap();
+        let put = |folder: &Path, dotted: bool, compressed: bool| {
+            fs::create_dir_all(folder).unwrap();
+            for file in 0..4 {
+                let name = &fixture.set.file_names(FILES[file])[dotted as usize];
+                match compressed {
+                    true => fs::write(folder.join(format!("{name}.gz")), gzip(&fixture.files[file])).unwrap(),
+                    false => fs::write(folder.join(name), &fixture.files[file]).unwrap(),
+                }
+            }
+        };
+        let open = |folder: &Path| {
+            let places = Places::new("mnist", Some(folder), None);
+            fixture.set.open(&places, &offline(), &mut |notice| panic!("{notice}"))
+        };
+        for (inside, dotted, compressed) in [
+            ("MNIST/raw", false, false),
+            ("raw", false, true),
+            ("mnist/MNIST/raw", false, false),
+            ("MNIST", true, false),
+            ("", true, true),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            put(&folder.path().join(inside), dotted, compressed);
+            fs::write(folder.path().join("notes.txt"), "other files do not matter").unwrap();
+            assert_eq!(open(folder.path()).unwrap(), plain, "{inside}");
+        }
+        // Kaggle's archive has both forms of each name, one as a folder; other unpackers leave the file in it alone.
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), true, false);
+        (0..4).for_each(|file| fs::create_dir(folder.path().join(fixture.name(file))).unwrap());
+        assert_eq!(open(folder.path()).unwrap(), plain);
+        let folder = tempfile::tempdir().unwrap();
+        for file in 0..4 {
+            let [outer, name] = fixture.set.file_names(FILES[file]);
+            fs::create_dir(folder.path().join(&outer)).unwrap();
+            fs::write(folder.path().join(&outer).join(name), &fixture.files[file]).unwrap();
+        }
+        assert_eq!(open(folder.path()).unwrap(), plain);
+        // A whole set comes before a part of one.
+        let folder = tempfile::tempdir().unwrap();
+        put(&folder.path().join("MNIST/raw"), false, false);
+        fs::write(folder.path().join(fixture.name(0)), b"interrupted").unwrap();
+        assert_eq!(open(folder.path()).unwrap(), plain);
+    }
+
+    #[test]
+    fn every_set_is_found_where_torchvision_leaves_it() {
+        for (set, folder) in [
+            (SetName::FashionMnist, "FashionMNIST/raw"),
+            (SetName::Kmnist, "KMNIST/raw"),
+            (SetName::EmnistLetters, "EMNIST/raw"),
+            (SetName::EmnistLetters, "gzip"),
+        ] {
+            let set = Set::of(set).unwrap();
+            let place = tempfile::tempdir().unwrap();
+            let folder = place.path().join(folder);
+            fs::create_dir_all(&folder).unwrap();
+            for (file, content) in FILES.into_iter().zip([idx(&[2, 1, 1], &[1, 2]), idx(&[2], &[1, 2])].iter().cycle())
+            {
+                fs::write(folder.join(set.file_name(file)), content).unwrap();
+            }
+            let places = Places::new(set.name, Some(place.path()), None);
+            assert_eq!(set.open(&places, &offline(), &mut |_| ()).unwrap().train.count, 2);
+            assert!(set.is_in(place.path()));
+            let mnist = Places::new("mnist", Some(place.path()), None);
+            refused(MNIST.open(&mnist, &offline(), &mut |_| ()), &[&format!("add --dataset {}", set.name)]);
+        }
+    }
+
+    #[test]
+    fn nothing_is_downloaded_among_other_files() {
+        let fixture = Fixture::new();
+        for (name, content, words) in [
+            (
+                "a/b/c.PNG",
+                &b"x"[..],
+                &["holds a, so nothing is downloaded", "pictures (a/b/c.PNG): add --dataset folder"][..],
+            ),
+            ("x.npz", b"PK\x03\x04", &["--dataset array --data", "x.npz"]),
+            ("data_batch_1.bin", b"x", &["add --dataset cifar10"]),
+            ("esc\u{1b}[2J.txt", b"x", &["holds esc\\u{1b}[2J.txt", "an empty or a new folder"]),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, content).unwrap();
+            let places = Places::new("mnist", Some(folder.path()), None);
+            let message = fixture.set.open(&places, &offline(), &mut |text| panic!("{text}")).unwrap_err().to_string();
+            for word in words.iter().chain(&["mnist lacks train-images-idx3-ubyte"]) {
+                assert!(message.contains(word), "no {word:?} in: {message}");
+            }
+        }
+        // What is missing of the set alone is fetched.
+        fs::write(fixture.folder().join(fixture.name(0)), &fixture.files[0]).unwrap();
+        let message = fixture.set.open(&fixture.places(), &offline(), &mut |_| ()).unwrap_err().to_string();
+        assert!(message.contains("download failed"), "{message}");
+        // A file in the place of the folder.
+        let file = fixture.folder().join(fixture.name(0));
+        let places = Places::new("mnist", Some(&file), None);
+        refused(fixture.set.open(&places, &offline(), &mut |_| ()), &["of MNIST's form: give the folder"]);
+    }
+
+    #[test]
     fn files_that_do_not_belong_together_are_refused() {
         let fixture = Fixture::new();
         let write = |file: usize, content: Vec<u8>| {
@@ -487,7 +642,8 @@ pub(super) mod tests {
         for word in ["fashion-mnist lacks", "train-images-idx3-ubyte,", "get the files from http", "--data DIR"] {
             assert!(message.contains(word), "no {word:?} in: {message}");
         }
-        assert!(!message.contains("t10k-labels"), "{message}");
+        let (lacks, holds) = message.split_once("(it holds").unwrap();
+        assert!(!lacks.contains("t10k-labels") && holds.contains("t10k-labels-idx1-ubyte.gz"), "{message}");
     }
 
     #[test]
@@ -521,7 +677,10 @@ pub(super) mod tests {
         assert_eq!(places.folders, [b.join("kmnist"), b.to_path_buf()]);
         assert_eq!(places.download, b.join("kmnist"));
         let places = Places::new("kmnist", None, None);
-        assert_eq!((places.folders, places.download), (vec!["data/kmnist".into()], "data/kmnist".into()));
+        assert_eq!(
+            (places.folders, places.download),
+            (vec!["data/kmnist".into(), "data".into()], "data/kmnist".into())
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct Entry {
     pub workgroup: [u32; 3],
     /// The portable form, from the root of the repository.
     pub shader: String,
-    /// The forms for adapters that run on a CPU.
+    /// The files of the forms for adapters that run on a CPU, each once; one file may have several forms.
     pub software: Vec<String>,
     /// What the other shaders for the same work are called, of which a device is given the fastest; the first is the usual one.
     pub candidates: Vec<&'static str>,
@@ -55,12 +55,27 @@ pub fn entry(kernel: &'static Kernel) -> Entry {
         writes: operands(kernel.writes),
         workgroup: kernel.shader.workgroup,
         shader: path(kernel.shader.source.file),
-        software: software(kernel).iter().map(|shader| path(shader.source.file)).collect(),
+        software: files(&software(kernel))
+            .into_iter()
+            .filter(|file| *file != kernel.shader.source.file)
+            .map(path)
+            .collect(),
         candidates: candidates(kernel).iter().map(|candidate| candidate.name).collect(),
         reference: kernel.rust_file(),
         is_accelerated: kernel.accelerated.is_some(),
         cases: (kernel.cases)().len(),
     }
+}
+
+/// The files of these shaders, each once.
+fn files(shaders: &[&Shader]) -> Vec<&'static str> {
+    let mut files: Vec<&str> = Vec::new();
+    for shader in shaders {
+        if !files.contains(&shader.source.file) {
+            files.push(shader.source.file);
+        }
+    }
+    files
 }
 
 const LANES: [Lanes; 2] = [Lanes::Apart, Lanes::Eight];
@@ -126,6 +141,16 @@ mod tests {
         assert_eq!(of("joint.concat", "y").as_deref(), Some("(B,I+O)"));
         assert_eq!(of("bce.loss", "rows").as_deref(), Some("(B)"));
         assert_eq!(of("bce.loss", "row"), None);
+    }
+
+    #[test]
+    fn every_shader_of_a_kernel_is_listed_once() {
+        for &kernel in kernels::ALL {
+            let Entry { name, shader, software, .. } = entry(kernel);
+            let listed: Vec<String> = std::iter::once(shader).chain(software).collect();
+            let distinct: std::collections::BTreeSet<_> = listed.iter().collect();
+            assert_eq!(distinct.len(), listed.len(), "{name}: {listed:?}");
+        }
     }
 
     #[test]

@@ -49,8 +49,8 @@ pub static FAULTS: &[Fault] = &[
         about: "the sum stops one term early",
         lesson: "one of many terms: a loose tolerance on a long sum would let it pass",
         shows_in_a_step: true,
-        from: "|| column >= params.I { return 0.0; }\n    return x[",
-        to: "|| column + 1u >= params.I { return 0.0; }\n    return x[",
+        from: "& (column < params.I);\n    return select(0.0, x[",
+        to: "& (column + 1u < params.I);\n    return select(0.0, x[",
         wrong: |p, r, w| on(&matmul::FORWARD, p, r, w, |reads| clear_last_of_rows(&mut reads[0], p[1])),
     },
     Fault {
@@ -59,8 +59,8 @@ pub static FAULTS: &[Fault] = &[
         about: "W is read as if it were its transpose",
         lesson: "every index is in range and every number of the right size; only their places are wrong",
         shows_in_a_step: true,
-        from: "return w[row * params.I + column];",
-        to: "return w[column * params.O + row];",
+        from: "w[select(0u, row * params.I + column, is_inside)]",
+        to: "w[select(0u, column * params.O + row, is_inside)]",
         wrong: |p, r, w| {
             on(&matmul::BACKWARD_X, p, r, w, |reads| {
                 let [inputs, outputs] = [p[1] as usize, p[2] as usize];
@@ -79,8 +79,8 @@ pub static FAULTS: &[Fault] = &[
         about: "the gradient leaves out the last picture of the batch",
         lesson: "training hardly changes: it is the gradient of a slightly smaller batch",
         shows_in_a_step: true,
-        from: "if row >= params.B || column >= params.O { return 0.0; }",
-        to: "if row + 1u >= params.B || column >= params.O { return 0.0; }",
+        from: "(row < params.B) & (column < params.O)",
+        to: "(row + 1u < params.B) & (column < params.O)",
         wrong: |p, r, w| {
             on(&matmul::BACKWARD_W, p, r, w, |reads| {
                 let kept = (p[0] - 1) as usize * p[2] as usize;

@@ -27,7 +27,7 @@ use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Device};
 use crate::data::Split;
 use crate::error::{Error, Result};
-use crate::files::write_atomic;
+use crate::files::{read_regular, write_atomic};
 use crate::kernels::clock::{self, Clock, Row};
 use crate::kernels::{random, shuffle};
 use crate::models::vae::Vae;
@@ -51,6 +51,8 @@ const SCRIPTS: [(&str, &str); 2] = [
 ];
 
 /// Metadata key of [`About`], as JSON.
+/// Largest file read, in bytes: a recording has every tensor of every step.
+const LARGEST_FILE: u64 = 32 << 30;
 const ABOUT: &str = "elbo.parity";
 /// The most bytes of pictures an exchange may hold.
 const MOST_BYTES: usize = 2 << 30;
@@ -158,7 +160,7 @@ impl Exchange {
     /// Errors: no exchange in the folder, or a damaged one.
     pub fn read(folder: &Path) -> Result<Exchange> {
         let path = folder.join(EXCHANGE);
-        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        let bytes = read_regular(&path, LARGEST_FILE)?;
         let file = File::open(&path, &bytes)?;
         let text = file.metadata.get(ABOUT).ok_or_else(|| Error::file(&path, "is no exchange of elbo parity"))?;
         let about: About =
@@ -386,7 +388,7 @@ impl Recording {
     /// Reads what PyTorch recorded in the exchange's folder. Errors: no recording, one of another exchange, a damaged one.
     pub fn read(folder: &Path, exchange: &Exchange) -> Result<Recording> {
         let path = folder.join(RECORDING);
-        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        let bytes = read_regular(&path, LARGEST_FILE)?;
         let file = File::open(&path, &bytes)?;
         if file.metadata.get("exchange") != Some(&exchange.digest) {
             return Err(Error::file(&path, format!("was recorded from another exchange; run {SCRIPT} again")));

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::subject::Subject;
 use crate::arena::Arena;
-use crate::backend::{Device, cpu::Cpu};
+use crate::backend::{Device, cpu::Cpu, room};
 use crate::program::Step;
 use crate::tensor::Tensor;
 use crate::units::memory;
@@ -103,7 +103,10 @@ pub fn plan(subject: &Subject, device: &Device) -> Plan {
         subject.step.steps.iter().enumerate().map(|(i, step)| dispatch(&subject.arena, device, i + 1, step)).collect();
     let groups = groups(subject);
     let (largest_buffer, largest_binding) = (device.largest_buffer(), device.largest_binding());
-    let problems = problems(&subject.arena, &dispatches, [largest_buffer, largest_binding]);
+    let mut problems = problems(&subject.arena, &dispatches, [largest_buffer, largest_binding]);
+    if let (Device::Cpu(_), Err(problem)) = (device, room::check(&subject.arena, 0)) {
+        problems.push(problem.to_string());
+    }
     Plan {
         flops: dispatches.iter().map(|d| d.flops).sum(),
         bytes: dispatches.iter().map(|d| d.bytes).sum(),
@@ -227,6 +230,13 @@ mod tests {
         plan.dispatches[3].grid = Some([65536, 1, 1]);
         let found = problems(&subject.arena, &plan.dispatches, [usize::MAX; 2]);
         assert!(found.len() == 1 && found[0].contains("dispatch 4, matmul.forward"), "{found:?}");
+    }
+
+    #[test]
+    fn more_than_kernels_count_does_not_fit() {
+        let subject = Subject::open("faces-mlp", Some(1_000_000)).unwrap();
+        let problems = plan(&subject, &Device::Cpu(Cpu::Accelerated)).problems;
+        assert!(problems.iter().any(|problem| problem.contains("kernels count up to")), "{problems:?}");
     }
 
     #[test]

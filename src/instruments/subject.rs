@@ -1,6 +1,7 @@
 //! What the instruments look at: a model's training step on drawn pictures, the same on every device and in every call.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
@@ -16,7 +17,7 @@ use crate::train::optimizer::OptimizerState;
 use crate::train::presets;
 use crate::train::programs::{Resident, record_step, write_initial};
 use crate::train::run_folder::{RunFolder, RunRecord};
-use crate::train::settings::Settings;
+use crate::train::settings::{LARGEST_SIZE, Settings};
 use crate::train::trainer::config;
 
 /// Steps that can be replayed before the inputs must be written again: the batches of the drawn data.
@@ -40,7 +41,8 @@ pub struct Subject {
     pub step: Program,
     /// The drawn pictures on the device, and how the steps walk through them.
     pub data: Resident,
-    pictures: Split,
+    /// Drawn when they are first written to a device: a plan needs none.
+    pictures: OnceLock<Split>,
 }
 
 /// The settings behind a name, and the shape (channels, height, width) of the pictures: a preset, or the folder of a run.
@@ -57,6 +59,14 @@ pub fn settings(name: &str) -> Result<(Settings, [usize; 3])> {
     Ok((record.settings, card.config.shape))
 }
 
+/// Refuses a `--batch-size` that no run may have. Errors: an [`Error::Usage`] with the range.
+pub fn check_batch_size(batch_size: usize) -> Result<()> {
+    match (1..=LARGEST_SIZE).contains(&batch_size) {
+        true => Ok(()),
+        false => Err(Error::Usage(format!("--batch-size is {batch_size}, but must be 1 to {LARGEST_SIZE}"))),
+    }
+}
+
 impl Subject {
     /// The model of that name, with another batch size if one is given. Nothing is on a device yet. Errors: those of
     /// [`settings`] and of [`Subject::record`].
@@ -66,21 +76,29 @@ impl Subject {
         Subject::record(name, settings, shape)
     }
 
-    /// The model of these settings for pictures of this (C,H,W). Errors: a batch size of 0, a network that does not fit the
-    /// pictures.
+    /// The model of these settings for pictures of this (C,H,W). Errors: a batch size out of range, a network that does not
+    /// fit the pictures.
     pub fn record(name: &str, settings: Settings, shape: [usize; 3]) -> Result<Subject> {
-        if settings.batch_size == 0 {
-            return Err(Error::Usage("--batch-size is 0, but must be at least 1".into()));
-        }
+        check_batch_size(settings.batch_size)?;
         let config = config(&settings, shape);
         config.check()?;
-        let pictures = pictures(REPLAYS * settings.batch_size, shape);
+        let size = Split { pixels: Vec::new(), count: REPLAYS * settings.batch_size, shape, labels: None };
         let mut arena = Arena::new();
         let model = Vae::new(&mut arena, &config);
         let optimizer = OptimizerState::new(&mut arena, settings.optimizer);
-        let data = Resident::new(&mut arena, "train", &pictures, settings.batch_size, usize::MAX);
+        let data = Resident::new(&mut arena, "train", &size, settings.batch_size, usize::MAX);
         let step = record_step(&mut arena, &model, &optimizer, &settings, &data, settings.batch_size);
-        Ok(Subject { name: name.into(), settings, config, arena, model, optimizer, step, data, pictures })
+        Ok(Subject {
+            name: name.into(),
+            settings,
+            config,
+            arena,
+            model,
+            optimizer,
+            step,
+            data,
+            pictures: OnceLock::new(),
+        })
     }
 
     /// The same with the step [fused](crate::fusion) as a device likes it.
@@ -101,8 +119,9 @@ impl Subject {
     /// parameters, statistics and moments, pictures in their order, the clock.
     pub fn write_inputs(&self, backend: &mut Backend) {
         write_initial(backend, &self.arena, &self.model, &self.optimizer, self.settings.seed);
-        self.data.upload(backend, &self.pictures);
-        backend.write_words(self.data.order, &(0..self.pictures.count as u32).collect::<Vec<_>>());
+        let pictures = self.pictures.get_or_init(|| pictures(self.data.count, self.config.shape));
+        self.data.upload(backend, pictures);
+        backend.write_words(self.data.order, &(0..pictures.count as u32).collect::<Vec<_>>());
         let [beta1, beta2] = self.settings.betas;
         let row = |step: usize| Row {
             lr: self.settings.lr as f32,
@@ -157,6 +176,18 @@ mod tests {
         let first = after();
         assert!(first != initial && first.iter().all(|v| v.is_finite()));
         assert!(first == after());
+    }
+
+    #[test]
+    fn pictures_are_drawn_for_a_device_alone_and_batches_have_a_range() {
+        let subject = Subject::open("faces-mlp", Some(1 << 20)).unwrap();
+        assert!(subject.pictures.get().is_none());
+        let message = subject.load(&mut Device::Cpu(Cpu::Accelerated).backend()).unwrap_err().to_string();
+        assert!(message.contains("no memory") && subject.pictures.get().is_none(), "{message}");
+        for batch_size in [0, (1 << 20) + 1, usize::MAX] {
+            let message = Subject::open("mnist-mlp", Some(batch_size)).err().unwrap().to_string();
+            assert!(message.contains("--batch-size is") && message.contains("1 to 1048576"), "{message}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -219,6 +219,7 @@ pub static FORWARD: Kernel = Kernel {
     accelerated: Some(forward_accelerated),
     cost: |p| Cost { flops: p[0] as u64, bytes: 8 * p[0] as u64 },
     cases: forward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// saved (N), which is y where [`Activation::saves_output`] and else x, and dy (N) to dx (N), assigned; recorded by
@@ -241,6 +242,7 @@ pub static BACKWARD: Kernel = Kernel {
     accelerated: Some(backward_accelerated),
     cost: |p| Cost { flops: p[0] as u64, bytes: 12 * p[0] as u64 },
     cases: backward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 fn grid(p: &[u32]) -> [u32; 3] {
@@ -317,7 +319,7 @@ fn backward_cases() -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: each activation, away from its kink.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     Activation::ALL
         .into_iter()
         .map(|act| GradientCase {

@@ -7,7 +7,7 @@ use super::clock::{Clock, Row};
 use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Lanes, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Lanes, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -109,6 +109,7 @@ pub static FORWARD: Kernel = Kernel {
     accelerated: Some(forward_accelerated),
     cost: |p| Cost { flops: 12 * p[0] as u64, bytes: 28 * p[0] as u64 },
     cases,
+    gradients: GradientCheck::None("follows the gradients: nothing is differentiated through an update"),
 };
 
 /// Updates `p` from `grad` and the moments `m` and `v`, all of one length.

@@ -9,7 +9,7 @@ use super::clock::Clock;
 use super::random::philox;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Reference, Shader, Source, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -154,6 +154,7 @@ const fn kernel(
             Cost { flops: 0, bytes: 8 * (b * c * p * q) as u64 }
         },
         cases,
+        gradients: GradientCheck::None("moves pictures, which nothing trains"),
     }
 }
 

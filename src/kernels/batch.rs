@@ -8,7 +8,7 @@ use super::clock::Clock;
 use super::gather;
 use crate::check::case::Case;
 use crate::check::close::Tolerance;
-use crate::kernel::{Kernel, Shader, Source, grid_1d};
+use crate::kernel::{GradientCheck, Kernel, Shader, Source, grid_1d};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -64,6 +64,7 @@ pub static BEGIN: Kernel = Kernel {
     }),
     cost: |p| (gather::FORWARD.cost)(&whole(p)),
     cases,
+    gradients: GradientCheck::None("copies pictures, which nothing trains, and clears gradients"),
 };
 
 /// The params of gather.forward for a data set in one part.

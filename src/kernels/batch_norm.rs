@@ -10,7 +10,7 @@ use super::{math, scratch};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -140,6 +140,7 @@ pub static PARTIALS: Kernel = Kernel {
     accelerated: Some(partials_accelerated),
     cost: |p| cost(p, 1, 4),
     cases: partials_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// parts (K,2,C), which [`PARTIALS`] wrote, to batch (2,C), assigned: mean and rstd. The running mean (C) and unbiased
@@ -158,6 +159,7 @@ pub static STATISTICS: Kernel = Kernel {
     accelerated: Some(statistics_accelerated),
     cost: merge_cost,
     cases: statistics_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// x (R,C), w (C), b (C), moments (2,C) to y (R,C), assigned; recorded by [`forward`].
@@ -177,6 +179,7 @@ pub static FORWARD: Kernel = Kernel {
     accelerated: Some(forward_accelerated),
     cost: |p| cost(p, 2, 4),
     cases: forward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// [`FORWARD`] with the running mean (C) and variance (C), which are only read: x (R,C) to y (R,C), assigned. Recorded
@@ -197,6 +200,7 @@ pub static EVALUATE: Kernel = Kernel {
     accelerated: Some(evaluate_accelerated),
     cost: |p| cost(p, 2, 4),
     cases: evaluate_cases,
+    gradients: GradientCheck::None("evaluates a model, through which nothing is trained"),
 };
 
 /// x, saved (the forward's y) and dy (R,C), moments (2,C) to chunk (K,2,C), assigned; recorded by [`backward`].
@@ -216,6 +220,7 @@ pub static BACKWARD_PARTIALS: Kernel = Kernel {
     accelerated: Some(backward_partials_accelerated),
     cost: |p| cost(p, 3, 6),
     cases: backward_partials_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// parts (K,2,C), which [`BACKWARD_PARTIALS`] wrote, to totals (2,C), assigned; dw and db (C) are added to. Recorded by
@@ -233,6 +238,7 @@ pub static BACKWARD_W: Kernel = Kernel {
     accelerated: Some(backward_w_accelerated),
     cost: merge_cost,
     cases: backward_w_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// x, saved and dy (R,C), w (C), moments and sums (2,C) to dx (R,C), assigned; recorded by [`backward`]. The two means
@@ -253,6 +259,7 @@ pub static BACKWARD_X: Kernel = Kernel {
     accelerated: Some(backward_x_accelerated),
     cost: |p| cost(p, 4, 7),
     cases: backward_x_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 const fn shader(entry: &'static str, grid: fn(&[u32]) -> [u32; 3]) -> Shader {
@@ -898,7 +905,7 @@ fn backward_x_cases() -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: pictures and vectors, with activations whose slope has no jump.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     let case = |shape: &[usize], activation: Activation| {
         let (shape, c) = (shape.to_vec(), shape[shape.len() - 1]);
         let n = shape.iter().product();

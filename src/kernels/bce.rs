@@ -7,7 +7,7 @@ use super::{activation, math};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::{GradientCase, weighted};
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -55,6 +55,7 @@ pub static LOSS: Kernel = Kernel {
     accelerated: Some(loss_accelerated),
     cost: |p| Cost { flops: 6 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: loss_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// logits (B,D), x (B,D) to dlogits (B,D), assigned; recorded by [`backward`].
@@ -82,6 +83,7 @@ pub static BACKWARD: Kernel = Kernel {
     accelerated: Some(backward_accelerated),
     cost: |p| Cost { flops: 5 * p[0] as u64 * p[1] as u64, bytes: 12 * p[0] as u64 * p[1] as u64 },
     cases: backward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 pub(crate) fn cross_entropy(l: f64, x: f64) -> f64 {
@@ -191,7 +193,7 @@ fn backward_cases() -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: the sum of the rows.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "bce".into(),
         inputs: vec![(vec![3, 7], uniform(1, 21, -3.0, 3.0))],

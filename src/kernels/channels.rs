@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Reference, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -97,6 +97,7 @@ const fn kernel(
         accelerated: Some(accelerated),
         cost: |p| Cost { flops: 0, bytes: 8 * p.iter().map(|&n| n as u64).product::<u64>() },
         cases,
+        gradients: GradientCheck::Cases(gradients),
     }
 }
 
@@ -160,7 +161,7 @@ fn cases() -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: each as the other's backward.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     let x = |shape: &[usize]| vec![(shape.to_vec(), uniform(2, 60, -1.0, 1.0))];
     vec![
         GradientCase {

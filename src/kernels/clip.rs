@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -56,6 +56,7 @@ pub static NORM: Kernel = Kernel {
         };
         [[1, 1], [65, 2], [1001, 3], [5000, 64]].map(case).into()
     },
+    gradients: GradientCheck::None("scales gradients: nothing is differentiated through it"),
 };
 
 /// squares (groups), which [`NORM`] wrote; grad (N) is scaled in place, by 1 where its norm is small enough. Recorded
@@ -87,6 +88,7 @@ pub static FORWARD: Kernel = Kernel {
         };
         [(1, 1, 0.5), (65, 2, 100.0), (1001, 64, 1.5)].map(case).into()
     },
+    gradients: GradientCheck::None("scales gradients: nothing is differentiated through it"),
 };
 
 /// Scales `grad`, of any shape, so that its Euclidean norm is at most `max_norm`.

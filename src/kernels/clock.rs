@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::arena::Arena;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Shader, Source};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -132,6 +132,7 @@ pub static TALLY: Kernel = Kernel {
     accelerated: None,
     cost: |p| Cost { flops: (p[1] + p[2]) as u64, bytes: 4 * (p[1] + p[2]) as u64 },
     cases: tally_cases,
+    gradients: GradientCheck::None("counts and sums losses for the host: nothing is differentiated through it"),
 };
 
 /// The clock (8 + 4 * batches) is updated in place: words 2 and 3, as integers. Recorded by [`tick`], last in a step.
@@ -152,6 +153,7 @@ pub static TICK: Kernel = Kernel {
     accelerated: None,
     cost: |_| Cost { flops: 2, bytes: 16 },
     cases: tick_cases,
+    gradients: GradientCheck::None("counts and sums losses for the host: nothing is differentiated through it"),
 };
 
 // ---- Record

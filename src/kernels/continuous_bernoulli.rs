@@ -25,7 +25,7 @@ use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::{GradientCase, weighted};
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -73,6 +73,7 @@ pub static LOSS: Kernel = Kernel {
     accelerated: Some(loss_accelerated),
     cost: |p| Cost { flops: 10 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: loss_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// logits (B,D), x (B,D) to dlogits (B,D), assigned; recorded by [`backward`].
@@ -94,6 +95,7 @@ pub static BACKWARD: Kernel = Kernel {
     accelerated: Some(backward_accelerated),
     cost: |p| Cost { flops: 9 * p[0] as u64 * p[1] as u64, bytes: 12 * p[0] as u64 * p[1] as u64 },
     cases: backward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// logits (B,D) to means (B,D) in (0, 1), assigned: the picture to show, since the mean is not sigmoid(l). Recorded by
@@ -115,6 +117,7 @@ pub static MEAN: Kernel = Kernel {
     accelerated: None,
     cost: |p| Cost { flops: 7 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: mean_cases,
+    gradients: GradientCheck::None("makes pictures to look at, through which nothing is trained"),
 };
 
 fn grid(p: &[u32]) -> [u32; 3] {
@@ -250,7 +253,7 @@ fn mean_cases() -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: the sum of the rows.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "continuous_bernoulli".into(),
         inputs: vec![(vec![3, 7], uniform(1, 21, -3.0, 3.0))],

@@ -15,7 +15,7 @@ use super::tiles::{self, Forms, TILES};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Candidate, Constant, Cost, Kernel, Lanes, Shader, Source, params};
+use crate::kernel::{Candidate, Constant, Cost, GradientCheck, Kernel, Lanes, Shader, Source, params};
 use crate::program::{Recorder, Step};
 use crate::tensor::Tensor;
 
@@ -53,6 +53,11 @@ impl Geometry {
             size[a] = (large[a] + 2 * self.padding[a]).checked_sub(span)? / self.stride[a] + 1;
         }
         Some(size)
+    }
+
+    /// Whether every window of a small picture (P,Q) fits the padded large one (H,W). It may have room for more.
+    fn meets(&self, large: [usize; 2], small: [usize; 2]) -> bool {
+        self.small_size(large).is_some_and(|most| (0..2).all(|a| small[a] <= most[a]))
     }
 
     /// (H,W) of a small picture (P,Q): (P - 1) stride - 2 padding + dilation (K - 1) + 1 + extra. Several large sizes
@@ -274,6 +279,7 @@ pub static FORWARD: Kernel = Kernel {
     accelerated: Some(accelerated::forward),
     cost,
     cases: forward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// dy (B,P,Q,O), w (O,KH,KW,I/G), b (I) to dx (B,H,W,I), assigned; recorded by [`backward_x`], which is a transposed
@@ -294,6 +300,7 @@ pub static BACKWARD_X: Kernel = Kernel {
     accelerated: Some(accelerated::backward_x),
     cost,
     cases: backward_x_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// columns (B,P,Q,KH,KW,I), the products dy w of each place with each tap, and b (I) to dx (B,H,W,I), assigned;
@@ -324,6 +331,7 @@ pub static FOLD: Kernel = Kernel {
         Cost { flops: columns, bytes: 4 * (columns + pixels) }
     },
     cases: fold_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// x (B,H,W,I), dy (B,P,Q,O); dw (O,KH,KW,I/G) is added to. Recorded by [`backward_w`].
@@ -343,6 +351,7 @@ pub static BACKWARD_W: Kernel = Kernel {
     accelerated: Some(accelerated::backward_w),
     cost,
     cases: backward_w_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// x (B,H,W,I), dy (B,P,Q,O) to parts (S,O,KH,KW,I/G), assigned; recorded by [`in_parts`] in place of [`BACKWARD_W`].
@@ -359,6 +368,7 @@ pub static BACKWARD_W_PARTS: Kernel = Kernel {
     accelerated: None,
     cost,
     cases: backward_w_parts_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// dy (B,P,Q,O); db (O) is added to. Recorded by [`backward_b`], for a transposed convolution with its large picture as
@@ -385,6 +395,7 @@ pub static BACKWARD_B: Kernel = Kernel {
         Cost { flops: elements, bytes: 4 * elements }
     },
     cases: backward_b_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// dy (B,P,Q,O) to parts (S,O), assigned; recorded by [`in_parts`] in place of [`BACKWARD_B`].
@@ -409,6 +420,7 @@ pub static BACKWARD_B_PARTS: Kernel = Kernel {
     accelerated: None,
     cost: BACKWARD_B.cost,
     cases: backward_b_parts_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// Workgroups that a large GPU has use for, the places that are worth one of them, and the parts that are worth a second
@@ -758,9 +770,25 @@ pub fn forward(
     geometry: Geometry,
     activation: Activation,
 ) -> Tensor {
-    let &[batch, h, width, _] = x.shape() else { panic!("conv2d.forward: x {x:?} is no picture with channels last") };
+    let &[_, h, width, _] = x.shape() else { panic!("conv2d.forward: x {x:?} is no picture with channels last") };
     let fits = geometry.small_size([h, width]);
-    let [p, q] = fits.unwrap_or_else(|| panic!("conv2d.forward: {geometry:?} does not fit x {x:?}"));
+    let small = fits.unwrap_or_else(|| panic!("conv2d.forward: {geometry:?} does not fit x {x:?}"));
+    forward_to(r, x, w, b, geometry, small, activation)
+}
+
+/// [`forward`] to the first (P,Q) places alone: the backward of a transposed convolution whose output padding is a stride or
+/// more, so that its large picture has room for further windows. Panics where that has no room for these.
+pub fn forward_to(
+    r: &mut Recorder,
+    x: Tensor,
+    w: Tensor,
+    b: Option<Tensor>,
+    geometry: Geometry,
+    [p, q]: [usize; 2],
+    activation: Activation,
+) -> Tensor {
+    let &[batch, h, width, _] = x.shape() else { panic!("conv2d.forward: x {x:?} is no picture with channels last") };
+    assert!(geometry.meets([h, width], [p, q]), "conv2d.forward: {geometry:?} makes no {p}x{q} of x {x:?}");
     let shape = [batch, p, q, w.shape()[0]];
     let params = sizes(FORWARD.name, x.shape(), &shape, w, geometry);
     let (params, b) = params.with(w, b, params.o, activation);
@@ -782,7 +810,7 @@ pub fn backward_x(
     activation: Activation,
 ) -> Tensor {
     let &[batch, p, q, _] = dy.shape() else { panic!("conv2d.backward_x: dy {dy:?} is no picture with channels last") };
-    let fits = geometry.small_size([h, width]) == Some([p, q]);
+    let fits = geometry.meets([h, width], [p, q]);
     assert!(fits, "conv2d.backward_x: dy {dy:?} is not what {geometry:?} makes of {h}x{width}");
     let shape = [batch, h, width, w.shape()[3] * geometry.groups];
     let params = sizes(BACKWARD_X.name, &shape, dy.shape(), w, geometry);
@@ -967,13 +995,17 @@ fn backward_b_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
 
 // ---- Cases
 
-/// B, (H,W), I, O and the window, each with something of its own: a single place; a border that the last stride does not
+/// B, (H,W), I, O, the window, and how many rows and columns of windows are left out.
+type Sizing = (usize, [usize; 2], usize, usize, Geometry, [usize; 2]);
+
+/// Sizes, each with something of its own: a single place; a border that the last stride does not
 /// reach; several groups; a window that is nearly all padding; height 1; channels in fours, in ones and more than a tile;
 /// the article's one-channel and 1x1 layers; channels that fill most of a wide tile, in groups, over its edge, and
-/// with taps that meet nothing; a stride longer than the picture.
-fn geometries() -> Vec<(usize, [usize; 2], usize, usize, Geometry)> {
+/// with taps that meet nothing; a stride longer than the picture; one place under a window that moves further. Of
+/// the last, windows are left out, as by a transposed convolution with an output padding of a stride or more.
+fn geometries() -> Vec<Sizing> {
     let g = |kernel, stride, padding, dilation, groups| Geometry { kernel, stride, padding, dilation, groups };
-    vec![
+    let whole = vec![
         (1, [1, 1], 1, 1, Geometry::square(1, 1)),
         (5, [8, 7], 3, 5, g([3, 4], [2, 1], [1, 2], [1, 1], 1)),
         (17, [5, 6], 4, 8, Geometry::square(3, 2)),
@@ -991,16 +1023,20 @@ fn geometries() -> Vec<(usize, [usize; 2], usize, usize, Geometry)> {
         (5, [3, 2], 132, 100, Geometry::square(2, 1)),
         (6, [2, 1], 64, 48, g([3, 5], [2, 1], [1, 2], [1, 1], 1)),
         (3, [1, 2], 4, 4, g([1, 1], [3, 2], [0, 0], [1, 1], 1)),
-    ]
+        (2, [3, 3], 3, 5, g([1, 1], [2, 2], [1, 1], [1, 1], 1)),
+    ];
+    let fewer = [
+        (3, [4, 5], 4, 12, g([1, 1], [1, 1], [0, 0], [2, 3], 1), [1, 2]),
+        (5, [9, 10], 6, 4, g([2, 3], [1, 2], [1, 0], [4, 3], 2), [3, 1]),
+        (17, [6, 7], 1, 8, g([3, 2], [1, 1], [0, 1], [2, 4], 1), [1, 3]),
+    ];
+    whole.into_iter().map(|(b, large, i, o, g)| (b, large, i, o, g, [0, 0])).chain(fewer).collect()
 }
 
 /// A case's params and the lengths of x, y and w.
-fn case(
-    (b, [h, width], i, o, g): (usize, [usize; 2], usize, usize, Geometry),
-    bias: bool,
-    activation: Activation,
-) -> (Case, [usize; 3], usize) {
+fn case((b, [h, width], i, o, g, left_out): Sizing, bias: bool, activation: Activation) -> (Case, [usize; 3], usize) {
     let [p, q] = g.small_size([h, width]).expect("a case's window fits");
+    let [p, q] = [p - left_out[0], q - left_out[1]];
     let w = Tensor::new(0, 0, &[o, g.kernel[0], g.kernel[1], i / g.groups]);
     let params = sizes("case", &[b, h, width, i], &[b, p, q, o], w, g);
     let params = Params { activation: activation as u32, bias: bias.into(), ..params };
@@ -1065,7 +1101,7 @@ fn backward_w_parts_cases() -> Vec<Case> {
         let case = case.read(uniform(14, x, -1.0, 1.0)).read(uniform(15, y, -1.0, 1.0));
         case.assign(parts * w, Tolerance::Dot(places.div_ceil(parts)))
     };
-    many.into_iter().chain(geometries()).map(case).collect()
+    many.into_iter().map(|(b, large, i, o, g)| (b, large, i, o, g, [0, 0])).chain(geometries()).map(case).collect()
 }
 
 fn backward_b_parts_cases() -> Vec<Case> {
@@ -1091,8 +1127,9 @@ fn backward_b_cases() -> Vec<Case> {
 
 // ---- Gradients
 
-/// For the finite-difference check: with and without groups, transposed, and by way of [`FOLD`].
-pub fn gradients() -> Vec<GradientCase> {
+/// For the finite-difference check: with and without groups, transposed, by way of [`FOLD`], with output padding, and
+/// [`in_parts`].
+fn gradients() -> Vec<GradientCase> {
     let geometry = |groups| Geometry { kernel: [3, 2], stride: [2, 1], padding: [1, 0], dilation: [1, 2], groups };
     let convolution = |groups: usize| GradientCase {
         label: format!("conv2d, {groups} groups"),
@@ -1153,7 +1190,51 @@ pub fn gradients() -> Vec<GradientCase> {
         }),
         state: vec![],
     };
-    vec![convolution(1), convolution(2), transposed, to_few_channels]
+    // An output padding of two strides and of one: the large picture has room for windows that the small one has not.
+    let wide = Geometry { kernel: [2, 1], stride: [1, 1], padding: [0, 0], dilation: [3, 2], groups: 1 };
+    let padded = GradientCase {
+        label: "conv2d transposed, padded".into(),
+        inputs: vec![
+            (vec![2, 3, 2, 4], uniform(10, 48, -1.0, 1.0)),
+            (vec![4, 2, 1, 2], uniform(11, 16, -1.0, 1.0)),
+            (vec![2], uniform(12, 2, -1.0, 1.0)),
+        ],
+        output: vec![2, 8, 3, 2],
+        record: Box::new(move |r, inputs, dy| {
+            let [x, w, b] = [inputs[0], inputs[1], inputs[2]];
+            let y = backward_x(r, x, w, Some(b), wide, [8, 3], Activation::Identity);
+            let dx = forward_to(r, dy, w, None, wide, [3, 2], Activation::Identity);
+            let (dw, db) = (r.tensor("dw", w.shape()), r.tensor("db", b.shape()));
+            backward_w(r, x, dy, dw, wide);
+            backward_b(r, dy, db);
+            (y, vec![dx, dw, db])
+        }),
+        state: vec![],
+    };
+    // As many places as several parts need; x is fixed, since each of its elements would take two runs.
+    let in_shares = GradientCase {
+        label: "conv2d in parts".into(),
+        inputs: vec![(vec![2, 2, 2, 1], uniform(10, 8, -1.0, 1.0)), (vec![2], uniform(11, 2, -1.0, 1.0))],
+        output: vec![1, 32, 32, 2],
+        record: Box::new(move |r, inputs, dy| {
+            let ([w, b, x], g) = ([inputs[0], inputs[1], inputs[2]], Geometry::square(2, 1));
+            let x = x.reshape(&[1, 33, 33, 1]);
+            let y = forward(r, x, w, Some(b), g, Activation::Identity);
+            let (dw, db) = (r.tensor("dw", w.shape()), r.tensor("db", b.shape()));
+            let of_w = sizes(BACKWARD_W.name, x.shape(), dy.shape(), dw, g);
+            let of_b = Params::small([1, 32, 32, 2]);
+            for (kernel, params, reads, sum) in
+                [(&BACKWARD_W, of_w, vec![x, dy], dw), (&BACKWARD_B, of_b, vec![dy], db)]
+            {
+                let params = bytemuck::pod_collect_to_vec(&[params]);
+                let step = Step { kernel, params, reads, writes: vec![sum], scope: String::new() };
+                in_parts(r, &step).expect("places for several parts");
+            }
+            (y, vec![dw, db])
+        }),
+        state: vec![("x", uniform(12, 33 * 33, -1.0, 1.0).into_iter().map(f32::to_bits).collect())],
+    };
+    vec![convolution(1), convolution(2), transposed, to_few_channels, padded, in_shares]
 }
 
 #[cfg(test)]

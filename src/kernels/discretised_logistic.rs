@@ -29,7 +29,7 @@ use super::{activation, math};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::{GradientCase, weighted};
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -90,6 +90,7 @@ pub static LOSS: Kernel = Kernel {
     accelerated: Some(loss_accelerated),
     cost: |p| Cost { flops: 14 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: loss_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// y (B,D), x (B,D) to dy (B,D), assigned; recorded by [`backward`]. An edge at infinity adds nothing.
@@ -120,6 +121,7 @@ pub static BACKWARD: Kernel = Kernel {
     accelerated: Some(backward_accelerated),
     cost: |p| Cost { flops: 13 * p[0] as u64 * p[1] as u64, bytes: 12 * p[0] as u64 * p[1] as u64 },
     cases: backward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// Where the outer bins begin.
@@ -227,7 +229,7 @@ fn backward_cases() -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: the sum of the rows, at black, at white and between.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     // An inner grey level and the outer ones, and with the wide scale means far outside.
     [(0.4, 0.3, 1.0), (0.0, 0.5, 2.0), (1.0, 0.5, 2.0)]
         .map(|(level, width, reach)| GradientCase {

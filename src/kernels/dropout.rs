@@ -10,7 +10,7 @@ use super::random::philox;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -93,6 +93,7 @@ const fn kernel(
         accelerated: Some(accelerated),
         cost: |p| Cost { flops: 25 * p[0] as u64, bytes: 8 * p[0] as u64 },
         cases,
+        gradients: GradientCheck::Cases(gradients),
     }
 }
 
@@ -146,7 +147,7 @@ fn cases(seed: u64) -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: a mask that the clock fixes.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "dropout".into(),
         inputs: vec![(vec![5, 7], uniform(1, 35, -1.0, 1.0))],

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::check::case::Case;
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -53,6 +53,7 @@ pub static FORWARD: Kernel = Kernel {
             |n: usize| Case::new(format!("{n}"), Params { n: n as u32, value: 0.25 }).assign(n, Tolerance::Exact);
         [1, 4, 65, 257, 1023, 40_000].map(case).into()
     },
+    gradients: GradientCheck::None("assigns a constant, which depends on nothing"),
 };
 
 /// Every element of `y` becomes `value`.

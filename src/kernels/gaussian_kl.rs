@@ -8,7 +8,7 @@ use super::{clock, math};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::{GradientCase, weighted};
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -60,6 +60,7 @@ pub static LOSS: Kernel = Kernel {
     accelerated: Some(loss_accelerated),
     cost: |p| Cost { flops: 6 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: loss_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// mean (B,Z), logvar (B,Z), the loss's kl (Z), and the clock, whose row has the KL weight, to dmean and dlogvar (B,Z),
@@ -92,6 +93,7 @@ pub static BACKWARD: Kernel = Kernel {
     accelerated: Some(backward_accelerated),
     cost: |p| Cost { flops: 5 * p[0] as u64 * p[1] as u64, bytes: 16 * p[0] as u64 * p[1] as u64 },
     cases: backward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// KL(N(mean, e^logvar) || N(0,1)) in nats (Kingma & Welling 2013, appendix B).
@@ -241,7 +243,7 @@ fn backward_cases() -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: with and without free bits.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     let case = |free: f32| GradientCase {
         label: format!("gaussian_kl free {free}"),
         inputs: vec![(vec![6, 3], uniform(1, 18, -1.0, 1.0)), (vec![6, 3], uniform(2, 18, -1.0, 1.0))],

@@ -8,7 +8,7 @@ use super::{math, scratch};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Shader, Source, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -66,6 +66,7 @@ pub static FORWARD: Kernel = Kernel {
     accelerated: Some(forward_accelerated),
     cost: |p| cost(p, 2, 8),
     cases: forward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// x and dy (B,S,C), w (C), moments (B,G,2) to dx (B,S,C) and sums (B,2,C) over the places, both assigned; recorded by
@@ -83,6 +84,7 @@ pub static BACKWARD_X: Kernel = Kernel {
     accelerated: Some(backward_x_accelerated),
     cost: |p| cost(p, 3, 11),
     cases: backward_x_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// parts (B,2,C), the sums of [`BACKWARD_X`]; dw and db (C) are added to. Recorded by [`backward_w`].
@@ -99,6 +101,7 @@ pub static BACKWARD_W: Kernel = Kernel {
     accelerated: Some(backward_w_accelerated),
     cost: |p| Cost { flops: 2 * p[0] as u64 * p[2] as u64, bytes: 8 * p[0] as u64 * p[2] as u64 },
     cases: backward_w_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 fn cost(p: &[u32], tensors: u64, flops: u64) -> Cost {
@@ -397,7 +400,7 @@ fn backward_w_cases() -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: pictures and vectors, in one group and in several.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     let case = |shape: &[usize], groups: usize| {
         let (shape, c) = (shape.to_vec(), shape[shape.len() - 1]);
         let n = shape.iter().product();

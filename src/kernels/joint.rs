@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Reference, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -163,6 +163,7 @@ const fn kernel(
             Cost { flops: elements, bytes: 12 * elements }
         },
         cases,
+        gradients: GradientCheck::Cases(gradients),
     }
 }
 
@@ -278,7 +279,7 @@ fn split_cases() -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: add, multiply and concat.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     let input = |seed| (vec![4, 6], uniform(seed, 24, -1.0, 1.0));
     vec![
         GradientCase {

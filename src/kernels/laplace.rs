@@ -7,7 +7,7 @@ use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::{GradientCase, weighted};
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -68,6 +68,7 @@ pub static LOSS: Kernel = Kernel {
     accelerated: Some(loss_accelerated),
     cost: |p| Cost { flops: 4 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: loss_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// y (B,D), x (B,D) to dy (B,D), assigned; recorded by [`backward`].
@@ -97,6 +98,7 @@ pub static BACKWARD: Kernel = Kernel {
     accelerated: Some(backward_accelerated),
     cost: |p| Cost { flops: 3 * p[0] as u64 * p[1] as u64, bytes: 12 * p[0] as u64 * p[1] as u64 },
     cases: backward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 // ---- Record
@@ -168,7 +170,7 @@ fn backward_cases() -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: the sum of the rows, away from y = x.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     // Away from the kink at y = x, which no finite difference may cross.
     let y = uniform(1, 21, -1.0, 1.0).into_iter().map(|y| if y > 0.2 { y + 0.2 } else { y }).collect();
     vec![GradientCase {

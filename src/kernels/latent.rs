@@ -10,10 +10,11 @@ use rayon::prelude::*;
 use super::activation::Activation;
 use super::clock::{Clock, Row};
 use super::gemm::{Store, View, product_here};
-use super::{gaussian_kl, math, matmul, random, scratch};
+use super::{activation, gaussian_kl, joint, math, matmul, random, reduce, scratch, weights};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Candidate, Cost, Kernel, Lanes, Shader, Source, params};
+use crate::check::gradient::{GradientCase, weighted};
+use crate::kernel::{Candidate, Cost, GradientCheck, Kernel, Lanes, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -146,6 +147,7 @@ pub static FORWARD: Kernel = Kernel {
     accelerated: Some(forward_accelerated),
     cost,
     cases: forward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// dy (B,O), the flat parameters, what [`FORWARD`] read and wrote, and the clock to dq (B,2Z) and dh (B,I), both assigned;
@@ -163,6 +165,7 @@ pub static BACKWARD: Kernel = Kernel {
     accelerated: Some(backward_accelerated),
     cost,
     cases: backward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// Each pass reads every weight once and multiplies it with every row.
@@ -477,4 +480,67 @@ fn backward_cases() -> Vec<Case> {
             .assign(b * i, TOLERANCE)
     };
     SIZES.map(case).into()
+}
+
+// ---- Gradients
+
+/// For the finite-difference check: y, weighted, and the weighted KL as one number, as a function of what the encoder's last
+/// activation reads and of all parameters. The noise is drawn anew from the clock each time, the same.
+fn gradients() -> Vec<GradientCase> {
+    let case = |[b, i, z, o]: [usize; 4], before: Activation, after: Activation| {
+        // The parameters one behind the other, so that their gradients fill the flat ones.
+        let mut words = 0;
+        let places = [z * i, z, z * i, z, o * z, o].map(|length| {
+            let first = words;
+            words += length;
+            first
+        });
+        let clock = Clock::example();
+        let scale = 0.7;
+        let kl_weight = scale * clock.rows[clock.batch as usize].kl_weight;
+        GradientCase {
+            label: format!("latent {b}x{i}x{z}x{o} {before:?} {after:?}"),
+            inputs: vec![(vec![b, i], uniform(1, b * i, -1.0, 1.0)), (vec![words], uniform(2, words, -0.7, 0.7))],
+            output: vec![1],
+            record: Box::new(move |r, inputs, dy| {
+                let [read, parameters, clock, of_y] = *inputs else { unreachable!("two inputs and two of the state") };
+                let of_y = of_y.reshape(&[b, o]);
+                let of = |buffer: usize| {
+                    let part = |n: usize, shape: &[usize]| Tensor::new(buffer, places[n], shape);
+                    [
+                        [part(0, &[z, i]), part(1, &[z])],
+                        [part(2, &[z, i]), part(3, &[z])],
+                        [part(4, &[o, z]), part(5, &[o])],
+                    ]
+                };
+                let [mean, logvar, layer] = of(parameters.buffer);
+                let middle = Middle { mean, logvar, layer, before, after, site: 5, scale };
+                let h = activation::forward(r, read, before);
+                let [sample, y] = [r.tensor("z", &[b, z]), r.tensor("y", &[b, o])];
+                let [q, kl] = forward(r, &middle, [h, parameters, clock], [sample, y]);
+                let weighted_y = joint::multiply(r, y, of_y);
+                let [whole_y, whole_kl] = [weighted_y, kl.reshape(&[1, b])].map(|part| reduce::whole(r, part));
+                let objective = joint::add(r, whole_y, whole_kl, kl_weight);
+
+                let dlayer = activation::backward(r, y, of_y, after);
+                let dh = r.tensor("dh", &[b, i]);
+                let dq = backward(r, &middle, [dlayer, q], [h, parameters, clock], dh);
+                let gradients = r.tensor("gradients", &[words]);
+                let [dmean, dlogvar, dparameters] = of(gradients.buffer);
+                let heads = weights::Gradients { x: h, dy: dq, to: [dmean, dlogvar] };
+                let layer = weights::Gradients { x: sample, dy: dlayer, to: [dparameters; 2] };
+                weights::backward(r, &[heads, layer], gradients);
+                (objective, vec![weighted(r, dy, dh), weighted(r, dy, gradients.reshape(&[1, words]))])
+            }),
+            state: vec![
+                ("clock", clock.words()),
+                ("weights of y", uniform(3, b * o, -1.0, 1.0).into_iter().map(f32::to_bits).collect()),
+            ],
+        }
+    };
+    // Activations without a kink; the second has sizes and activations that the form for lanes takes.
+    vec![
+        case([3, 5, 2, 4], Activation::Tanh, Activation::Softplus),
+        case([4, 8, 4, 4], Activation::Identity, Activation::Identity),
+    ]
 }

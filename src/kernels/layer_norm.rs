@@ -7,7 +7,7 @@ use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Shader, Source, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -62,6 +62,7 @@ pub static FORWARD: Kernel = Kernel {
     accelerated: Some(forward_accelerated),
     cost: |p| cost(p, 2, 8),
     cases: forward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// x and dy (B,F), w (F), moments (B,2) to dx (B,F), assigned; recorded by [`backward_x`].
@@ -78,6 +79,7 @@ pub static BACKWARD_X: Kernel = Kernel {
     accelerated: Some(backward_x_accelerated),
     cost: |p| cost(p, 3, 11),
     cases: backward_x_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// x and dy (B,F), moments (B,2); dw and db (F) are added to. Recorded by [`backward_w`].
@@ -99,6 +101,7 @@ pub static BACKWARD_W: Kernel = Kernel {
     accelerated: Some(backward_w_accelerated),
     cost: |p| cost(p, 2, 5),
     cases: backward_w_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 fn cost(p: &[u32], tensors: u64, flops: u64) -> Cost {
@@ -328,7 +331,7 @@ fn backward_w_cases() -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: x, w and b.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "layer_norm".into(),
         inputs: vec![

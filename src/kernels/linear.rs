@@ -10,7 +10,7 @@ use super::tiles::{self, Forms, TILES};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Constant, Cost, Kernel, Source, params};
+use crate::kernel::{Constant, Cost, GradientCheck, Kernel, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -62,6 +62,7 @@ pub static BACKWARD: Kernel = Kernel {
         Cost { flops: 4 * b * i * o, bytes: 4 * (2 * b * i + 2 * o * i + b * o) }
     },
     cases: backward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// The shaders of the N-th tile.
@@ -171,7 +172,7 @@ fn backward_cases() -> Vec<Case> {
 // ---- Gradients
 
 /// Through the activation in front of the layer: dx is the gradient of what that read.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "linear".into(),
         inputs: vec![

@@ -15,7 +15,7 @@ use super::tiles::{self, Forms, TILES};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Candidate, Constant, Cost, Kernel, Lanes, Shader, Source, params};
+use crate::kernel::{Candidate, Constant, Cost, GradientCheck, Kernel, Lanes, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -156,6 +156,7 @@ pub static FORWARD: Kernel = Kernel {
     accelerated: Some(forward_accelerated),
     cost,
     cases: forward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// dy (B,O), w (O,I) to dx (B,I): assigned where [`backward_x`] records it, added to where [`backward_x_into`] does. With an
@@ -177,6 +178,7 @@ pub static BACKWARD_X: Kernel = Kernel {
     accelerated: Some(backward_x_accelerated),
     cost,
     cases: backward_x_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// x (B,I), dy (B,O); dw (O,I) and db (O) are added to. Recorded by [`backward_w`].
@@ -196,6 +198,7 @@ pub static BACKWARD_W: Kernel = Kernel {
     accelerated: Some(backward_w_accelerated),
     cost,
     cases: backward_w_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// The shaders of the N-th tile.
@@ -608,7 +611,7 @@ fn backward_w_cases() -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: x, w and b, without an activation.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "matmul".into(),
         inputs: vec![

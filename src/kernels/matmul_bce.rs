@@ -8,10 +8,11 @@ use rayon::prelude::*;
 
 use super::gemm::{Store, View, product};
 use super::tiles::{self, Forms, TILES};
-use super::{activation, bce, math, matmul};
+use super::{activation, bce, fill, joint, math, matmul, reduce};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Constant, Cost, Kernel, Lanes, Shader, Source, params};
+use crate::check::gradient::{GradientCase, weighted};
+use crate::kernel::{Constant, Cost, GradientCheck, Kernel, Lanes, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -106,6 +107,7 @@ pub static FORWARD: Kernel = Kernel {
         Cost { flops: b * o * (2 * i + 11), bytes: 4 * (b * i + o * i + 2 * b * o) }
     },
     cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// The shaders of the N-th tile, which must be as wide as [`COLUMNS`] or wider.
@@ -179,4 +181,35 @@ fn cases() -> Vec<Case> {
             .assign(b * tiles, Tolerance::Dot(COLUMNS * i.max(8)))
     };
     SIZES.map(case).into()
+}
+
+// ---- Gradients
+
+/// For the finite-difference check: the sum of all losses, times the scale, as a function of x, w and b.
+fn gradients() -> Vec<GradientCase> {
+    let case = |[rows, inputs, outputs]: [usize; 3]| GradientCase {
+        label: format!("matmul_bce {rows}x{inputs}x{outputs}"),
+        inputs: vec![
+            (vec![rows, inputs], uniform(1, rows * inputs, -1.0, 1.0)),
+            (vec![outputs, inputs], uniform(2, outputs * inputs, -1.0, 1.0)),
+            (vec![outputs], uniform(3, outputs, -1.0, 1.0)),
+        ],
+        output: vec![1],
+        record: Box::new(move |r, parts, dy| {
+            let [x, w, b] = *parts else { unreachable!("three inputs") };
+            let (picture, dlogits) = (r.tensor("picture", &[rows, outputs]), r.tensor("dlogits", &[rows, outputs]));
+            fill::forward(r, picture, 0.3);
+            let losses = forward(r, [x, w, b], picture, dlogits, 0.5);
+            let whole = reduce::whole(r, losses);
+            let y = joint::scale(r, whole, 0.5);
+            let dlogits = weighted(r, dy, dlogits);
+            let dx = matmul::backward_x(r, dlogits, w);
+            let (dw, db) = (r.tensor("dw", w.shape()), r.tensor("db", b.shape()));
+            matmul::backward_w(r, dlogits, x, dw, db);
+            (y, vec![dx, dw, db])
+        }),
+        state: vec![],
+    };
+    // More than one piece of the loss; sizes that the form for lanes takes.
+    vec![case([2, 3, COLUMNS + 3]), case([8, 8, 8])]
 }

@@ -54,7 +54,7 @@ pub mod weights;
 
 use crate::check::gradient::GradientCase;
 use crate::error::{Error, Result, nearest};
-use crate::kernel::Kernel;
+use crate::kernel::{GradientCheck, Kernel};
 
 const ADAM: &str = include_str!("../../shaders/common/adam.wgsl");
 const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
@@ -206,32 +206,16 @@ pub fn find(name: &str) -> Result<Vec<&'static Kernel>> {
     Err(Error::Usage(format!("no kernel is called `{name}`{hint} (`elbo kernels` lists them)")))
 }
 
-/// Every operation with a backward, for the finite-difference check.
+/// Every operation with a backward, for the finite-difference check: what the kernels name, each once.
 pub fn gradients() -> Vec<GradientCase> {
-    [
-        linear::gradients(),
-        matmul::gradients(),
-        conv2d::gradients(),
-        activation::gradients(),
-        reduce::gradients(),
-        joint::gradients(),
-        channels::gradients(),
-        pool::gradients(),
-        upsample::gradients(),
-        dropout::gradients(),
-        batch_norm::gradients(),
-        layer_norm::gradients(),
-        group_norm::gradients(),
-        reparameterise::gradients(),
-        gaussian_kl::gradients(),
-        bce::gradients(),
-        mse::gradients(),
-        optimal_sigma::gradients(),
-        laplace::gradients(),
-        continuous_bernoulli::gradients(),
-        discretised_logistic::gradients(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let mut cases: Vec<GradientCase> = Vec::new();
+    for kernel in ALL {
+        let GradientCheck::Cases(of_kernel) = kernel.gradients else { continue };
+        for case in of_kernel() {
+            if cases.iter().all(|known| known.label != case.label) {
+                cases.push(case);
+            }
+        }
+    }
+    cases
 }

@@ -6,7 +6,7 @@ use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::{GradientCase, weighted};
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -58,6 +58,7 @@ pub static LOSS: Kernel = Kernel {
     accelerated: Some(loss_accelerated),
     cost: |p| Cost { flops: 5 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: loss_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// y (B,D), x (B,D) to dy (B,D), assigned; recorded by [`backward`].
@@ -85,6 +86,7 @@ pub static BACKWARD: Kernel = Kernel {
     accelerated: Some(backward_accelerated),
     cost: |p| Cost { flops: 3 * p[0] as u64 * p[1] as u64, bytes: 12 * p[0] as u64 * p[1] as u64 },
     cases: backward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 // ---- Record
@@ -157,7 +159,7 @@ fn backward_cases() -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: the sum of the rows.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "mse".into(),
         inputs: vec![(vec![3, 7], uniform(1, 21, -1.0, 1.0))],

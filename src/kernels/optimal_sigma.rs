@@ -28,7 +28,7 @@ use super::math;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::{GradientCase, weighted};
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -75,6 +75,7 @@ pub static SQUARES: Kernel = Kernel {
     accelerated: Some(squares_accelerated),
     cost: |p| Cost { flops: 3 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: squares_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// errors (B), which [`SQUARES`] wrote, to rows (B) in nats and batch_sigma (1), both assigned; sigma*^2 is the mean of
@@ -100,6 +101,7 @@ pub static LOSS: Kernel = Kernel {
     accelerated: None,
     cost: |p| Cost { flops: 4 * p[0] as u64, bytes: 8 * p[0] as u64 },
     cases: loss_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// y (B,D), x (B,D), sigma (1), which [`LOSS`] wrote, to dy (B,D), assigned; recorded by [`backward`].
@@ -128,6 +130,7 @@ pub static BACKWARD: Kernel = Kernel {
     accelerated: Some(backward_accelerated),
     cost: |p| Cost { flops: 3 * p[0] as u64 * p[1] as u64, bytes: 12 * p[0] as u64 * p[1] as u64 },
     cases: backward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 // ---- Record
@@ -230,10 +233,10 @@ fn backward_cases() -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: the sum of the rows, sigma* far above the clip.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     // The finite difference moves sigma* too, which the envelope theorem makes right only far above the clip: errors of
-    // size 8 put e^-u at 3e-4. The gradients are then of size 1/8, so the loss is taken ten times.
-    const TIMES: f32 = 10.0;
+    // size 8 put e^-u at 3e-4. The gradients are then of size 1/8, so the loss is taken three times.
+    const TIMES: f32 = 3.0;
     vec![GradientCase {
         label: "optimal_sigma".into(),
         inputs: vec![(vec![2, 3], uniform(1, 6, -15.0, 15.0))],

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Reference, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -190,6 +190,7 @@ const fn kernel(
             Cost { flops: y * p[6] as u64 * p[7] as u64, bytes: 4 * (x + y) }
         },
         cases: Vec::new,
+        gradients: GradientCheck::Cases(gradients),
     }
 }
 
@@ -491,7 +492,7 @@ fn backward_average_cases() -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: windows that overlap and reach over the border.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     let shape = [2, 5, 6, 2];
     // Different numbers further apart than the check's steps, in a mixed order.
     let x: Vec<f32> = (0..120).map(|i| (i * 43 % 120) as f32 * 0.02 - 1.2).collect();

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -87,6 +87,7 @@ pub static MULTIPLY_ADD: Kernel = Kernel {
         };
         [(1, 0), (7, 1), (65, 2), (257, 5)].map(case).into()
     },
+    gradients: GradientCheck::None("measures a device and is in no model"),
 };
 
 /// The kernel whose memory traffic is the device's.
@@ -122,6 +123,7 @@ pub static COPY: Kernel = Kernel {
         };
         [1, 65, 511, 1024, 4099, 4160].map(case).into()
     },
+    gradients: GradientCheck::None("measures a device and is in no model"),
 };
 
 /// The kernel whose time is that of a dispatch itself.
@@ -144,6 +146,7 @@ pub static EMPTY: Kernel = Kernel {
         };
         [1, 5].map(case).into()
     },
+    gradients: GradientCheck::None("measures a device and is in no model"),
 };
 
 /// Floating-point operations of [`multiply_add`] on `n` elements, a multiply-add counted as two.

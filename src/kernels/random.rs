@@ -9,7 +9,7 @@ use super::clock::Clock;
 use super::math;
 use crate::check::case::Case;
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Reference, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -95,6 +95,7 @@ const fn kernel(
         accelerated,
         cost: |p| Cost { flops: 25 * p[0] as u64, bytes: 4 * p[0] as u64 },
         cases,
+        gradients: GradientCheck::None("draws by counter, from nothing that is trained"),
     }
 }
 

@@ -7,7 +7,7 @@ use super::{math, scratch};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Reference, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -93,6 +93,7 @@ const fn reduction(
         accelerated: None,
         cost,
         cases,
+        gradients: GradientCheck::Cases(gradients),
     }
 }
 
@@ -121,6 +122,7 @@ const fn broadcast(
         accelerated: None,
         cost,
         cases,
+        gradients: GradientCheck::Cases(gradients),
     }
 }
 
@@ -274,7 +276,7 @@ fn broadcast_cases(length: fn(usize, usize) -> usize) -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: each of the three sums.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     type Forward = fn(&mut Recorder, Tensor) -> Tensor;
     type Backward = fn(&mut Recorder, Tensor, [usize; 2]) -> Tensor;
     let case = |label: &str, output: usize, forward: Forward, backward: Backward| GradientCase {

@@ -8,7 +8,7 @@ use super::{CHUNK, math};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -50,6 +50,7 @@ pub static FORWARD: Kernel = Kernel {
     accelerated: Some(forward_accelerated),
     cost: |p| Cost { flops: 4 * p[0] as u64, bytes: 16 * p[0] as u64 },
     cases: forward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 // ANCHOR_END: kernel
 
@@ -74,6 +75,7 @@ pub static BACKWARD: Kernel = Kernel {
     accelerated: Some(backward_accelerated),
     cost: |p| Cost { flops: 6 * p[0] as u64, bytes: 28 * p[0] as u64 },
     cases: backward_cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 fn grid(p: &[u32]) -> [u32; 3] {
@@ -178,7 +180,7 @@ fn backward_cases() -> Vec<Case> {
 
 // ANCHOR: gradients
 /// For the finite-difference check: mean and logvar, the noise fixed.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     vec![GradientCase {
         label: "reparameterise".into(),
         inputs: vec![(vec![3, 5], uniform(1, 15, -2.0, 2.0)), (vec![3, 5], uniform(2, 15, -2.0, 2.0))],

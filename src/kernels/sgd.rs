@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::clock::{Clock, Row};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -60,6 +60,7 @@ pub static FORWARD: Kernel = Kernel {
         };
         [1, 65, 1001].map(case).into()
     },
+    gradients: GradientCheck::None("follows the gradients: nothing is differentiated through an update"),
 };
 
 /// Updates `p` from `grad` and `velocity`, all of one length; the learning rate is the clock's.

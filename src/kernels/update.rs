@@ -8,7 +8,7 @@ use super::batch::MOMENT;
 use super::clock::{self, Clock};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{GradientCheck, Kernel, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -59,6 +59,7 @@ pub static ADAM: Kernel = Kernel {
     }),
     cost: |p| (adam::FORWARD.cost)(adam_words(p)),
     cases,
+    gradients: GradientCheck::None("follows the gradients: nothing is differentiated through an update"),
 };
 
 /// The params of adam.forward.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
 use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, Kernel, Reference, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -139,6 +139,7 @@ const fn forward_kernel(
             Cost { flops: y, bytes: 4 * (x + y) }
         },
         cases,
+        gradients: GradientCheck::Cases(gradients),
     }
 }
 
@@ -362,7 +363,7 @@ fn backward_cases(tolerance: fn(usize) -> Tolerance) -> Vec<Case> {
 // ---- Gradients
 
 /// For the finite-difference check: nearest by 2, bilinear by 2 and 3.
-pub fn gradients() -> Vec<GradientCase> {
+fn gradients() -> Vec<GradientCase> {
     type Pass = fn(&mut Recorder, Tensor, usize) -> Tensor;
     let case = |label: &str, factor: usize, forward: Pass, backward: Pass| GradientCase {
         label: format!("{label} by {factor}"),

@@ -3,12 +3,14 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::activation::Activation;
 use super::gemm::Store;
-use super::matmul;
 use super::tiles::{self, Forms, TILES};
+use super::{joint, matmul};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Constant, Cost, Kernel, Lanes, Shader, Source, grid_1d, params};
+use crate::check::gradient::GradientCase;
+use crate::kernel::{Constant, Cost, GradientCheck, Kernel, Lanes, Shader, Source, grid_1d, params};
 use crate::program::{Recorder, Step};
 use crate::tensor::Tensor;
 
@@ -146,6 +148,7 @@ pub static BACKWARD: Kernel = Kernel {
         Cost { flops: sum(|b, i, o| 2 * b * i * o), bytes: sum(|b, i, o| 4 * (b * i + b * o + i * o)) }
     },
     cases,
+    gradients: GradientCheck::Cases(gradients),
 };
 
 /// The shaders of the N-th tile.
@@ -273,4 +276,43 @@ fn cases() -> Vec<Case> {
         case.update(uniform(9, words, -1.0, 1.0), Tolerance::Dot(b))
     };
     SIZES.map(case).into()
+}
+
+// ---- Gradients
+
+/// For the finite-difference check: two layers, the first with outputs of two parameters.
+fn gradients() -> Vec<GradientCase> {
+    let case = |[b, i, o, p, q]: [usize; 5]| {
+        let shapes = [vec![o, i], vec![o], vec![p, i], vec![p], vec![q, o + p], vec![q]];
+        let input =
+            |(n, shape): (usize, &Vec<usize>)| (shape.clone(), uniform(n as u64, shape.iter().product(), -1.0, 1.0));
+        GradientCase {
+            label: format!("weights {b}x{i}x{o}+{p}x{q}"),
+            inputs: shapes.iter().enumerate().map(input).collect(),
+            output: vec![b, q],
+            record: Box::new(move |r, inputs, dy| {
+                let [w, b_w, v, b_v, u, b_u, x] = *inputs else { unreachable!("six parameters and the pictures") };
+                let x = x.reshape(&[b, i]);
+                let halves = [(w, b_w), (v, b_v)].map(|(w, b)| matmul::forward(r, x, w, b, Activation::Identity));
+                let h = joint::concat(r, halves[0], halves[1]);
+                let y = matmul::forward(r, h, u, b_u, Activation::Identity);
+
+                let dh = matmul::backward_x(r, dy, u);
+                let parameters = [w, b_w, v, b_v, u, b_u];
+                let gradients = r.tensor("gradients", &[parameters.iter().map(Tensor::len).sum()]);
+                let mut words = 0;
+                let [dw, db, dv, dc, du, dd] = parameters.map(|parameter| {
+                    let part = Tensor::new(gradients.buffer, words, parameter.shape());
+                    words += part.len();
+                    part
+                });
+                let first = Gradients { x, dy: dh, to: [[dw, db], [dv, dc]] };
+                backward(r, &[first, Gradients { x: h, dy, to: [[du, dd]; 2] }], gradients);
+                (y, vec![dw, db, dv, dc, du, dd])
+            }),
+            state: vec![("x", uniform(9, b * i, -1.0, 1.0).into_iter().map(f32::to_bits).collect())],
+        }
+    };
+    // The second has sizes that the form for lanes takes.
+    vec![case([3, 5, 2, 3, 4]), case([4, 8, 4, 8, 4])]
 }

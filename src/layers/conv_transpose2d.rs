@@ -74,8 +74,9 @@ impl ConvTranspose2d {
 
     /// dy (B,H,W,O) to dx (B,P,Q,I); adds to the parameters' gradients.
     pub fn backward(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
+        let &[_, p, q, _] = saved.x.shape() else { unreachable!("forward took a picture") };
         let dh = self.backward_parameters(r, saved, dy);
-        conv2d::forward(r, dh, self.weight.value, None, self.geometry, Activation::Identity)
+        conv2d::forward_to(r, dh, self.weight.value, None, self.geometry, [p, q], Activation::Identity)
     }
 
     /// The parameters' share alone, for a first layer, whose input needs no gradient. Returns the gradient of what the

@@ -336,21 +336,30 @@ impl Item {
             Some(c) => Err(format!("{c} channels are not divided by {groups} groups")),
             None => Ok(()),
         };
+        let weighs = |sizes: &[usize]| match sizes.iter().try_fold(1usize, |n, &size| n.checked_mul(size)) {
+            Some(n) if n <= u32::MAX as usize => Ok(()),
+            _ => Err(format!("its weights are more than {} numbers", u32::MAX)),
+        };
         let after = match self {
             Item::Conv { channels, geometry, .. } => {
                 let [c, h, w] = picture("conv")?;
                 grouped(geometry.groups, &[c, *channels])?;
+                weighs(&[*channels, geometry.kernel[0], geometry.kernel[1], c / geometry.groups])?;
                 let size = geometry.small_size([h, w]).ok_or("the window is larger than the padded picture")?;
                 Shape::Picture([*channels, size[0], size[1]])
             }
             Item::ConvTranspose { channels, geometry, output_padding, .. } => {
                 let [c, h, w] = picture("conv_transpose")?;
                 grouped(geometry.groups, &[c, *channels])?;
+                weighs(&[c, geometry.kernel[0], geometry.kernel[1], *channels / geometry.groups])?;
                 let size = geometry.large_size([h, w], *output_padding).ok_or("the padding leaves nothing")?;
                 Shape::Picture([*channels, size[0], size[1]])
             }
             Item::Linear(features) => match shape {
-                Shape::Vector(_) => Shape::Vector(*features),
+                Shape::Vector(inputs) => {
+                    weighs(&[inputs, *features])?;
+                    Shape::Vector(*features)
+                }
                 Shape::Picture(_) => return Err("linear takes vectors; put `flatten` before it".into()),
             },
             Item::GroupNorm(groups) => {
@@ -474,11 +483,46 @@ impl Network {
         }
     }
 
+    /// Whether any layer has something to train.
+    pub fn has_parameters(&self) -> bool {
+        fn any(items: &[Item]) -> bool {
+            items.iter().any(|item| match item {
+                Item::Nested(body) | Item::Residual(body) => any(body),
+                Item::Conv { .. } | Item::ConvTranspose { .. } | Item::Linear(_) => true,
+                Item::BatchNorm | Item::GroupNorm(_) | Item::LayerNorm => true,
+                Item::Activation(_) | Item::Pool { .. } | Item::Upsample { .. } => false,
+                Item::Dropout(_) | Item::Flatten | Item::View(_) => false,
+            })
+        }
+        any(&self.items)
+    }
+
+    /// The first batch norm that sees a single place of each example, by name: in a batch of one it has one value a
+    /// channel. Panics where [`sizes`](Network::sizes) gives an error.
+    pub fn lone_batch_norm(&self, prefix: &str, input: Shape) -> Option<String> {
+        lone_batch_norm(&self.items, prefix, &mut { input })
+    }
+
     /// Declares the parameters of all layers, under the names an `nn.Sequential` called `prefix` gives them. Panics where
     /// [`sizes`](Network::sizes) gives an error.
     pub fn build(&self, arena: &mut Arena, prefix: &str, input: Shape) -> Sequential {
         build(arena, &self.items, prefix, input).0
     }
+}
+
+/// Walks through the items like [`walk`], which has found that they fit; `shape` is what the last one leaves.
+fn lone_batch_norm(items: &[Item], prefix: &str, shape: &mut Shape) -> Option<String> {
+    items.iter().enumerate().find_map(|(index, item)| {
+        let name = format!("{prefix}.{index}");
+        match item {
+            Item::Nested(body) => return lone_batch_norm(body, &name, shape),
+            Item::Residual(body) => return lone_batch_norm(body, &format!("{name}.body"), shape),
+            _ => {}
+        }
+        let is_lone = matches!(*shape, Shape::Vector(_) | Shape::Picture([_, 1, 1]));
+        *shape = item.after(*shape).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+        (is_lone && *item == Item::BatchNorm).then_some(name)
+    })
 }
 
 // ---- Layers
@@ -644,6 +688,14 @@ mod tests {
         assert!(open_at("residual(conv 4 k1)", picture).contains("3x4x4, not 4x4x4"));
         assert!(open_at("flatten, view 3 4 5", picture).contains("48 features do not make 3x4x5"));
         assert!(open_at("conv_transpose 2 k1 p2", picture).contains("leaves nothing"));
+        for heavy in [
+            "conv 65536 k65536 s65536 p65535",
+            "flatten, linear 65536, linear 65536, linear 65536",
+            "conv_transpose 65536 k300 p150",
+        ] {
+            let message = open_at(heavy, Shape::Picture([65536, 1, 1]));
+            assert!(message.contains("its weights are more than 4294967295 numbers"), "{message}");
+        }
         assert!(open_at("upsample 60000, upsample 60000", picture).contains("too large"));
     }
 

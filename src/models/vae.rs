@@ -81,6 +81,11 @@ impl Config {
             (None, None) => return Ok(()),
             _ => return usage("encoder and decoder are listed together or not at all".into()),
         };
+        if self.head == Head::Direct && !encoder.has_parameters() && !decoder.has_parameters() {
+            return usage(
+                "neither the encoder nor the decoder has a layer with parameters: there is nothing to train".into(),
+            );
+        }
         let (encoded, lines) = encoder.sizes("encoder", Shape::Picture(self.shape))?;
         if self.head == Head::Direct && encoded.len() != 2 * self.latent {
             return usage(format!(
@@ -98,6 +103,28 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// That batches of so many pictures can be trained on. A batch norm that sees one value a channel leaves nothing of it
+    /// but its bias, and its running variance, which evaluation divides by, falls to 0. Once an epoch, as a shorter last
+    /// batch may be, that does no harm. Errors: such a layer, by name. Call [`check`](Config::check) before.
+    pub fn check_batch(&self, batch_size: usize) -> Result<()> {
+        if batch_size > 1 {
+            return Ok(());
+        }
+        let networks = [
+            ("encoder", &self.encoder, Shape::Picture(self.shape)),
+            ("decoder", &self.decoder, Shape::Picture([self.latent, 1, 1])),
+        ];
+        let lone =
+            networks.into_iter().find_map(|(name, network, input)| network.as_ref()?.lone_batch_norm(name, input));
+        match lone {
+            None => Ok(()),
+            Some(layer) => Err(Error::Usage(format!(
+                "--batch-size is 1, but {layer}, a batch norm, then sees one value a channel, and the variance of one value \
+                 is 0: take a larger --batch-size, or layernorm"
+            ))),
+        }
     }
 }
 

@@ -23,7 +23,7 @@ const SPEED: i32 = 20;
 ///
 /// # Errors
 /// `Error::Usage` for no pictures, pictures of different sizes or over 65535 pixels wide or high; `Error::File` where
-/// `path` names no file; `Error::Io` where the folder is full or not writable.
+/// `path` names no .gif file; `Error::Io` where the folder is full or not writable.
 pub fn save_gif(frames: &[Picture], path: impl AsRef<Path>, milliseconds: u32) -> Result<()> {
     save_gif_of(frames.len(), |i| Ok(frames[i].clone()), path, milliseconds)
 }
@@ -41,6 +41,9 @@ pub fn save_gif_of(
     let path = path.as_ref();
     if path.file_name().is_none() || path.is_dir() {
         return Err(Error::file(path, "this is a folder; give the name of a .gif file in it"));
+    }
+    if path.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("gif")) {
+        return Err(Error::file(path, "an animation is written as a GIF: end its name in .gif"));
     }
     if count == 0 {
         return Err(Error::Usage("an animation needs at least one picture".into()));
@@ -73,7 +76,7 @@ pub fn save_gif_of(
     write_atomic(path, &gif)
 }
 
-/// Panics where the pixels are not those of a picture, as [`Picture::save_png`] does.
+/// Panics where the pixels are not those of a picture, as [`Picture::save`] does.
 fn rgba(picture: &Picture) -> RgbaImage {
     let Picture { width, height, channels, ref pixels } = *picture;
     let channels = usize::from(channels);
@@ -132,6 +135,10 @@ mod tests {
         let failed = save_gif_of(2, |_| Err(Error::Usage("no such frame".into())), &path, 100);
         assert!(failed.unwrap_err().to_string().contains("no such frame"));
         assert_eq!(fs::read(&path).unwrap(), b"older");
+        for name in ["a.png", "a"] {
+            let message = save_gif(&[grey(1, 1, 0)], folder.path().join(name), 100).unwrap_err().to_string();
+            assert!(message.contains("end its name in .gif"), "{message}");
+        }
         assert!(save_gif(&[grey(1, 1, 0)], folder.path(), 100).unwrap_err().to_string().contains("a folder"));
     }
 

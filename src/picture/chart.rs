@@ -40,6 +40,18 @@ pub fn color(index: usize) -> RGBColor {
     PALETTE[index % PALETTE.len()]
 }
 
+/// The colour of one of `count` classes: the ten, or where those are too few, hues that are far apart for neighbours, in
+/// three degrees of lightness.
+pub fn class_color(index: usize, count: usize) -> RGBColor {
+    if count <= PALETTE.len() {
+        return color(index);
+    }
+    // Steps of the golden section leave no two of the first n closer than they must be.
+    let hue = (index as f64 * 0.618_033_988_749_895).fract();
+    let (red, green, blue) = HSLColor(hue, 0.75, [0.35, 0.5, 0.65][index % 3]).rgb();
+    RGBColor(red, green, blue)
+}
+
 /// The name under which the embedded font is known to plotters; no font of the system is ever looked up.
 static FONT: LazyLock<&str> = LazyLock::new(|| {
     let family = "elbo-chart";
@@ -170,21 +182,43 @@ const LEGEND_SIZE: i32 = 17;
 const LEGEND_LINE: i32 = 26;
 const SWATCH: i32 = 12;
 
-/// Width in pixels of a legend of these names: as wide as the longest, up to 240.
-pub fn legend_width(names: &[String]) -> u32 {
+/// Pixels above the first entry of a legend, and at least as many below the last.
+const LEGEND_TOP: i32 = 60;
+
+/// Entries below each other in a chart of this height; the next ones stand beside them.
+fn legend_rows(height: u32) -> usize {
+    ((height as i32 - 2 * LEGEND_TOP) / LEGEND_LINE + 1).max(1) as usize
+}
+
+/// Width in pixels of one column of a legend of these names: as wide as the longest, up to 240.
+fn legend_column(names: &[String]) -> u32 {
     let font = text(LEGEND_SIZE, INK).font;
     let width = |name: &String| font.box_size(name).map_or(0, |(width, _)| width / SCALE as u32);
     names.iter().map(width).max().map_or(0, |widest| widest.min(240) + SWATCH as u32 + 28)
 }
 
-/// A coloured square and a name below each other, on the part of the canvas beside the chart.
-pub fn legend(beside: &Canvas, entries: impl Iterator<Item = (RGBColor, String)>) -> Result<(), DrawingError> {
-    for (row, (color, name)) in entries.enumerate() {
-        let middle = (60 + LEGEND_LINE * row as i32) * SCALE;
+/// Width in pixels of a legend of these names beside a chart of this height.
+pub fn legend_width(names: &[String], height: u32) -> u32 {
+    names.len().div_ceil(legend_rows(height)) as u32 * legend_column(names)
+}
+
+/// Coloured squares and names, column by column, on the part of the canvas beside a chart of this height.
+pub fn legend(
+    beside: &Canvas,
+    height: u32,
+    names: &[String],
+    color: impl Fn(usize) -> RGBColor,
+) -> Result<(), DrawingError> {
+    let (rows, width) = (legend_rows(height), legend_column(names) as i32);
+    for (index, name) in names.iter().enumerate() {
+        let left = (index / rows) as i32 * width * SCALE;
+        let middle = (LEGEND_TOP + LEGEND_LINE * (index % rows) as i32) * SCALE;
         let half = SWATCH / 2 * SCALE;
-        beside.draw(&Rectangle::new([(0, middle - half), (2 * half, middle + half)], color.filled()))?;
+        let square = Rectangle::new([(left, middle - half), (left + 2 * half, middle + half)], color(index).filled());
+        beside.draw(&square)?;
         let style = text(LEGEND_SIZE, INK).pos(Pos::new(HPos::Left, VPos::Center));
-        beside.draw(&Text::new(name, ((SWATCH + 8) * SCALE, middle + TEXT_LIFT * SCALE), style))?;
+        let at = (left + (SWATCH + 8) * SCALE, middle + TEXT_LIFT * SCALE);
+        beside.draw(&Text::new(name.as_str(), at, style))?;
     }
     Ok(())
 }
@@ -243,6 +277,19 @@ mod tests {
             let range = range([value, value].into_iter(), 0.1);
             assert!(range.start < value && value < range.end, "around {value}: {range:?}");
         }
+    }
+
+    #[test]
+    fn a_legend_of_many_names_has_columns_and_colours_of_their_own() {
+        let names: Vec<String> = (0..100).map(|i| format!("class {i}")).collect();
+        assert_eq!(legend_width(&names[..24], 740), legend_column(&names[..24]));
+        assert_eq!(legend_width(&names, 740), 5 * legend_column(&names));
+        let colors = |count: usize| (0..count).map(move |i| class_color(i, count)).map(|c| [c.0, c.1, c.2]);
+        for count in [10, 11, 62, 100, 256] {
+            let distinct: std::collections::BTreeSet<_> = colors(count).collect();
+            assert_eq!(distinct.len(), count);
+        }
+        assert!((0..10).all(|i| class_color(i, 10) == color(i)));
     }
 
     #[test]

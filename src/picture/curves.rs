@@ -27,7 +27,7 @@ pub fn curves(series: &[Series], title: &str, x_label: &str, y_label: &str) -> P
     let y = Axis { label: y_label, range: chart::range(points().map(|p| p.1), 0.05), whole: false, mark: None };
 
     chart::render(WIDTH, HEIGHT, |canvas| {
-        let (left, beside) = canvas.split_horizontally((WIDTH - chart::legend_width(&names)) as i32 * SCALE);
+        let (left, beside) = canvas.split_horizontally((WIDTH - chart::legend_width(&names, HEIGHT)) as i32 * SCALE);
         let mut chart = chart::axes(&left, title, &x, &y)?;
         for (index, points) in lines.iter().enumerate() {
             let color = chart::color(index);
@@ -43,7 +43,7 @@ pub fn curves(series: &[Series], title: &str, x_label: &str, y_label: &str) -> P
         if points().next().is_none() {
             chart::note(&chart, "nothing to draw: no finite values")?;
         }
-        chart::legend(&beside, names.iter().enumerate().map(|(index, name)| (chart::color(index), name.clone())))
+        chart::legend(&beside, HEIGHT, &names, chart::color)
     })
 }
 

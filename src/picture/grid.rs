@@ -129,6 +129,28 @@ pub fn grid_size([rows, columns]: [usize; 2], [h, w]: [usize; 2], upscale: usize
         })
 }
 
+/// A grid that can be drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// Images.
+    pub count: usize,
+    /// Images of a row.
+    pub columns: usize,
+    /// Side of the square that a pixel becomes.
+    pub upscale: usize,
+}
+
+/// The largest grid of at most `count` images of (H,W) that [`grid_size`] allows: enlarged by `upscale` if that fits, else as
+/// it is, else with fewer images. `size` is rows and columns of so many. `None` where not even one fits.
+pub fn fit(count: usize, image: [usize; 2], upscale: usize, size: fn(usize) -> [usize; 2]) -> Option<Fit> {
+    let fits = |count: usize, upscale| grid_size(size(count), image, upscale).is_ok();
+    let found = |count: usize, upscale| Fit { count, columns: size(count)[1], upscale };
+    if let Some(upscale) = [upscale, 1].into_iter().find(|&upscale| fits(count, upscale)) {
+        return Some(found(count, upscale));
+    }
+    (1..count).rev().find(|&fewer| fits(fewer, 1)).map(|fewer| found(fewer, 1))
+}
+
 /// `[0,1]` to 0..=255, to the nearest shade.
 fn shade(value: f32) -> u8 {
     (value.clamp(0.0, 1.0) * 255.0).round() as u8
@@ -225,5 +247,18 @@ mod tests {
     #[should_panic(expected = "needs 4 values")]
     fn values_of_another_length_are_a_program_error() {
         let _ = grid(&[0.0; 3], [1, 1, 2, 2], 1, 1);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_made_smaller_and_then_fewer() {
+        let square: fn(usize) -> [usize; 2] = |n| [n.div_ceil(n.isqrt()), n.isqrt()];
+        assert_eq!(fit(64, [28, 28], 2, square), Some(Fit { count: 64, columns: 8, upscale: 2 }));
+        assert_eq!(fit(64, [520, 520], 2, square), Some(Fit { count: 64, columns: 8, upscale: 1 }));
+        let few = fit(64, [3000, 3000], 2, square).unwrap();
+        assert!(few.upscale == 1 && (1..64).contains(&few.count), "{few:?}");
+        assert!(grid_size(square(few.count), [3000, 3000], 1).is_ok());
+        assert!(grid_size(square(few.count + 1), [3000, 3000], 1).is_err());
+        assert_eq!(fit(64, [8200, 8200], 2, square), None);
+        assert_eq!(fit(64, [usize::MAX, 1], 2, square), None);
     }
 }

@@ -33,7 +33,7 @@ pub fn powers(series: &[Series], title: &str, x_label: &str, y_label: &str) -> P
         mark: Some(|exponent| metric(10f64.powf(exponent)).trim_end().to_string()),
     };
     chart::render(WIDTH, HEIGHT, |canvas| {
-        let (left, beside) = canvas.split_horizontally((WIDTH - chart::legend_width(&names)) as i32 * SCALE);
+        let (left, beside) = canvas.split_horizontally((WIDTH - chart::legend_width(&names, HEIGHT)) as i32 * SCALE);
         let mut chart = chart::axes(&left, title, &x, &y)?;
         for (index, points) in lines.iter().enumerate() {
             let color = chart::color(index);
@@ -44,7 +44,7 @@ pub fn powers(series: &[Series], title: &str, x_label: &str, y_label: &str) -> P
         if points().next().is_none() {
             chart::note(&chart, "nothing to draw: no values above 0")?;
         }
-        chart::legend(&beside, names.iter().enumerate().map(|(index, name)| (chart::color(index), name.clone())))
+        chart::legend(&beside, HEIGHT, &names, chart::color)
     })
 }
 

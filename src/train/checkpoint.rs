@@ -1,17 +1,19 @@
 //! Checkpoints: safetensors files that PyTorch loads under the names and shapes of its `state_dict`, and the reverse.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, SafeTensors};
 
+use super::fit::LARGEST_PICTURE;
 use super::settings::LARGEST_SIZE;
-use super::{presets, trainer};
+use super::tensor_file::{self, Outgoing};
+use super::{foreign, presets, trainer};
 use crate::arena::{Arena, Layout, Statistic};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::files::write_atomic;
+use crate::files::read_regular;
 use crate::kernels::activation::Activation;
 use crate::models::likelihood::Likelihood;
 use crate::models::vae::{Config, Head};
@@ -27,6 +29,8 @@ pub struct Checkpoint {
     pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
     /// Text by key, at most one entry: [`MODEL`], or how far a run has come in its state file.
     pub metadata: BTreeMap<String, String>,
+    /// What was done to a file that was read, for the user: numbers of another kind, other names. Not written.
+    pub notices: Vec<String>,
 }
 
 /// What a model file says of itself beside its parameters, under the metadata key [`MODEL`].
@@ -45,6 +49,39 @@ fn is_count(name: &str) -> bool {
     name.ends_with(".num_batches_tracked")
 }
 
+/// The numbers of a tensor as f32, where they are floating-point ones of 16, 32 or 64 bits.
+fn floats(kind: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    Some(match kind {
+        Dtype::F32 => bytemuck::pod_collect_to_vec(bytes),
+        Dtype::F64 => bytemuck::pod_collect_to_vec::<u8, f64>(bytes).into_iter().map(|v| v as f32).collect(),
+        Dtype::F16 => halves(bytes).map(|bits| f16::from_bits(bits).to_f32()).collect(),
+        Dtype::BF16 => halves(bytes).map(|bits| bf16::from_bits(bits).to_f32()).collect(),
+        _ => return None,
+    })
+}
+
+fn halves(bytes: &[u8]) -> impl Iterator<Item = u16> {
+    bytemuck::pod_collect_to_vec::<u8, u16>(bytes).into_iter()
+}
+
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// What PyTorch's wrappers put before the names of a model's tensors: DataParallel and its like, torch.compile.
+const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+
+/// The tensors without the wrappers that all their names begin with, and these.
+fn unwrapped(mut tensors: Tensors) -> (Tensors, Option<String>) {
+    let mut wrapped = String::new();
+    while let Some(wrapper) = WRAPPERS.into_iter().find(|w| tensors.keys().all(|name| name.starts_with(w))) {
+        if tensors.is_empty() {
+            break;
+        }
+        tensors = tensors.into_iter().map(|(name, tensor)| (name[wrapper.len()..].to_string(), tensor)).collect();
+        wrapped += wrapper;
+    }
+    (tensors, (!wrapped.is_empty()).then_some(wrapped))
+}
+
 /// Everything of a model that files keep: name, tensor on the device, its order there, shape in a file.
 fn entries(arena: &Arena) -> impl Iterator<Item = (&str, Tensor, Layout, Vec<usize>)> {
     let parameters =
@@ -56,53 +93,88 @@ fn entries(arena: &Arena) -> impl Iterator<Item = (&str, Tensor, Layout, Vec<usi
 /// Metadata key of a [`ModelCard`], as JSON.
 pub const MODEL: &str = "elbo.model";
 
+/// A tensor that is in the file's order already.
+fn outgoing<'a>(name: &'a str, shape: &'a [usize], values: &'a [f32]) -> Outgoing<'a> {
+    Outgoing { name, values, shape, layout: Layout::Same, file_shape: shape.to_vec(), is_count: is_count(name) }
+}
+
+/// Writes [`Checkpoint::of_model`] straight from the flat buffers' values, without a copy of them, and with it `more` flat
+/// tensors by name; `metadata` is text under a key. Errors: those of [`write_atomic`](crate::files::write_atomic).
+pub fn write_model(
+    path: &Path,
+    arena: &Arena,
+    [parameters, statistics]: [&[f32]; 2],
+    more: &[(&str, &[f32])],
+    metadata: (&str, &str),
+) -> Result<()> {
+    let kept: Vec<_> = entries(arena).collect();
+    let more: Vec<_> = more.iter().map(|&(name, values)| (name, [values.len()], values)).collect();
+    let of_model = kept.iter().map(|(name, tensor, layout, shape)| {
+        let flat = if arena.flat_parameters().buffer == tensor.buffer { parameters } else { statistics };
+        let values = &flat[tensor.offset..][..tensor.len()];
+        let (layout, file_shape) = (*layout, shape.clone());
+        Outgoing { name, values, shape: tensor.shape(), layout, file_shape, is_count: is_count(name) }
+    });
+    let tensors = of_model.chain(more.iter().map(|(name, shape, values)| outgoing(name, shape, values)));
+    tensor_file::write(path, tensors.collect(), Some(metadata))
+}
+
 impl Checkpoint {
-    /// Errors: no such file, not safetensors, truncated, a tensor that is not f32, one that holds NaN or infinity.
+    /// Numbers of 16 and 64 bits become f32, and names lose what a wrapper has put in front of them, each with a notice.
+    /// Errors: no such file, none that is regular, no memory for it, not safetensors, truncated, a tensor of whole numbers, one
+    /// that holds NaN or infinity.
     pub fn read(path: &Path) -> Result<Checkpoint> {
-        let size = fs::metadata(path).map_err(Error::io("read", path))?.len();
-        if size > LARGEST_FILE {
-            return Err(Error::file(path, format!("{size} bytes are too many for a checkpoint")));
-        }
-        let bytes = fs::read(path).map_err(Error::io("read", path))?;
-        let damaged = |e| Error::file(path, format!("not a whole safetensors file: {e}"));
+        let bytes = read_regular(path, LARGEST_FILE)?;
+        let damaged = |e| match foreign::kind(&bytes) {
+            Some(kind) => Error::file(path, format!("not a safetensors file: {kind}")),
+            None => Error::file(path, format!("not a whole safetensors file: {e}")),
+        };
         let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
         let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-        let mut tensors = BTreeMap::new();
+        let (mut tensors, mut notices, mut converted) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (name, view) in file.tensors() {
-            let values: Vec<f32> = match view.dtype() {
-                Dtype::F32 => bytemuck::pod_collect_to_vec(view.data()),
+            let mut values = Vec::new();
+            let count = view.data().len() / view.dtype().bitsize().div_ceil(8);
+            if values.try_reserve_exact(count).is_err() {
+                return Err(Error::file(path, format!("there is no memory for {name} of {} MiB", count >> 18)));
+            }
+            match view.dtype() {
+                Dtype::F32 => values.extend(view.data().as_chunks().0.iter().map(|&word| f32::from_ne_bytes(word))),
                 Dtype::I64 if is_count(&name) => {
-                    bytemuck::pod_collect_to_vec::<u8, i64>(view.data()).into_iter().map(|n| n as f32).collect()
+                    values.extend(view.data().as_chunks().0.iter().map(|&word| i64::from_ne_bytes(word) as f32));
                 }
-                other => return Err(Error::file(path, format!("{name} is {other:?}; save it as float32"))),
-            };
+                other => match floats(other, view.data()) {
+                    Some(floats) => values = floats,
+                    None => return Err(Error::file(path, format!("{name} is {other:?}; save it as float32"))),
+                },
+            }
+            if !matches!(view.dtype(), Dtype::F32 | Dtype::I64) && !converted.contains(&view.dtype()) {
+                converted.push(view.dtype());
+            }
             if let Some(i) = values.iter().position(|v| !v.is_finite()) {
                 return Err(Error::file(path, format!("{name}[{i}] is {}: this model cannot be used", values[i])));
             }
             tensors.insert(name, (view.shape().to_vec(), values));
         }
-        Ok(Checkpoint { tensors, metadata })
+        if !converted.is_empty() {
+            let kinds: Vec<String> = converted.iter().map(|kind| format!("{kind:?}")).collect();
+            notices.push(format!("note: {} has numbers of {}, taken as F32", path.display(), kinds.join(" and ")));
+        }
+        let (tensors, wrapped) = unwrapped(tensors);
+        if let Some(wrapped) = wrapped {
+            notices.push(format!("note: {}: the names of its tensors are taken without `{wrapped}`", path.display()));
+        }
+        Ok(Checkpoint { tensors, metadata, notices })
     }
 
-    /// Replaces the file as a whole. The bytes depend on the content alone. Errors: those of [`write_atomic`]. Panics on more
-    /// than one metadata entry.
+    /// Replaces the file as a whole. The bytes depend on the content alone. Errors: those of
+    /// [`write_atomic`](crate::files::write_atomic). Panics on more than one metadata entry.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let bytes = |name: &str, values: &[f32]| match is_count(name) {
-            true => bytemuck::pod_collect_to_vec(&values.iter().map(|&n| n as i64).collect::<Vec<i64>>()),
-            false => bytemuck::pod_collect_to_vec::<f32, u8>(values),
-        };
-        let tensors: Vec<_> = self.tensors.iter().map(|(name, (shape, v))| (name, shape, bytes(name, v))).collect();
-        let views = tensors.iter().map(|(name, shape, bytes)| {
-            let dtype = if is_count(name) { Dtype::I64 } else { Dtype::F32 };
-            let view = TensorView::new(dtype, shape.to_vec(), bytes).expect("values fill their shape");
-            (name.as_str(), view)
-        });
-        // safetensors keeps metadata in a hash map, whose order changes from run to run: one entry keeps bytes stable.
+        let tensors = self.tensors.iter().map(|(name, (shape, values))| outgoing(name, shape, values));
         assert!(self.metadata.len() <= 1, "a checkpoint has one metadata entry");
-        let metadata: HashMap<String, String> = self.metadata.clone().into_iter().collect();
-        let bytes = safetensors::serialize(views, Some(metadata)).expect("names and shapes are valid");
-        write_atomic(path, &bytes)
+        let metadata = self.metadata.iter().next().map(|(key, text)| (key.as_str(), text.as_str()));
+        tensor_file::write(path, tensors.collect(), metadata)
     }
 
     /// The parameters and statistics of an arena, by name and in PyTorch's order, from the flat buffers' values.
@@ -112,7 +184,7 @@ impl Checkpoint {
             let values = layout.to_file(&flat[tensor.offset..][..tensor.len()], tensor.shape());
             (name.to_string(), (shape, values))
         });
-        Checkpoint { tensors: tensors.collect(), metadata: BTreeMap::new() }
+        Checkpoint { tensors: tensors.collect(), ..Checkpoint::default() }
     }
 
     /// The values of the tensor of this name, row-major. Errors, naming the file `path`: no such tensor, another shape.
@@ -168,7 +240,8 @@ impl Checkpoint {
                 serde_json::from_str(text).map_err(|e| Error::file(path, format!("its model card is damaged: {e}")))?;
             let Config { shape, ref hidden, latent, sigma, .. } = card.config;
             let pixels = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(0);
-            let sized = hidden.iter().chain([&pixels, &latent]).all(|n| (1..=LARGEST_SIZE).contains(n));
+            let sized = hidden.iter().chain([&latent]).all(|n| (1..=LARGEST_SIZE).contains(n))
+                && (1..=LARGEST_PICTURE).contains(&pixels);
             let layered = (1..=self.tensors.len()).contains(&hidden.len());
             let scaled = sigma > 0.0 && sigma.is_finite();
             if !sized || !layered || !scaled || card.config.check().is_err() {
@@ -222,6 +295,10 @@ impl Checkpoint {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use safetensors::tensor::TensorView;
+
     use super::*;
 
     fn example() -> Checkpoint {
@@ -250,10 +327,12 @@ mod tests {
     fn damaged_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.safetensors");
-        assert!(problem(&path).contains("cannot read"));
+        assert!(problem(&path).contains("cannot open"));
         example().write(&path).unwrap();
         let bytes = fs::read(&path).unwrap();
-        for length in 0..bytes.len() {
+        fs::write(&path, b"").unwrap();
+        assert!(problem(&path).contains("the file is empty"));
+        for length in 1..bytes.len() {
             fs::write(&path, &bytes[..length]).unwrap();
             assert!(problem(&path).contains("not a whole safetensors file"), "{length} bytes");
         }
@@ -285,7 +364,7 @@ mod tests {
             Checkpoint::read(&path)
         };
         assert_eq!(read(name, Dtype::I64, &7i64.to_le_bytes()).unwrap().tensors[name], (vec![], vec![7.0]));
-        for (dtype, bytes) in [(Dtype::F64, 8), (Dtype::U64, 8), (Dtype::I32, 4), (Dtype::F16, 2), (Dtype::BOOL, 1)] {
+        for (dtype, bytes) in [(Dtype::U64, 8), (Dtype::I32, 4), (Dtype::U8, 1), (Dtype::BOOL, 1)] {
             let message = read(name, dtype, &vec![0; bytes]).unwrap_err().to_string();
             assert!(message.contains(name) && message.contains(&format!("is {dtype:?}")), "{message}");
         }
@@ -313,6 +392,12 @@ mod tests {
         statistics[count.offset] = 9.0;
 
         Checkpoint::of_model(arena, &parameters, &statistics).write(&path).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        write_model(&path, arena, [&parameters, &statistics], &[], ("key", "text")).unwrap();
+        let straight = Checkpoint::read(&path).unwrap();
+        assert_eq!(straight.metadata, BTreeMap::from([("key".into(), "text".into())]));
+        Checkpoint { metadata: BTreeMap::new(), ..straight }.write(&path).unwrap();
+        assert!(fs::read(&path).unwrap() == bytes, "straight from the buffers it is the same file");
         let file = Checkpoint::read(&path).unwrap();
         let expected: [(&str, Vec<usize>, Vec<f32>); 4] = [
             ("bn.num_batches_tracked", vec![], vec![9.0]),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::files::write_atomic;
+use crate::files::{read_regular, write_atomic};
 use crate::train::settings::Monitor;
 
 /// An epoch's numbers. Losses are in nats, summed over dimensions and averaged over pictures; `loss` is
@@ -20,17 +20,21 @@ pub struct EpochMetrics {
     pub train_loss: f64,
     /// -log p(x|z) of a training picture.
     pub train_recon: f64,
-    /// KL(q(z|x) || p(z)) of a training picture, without its weight.
+    /// KL(q(z|x) || p(z)) of a training picture, without its weight. Under free bits it is what is optimised: each latent
+    /// dimension counts as at least those, in the mean over a batch.
     pub train_kl: f64,
     /// `test_recon` + `kl_weight` * `test_kl`, with the whole weight whatever the schedule says.
     pub test_loss: f64,
     /// -log p(x|z) of a test picture, by the parameters at the end of the epoch.
     pub test_recon: f64,
-    /// KL(q(z|x) || p(z)) of a test picture, without its weight.
+    /// KL(q(z|x) || p(z)) of a test picture, without its weight and without free bits.
     pub test_kl: f64,
     /// Wall-clock time of training and evaluation, until their numbers were back; saving is not in it.
     pub seconds: f64,
 }
+
+/// Largest file read, in bytes: half a million epochs.
+const LARGEST_LOG: u64 = 64 << 20;
 
 const HEADER: &str = "epoch,train_loss,train_recon,train_kl,test_loss,test_recon,test_kl,seconds";
 
@@ -94,12 +98,11 @@ impl MetricsLog {
 /// The rows of a log. A last line that does not end is the trace of a write that was cut off, and is left out.
 /// A missing file has no rows; a line that is not a row of this log is an [`Error::File`] that names it.
 pub fn read_metrics(path: &Path) -> Result<Vec<EpochMetrics>> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) if e.kind() == ErrorKind::InvalidData => return Err(Error::file(path, "not a metrics log: not text")),
-        Err(e) => return Err(Error::io("read", path)(e)),
-    };
+    if matches!(fs::metadata(path), Err(e) if e.kind() == ErrorKind::NotFound) {
+        return Ok(Vec::new());
+    }
+    let text = String::from_utf8(read_regular(path, LARGEST_LOG)?)
+        .map_err(|_| Error::file(path, "not a metrics log: not text"))?;
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
     if whole.is_empty() {
         return Ok(Vec::new());

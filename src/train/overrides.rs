@@ -1,6 +1,5 @@
 //! The settings someone asked for: the flags of `train` and the keys of a settings file. Both are this one struct.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Corrupt;
 use crate::error::{Error, Result, nearest};
+use crate::files::open_regular;
 use crate::kernels::activation::Activation;
 use crate::models::network::Network;
 use crate::train::schedule::{KlSchedule, LrSchedule};
@@ -19,7 +19,8 @@ use crate::train::settings::{Head, Likelihood, Monitor, Optimizer, Reduction};
 #[serde(deny_unknown_fields)]
 #[allow(rustdoc::broken_intra_doc_links, reason = "brackets in the help are optional parts, not links")]
 pub struct Overrides {
-    /// The preset to start from: mnist-mlp, mnist-fused or mnist-2d [default: mnist-mlp]
+    /// The preset to start from: mnist-mlp, mnist-fused, mnist-2d, mnist-conv, cifar-conv, faces-conv or faces-mlp
+    /// [default: mnist-mlp]
     #[arg(value_name = "PRESET")]
     pub preset: Option<String>,
 
@@ -43,10 +44,10 @@ pub struct Overrides {
     /// A picture of a folder that cannot be decoded is an error (refuse) or left out by name (skip) [default: refuse]
     #[arg(long, help_heading = "Data")]
     pub corrupt: Option<Corrupt>,
-    /// Train on the first N pictures only; 0 takes all [default: 0]
+    /// Train on N pictures only: the first ones, of a folder or array a share of all, always the same; 0 takes all [default: 0]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub train_limit: Option<usize>,
-    /// Test on the first N pictures only; 0 takes all [default: 0]
+    /// Test on N pictures only, chosen likewise; 0 takes all [default: 0]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub test_limit: Option<usize>,
     /// Mirror half of the training pictures left to right, chosen anew at each step; `--flip false` turns it off [default: false]
@@ -103,7 +104,7 @@ pub struct Overrides {
     /// Weight of the KL term against the reconstruction summed over pixels (beta) [default: 1.0]
     #[arg(long, value_name = "X", help_heading = "Loss")]
     pub kl_weight: Option<f64>,
-    /// Nats of KL a latent dimension may have without cost [default: 0.0]
+    /// Nats of KL a latent dimension may have without cost; the train kl, as optimised, counts it as at least that, the test kl as it is [default: 0.0]
     #[arg(long, value_name = "NATS", help_heading = "Loss")]
     pub free_bits: Option<f64>,
     /// constant, linear:EPOCHS, cosine:EPOCHS or cyclical:CYCLES:RAMP, times the KL weight [default: constant]
@@ -148,7 +149,8 @@ pub struct Overrides {
     #[arg(long, value_name = "NATS", help_heading = "Stopping")]
     pub min_delta: Option<f64>,
 
-    /// The run's folder [default: runs/mnist-mlp]
+    /// The run's folder; runs/vae where the network is no preset's; with -2, -3, ... where it is not given and taken
+    /// [default: runs/mnist-mlp]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
     /// Pictures in the sample grid drawn after each epoch; 0 draws none [default: 64]
@@ -180,7 +182,7 @@ const LARGEST_TEXT: u64 = 1 << 20;
 /// The text of a small file: settings, a run record.
 pub(super) fn read_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let (file, _) = open_regular(path)?;
     file.take(LARGEST_TEXT + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     if bytes.len() as u64 > LARGEST_TEXT {
         return Err(Error::file(path, "larger than 1 MiB, so not a settings file"));
@@ -284,6 +286,15 @@ mod tests {
         }
         for arg in command.get_arguments().filter(|a| a.get_long().is_some_and(|l| l != "help")) {
             assert!(arg.get_help_heading().is_some(), "{} has no heading", arg.get_id());
+        }
+    }
+
+    #[test]
+    fn the_help_names_every_preset() {
+        let command = Cli::command();
+        let help = command.get_arguments().find(|a| a.get_id() == "preset").unwrap().get_help().unwrap().to_string();
+        for preset in &crate::train::presets::PRESETS {
+            assert!(help.contains(preset.name), "{help}");
         }
     }
 

@@ -2,9 +2,10 @@
 //! step, the pictures an epoch leaves. [`Evaluation`] also serves models that are trained already.
 
 use super::optimizer::OptimizerState;
+use super::pictures::Layout;
 use super::settings::{Reduction, Settings};
 use crate::arena::Arena;
-use crate::backend::{Backend, Loaded};
+use crate::backend::{Backend, Loaded, room};
 use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::fusion::fuse;
@@ -12,8 +13,12 @@ use crate::kernels::clock::{self, Clock, Row};
 use crate::kernels::{augment, fill, gather, random, shuffle};
 use crate::layers::Mode;
 use crate::models::vae::{Config, Objective, Vae};
+use crate::picture::Fit;
 use crate::program::{Program, Recorder};
 use crate::tensor::Tensor;
+
+/// Bytes of pictures that are uploaded at once at least.
+const SMALLEST_PIECE: usize = 1 << 24;
 
 /// A data set on the device, and how an epoch walks through it.
 pub struct Resident {
@@ -75,6 +80,25 @@ impl Resident {
         for part in &self.data {
             let bytes = part.first * self.dims..(part.first + part.count) * self.dims;
             backend.write_words(part.data, &gather::pack(&split.pixels[bytes]));
+        }
+    }
+
+    /// [`upload`](Resident::upload) that gives back the memory of what is uploaded, from the end on: a data set that fills
+    /// half of the memory is never there twice.
+    fn hand_over(&self, backend: &mut Backend, split: Split) {
+        let mut pixels = split.pixels;
+        // Whole words; few enough pieces for allocators that shrink by copying.
+        let piece = (pixels.len() / 16).max(SMALLEST_PIECE).next_multiple_of(4);
+        for part in self.data.iter().rev() {
+            let start = part.first * self.dims;
+            while pixels.len() > start {
+                let words = (pixels.len() - start - 1) / piece * piece / 4;
+                let packed = gather::pack(&pixels[start + 4 * words..]);
+                let view = Tensor::new(part.data.buffer, part.data.offset + words, &[packed.len()]);
+                backend.write_words(view, &packed);
+                pixels.truncate(start + 4 * words);
+                pixels.shrink_to_fit();
+            }
         }
     }
 
@@ -210,6 +234,8 @@ pub struct Programs {
     pub samples: Tensor,
     /// (S,D): their pictures, the means of p(x|z).
     pub sample_pictures: Tensor,
+    /// How the grids of these are drawn.
+    pub layout: Layout,
     /// (R,D): test pictures, spread over the set; R is at most [`RECONSTRUCTIONS`].
     pub originals: Tensor,
     /// (R,D): their reconstructions, decoded from the mean of q(z|x).
@@ -242,8 +268,8 @@ pub(crate) fn write_initial(backend: &mut Backend, arena: &Arena, model: &Vae, o
 pub const RECONSTRUCTIONS: usize = 32;
 
 impl Programs {
-    /// Declares, records and loads everything, and uploads the data. Errors: no room on the device.
-    pub fn new(backend: &mut Backend, settings: &Settings, config: &Config, data: &Dataset) -> Result<Programs> {
+    /// Declares, records and loads everything, and uploads the data, whose memory it gives back. Errors: no room on the device.
+    pub fn new(backend: &mut Backend, settings: &Settings, config: &Config, data: Dataset) -> Result<Programs> {
         let largest_part = backend.largest_binding();
         Programs::in_parts(backend, settings, config, data, largest_part)
     }
@@ -254,7 +280,7 @@ impl Programs {
         backend: &mut Backend,
         settings: &Settings,
         config: &Config,
-        data: &Dataset,
+        data: Dataset,
         largest_part: usize,
     ) -> Result<Programs> {
         let arena = &mut Arena::new();
@@ -278,21 +304,29 @@ impl Programs {
         shuffle::forward(&mut r, train.clock, train.order, true);
         let shuffled = r.finish("shuffle");
 
-        let samples = arena.tensor("samples", &[settings.samples.max(1), config.latent]);
+        let layout = Layout::new(settings.samples, data.test.count, config.shape);
+        let drawn = |fit: Option<Fit>| fit.map_or(1, |fit| fit.count);
+        let samples = arena.tensor("samples", &[drawn(layout.samples), config.latent]);
         let mut r = Recorder::new(arena);
         r.scope("samples");
         let sample_pictures = model.generate(&mut r, samples);
         r.scope("reconstructions");
-        let originals = r.tensor("x", &[RECONSTRUCTIONS.min(data.test.count), train.dims]);
+        let originals = r.tensor("x", &[drawn(layout.reconstructions), train.dims]);
         let q = model.encode(&mut r, originals, Mode::Evaluate);
         let reconstructions = model.generate(&mut r, q.mean);
         let pictures = r.finish("pictures");
 
+        // The host keeps the parameters and moments that it saves, and those it started from.
+        let kept = (2 + optimizer.moments.len()).saturating_mul(arena.flat_parameters().len()).saturating_mul(4);
+        match backend {
+            Backend::Cpu(_) => room::check(arena, kept)?,
+            Backend::Gpu(_) => {}
+        }
         // The first one loaded makes the buffers: the pictures are on their way while the pipelines of the others are built.
         let shuffle = backend.load(arena, &shuffled)?;
-        train.upload(backend, &data.train);
-        test.data.upload(backend, &data.test);
         backend.write(originals, &data.test.spread(originals.matrix()[0]));
+        train.hand_over(backend, data.train);
+        test.data.hand_over(backend, data.test);
         let others = [&step, &pictures, &test.full].into_iter().chain(&short_step).chain(&test.short);
         backend.prepare(&others.collect::<Vec<_>>());
 
@@ -313,6 +347,7 @@ impl Programs {
             test,
             samples,
             sample_pictures,
+            layout,
             originals,
             reconstructions,
             step,

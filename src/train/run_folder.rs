@@ -14,47 +14,58 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::{Fingerprint, Selection};
 use crate::error::{Error, Result};
-use crate::files::{temporary, write_atomic};
+use crate::files::{is_leftover_of, write_atomic};
 use crate::train::early_stopping::EarlyStopping;
+use crate::train::hold::Hold;
 use crate::train::overrides::{describe, read_text};
 use crate::train::settings::Settings;
 use crate::tuning::Entry;
 
-/// The path of a run's folder; the methods name the files in it, whether they are there or not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The path of a run's folder; the methods name the files in it, whether they are there or not. One that was created or
+/// resumed belongs to this process until its last clone is dropped: no other process can train in it.
+#[derive(Clone, Debug)]
 pub struct RunFolder {
     root: PathBuf,
+    /// None of a folder that is only looked at.
+    _hold: Option<Arc<Hold>>,
 }
 
 impl RunFolder {
-    /// A folder for a new run: made if missing. One that holds a run or anything else is an [`Error::Usage`].
+    /// Takes a folder for a new run: made if missing, and removed again if nothing was put into it. One that holds a run or
+    /// anything else, or belongs to another process, is an [`Error::Usage`].
     pub fn create(root: impl Into<PathBuf>) -> Result<RunFolder> {
-        let folder = RunFolder { root: root.into() };
-        let root = &folder.root;
+        let root = root.into();
         if root.exists() && !root.is_dir() {
             return Err(Error::Usage(format!(
                 "{} is a file, so no run can go there: choose another --out",
                 root.display()
             )));
         }
-        fs::create_dir_all(root).map_err(Error::io("create the folder", root))?;
+        let Some(hold) = Hold::take(&root)? else {
+            return Err(Error::Usage(format!(
+                "another process is training in {}: choose another --out",
+                root.display()
+            )));
+        };
+        let folder = RunFolder { root, _hold: Some(Arc::new(hold)) };
+        let root = &folder.root;
         if folder.run_toml().exists() {
             let root = root.display();
             return Err(Error::Usage(format!(
                 "{root} already holds a run: go on with it by --resume {root}, or choose another --out"
             )));
         }
-        // A run killed in its first moment leaves this name and nothing else.
-        let unfinished = temporary(&folder.run_toml());
         for entry in fs::read_dir(root).map_err(Error::io("list", root))? {
             let entry = entry.map_err(Error::io("list", root))?;
-            if entry.path() != unfinished {
+            // A run killed in its first moment leaves this and nothing else.
+            if !is_leftover_of(&entry.file_name().to_string_lossy(), "run.toml") {
                 return Err(Error::Usage(format!(
                     "{} holds other files ({}), so a run there could mix with them: choose another --out",
                     root.display(),
@@ -62,17 +73,61 @@ impl RunFolder {
                 )));
             }
         }
+        folder.remove_leftovers();
         Ok(folder)
     }
 
-    /// The folder of a run that exists. One without `run.toml` is an [`Error::Usage`].
+    /// [`create`](RunFolder::create) of the wanted folder, or with -2, -3, ... of the first that is free: runs that start at
+    /// the same moment get one each. Errors: a folder that cannot be made.
+    pub fn create_free(wanted: &Path) -> Result<RunFolder> {
+        let name = wanted.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut root = wanted.to_path_buf();
+        for i in 2.. {
+            match RunFolder::create(&root) {
+                Err(Error::Usage(_)) => root = wanted.with_file_name(format!("{name}-{i}")),
+                taken => return taken,
+            }
+        }
+        unreachable!("there are more numbers than folders")
+    }
+
+    /// The folder of a run that exists, to look at. One without `run.toml` is an [`Error::Usage`].
     pub fn open(root: impl Into<PathBuf>) -> Result<RunFolder> {
-        let folder = RunFolder { root: root.into() };
+        let folder = RunFolder { root: root.into(), _hold: None };
         if folder.run_toml().is_file() {
             return Ok(folder);
         }
         let root = folder.root.display();
         Err(Error::Usage(format!("{root} holds no run: there is no {}", folder.run_toml().display())))
+    }
+
+    /// [`open`](RunFolder::open) to go on with the run. Also an [`Error::Usage`]: a run that another process is training.
+    pub fn resume(root: impl Into<PathBuf>) -> Result<RunFolder> {
+        let RunFolder { root, .. } = RunFolder::open(root)?;
+        let Some(hold) = Hold::of(&root)? else {
+            let problem = "another process is training this run: wait until it ends, or stop it";
+            return Err(Error::Usage(format!("{}: {problem}", root.display())));
+        };
+        let folder = RunFolder { root, _hold: Some(Arc::new(hold)) };
+        folder.remove_leftovers();
+        Ok(folder)
+    }
+
+    /// Removes what a killed run left of files that it was writing. Best effort: they are in nobody's way.
+    fn remove_leftovers(&self) {
+        let own = [self.run_toml(), self.metrics(), self.model(), self.best(), self.state(), self.curves()];
+        let own: Vec<_> = own.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+        let is_own = |found: &str| own.iter().any(|name| is_leftover_of(found, name));
+        let is_picture = |found: &str| found.starts_with(".epoch_") && found.ends_with(".tmp");
+        let root = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let pictures = ["samples", "reconstructions"].map(|kind| fs::read_dir(self.root.join(kind)));
+        let pictures = pictures.into_iter().flatten().flatten().flatten();
+        let leftovers = root.filter(|entry| is_own(&entry.file_name().to_string_lossy()));
+        for entry in leftovers.chain(pictures.filter(|entry| is_picture(&entry.file_name().to_string_lossy()))) {
+            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// The folder itself.
@@ -164,8 +219,15 @@ pub struct RunRecord {
     pub elbo: String,
     /// Version of the GPU library.
     pub wgpu: String,
-    /// Revision of the source, with `-dirty` if it had changes; absent where it cannot be known.
+    /// Revision of the source that the program was built from, with `-dirty` if it had changes; absent where that was not
+    /// known.
     pub git: Option<String>,
+    /// How one's own pictures were chosen for training and testing; absent from records of when there was one way.
+    #[serde(default)]
+    pub selection: Selection,
+    /// The pictures trained and tested on; absent from older records, whose data are not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<Fingerprint>,
     /// Every setting of the run, the defaults among them.
     pub settings: Settings,
     /// Which candidates were chosen, so that a resumed run computes as it did. Empty where the shipped table's were taken.
@@ -182,10 +244,21 @@ impl RunRecord {
 
     /// Reads the record of a run. One that was edited to something invalid is an [`Error::File`].
     pub fn read(folder: &RunFolder) -> Result<RunRecord> {
-        let path = folder.run_toml();
-        let text = read_text(&path)?;
-        let record: RunRecord = toml::from_str(&text).map_err(|e| Error::file(&path, describe(&e, &text)))?;
-        record.settings.validate().map_err(|e| Error::file(&path, e.to_string()))?;
+        RunRecord::parse(&folder.run_toml(), &read_text(&folder.run_toml())?)
+    }
+
+    /// The record in a file that may be one: `None` where it has no table of settings, as a settings file has none. One
+    /// that was edited to something invalid is an [`Error::File`].
+    pub fn in_file(path: &Path) -> Result<Option<RunRecord>> {
+        let text = read_text(path)?;
+        let is_record =
+            text.parse::<toml::Table>().is_ok_and(|table| table.get("settings").is_some_and(|s| s.is_table()));
+        is_record.then(|| RunRecord::parse(path, &text)).transpose()
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<RunRecord> {
+        let record: RunRecord = toml::from_str(text).map_err(|e| Error::file(path, describe(&e, text)))?;
+        record.settings.validate().map_err(|e| Error::file(path, e.to_string()))?;
         Ok(record)
     }
 }
@@ -214,22 +287,10 @@ impl Progress {
     }
 }
 
-/// The revision of the source that this program was built from, if that is a git checkout and git is there to ask.
-/// Starts a process: ask once.
+/// The revision of the source that this program was built from, `-dirty` after it where the source was not that of the
+/// commit; none where it was built without git. Found when it is built, by `build.rs`.
 pub fn git_revision() -> Option<String> {
-    revision_of(Path::new(env!("CARGO_MANIFEST_DIR")))
-}
-
-/// The commit of the checkout whose top is `source`, with `-dirty` if tracked files differ from it.
-fn revision_of(source: &Path) -> Option<String> {
-    // Without this a copy of the source inside some other repository would get that one's revision.
-    if !source.join(".git").exists() {
-        return None;
-    }
-    let describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"];
-    let output = Command::new("git").arg("-C").arg(source).args(describe).output().ok()?;
-    let revision = String::from_utf8(output.stdout).ok()?.trim().to_string();
-    (output.status.success() && !revision.is_empty()).then_some(revision)
+    Some(env!("ELBO_REVISION")).filter(|revision| !revision.is_empty()).map(str::to_string)
 }
 
 /// The present time in UTC, as in 2026-01-31T09:30:00Z.
@@ -277,6 +338,8 @@ mod tests {
             elbo: "0.1.0".into(),
             wgpu: "30.0.1".into(),
             git: None,
+            selection: Selection::ByName,
+            pictures: None,
             settings: settings(),
             tuning: Vec::new(),
         }
@@ -300,11 +363,61 @@ mod tests {
     fn a_new_and_an_empty_folder_are_taken() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("runs/deep");
-        RunFolder::create(&root).unwrap();
+        let first = RunFolder::create(&root).unwrap();
         assert!(root.is_dir());
+        assert!(usage(RunFolder::create(&root)).contains("another process is training in"));
+        assert!(usage(RunFolder::create(&root)).contains("--out"));
+        drop(first);
+        assert!(!root.exists(), "nothing was put into it");
+        fs::create_dir_all(&root).unwrap();
         RunFolder::create(&root).unwrap();
-        fs::write(root.join(".run.toml.tmp"), "").unwrap();
-        RunFolder::create(&root).unwrap();
+        for leftover in [".run.toml.tmp", ".run.toml.Ab12Cd.tmp"] {
+            fs::write(root.join(leftover), "").unwrap();
+            RunFolder::create(&root).unwrap();
+            assert_eq!(names(&root), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn the_next_free_folder_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let wanted = folder.path().join("runs/a");
+        let taken: Vec<_> = (0..3).map(|_| RunFolder::create_free(&wanted).unwrap()).collect();
+        record().write(&taken[1]).unwrap();
+        assert_eq!(names(&folder.path().join("runs")), ["a", "a-2", "a-3"]);
+        drop(taken);
+        assert_eq!(names(&folder.path().join("runs")), ["a-2"]);
+        let again: Vec<_> = (0..2).map(|_| RunFolder::create_free(&wanted).unwrap()).collect();
+        assert_eq!(
+            again.iter().map(|taken| taken.root().to_path_buf()).collect::<Vec<_>>(),
+            [wanted.clone(), folder.path().join("runs/a-3")]
+        );
+    }
+
+    #[test]
+    fn one_process_goes_on_with_a_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("run");
+        let first = RunFolder::create(&root).unwrap();
+        record().write(&first).unwrap();
+        let message = usage(RunFolder::resume(&root));
+        assert!(message.contains("run: another process is training this run"), "{message}");
+        assert!(RunFolder::open(&root).is_ok(), "looking at it is free");
+        let clone = first.clone();
+        drop(first);
+        assert!(RunFolder::resume(&root).is_err());
+        drop(clone);
+        fs::create_dir(root.join("samples")).unwrap();
+        for leftover in [".state.safetensors.Ab12Cd.tmp", ".model.safetensors.tmp", "samples/.epoch_001.png.Ab12Cd.tmp"]
+        {
+            fs::write(root.join(leftover), "").unwrap();
+        }
+        fs::write(root.join(".notes.tmp"), "").unwrap();
+        RunFolder::resume(&root).unwrap();
+        assert_eq!(
+            (names(&root).join(" "), names(&root.join("samples")).len()),
+            (".notes.tmp run.toml samples".into(), 0)
+        );
     }
 
     #[test]
@@ -345,7 +458,7 @@ mod tests {
 
     #[test]
     fn members_have_their_names() {
-        let folder = RunFolder { root: "r".into() };
+        let folder = RunFolder { root: "r".into(), _hold: None };
         assert_eq!(folder.run_toml(), Path::new("r/run.toml"));
         assert_eq!(folder.metrics(), Path::new("r/metrics.csv"));
         assert_eq!(folder.model(), Path::new("r/model.safetensors"));
@@ -381,10 +494,17 @@ mod tests {
         let params = vec![128, 784, 400, 1, 0];
         let entry = Entry { kernel: "matmul.forward".into(), params, candidate: "32x32".into(), origin: Origin::Table };
         let tuned = RunRecord { tuning: vec![entry.clone(), entry], ..record() };
-        for record in [record(), with_git, tuned] {
+        let pictures = Fingerprint { training: 36, test: 4, checksum: "00c0ffee".into() };
+        let with_pictures = RunRecord { pictures: Some(pictures), ..record() };
+        for record in [record(), with_git, tuned, with_pictures] {
             record.write(&folder).unwrap();
             assert_eq!(RunRecord::read(&folder).unwrap(), record);
         }
+        // One of when neither was recorded.
+        record().write(&folder).unwrap();
+        let older = fs::read_to_string(folder.run_toml()).unwrap().replace("selection = \"by_name\"\n", "");
+        fs::write(folder.run_toml(), older).unwrap();
+        assert_eq!(RunRecord::read(&folder).unwrap(), RunRecord { selection: Selection::ByOrder, ..record() });
         let text = fs::read_to_string(folder.run_toml()).unwrap();
         assert!(text.contains("\n[settings]\n") && text.contains("dataset = \"digits\""), "{text}");
     }
@@ -428,13 +548,5 @@ mod tests {
         assert_eq!(utc(1_735_689_599), "2024-12-31T23:59:59Z");
         assert_eq!(utc(1_735_689_600), "2025-01-01T00:00:00Z");
         assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
-    }
-
-    #[test]
-    fn only_the_top_of_a_checkout_has_a_revision() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(revision_of(folder.path()), None);
-        fs::create_dir(folder.path().join(".git")).unwrap();
-        assert_eq!(revision_of(folder.path()), None);
     }
 }

@@ -24,7 +24,8 @@ use crate::train::schedule::{KlSchedule, LrSchedule};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The preset that the others started from.
+    /// The preset whose network this is, or [`OWN`] where it is none's. Runs recorded by older versions have the preset
+    /// that the others started from.
     pub preset: String,
 
     /// The data set's name, or `auto`: MNIST, or the built-in digits without it.
@@ -40,9 +41,9 @@ pub struct Settings {
     /// What happens to a picture of a folder that cannot be decoded.
     #[serde(default)]
     pub corrupt: Corrupt,
-    /// Trains on the first so many pictures; `None` takes all.
+    /// Trains on so many pictures, [chosen](crate::data::Dataset::limited) by the run's selection; `None` takes all.
     pub train_limit: Option<usize>,
-    /// Tests on the first so many pictures; `None` takes all.
+    /// Tests on so many pictures, chosen likewise; `None` takes all.
     pub test_limit: Option<usize>,
     /// Mirrors half of the training pictures left to right, chosen anew at each step.
     #[serde(default)]
@@ -166,7 +167,7 @@ pub enum Monitor {
 }
 
 /// Largest layer, batch or grid that is taken for meant: beyond it lies a typing error, not a model.
-pub(super) const LARGEST_SIZE: usize = 1 << 20;
+pub const LARGEST_SIZE: usize = 1 << 20;
 const MOST_EPOCHS: usize = 1 << 20;
 
 /// The keys that `--resume` may change. None changes what the epochs already trained would have been, but `epochs` under a
@@ -174,15 +175,55 @@ const MOST_EPOCHS: usize = 1 << 20;
 const RESUME_MAY_CHANGE: [&str; 8] =
     ["data", "device", "no_fuse", "epochs", "patience", "monitor", "min_delta", "samples"];
 
+/// What a network is called that is no preset's.
+pub const OWN: &str = "vae";
+
+/// The path from the root, so that it is found from any folder. Where the present folder is not known it stays.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
 impl Settings {
     /// Preset (named by the command line, else by the file, else the default one), then file, then command line.
     /// An [`Error::Usage`]: an unknown preset, with the nearest; a value out of its range.
     pub fn resolve(file: Option<Overrides>, cli: Overrides) -> Result<Settings> {
         let file = file.unwrap_or_default();
         let name = cli.preset.as_deref().or(file.preset.as_deref()).unwrap_or(presets::DEFAULT);
-        let settings = presets::find(name)?.settings().with(&file)?.with(&cli)?;
-        settings.validate()?;
-        Ok(settings)
+        let has_out = file.out.is_some() || cli.out.is_some();
+        presets::find(name)?.settings().with(&file)?.with(&cli)?.named(has_out)
+    }
+
+    /// The settings of a recorded run, to run it again, with the command line's over them. It goes to a folder of its own.
+    /// An [`Error::Usage`]: a preset, a value out of its range.
+    pub fn repeat(saved: Settings, cli: Overrides) -> Result<Settings> {
+        if let Some(preset) = cli.preset.as_ref().filter(|preset| **preset != saved.preset) {
+            return Err(Error::Usage(format!(
+                "{preset} cannot be put under the settings of a run, which has all of its own: leave one of them out"
+            )));
+        }
+        let out = PathBuf::from("runs").join(&saved.preset);
+        // The recorded place is that of the recorded set.
+        let data = saved.data.filter(|_| cli.dataset.is_none());
+        let has_out = cli.out.is_some();
+        Settings { out, data, ..saved }.with(&cli)?.named(has_out)
+    }
+
+    /// Validated, under the preset's name only where the network is the preset's; and with the place of the data as it is
+    /// found from any folder.
+    fn named(mut self, has_out: bool) -> Result<Settings> {
+        let layers = |s: &Settings| {
+            let hidden = if s.encoder.is_none() { s.hidden.clone() } else { Vec::new() };
+            (hidden, s.latent, s.head, s.activation, s.encoder.clone(), s.decoder.clone())
+        };
+        if presets::find(&self.preset).is_ok_and(|preset| layers(&preset.settings()) != layers(&self)) {
+            self.preset = OWN.into();
+            if !has_out {
+                self.out = PathBuf::from("runs").join(OWN);
+            }
+        }
+        self.data = self.data.map(absolute);
+        self.validate()?;
+        Ok(self)
     }
 
     /// How a device of this fusion runs a step.
@@ -194,7 +235,10 @@ impl Settings {
     /// An [`Error::Usage`]: another key with another value, a value out of its range.
     pub fn resume(saved: Settings, cli: &Overrides) -> Result<Settings> {
         let before = saved.to_table()?;
-        let settings = saved.with(cli)?;
+        let mut settings = saved.with(cli)?;
+        if cli.data.is_some() {
+            settings.data = settings.data.map(absolute);
+        }
         let after = settings.to_table()?;
         for key in cli.to_table()?.keys().filter(|key| !RESUME_MAY_CHANGE.contains(&key.as_str())) {
             if before.get(key) != after.get(key) {
@@ -330,12 +374,60 @@ mod tests {
         let cli = Overrides { epochs: Some(7), ..Overrides::default() };
         let settings = Settings::resolve(Some(file.clone()), cli).unwrap();
         assert_eq!((settings.epochs, settings.lr, settings.batch_size), (7, 0.5, 64));
-        assert_eq!((settings.preset.as_str(), settings.hidden), ("mnist-2d", vec![10, 20]));
-        assert_eq!(settings.out, PathBuf::from("runs/mnist-2d"));
+        assert_eq!(settings.hidden, [10, 20]);
 
-        let cli = Overrides { preset: Some("mnist-fused".into()), ..Overrides::default() };
+        let cli = Overrides { preset: Some("mnist-fused".into()), hidden: Some(vec![400]), ..Overrides::default() };
         let settings = Settings::resolve(Some(file), cli).unwrap();
         assert_eq!((settings.preset.as_str(), settings.head), ("mnist-fused", Head::Fused));
+    }
+
+    #[test]
+    fn a_preset_lends_its_name_to_its_own_network_alone() {
+        let with = |change: fn(&mut Overrides)| {
+            let mut cli = Overrides { preset: Some("mnist-2d".into()), ..Overrides::default() };
+            change(&mut cli);
+            let settings = Settings::resolve(None, cli).unwrap();
+            (settings.preset, settings.out)
+        };
+        let [preset, own] = ["mnist-2d", OWN].map(|name| (name.to_string(), PathBuf::from("runs").join(name)));
+        assert_eq!(with(|o| (o.lr, o.epochs, o.batch_size) = (Some(0.1), Some(3), Some(9))), preset);
+        assert_eq!(with(|o| (o.hidden, o.latent) = (Some(vec![256]), Some(2))), preset);
+        assert_eq!(with(|o| o.hidden = Some(vec![255])), own);
+        assert_eq!(with(|o| o.latent = Some(3)), own);
+        assert_eq!(with(|o| o.head = Some(Head::Fused)), own);
+        assert_eq!(with(|o| o.activation = Some(Activation::Elu)), own);
+        assert_eq!(with(|o| o.encoder = Some("flatten, linear 9".parse().unwrap())), own);
+        let (name, out) = with(|o| (o.hidden, o.out) = (Some(vec![9]), Some("mine".into())));
+        assert_eq!((name.as_str(), out), (OWN, PathBuf::from("mine")));
+    }
+
+    #[test]
+    fn a_recorded_run_is_repeated_with_what_it_had_turned_off() {
+        let cli = Overrides { preset: Some("faces-conv".into()), crop: Some(0), ..Overrides::default() };
+        let saved = Settings { out: "old".into(), ..Settings::resolve(None, cli).unwrap() };
+        let again = Settings::repeat(saved.clone(), Overrides { seed: Some(7), ..Overrides::default() }).unwrap();
+        assert_eq!((again.crop, again.seed, again.image_size), (None, 7, Some(64)));
+        assert_eq!(again.out, PathBuf::from("runs/faces-conv"));
+        let own = Settings::repeat(saved.clone(), Overrides { latent: Some(9), ..Overrides::default() }).unwrap();
+        let twice = Settings::repeat(own, Overrides::default()).unwrap();
+        assert_eq!((twice.preset.as_str(), twice.latent, twice.out), (OWN, 9, PathBuf::from("runs/vae")));
+        let here = Settings { data: Some("/pics".into()), ..saved.clone() };
+        let elsewhere = Overrides { dataset: Some("digits".into()), ..Overrides::default() };
+        assert_eq!(Settings::repeat(here.clone(), elsewhere).unwrap().data, None);
+        assert_eq!(Settings::repeat(here.clone(), Overrides::default()).unwrap().data, here.data);
+        let other = Overrides { preset: Some("mnist-mlp".into()), ..Overrides::default() };
+        assert!(Settings::repeat(saved, other).unwrap_err().to_string().contains("mnist-mlp cannot be put under"));
+    }
+
+    #[test]
+    fn the_place_of_the_data_is_found_from_any_folder() {
+        let here = Overrides { data: Some("pics".into()), ..Overrides::default() };
+        let settings = Settings::resolve(None, here.clone()).unwrap();
+        assert_eq!(settings.data, Some(std::env::current_dir().unwrap().join("pics")));
+        assert_eq!(Settings::resume(mlp(), &here).unwrap().data, settings.data);
+        // A run recorded before paths were whole keeps its own until another is given.
+        let older = Settings { data: Some("pics".into()), ..mlp() };
+        assert_eq!(Settings::resume(older.clone(), &Overrides::default()).unwrap(), older);
     }
 
     #[test]

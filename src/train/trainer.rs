@@ -1,13 +1,16 @@
 //! The training loop. The host writes one clock an epoch, hands the device its replays, and reads once at the end.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::checkpoint::{Checkpoint, MODEL, ModelCard};
+use super::checkpoint::{Checkpoint, MODEL, ModelCard, write_model};
 use super::diverged::first_offender;
 use super::early_stopping::EarlyStopping;
+use super::fit;
 use super::metrics::{EpochMetrics, MetricsLog};
 use super::optimizer::OptimizerState;
+use super::pictures;
 use super::programs::{Programs, Resident, record_step};
 use super::run_folder::{Progress, RunFolder};
 use super::schedule;
@@ -20,7 +23,6 @@ use crate::fusion::{Fusion, fuse};
 use crate::kernels::clock::{Clock, Row};
 use crate::kernels::random;
 use crate::models::vae::{Config, Vae};
-use crate::picture;
 use crate::program::Program;
 
 /// The site of the samples' latent points; programs number theirs from 1.
@@ -38,6 +40,13 @@ pub enum Event<'a> {
         done: usize,
         /// Batches it has.
         total: usize,
+    },
+    /// Some more of the evaluation after an epoch was handed to the device.
+    Evaluation,
+    /// A picture of the epoch could not be written; the run goes on.
+    NotDrawn {
+        /// Why.
+        problem: &'a Error,
     },
     /// The epoch is over, evaluated and saved.
     Epoch {
@@ -111,15 +120,9 @@ pub fn training_step(settings: &Settings, shape: [usize; 3], fusion: Fusion) -> 
 }
 
 impl Trainer {
-    /// Records, loads and initialises a run, or restores it from the folder's state.
+    /// Records, loads and initialises a run, or restores it from the folder's state. The pictures are moved to the device.
     /// Errors: data of no use for the settings, no room on the device, a state that does not fit.
-    pub fn new(
-        settings: Settings,
-        data: &Dataset,
-        device: &Device,
-        folder: RunFolder,
-        resume: bool,
-    ) -> Result<Trainer> {
+    pub fn new(settings: Settings, data: Dataset, device: &Device, folder: RunFolder, resume: bool) -> Result<Trainer> {
         Trainer::in_parts(settings, data, device, folder, resume, device.largest_binding())
     }
 
@@ -127,29 +130,16 @@ impl Trainer {
     /// result. Errors are its.
     pub fn in_parts(
         settings: Settings,
-        data: &Dataset,
+        data: Dataset,
         device: &Device,
         folder: RunFolder,
         resume: bool,
         largest_part: usize,
     ) -> Result<Trainer> {
-        if settings.batch_size > data.train.count {
-            return Err(Error::Usage(format!(
-                "--batch-size {} is larger than the {} training pictures of {}",
-                settings.batch_size, data.train.count, data.name
-            )));
-        }
-        let [_, h, w] = data.train.shape;
-        if settings.shift >= h.min(w) {
-            return Err(Error::Usage(format!(
-                "--shift {} moves pictures of {h}x{w} (height, width) out of sight: it must be below {}",
-                settings.shift,
-                h.min(w)
-            )));
-        }
+        fit::check(&settings, &data)?;
         let mut backend = device.backend();
         let config = config(&settings, data.train.shape);
-        config.check()?;
+        let data_name = data.name.clone();
         let programs = Programs::in_parts(&mut backend, &settings, &config, data, largest_part)?;
         let latent = random::host_normal(settings.seed, SAMPLE_SITE, programs.samples.len());
         backend.write(programs.samples, &latent);
@@ -163,12 +153,18 @@ impl Trainer {
             }
             None => Progress { epoch: 0, batch: 0, early_stopping: EarlyStopping::new(&settings) },
         };
+        let begun = progress.epoch + usize::from(progress.batch > 0);
+        if settings.epochs < begun {
+            return Err(Error::Usage(format!(
+                "--epochs is {}, but {begun} are trained of this run, the last of them perhaps in part: give at least {begun}",
+                settings.epochs
+            )));
+        }
         let log = MetricsLog::open(folder.metrics(), progress.epoch)?;
         let snapshot = match &state {
             Some(state) => Snapshot::read(state, &programs, &folder, progress.batch)?,
             None => Snapshot::initial(&programs, settings.seed),
         };
-        let data_name = data.name.clone();
         let mut trainer = Trainer { settings, data_name, folder, backend, programs, log, progress, snapshot };
         trainer.restore();
         Ok(trainer)
@@ -182,6 +178,12 @@ impl Trainer {
     /// Buffers that the training pictures and the test pictures lie in: one each, unless they are more than the device binds.
     pub fn data_parts(&self) -> [usize; 2] {
         [self.programs.train.parts(), self.programs.test.data.parts()]
+    }
+
+    /// What the user should know of the pictures that are drawn: a line where they are fewer than usual.
+    pub fn note(&self) -> Option<String> {
+        let test = self.programs.test.data.count;
+        self.programs.layout.note(test)
     }
 
     /// Epochs already trained.
@@ -199,7 +201,8 @@ impl Trainer {
         self.backend.counters()
     }
 
-    /// Trains until the epochs are done, patience runs out or `stop` is set. A batch's replay is never cut in two.
+    /// Trains until the epochs are done, patience runs out or `stop` is set, which is looked at after each event but the last
+    /// epoch's. A batch's replay is never cut in two.
     ///
     /// Errors: [`Error::Diverged`], naming the first tensor that is not finite where it can be found; a device that is lost;
     /// files that cannot be written.
@@ -220,13 +223,24 @@ impl Trainer {
                 self.save_interrupted(first + handed - 1)?;
                 return Ok(Ending::Interrupted);
             }
-            self.backend.run(&self.programs.evaluation())?;
-            let (metrics, is_best, out_of_patience) = self.finish_epoch(started)?;
+            let plan = self.programs.evaluation();
+            let replays: usize = plan.iter().map(|(_, times)| times).sum();
+            let handed = self.backend.run_with(&plan, &mut |_| {
+                watch(Event::Evaluation);
+                !stop.load(Ordering::Relaxed)
+            })?;
+            if handed < replays {
+                // The epoch is trained. What goes on from here has only this left to do.
+                self.save_interrupted(total)?;
+                return Ok(Ending::Interrupted);
+            }
+            let (metrics, is_best, out_of_patience) = self.finish_epoch(started, watch)?;
             watch(Event::Epoch { metrics: &metrics, is_best });
             if out_of_patience {
                 return Ok(Ending::Stopped);
             }
-            if stop.load(Ordering::Relaxed) {
+            // After the last epoch there is nothing to go on with.
+            if stop.load(Ordering::Relaxed) && epoch < self.settings.epochs {
                 return Ok(Ending::Interrupted);
             }
         }
@@ -261,7 +275,7 @@ impl Trainer {
     }
 
     /// The epoch's one synchronisation: losses, state and pictures come back, are judged and saved.
-    fn finish_epoch(&mut self, started: Instant) -> Result<(EpochMetrics, bool, bool)> {
+    fn finish_epoch(&mut self, started: Instant, watch: &mut dyn FnMut(Event)) -> Result<(EpochMetrics, bool, bool)> {
         let p = &self.programs;
         let pictures = [p.test.data.losses, p.sample_pictures, p.originals, p.reconstructions];
         let (snapshot, rest) = self.read_state(&pictures)?;
@@ -286,32 +300,26 @@ impl Trainer {
         let verdict = self.progress.early_stopping.update(epoch, metrics.get(self.settings.monitor));
         self.progress = Progress { epoch, batch: 0, early_stopping: self.progress.early_stopping.clone() };
         self.snapshot = Snapshot { batch: 0, ..snapshot };
-        let model = self.model();
-        model.write(&self.folder.model())?;
+        self.save_model(&self.folder.model())?;
         if verdict.is_best {
-            model.write(&self.folder.best())?;
+            self.save_model(&self.folder.best())?;
         }
-        self.save_pictures(epoch, &samples, &originals, &reconstructions)?;
+        // Before the state, so that an epoch that counts as done has its pictures whenever the run is killed. But none that
+        // fails takes anything of the run with it.
+        let (layout, folder) = (&self.programs.layout, &self.folder);
+        let drawn = [
+            layout.save_samples(folder, epoch, &samples),
+            layout.save_reconstructions(folder, epoch, [&originals, &reconstructions]),
+            self.save_curves(),
+        ];
         self.save_state()?;
+        drawn.iter().filter_map(|drawn| drawn.as_ref().err()).for_each(|problem| watch(Event::NotDrawn { problem }));
         Ok((metrics, verdict.is_best, verdict.stop))
     }
 
-    fn save_pictures(&self, epoch: usize, samples: &[f32], originals: &[f32], reconstructions: &[f32]) -> Result<()> {
-        let [c, h, w] = self.programs.model.config.shape;
-        let count = |values: &[f32]| values.len() / (c * h * w);
-        if self.settings.samples > 0 {
-            let columns = count(samples).isqrt().max(1);
-            picture::grid(samples, [count(samples), c, h, w], columns, 2)?.save_png(self.folder.samples(epoch))?;
-        }
-        let shape = [count(originals), c, h, w];
-        picture::reconstructions(originals, reconstructions, shape, 16, 2)?
-            .save_png(self.folder.reconstructions(epoch))?;
-        let series = |name: &str, value: fn(&EpochMetrics) -> f64| {
-            (name.to_string(), self.log.rows().iter().map(|m| (m.epoch as f64, value(m))).collect::<Vec<_>>())
-        };
+    fn save_curves(&self) -> Result<()> {
         let title = format!("{} on {}", self.settings.preset, self.data_name);
-        let curves = [series("train", |m| m.train_loss), series("test", |m| m.test_loss)];
-        picture::curves(&curves, &title, "epoch", "loss (nats)").save_png(self.folder.curves())
+        pictures::save_curves(&self.folder, &title, self.log.rows())
     }
 
     // ---- State
@@ -345,27 +353,23 @@ impl Trainer {
         }
     }
 
-    fn model(&self) -> Checkpoint {
-        let mut model = self.snapshot.checkpoint(&self.programs.arena);
+    fn save_model(&self, path: &Path) -> Result<()> {
         let card = ModelCard {
             config: self.programs.model.config.clone(),
             dataset: self.data_name.clone(),
             epoch: self.progress.epoch,
         };
-        model.metadata.insert(MODEL.into(), serde_json::to_string(&card).expect("a card is plain data"));
-        model
+        let card = serde_json::to_string(&card).expect("a card is plain data");
+        write_model(path, &self.programs.arena, self.snapshot.model(), &[], (MODEL, &card))
     }
 
     /// What resume needs, in one file: one rename publishes all of it.
     fn save_state(&self) -> Result<()> {
-        let flat = |values: &[f32]| (vec![values.len()], values.to_vec());
-        let mut state = self.snapshot.checkpoint(&self.programs.arena);
-        state.tensors.insert("losses".into(), flat(&self.snapshot.losses));
-        for ((name, _), values) in self.programs.optimizer.moments.iter().zip(&self.snapshot.moments) {
-            state.tensors.insert((*name).into(), flat(values));
-        }
-        state.metadata.insert(PROGRESS.into(), self.progress.to_text());
-        state.write(&self.folder.state())
+        let names = self.programs.optimizer.moments.iter().map(|(name, _)| *name);
+        let moments = names.zip(self.snapshot.moments.iter().map(Vec::as_slice));
+        let more: Vec<(&str, &[f32])> = moments.chain([("losses", self.snapshot.losses.as_slice())]).collect();
+        let progress = self.progress.to_text();
+        write_model(&self.folder.state(), &self.programs.arena, self.snapshot.model(), &more, (PROGRESS, &progress))
     }
 
     fn save_interrupted(&mut self, batch: usize) -> Result<()> {
@@ -373,8 +377,24 @@ impl Trainer {
         self.refuse_divergence(&snapshot.losses[..4 * batch], &snapshot.parameters)?;
         self.snapshot = Snapshot { batch, ..snapshot };
         self.progress.batch = batch;
-        self.model().write(&self.folder.model())?;
+        self.save_model(&self.folder.model())?;
         self.save_state()
+    }
+
+    /// Writes what follows from the state of the last epoch and is missing in the folder: the model and the curves. What was
+    /// written. Errors: those of the file system.
+    pub fn write_missing(&self) -> Result<Vec<PathBuf>> {
+        let [model, curves] = [self.folder.model(), self.folder.curves()];
+        let mut written = Vec::new();
+        if self.progress.epoch > 0 && !model.exists() {
+            self.save_model(&model)?;
+            written.push(model);
+        }
+        if !self.log.rows().is_empty() && !curves.exists() {
+            self.save_curves()?;
+            written.push(curves);
+        }
+        Ok(written)
     }
 
     // ---- Divergence
@@ -445,8 +465,9 @@ fn empty_statistics(arena: &Arena) -> Vec<f32> {
 }
 
 impl Snapshot {
-    fn checkpoint(&self, arena: &Arena) -> Checkpoint {
-        Checkpoint::of_model(arena, &self.parameters, &self.statistics)
+    /// The flat values of the model, its parameters and its statistics.
+    fn model(&self) -> [&[f32]; 2] {
+        [&self.parameters, &self.statistics]
     }
 
     fn initial(programs: &Programs, seed: u64) -> Snapshot {
@@ -466,7 +487,8 @@ impl Snapshot {
         let path = folder.state();
         let tensor = |name: &str, len: usize| state.tensor(name, &[len], &path).map(<[f32]>::to_vec);
         let moments = programs.optimizer.moments.iter().map(|(name, t)| tensor(name, t.len()));
-        if batch >= programs.train.batches() {
+        // As many as there are: all that was left of the epoch is its evaluation.
+        if batch > programs.train.batches() {
             return Err(Error::file(&path, format!("stands at batch {batch} of {}", programs.train.batches())));
         }
         // By name and shape: the flat lengths of two models can be equal, because parameters are padded.

@@ -11,10 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Entry;
 use crate::error::Result;
-use crate::files::write_atomic;
+use crate::files::{read_regular, write_atomic};
 use crate::kernel::Candidate;
 use crate::kernel::Lanes;
 use crate::kernels;
+
+/// Largest file read, in bytes.
+const LARGEST_FILE: u64 = 16 << 20;
 
 /// What the measurements are of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,8 +58,8 @@ impl Identity {
 /// # Errors
 /// Why it is not to be used, in words.
 pub fn read(path: &Path, identity: &Identity) -> std::result::Result<Vec<Entry>, String> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+    let bytes = match fs::metadata(path).map(|_| read_regular(path, LARGEST_FILE)) {
+        Ok(read) => read.map_err(|error| error.to_string())?,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
         Err(error) => return Err(error.to_string()),
     };
@@ -122,7 +125,7 @@ mod tests {
         let path = identity().path(folder.path());
         assert!(path.ends_with("tuning/some-gpu-r-4000-vulkan.json"), "{}", path.display());
         assert_eq!(read(&path, &identity()), Ok(vec![]), "a cache that is not there is no error");
-        let entries = vec![entry("32x32 in 4"), Entry { origin: Origin::Table, ..entry("64x64") }];
+        let entries = vec![entry("32x32 in 4 deep"), Entry { origin: Origin::Table, ..entry("64x64") }];
         write(&path, &identity(), &entries).unwrap();
         assert_eq!(read(&path, &identity()), Ok(entries));
     }

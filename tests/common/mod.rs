@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod golden;
+pub mod process;
 pub mod trajectory;
 
 use std::io::Write;

@@ -13,7 +13,8 @@ use crate::cli::shared::wrote;
 use crate::cli::table::{Column, table};
 
 /// Prints a table for each device of ours: what we and a peer both measured, and how many times as fast we are (a ratio
-/// above 1 is ours). Rows of one measurement in several files, such as a peer's before and after ours, become one: the
+/// above 1 is ours). A ratio is of one device with as many threads; a peer's time on another kind of device, such as a GPU
+/// beside the CPU or a software adapter beside the CPU device, stands there without one. Rows of one measurement in several files, such as a peer's before and after ours, become one: the
 /// median of their medians.
 #[derive(clap::Args)]
 pub struct Args {
@@ -65,7 +66,8 @@ fn print(comparison: &Comparison) {
     let mut heads = vec![("case".to_string(), Column::Left), ("batch".into(), Column::Right)];
     heads.push((comparison.ours.text(), Column::Right));
     for peer in &comparison.peers {
-        heads.extend([(peer.text(), Column::Right), ("ratio".into(), Column::Right)]);
+        heads.push((peer.text(), Column::Right));
+        heads.extend(comparison.has_ratio(peer).then(|| ("ratio".into(), Column::Right)));
     }
     let heads: Vec<(&str, Column)> = heads.iter().map(|(head, column)| (head.as_str(), *column)).collect();
     let rows: Vec<Vec<String>> = comparison
@@ -74,11 +76,10 @@ fn print(comparison: &Comparison) {
         .map(|line| {
             let mut row =
                 vec![line.name(), line.batch.map_or(String::new(), |n| n.to_string()), line.ours.text(line.metric)];
-            for peer in &line.peers {
-                row.extend(match peer {
-                    Some((value, ratio)) => [value.text(line.metric), format!("{ratio:.2}")],
-                    None => Default::default(),
-                });
+            for (peer, measured) in comparison.peers.iter().zip(&line.peers) {
+                row.push(measured.map_or(String::new(), |(value, _)| value.text(line.metric)));
+                let ratio = measured.and_then(|(_, ratio)| ratio).map_or(String::new(), |ratio| format!("{ratio:.2}"));
+                row.extend(comparison.has_ratio(peer).then_some(ratio));
             }
             row
         })

@@ -9,6 +9,7 @@ use elbo::instruments::bench::Bench;
 use elbo::instruments::bench::file;
 use elbo::instruments::bench::row::{Origin, Row, processor};
 use elbo::instruments::bench::scale::SWEEPS;
+use elbo::messages::notice;
 use elbo::train::presets::DEFAULT;
 use elbo::train::run_folder::{git_revision, now_utc};
 use elbo::units::metric;
@@ -112,7 +113,7 @@ impl Results {
             self.print(&pictures);
         }
         for missing in &self.missing {
-            eprintln!("not measured: {missing}");
+            notice(&format!("not measured: {missing}"));
         }
         if self.is_wrong {
             return Err(Error::Failed(format!("{} could not be measured", self.missing.len())));
@@ -128,7 +129,7 @@ impl Results {
         for sweep in &SWEEPS {
             if let Some(picture) = sweep.picture(DEFAULT, &rows, bench.device.name()) {
                 let path = self.folder.join(format!("scale_{}.png", sweep.name));
-                picture.save_png(&path)?;
+                picture.save(&path)?;
                 pictures.push(path);
             }
         }

@@ -1,4 +1,6 @@
-//! Ours beside the peers': for each of our devices a table, with the ratios of what both measured.
+//! Ours beside the peers': for each of our devices a table of what both measured, with the ratios of what was measured on
+//! that very device. A time on another kind of device stands beside it without a ratio: the CPU device and a software adapter
+//! are two ways to use one processor, a GPU and a CPU two machines, and a ratio would say nothing of the programs.
 
 use super::row::{Better, METRICS, Metric, Row};
 use crate::error::{Error, Result};
@@ -45,8 +47,8 @@ pub struct Line {
     pub batch: Option<usize>,
     /// Our number, in the unit of the metric.
     pub ours: Value,
-    /// One for each peer: its value, and how many times as fast as it we are (of memory, as small).
-    pub peers: Vec<Option<(Value, f64)>>,
+    /// One for each peer: its value, and on the same device how many times as fast as it we are (of memory, as small).
+    pub peers: Vec<Option<(Value, Option<f64>)>>,
 }
 
 /// Of one row, or of several of the same measurement: median of the medians, widest quartiles.
@@ -68,8 +70,17 @@ impl Who {
     /// As in `libtorch, cpu (2 threads)`.
     pub fn text(&self) -> String {
         let threads = self.threads.map_or(String::new(), |n| format!(" ({n} thread{})", if n == 1 { "" } else { "s" }));
-        let device = self.device.split(" (").next().unwrap_or_default();
-        format!("{}, {device}{threads}", self.peer)
+        format!("{}, {}{threads}", self.peer, self.device_name())
+    }
+
+    /// Without what a driver says of itself in brackets.
+    fn device_name(&self) -> &str {
+        self.device.split(" (").next().unwrap_or_default()
+    }
+
+    /// Whether both used one device, with as many threads where it is a CPU: only then a ratio is of the two programs.
+    pub fn is_on_the_device_of(&self, other: &Who) -> bool {
+        self.device_name() == other.device_name() && self.threads == other.threads
     }
 }
 
@@ -106,7 +117,10 @@ fn of_device(ours: Who, peers: &[Who], rows: &[Row]) -> Comparison {
                 continue;
             }
             let own = value(rows, &ours, row).expect("the row itself is one");
-            let against = |peer: &Who| value(rows, peer, row).map(|value| (value, ratio(metric, own, value)));
+            let against = |peer: &Who| {
+                let value = value(rows, peer, row)?;
+                Some((value, peer.is_on_the_device_of(&ours).then(|| ratio(metric, own, value))))
+            };
             let against: Vec<_> = peers.iter().map(against).collect();
             if against.iter().any(Option::is_some) {
                 lines.push(Line { metric, case: row.case.clone(), batch: row.batch, ours: own, peers: against });
@@ -152,21 +166,27 @@ impl Value {
 }
 
 impl Comparison {
+    /// Whether there is a column of ratios for this peer.
+    pub fn has_ratio(&self, peer: &Who) -> bool {
+        peer.is_on_the_device_of(&self.ours)
+    }
+
     /// A Markdown table.
     pub fn markdown(&self) -> String {
         let mut heads = vec!["case".to_string(), "batch".into(), self.ours.text()];
         for peer in &self.peers {
-            heads.extend([peer.text(), "ratio".into()]);
+            heads.push(peer.text());
+            heads.extend(self.has_ratio(peer).then(|| "ratio".into()));
         }
         let mut text = format!("| {} |\n|---|---:|{}\n", heads.join(" | "), "---:|".repeat(heads.len() - 2));
         for line in &self.lines {
             let batch = line.batch.map_or(String::new(), |batch| batch.to_string());
             let mut cells = vec![line.name(), batch, line.ours.text(line.metric)];
-            for peer in &line.peers {
-                cells.extend(match peer {
-                    Some((value, ratio)) => [value.text(line.metric), format!("**{ratio:.2}**")],
-                    None => Default::default(),
-                });
+            for (peer, measured) in self.peers.iter().zip(&line.peers) {
+                cells.push(measured.map_or(String::new(), |(value, _)| value.text(line.metric)));
+                let ratio =
+                    measured.and_then(|(_, ratio)| ratio).map_or(String::new(), |ratio| format!("**{ratio:.2}**"));
+                cells.extend(self.has_ratio(peer).then_some(ratio));
             }
             text.push_str(&format!("| {} |\n", cells.join(" | ")));
         }
@@ -245,18 +265,36 @@ mod tests {
         let [mlp, peak] = &cpu.lines[..] else { unreachable!() };
         let (libtorch, ratio) = mlp.peers[0].unwrap();
         assert!((libtorch.median - 4e-3).abs() < 1e-12 && (libtorch.low, libtorch.high) == (3e-3, 5e-3));
-        assert!((ratio - 2.0).abs() < 1e-9 && (mlp.peers[1].unwrap().1 - 40.0).abs() < 1e-9, "{mlp:?}");
+        assert!((ratio.unwrap() - 2.0).abs() < 1e-9, "{mlp:?}");
+        // Burn was on lavapipe, we were not.
+        assert!(mlp.peers[1].is_some_and(|(value, ratio)| value.median == 80e-3 && ratio.is_none()), "{mlp:?}");
         // Of rates more is better.
-        assert!((peak.peers[0].unwrap().1 - 3.0).abs() < 1e-9 && peak.peers[1].is_none());
-        let ratios: Vec<f64> = lavapipe.lines[0].peers.iter().map(|peer| peer.unwrap().1).collect();
-        assert!((ratios[0] - 0.25).abs() < 1e-9 && (ratios[1] - 5.0).abs() < 1e-9, "{ratios:?}");
+        assert!((peak.peers[0].unwrap().1.unwrap() - 3.0).abs() < 1e-9 && peak.peers[1].is_none());
+        let ratios: Vec<Option<f64>> = lavapipe.lines[0].peers.iter().map(|peer| peer.unwrap().1).collect();
+        assert!(ratios[0].is_none() && (ratios[1].unwrap() - 5.0).abs() < 1e-9, "{ratios:?}");
 
         assert_eq!(
             lavapipe.markdown(),
-            "| case | batch | elbo, llvmpipe (2 threads) | libtorch, cpu (2 threads) | ratio | burn, llvmpipe (2 threads) | ratio |\n\
-             |---|---:|---:|---:|---:|---:|---:|\n\
-             | mnist-mlp: step | 128 | 16 ms | 4 ms | **0.25** | 80 ms | **5.00** |\n"
+            "| case | batch | elbo, llvmpipe (2 threads) | libtorch, cpu (2 threads) | burn, llvmpipe (2 threads) | ratio |\n\
+             |---|---:|---:|---:|---:|---:|\n\
+             | mnist-mlp: step | 128 | 16 ms | 4 ms | 80 ms | **5.00** |\n"
         );
+    }
+
+    #[test]
+    fn only_one_device_with_as_many_threads_gives_a_ratio() {
+        let who = |device: &str, threads| Who { peer: "x".into(), device: device.into(), threads };
+        let same = |a: &Who, b: &Who| (a.is_on_the_device_of(b), b.is_on_the_device_of(a));
+        let [cpu, lavapipe] = [who("cpu", Some(2)), who("llvmpipe (LLVM 15.0.6, 256 bits)", Some(2))];
+        let gpu = who("AMD Radeon RX 7900 XTX (RADV NAVI31)", None);
+        for (a, b) in [(&cpu, &lavapipe), (&cpu, &gpu), (&lavapipe, &gpu)] {
+            assert_eq!(same(a, b), (false, false), "{a:?} {b:?}");
+        }
+        assert_eq!(same(&cpu, &who("cpu", Some(4))), (false, false));
+        assert_eq!(same(&gpu, &who("NVIDIA H100 80GB HBM3", None)), (false, false));
+        // One adapter through two drivers.
+        assert_eq!(same(&gpu, &who("AMD Radeon RX 7900 XTX", None)), (true, true));
+        assert_eq!(same(&lavapipe, &who("llvmpipe (LLVM 19.1.0, 256 bits)", Some(2))), (true, true));
     }
 
     #[test]

@@ -16,19 +16,19 @@ use crate::kernels::{ALL, clock};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
-/// The ladders' production kernels and the sizes they are timed at, the same on every device and for every peer: the
-/// products of `mnist-mlp` and a large one; a first layer, a narrow and two wider convolutions; a sum and the statistics of
-/// batch norm over more than caches hold.
-const OPERATIONS: [(&Ladder, &[usize]); 9] = [
-    (&matmul::LADDER, &[128, 784, 400]),
-    (&matmul::LADDER, &[4096, 784, 400]),
-    (&matmul::LADDER, &[2048, 2048, 2048]),
-    (&conv2d::LADDER, &[128, 28, 1, 16, 4, 2, 0]),
-    (&conv2d::LADDER, &[128, 28, 8, 8, 3, 1, 1]),
-    (&conv2d::LADDER, &[128, 14, 32, 32, 3, 1, 1]),
-    (&conv2d::LADDER, &[128, 28, 64, 64, 3, 1, 1]),
-    (&reduce::LADDER, &[1 << 25]),
-    (&batch_norm::LADDER, &[401_408, 64]),
+/// Names of operations, the ladders whose production kernels do them, and the sizes they are timed at, the same on every
+/// device and for every peer: the products of `mnist-mlp` and a large one; a first layer, a narrow and two wider
+/// convolutions; a sum, and mean and variance of each column, over more than caches hold.
+const OPERATIONS: [(&str, &Ladder, &[usize]); 9] = [
+    ("matmul", &matmul::LADDER, &[128, 784, 400]),
+    ("matmul", &matmul::LADDER, &[4096, 784, 400]),
+    ("matmul", &matmul::LADDER, &[2048, 2048, 2048]),
+    ("conv2d", &conv2d::LADDER, &[128, 28, 1, 16, 4, 2, 0]),
+    ("conv2d", &conv2d::LADDER, &[128, 28, 8, 8, 3, 1, 1]),
+    ("conv2d", &conv2d::LADDER, &[128, 14, 32, 32, 3, 1, 1]),
+    ("conv2d", &conv2d::LADDER, &[128, 28, 64, 64, 3, 1, 1]),
+    ("reduce", &reduce::LADDER, &[1 << 25]),
+    ("column_moments", &batch_norm::LADDER, &[401_408, 64]),
 ];
 /// Parameters of the update that is timed.
 const PARAMETERS: usize = 1 << 22;
@@ -42,9 +42,9 @@ const SHORTER: f64 = 0.1;
 /// Every operation, then every kernel on the cases that are large enough.
 pub fn items(bench: &Bench) -> Vec<Item<'_>> {
     let mut items = Vec::new();
-    for (ladder, size) in OPERATIONS {
+    for (operation, ladder, size) in OPERATIONS {
         let numbers: Vec<String> = size.iter().map(usize::to_string).collect();
-        let name = format!("{} {}", ladder.name, numbers.join(","));
+        let name = format!("{operation} {}", numbers.join(","));
         items.push(Item::new(name.clone(), move || {
             let inputs = ladder::inputs(ladder, size);
             let mut prepared = ladder::Prepared::new(ladder, &ladder.production, &bench.device, size, &inputs)?;
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn operations_have_sizes_their_ladders_take() {
-        for (ladder, size) in OPERATIONS {
+        for (_, ladder, size) in OPERATIONS {
             ladder.check(size).unwrap();
         }
     }

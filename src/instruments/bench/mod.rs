@@ -22,6 +22,7 @@ use std::path::Path;
 use crate::backend::Device;
 use crate::data::{self, Dataset, digits};
 use crate::error::Result;
+use crate::messages::notice;
 use crate::train::run_folder::now_utc;
 use row::{Origin, Row, processor};
 use windows::Windows;
@@ -98,7 +99,7 @@ fn threads(device: &Device) -> Option<usize> {
 /// most `pictures` for training, a sixth of that for testing. Errors: files that are none of MNIST's.
 pub fn data(folder: Option<&Path>, pictures: Option<usize>) -> Result<Dataset> {
     let Some(pictures) = pictures else {
-        return data::mnist_or_digits(folder, &mut |notice| eprintln!("{notice}"));
+        return data::mnist_or_digits(folder, &mut notice);
     };
     // Few digits are drawn faster than all.
     let few = Dataset {
@@ -111,7 +112,7 @@ pub fn data(folder: Option<&Path>, pictures: Option<usize>) -> Result<Dataset> {
     Ok(match folder {
         None => few,
         Some(_) => {
-            let all = data::mnist_or_digits(folder, &mut |notice| eprintln!("{notice}"))?;
+            let all = data::mnist_or_digits(folder, &mut notice)?;
             Dataset { train: all.train.truncated(pictures), test: all.test.truncated((pictures / 6).max(1)), ..all }
         }
     })

@@ -48,7 +48,7 @@ impl Steps {
         let mut backend = device.backend();
         let config = config(settings, data.train.shape);
         config.check()?;
-        let programs = Programs::new(&mut backend, settings, &config, data)?;
+        let programs = Programs::new(&mut backend, settings, &config, data.clone())?;
         write_initial(&mut backend, &programs.arena, &programs.model, &programs.optimizer, settings.seed);
         let [(shuffle, _), (step, batches), ..] = programs.training(0)[..] else {
             unreachable!("an epoch is an order and at least one full batch");
@@ -162,7 +162,8 @@ fn to_loss(bench: &Bench, settings: &Settings, data: &Dataset, target: f64) -> R
     let settings = Settings { samples: 0, ..settings.clone() };
     tune(&bench.device, &settings, data.train.shape)?;
     let folder = tempfile::tempdir().map_err(Error::io("create a folder in", std::env::temp_dir()))?;
-    let mut trainer = Trainer::new(settings.clone(), data, &bench.device, RunFolder::create(folder.path())?, false)?;
+    let run = RunFolder::create(folder.path())?;
+    let mut trainer = Trainer::new(settings.clone(), data.clone(), &bench.device, run, false)?;
     let stop = AtomicBool::new(false);
     let (mut seconds, mut epochs, mut loss) = (0.0, 0, f64::INFINITY);
     trainer.train(&stop, &mut |event| {

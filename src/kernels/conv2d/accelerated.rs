@@ -133,7 +133,7 @@ pub fn forward(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     y.zip(reads[0][..s.b * large].par_chunks(share * large)).for_each(|(y, x)| {
         let rows = y.len() / s.o;
         // A window of one place that moves place by place: the picture is its own matrix of windows.
-        let is_own = s.large == s.small && s.taps() == 1;
+        let is_own = s.large == s.small && s.taps() == 1 && s.stride == [1, 1] && s.padding == [0, 0];
         let mut windows = scratch::any(if is_own { 0 } else { rows * width });
         for g in 0..s.groups {
             let windows = if is_own {

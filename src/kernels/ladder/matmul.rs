@@ -5,10 +5,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Ladder, Rung, Single, source, takes_any};
+use super::{Ladder, Rung, SHARED, Single, source, takes_any};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
 use crate::kernels::{INDEX, matmul};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
@@ -132,6 +132,7 @@ pub static PARTIALS: Kernel = Kernel {
         Cost { flops: 2 * m * k * n, bytes: 4 * (m * k + k * n + slices * m * n) }
     },
     cases: partials_cases,
+    gradients: GradientCheck::None(SHARED),
 };
 
 /// parts (S,M,N), which [`PARTIALS`] wrote, to c (M,N), assigned; summed in the order of the slices.
@@ -156,6 +157,7 @@ pub static SUM: Kernel = Kernel {
         Cost { flops: slices * elements, bytes: 4 * (slices + 1) * elements }
     },
     cases: sum_cases,
+    gradients: GradientCheck::None(SHARED),
 };
 
 const fn tiled(source: &'static Source, grid: fn(&[u32]) -> [u32; 3]) -> Shader {

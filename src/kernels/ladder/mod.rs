@@ -9,7 +9,7 @@ pub mod reduce;
 
 use crate::check::close::Tolerance;
 use crate::error::{Error, Result, nearest};
-use crate::kernel::{Cost, Kernel, Reference, Shader, Source};
+use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -101,6 +101,9 @@ impl Ladder {
 
 // ---- What the rungs' kernels have in common
 
+/// Why rungs have no gradients of their own.
+const SHARED: &str = "a rung computes what its production kernel does, and that one is checked";
+
 const fn source(
     file: &'static str,
     text: &'static str,
@@ -135,6 +138,7 @@ impl Single {
             accelerated: None,
             cost: self.cost,
             cases,
+            gradients: GradientCheck::None(SHARED),
         }
     }
 }

@@ -1,0 +1,274 @@
+//! Everything that reads bytes of others, each as a target: whatever the bytes are, it returns what is whole or an error. The
+//! fuzzer's binaries and `tests/mutations.rs` share them.
+
+use std::cell::LazyCell;
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use elbo::backend::Device;
+use elbo::backend::cpu::Cpu;
+use elbo::data::idx::{Idx, Kind};
+use elbo::data::{self, Choice, Corrupt, Dataset, Preparation, Selection, Split};
+use elbo::fusion::Fusion;
+use elbo::inference::Trained;
+use elbo::models::network::Network;
+use elbo::train::checkpoint::Checkpoint;
+use elbo::train::metrics::read_metrics;
+use elbo::train::overrides::Overrides;
+use elbo::train::run_folder::{RunFolder, RunRecord};
+use elbo::train::settings::Settings;
+use elbo::train::trainer::{self, Trainer};
+
+/// Every target, as [`run`] takes it.
+pub const TARGETS: [&str; 10] =
+    ["idx", "npy", "npz", "safetensors", "state", "run", "settings", "network", "cifar", "picture"];
+
+thread_local! {
+    /// Where the bytes are put for readers of files.
+    static FOLDER: LazyCell<tempfile::TempDir> =
+        LazyCell::new(|| tempfile::tempdir().expect("a temporary folder can be made"));
+}
+
+/// Gives the bytes to a target. Panics where the target does, and where what it read is not whole.
+pub fn run(target: &str, data: &[u8]) {
+    match target {
+        "idx" => idx(data),
+        "npy" => array("x.npy", data),
+        "npz" => array("x.npz", data),
+        "safetensors" => safetensors(data),
+        "state" => state(data),
+        "run" => run_record(data),
+        "settings" => settings(data),
+        "network" => network(data),
+        "cifar" => cifar(data),
+        "picture" => picture(data),
+        other => panic!("there is no target {other}"),
+    }
+}
+
+fn put(name: &str, bytes: &[u8]) -> PathBuf {
+    let path = FOLDER.with(|folder| folder.path().join(name));
+    std::fs::create_dir_all(path.parent().expect("a file in a folder")).expect("the folder is writable");
+    std::fs::write(&path, bytes).expect("the folder is writable");
+    path
+}
+
+// ---- Targets
+
+fn idx(data: &[u8]) {
+    let path = put("idx/x", data);
+    for kind in [Kind::Images, Kind::Labels] {
+        if let Ok(idx) = Idx::read(&path, kind) {
+            assert_eq!(idx.sizes.iter().product::<usize>(), idx.body.len());
+        }
+    }
+}
+
+fn array(name: &str, data: &[u8]) {
+    let path = put(&format!("array/{name}"), data);
+    if let Ok(matrix) = data::npy::read(&path) {
+        assert_eq!(matrix.values.len(), matrix.rows * matrix.columns);
+    }
+    if let Ok(dataset) = data::open(Choice::Array, Some(&path), &Preparation::default(), Selection::ByName, &mut |_| ())
+    {
+        is_whole(&dataset);
+    }
+}
+
+fn safetensors(data: &[u8]) {
+    let path = put("model/x.safetensors", data);
+    if let Ok(checkpoint) = Checkpoint::read(&path)
+        && checkpoint.card(&path).is_ok()
+    {
+        let _ = Trained::open(&path, &Device::Cpu(Cpu::Accelerated));
+    }
+}
+
+/// A resumed run takes its parameters, moments and progress from the file, and goes on.
+fn state(data: &[u8]) {
+    let root = put("state/state.safetensors", data).parent().expect("a folder").to_path_buf();
+    put("state/run.toml", b"");
+    let _ = std::fs::remove_file(root.join("metrics.csv"));
+    let folder = RunFolder::open(&root).expect("a folder with a run.toml is one");
+    let device = Device::Cpu(Cpu::Accelerated);
+    if let Ok(mut trainer) = Trainer::new(tiny_settings(&root), tiny_data(), &device, folder, true) {
+        let _ = trainer.train(&AtomicBool::new(false), &mut |_| ());
+    }
+}
+
+fn run_record(data: &[u8]) {
+    let path = put("run/run.toml", data);
+    let folder = RunFolder::open(path.parent().expect("a folder")).expect("a folder with a run.toml is one");
+    if let Ok(record) = RunRecord::read(&folder) {
+        record.write(&folder).expect("what was read can be written");
+        assert_eq!(RunRecord::read(&folder).expect("what was written can be read"), record);
+        let _ = Settings::resume(record.settings, &Overrides::default());
+    }
+    let _ = read_metrics(&put("run/metrics.csv", data));
+}
+
+fn settings(data: &[u8]) {
+    let path = put("settings/x.toml", data);
+    let Ok(overrides) = Overrides::from_toml(&path) else { return };
+    let Ok(settings) = Settings::resolve(Some(overrides), Overrides::default()) else { return };
+    let text = settings.to_toml().expect("settings can be written down");
+    assert_eq!(Settings::from_toml(&text).expect("what was written can be read"), settings);
+    let _ = trainer::config(&settings, [1, 28, 28]).check();
+}
+
+/// Two lines: the encoder and the decoder. One that fits is recorded: then every layer knows what to do with its sizes.
+fn network(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (encoder, decoder) = text.split_once('\n').unwrap_or((text, "flatten, linear 784"));
+    let (Ok(encoder), Ok(decoder)) = (encoder.parse::<Network>(), decoder.parse::<Network>()) else { return };
+    let again: Network = String::from(encoder.clone()).parse().expect("what was written can be read");
+    assert_eq!(again, encoder);
+    let overrides = Overrides {
+        encoder: Some(encoder),
+        decoder: Some(decoder),
+        latent: Some(4),
+        batch_size: Some(2),
+        ..Overrides::default()
+    };
+    let Ok(settings) = Settings::resolve(None, overrides) else { return };
+    for shape in [[1, 28, 28], [3, 8, 8]] {
+        let _ = trainer::training_step(&settings, shape, Fusion::Accelerated);
+    }
+}
+
+fn cifar(data: &[u8]) {
+    for (choice, name) in [(Choice::Cifar10, "cifar-10-binary.tar.gz"), (Choice::Cifar100, "cifar-100-binary.tar.gz")] {
+        let path = put(&format!("{name}.folder/{name}"), data);
+        if let Ok(dataset) = data::open(choice, path.parent(), &Preparation::default(), Selection::ByName, &mut |_| ())
+        {
+            is_whole(&dataset);
+        }
+    }
+}
+
+fn picture(data: &[u8]) {
+    let path = put("picture/x.png", data);
+    for preparation in [
+        Preparation { corrupt: Corrupt::Refuse, ..Preparation::default() },
+        Preparation { crop: Some(4), image_size: Some(8), channels: Some(1), corrupt: Corrupt::Skip },
+        Preparation { image_size: Some(5), channels: Some(3), ..Preparation::default() },
+    ] {
+        if let Ok(decoded) = data::decode::decode(&path, &preparation) {
+            assert_eq!(decoded.planes.len(), decoded.channels * decoded.height * decoded.width);
+        }
+    }
+}
+
+fn is_whole(dataset: &Dataset) {
+    for split in [&dataset.train, &dataset.test] {
+        assert_eq!(split.pixels.len(), split.count * split.dims());
+        if let Some(labels) = &split.labels {
+            assert_eq!(labels.len(), split.count);
+            assert!(labels.iter().all(|&label| (label as usize) < dataset.classes));
+        }
+    }
+}
+
+fn tiny_data() -> Dataset {
+    let split = |count: usize| Split {
+        pixels: (0..count * 4).map(|i| (i * 37 % 256) as u8).collect(),
+        count,
+        shape: [1, 2, 2],
+        labels: None,
+    };
+    Dataset { name: "tiny".into(), classes: 0, class_names: vec![], train: split(8), test: split(4) }
+}
+
+fn tiny_settings(out: &Path) -> Settings {
+    let overrides = Overrides {
+        hidden: Some(vec![3]),
+        latent: Some(2),
+        batch_size: Some(4),
+        epochs: Some(2),
+        samples: Some(0),
+        device: Some("cpu".into()),
+        out: Some(out.into()),
+        ..Overrides::default()
+    };
+    Settings::resolve(None, overrides).expect("settings of a small network")
+}
+
+// ---- Seeds
+
+/// Whole inputs of a target, from which a fuzzer starts.
+pub fn seeds(target: &str) -> Vec<Vec<u8>> {
+    match target {
+        "idx" => vec![idx_bytes(0x803, &[2, 3, 4]), idx_bytes(0x801, &[5])],
+        "npy" => {
+            vec![npy_bytes("|u1", "2, 3, 4", 24), npy_bytes("<f4", "3, 2", 24), npy_bytes("|u1", "2, 4, 4, 3", 96)]
+        }
+        "npz" => vec![zip_bytes(&[
+            ("x_train.npy", npy_bytes("|u1", "4, 3, 3", 36)),
+            ("y_train.npy", npy_bytes("|u1", "4", 4)),
+        ])],
+        "safetensors" => vec![of_a_run("model.safetensors"), of_a_run("best.safetensors")],
+        "state" => vec![of_a_run("state.safetensors")],
+        "run" => vec![of_a_run("run.toml"), of_a_run("metrics.csv")],
+        "settings" => SETTINGS.map(|text| text.as_bytes().to_vec()).into(),
+        "network" => NETWORKS.map(|text| text.as_bytes().to_vec()).into(),
+        "cifar" => vec![zip_bytes(&[]), vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0]],
+        "picture" => vec![picture_bytes(image::ImageFormat::Png), picture_bytes(image::ImageFormat::Jpeg)],
+        other => panic!("there is no target {other}"),
+    }
+}
+
+const SETTINGS: [&str; 2] = [
+    "preset = \"mnist-2d\"\nepochs = 3\nlr = 0.01\nhidden = [32, 16]\nbetas = [0.9, 0.99]\nkl-schedule = \"linear:5\"\n",
+    "encoder = \"flatten, linear 8, relu\"\ndecoder = \"linear 784\"\nlatent = 2\noutput = \"gaussian\"\nflip = true\n",
+];
+
+const NETWORKS: [&str; 3] = [
+    "conv 4 k4 s2 p1, batchnorm, relu, residual(conv 4 k3 p1, relu, conv 4 k3 p1), flatten, linear 8, relu\nflatten, linear 784",
+    "conv 4 k3 p1 d2 g1, groupnorm 2, maxpool k2 s2, avgpool k2, flatten\nflatten, linear 98, view 2 7 7, upsample 2 bilinear, conv_transpose 1 k4 s2 p1",
+    "flatten, (linear 9, layernorm, gelu), dropout 0.2\nlinear 192, view 3 8 8",
+];
+
+fn idx_bytes(magic: u32, sizes: &[usize]) -> Vec<u8> {
+    let words = [magic].into_iter().chain(sizes.iter().map(|&size| size as u32));
+    let body = (0..sizes.iter().product::<usize>()).map(|i| (i % 10) as u8);
+    words.flat_map(u32::to_be_bytes).chain(body).collect()
+}
+
+fn npy_bytes(kind: &str, shape: &str, bytes: usize) -> Vec<u8> {
+    let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape},), }}");
+    header.push_str(&" ".repeat((64 - (header.len() + 11) % 64) % 64));
+    header.push('\n');
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    file.extend(header.bytes());
+    file.extend((0..bytes).map(|i| if kind == "<f4" { [0, 0, 0, 62][i % 4] } else { (i % 3) as u8 }));
+    file
+}
+
+fn zip_bytes(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in files {
+        archive.start_file(*name, zip::write::SimpleFileOptions::default()).expect("memory takes all");
+        archive.write_all(bytes).expect("memory takes all");
+    }
+    archive.finish().expect("memory takes all").into_inner()
+}
+
+fn picture_bytes(format: image::ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    let picture = image::RgbImage::from_fn(9, 7, |x, y| image::Rgb([x as u8 * 20, y as u8 * 30, 90]));
+    picture.write_to(&mut bytes, format).expect("memory takes all");
+    bytes.into_inner()
+}
+
+/// A file of a run of two epochs.
+fn of_a_run(name: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let root = folder.path().join("run");
+    let device = Device::Cpu(Cpu::Accelerated);
+    let run = RunFolder::create(&root).expect("a new folder");
+    let mut trainer = Trainer::new(tiny_settings(&root), tiny_data(), &device, run, false).expect("a small run");
+    trainer.train(&AtomicBool::new(false), &mut |_| ()).expect("a small run");
+    std::fs::read(root.join(name)).unwrap_or_default()
+}

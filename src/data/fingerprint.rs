@@ -1,0 +1,81 @@
+//! What a run records of its data, so that a change of them is noticed before the run goes on.
+
+use flate2::Crc;
+use serde::{Deserialize, Serialize};
+
+use super::{Dataset, Split};
+use crate::error::{Error, Result};
+
+/// How many pictures there are, and a checksum of what they and their labels are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Training pictures.
+    pub training: usize,
+    /// Test pictures.
+    pub test: usize,
+    /// CRC-32 of the pixels and labels of both, in hexadecimal digits.
+    pub checksum: String,
+}
+
+impl Fingerprint {
+    /// That of the pictures as they are trained on, limits and all.
+    pub fn of(data: &Dataset) -> Fingerprint {
+        let mut crc = Crc::new();
+        for Split { pixels, shape, labels, .. } in [&data.train, &data.test] {
+            shape.iter().for_each(|&size| crc.update(&(size as u64).to_le_bytes()));
+            crc.update(pixels);
+            crc.update(labels.as_deref().unwrap_or_default());
+        }
+        Fingerprint { training: data.train.count, test: data.test.count, checksum: format!("{:08x}", crc.sum()) }
+    }
+
+    /// Refuses `now`, what `data` has, where it is not this, what the run was trained on before.
+    ///
+    /// # Errors
+    /// An [`Error::Usage`] that says what differs: the numbers, which it names, or the pictures themselves.
+    pub fn check(&self, now: &Fingerprint, data: &str) -> Result<()> {
+        if self == now {
+            return Ok(());
+        }
+        let shown = |f: &Fingerprint| format!("{} training and {} test pictures", f.training, f.test);
+        let differs = match (self.training, self.test) == (now.training, now.test) {
+            true => format!(
+                "the run was trained on other pictures of {data}: there are still {}, but files were replaced, renamed \
+                 or moved from one split to the other",
+                shown(now)
+            ),
+            false => format!("the run was trained on {}, but {data} now has {}", shown(self), shown(now)),
+        };
+        Err(Error::Usage(format!(
+            "{differs}. To go on, bring the data back as they were (--data PATH if they lie elsewhere); to train on these, \
+             start a new run"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_the_data_is_named() {
+        let split =
+            |count: usize| Split { pixels: vec![7; count], count, shape: [1, 1, 1], labels: Some(vec![0; count]) };
+        let data = |train: Split, test: Split| {
+            let data = Dataset { name: "folder:x".into(), classes: 1, class_names: Vec::new(), train, test };
+            Fingerprint::of(&data)
+        };
+        let before = data(split(18), split(2));
+        assert!(before.check(&data(split(18), split(2)), "folder:x").is_ok());
+        let message = before.check(&data(split(36), split(4)), "folder:x").unwrap_err().to_string();
+        for words in ["18 training and 2 test pictures", "folder:x now has 36 training and 4 test pictures"] {
+            assert!(message.contains(words), "{message}");
+        }
+        let replaced = Split { pixels: [vec![9], vec![7; 17]].concat(), ..split(18) };
+        let relabelled = Split { labels: Some([vec![1], vec![0; 17]].concat()), ..split(18) };
+        for train in [replaced, relabelled] {
+            let message = before.check(&data(train, split(2)), "folder:x").unwrap_err().to_string();
+            assert!(message.contains("files were replaced") && message.contains("18 training"), "{message}");
+        }
+    }
+}

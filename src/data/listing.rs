@@ -1,0 +1,372 @@
+//! Which picture files a folder has: which are for training and which for testing, and of which class.
+//!
+//! A folder `train` (or `training`) and one `test` (`testing`, or where there is none `val`, `valid` or `validation`), in any
+//! case of letters, are the splits; else a [`Selection`] splits. If all pictures of the splits lie in subfolders of theirs, the
+//! subfolders are the classes, numbered in the order of their names. Order is that of the paths, part by part. Hidden files
+//! and folders (`.name`) are not looked at.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{MAX_CLASSES, Selection, place};
+use crate::error::{Error, Result, plain, shown};
+
+/// What the names of picture files end in.
+pub(super) const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
+/// Most entries that a notice names one by one.
+pub(super) const MOST_NAMED: usize = 10;
+
+const TRAIN: &[&str] = &["train", "training"];
+const TEST: &[&str] = &["test", "testing"];
+/// Taken as the test pictures where no folder is called by a name of those.
+const VALIDATION: &[&str] = &["val", "valid", "validation"];
+
+/// The picture files of a folder.
+pub(super) struct Listing {
+    /// Training and test pictures: the paths below the folder, and the label of each (0 without classes).
+    pub splits: [Vec<(PathBuf, u8)>; 2],
+    /// Empty without classes.
+    pub classes: Vec<String>,
+    /// Whether subfolders are the splits, and not a selection.
+    pub split: bool,
+}
+
+/// Where below a folder its pictures lie.
+enum Layout {
+    /// The folders of the training and the test pictures.
+    Split([PathBuf; 2]),
+    /// One folder of all, the folder itself or the only one in it.
+    Whole(PathBuf),
+}
+
+impl Listing {
+    /// The single picture `file`, a test picture.
+    pub fn single(file: PathBuf) -> Listing {
+        Listing { splits: [Vec::new(), vec![(file, 0)]], classes: Vec::new(), split: false }
+    }
+
+    /// The pictures of `folder`.
+    ///
+    /// # Errors
+    /// Folders whose names leave open which split they are; too few pictures.
+    pub fn of(folder: &Path, selection: Selection, notices: &mut dyn FnMut(&str)) -> Result<Listing> {
+        let layout = Layout::of(folder, selection, notices)?;
+        let mut others = 0;
+        // The paths of each split, and how many of their parts are not below its folder.
+        let (splits, depth) = match &layout {
+            Layout::Split(subfolders) => {
+                let [train, test] = subfolders.each_ref().map(|name| walk(folder, name, &mut others));
+                ([train?, test?], 1)
+            }
+            Layout::Whole(base) => {
+                let all = walk(folder, base, &mut others)?;
+                let depth = base.components().count();
+                let splits = parted(all, depth, selection);
+                enough(&splits, &below(folder, base), selection)?;
+                notices(&selection.notice(&shown(below(folder, base)), "folders train and test", true));
+                (splits, depth)
+            }
+        };
+        if others > 0 {
+            let place = shown(folder);
+            notices(&format!("note: {others} files of {place} are left out that are not named .png, .jpg or .jpeg"));
+        }
+        if let Layout::Split(subfolders) = &layout {
+            for ((paths, what), subfolder) in splits.iter().zip(["training", "test"]).zip(subfolders) {
+                if paths.is_empty() {
+                    let problem = format!("no {what} picture is there (.png, .jpg, .jpeg)");
+                    return Err(Error::file(folder.join(subfolder), problem));
+                }
+            }
+        }
+        let classes = classes(&splits, depth, folder, notices);
+        let label = |path: &Path| class_of(path, depth).and_then(|class| classes.binary_search(&class).ok());
+        let labelled = |path: PathBuf| {
+            let label = label(&path).unwrap_or(0) as u8;
+            (path, label)
+        };
+        let splits = splits.map(|paths| paths.into_iter().map(labelled).collect());
+        Ok(Listing { splits, classes, split: matches!(layout, Layout::Split(_)) })
+    }
+}
+
+impl Layout {
+    fn of(folder: &Path, selection: Selection, notices: &mut dyn FnMut(&str)) -> Result<Layout> {
+        let entries = entries(folder, Path::new(""))?;
+        let folders: Vec<&PathBuf> = entries.iter().filter(|entry| folder.join(entry).is_dir()).collect();
+        let by_order = selection == Selection::ByOrder;
+        let named = |names: &[&str], what: &str| match by_order {
+            true => Ok(folders.iter().find(|entry| entry.as_os_str() == names[0]).map(|entry| entry.to_path_buf())),
+            false => one_named(folder, &folders, names, what),
+        };
+        let train = named(TRAIN, "training")?;
+        let mut test = named(TEST, "test")?;
+        let mut instead = false;
+        if test.is_none() && !by_order {
+            test = named(VALIDATION, "validation")?;
+            instead = test.is_some();
+        }
+        let layout = match (train, test) {
+            (Some(train), Some(test)) => {
+                if instead {
+                    let (place, name) = (shown(folder), shown(&test));
+                    notices(&format!("note: {place} has no folder test: the pictures of {name} are the test pictures"));
+                }
+                Layout::Split([train, test])
+            }
+            (Some(train), None) if !by_order && alone(folder, &folders, &train)? => Layout::Whole(train),
+            (None, Some(test)) if selection == Selection::All => Layout::Whole(test),
+            (None, Some(test)) if !by_order => {
+                return Err(Error::file(
+                    folder,
+                    format!(
+                        "has a folder {} but none called train, so which pictures to train on is not known. It has {}: call \
+                         one train, or where {0} is a class, that one otherwise",
+                        shown(&test),
+                        list(&folders)
+                    ),
+                ));
+            }
+            _ => return Ok(Layout::Whole(PathBuf::new())),
+        };
+        let used: Vec<&PathBuf> = match &layout {
+            Layout::Split(both) => both.iter().collect(),
+            Layout::Whole(base) => vec![base],
+        };
+        let beside: Vec<&PathBuf> = entries.iter().filter(|entry| !used.contains(entry)).collect();
+        if !beside.is_empty() {
+            let (used, what, place) = (used.iter().map(shown).collect::<Vec<_>>(), list(&beside), shown(folder));
+            notices(&format!("note: beside {}, {what} of {place} is not read", used.join(" and ")));
+        }
+        Ok(layout)
+    }
+}
+
+/// Whether no other of the folders has pictures.
+fn alone(place: &Path, folders: &[&PathBuf], one: &Path) -> Result<bool> {
+    for other in folders.iter().filter(|other| other.as_path() != one) {
+        if !walk(place, other, &mut 0)?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// `base`, or a folder in it: joined to an empty path it would end in a slash.
+fn below(folder: &Path, base: &Path) -> PathBuf {
+    if base.as_os_str().is_empty() { folder.to_path_buf() } else { folder.join(base) }
+}
+
+/// The one of `folders` that has one of the names, in any case of letters.
+fn one_named(place: &Path, folders: &[&PathBuf], names: &[&str], what: &str) -> Result<Option<PathBuf>> {
+    let is_named = |entry: &&&PathBuf| names.contains(&entry.to_string_lossy().to_lowercase().as_str());
+    match folders.iter().filter(is_named).copied().collect::<Vec<_>>()[..] {
+        [] => Ok(None),
+        [one] => Ok(Some(one.clone())),
+        ref several => Err(Error::file(
+            place,
+            format!(
+                "has {}, and which of them holds the {what} pictures is not known: rename the others",
+                list(several)
+            ),
+        )),
+    }
+}
+
+/// The first entries by name.
+fn list(entries: &[&PathBuf]) -> String {
+    let names: Vec<String> = entries.iter().take(MOST_NAMED).map(shown).collect();
+    names.join(", ") + if entries.len() > MOST_NAMED { ", ..." } else { "" }
+}
+
+/// Training and test pictures of `all`, as the selection parts them by their names below the folder that they all lie in.
+fn parted(all: Vec<PathBuf>, depth: usize, selection: Selection) -> [Vec<PathBuf>; 2] {
+    let names: Vec<Vec<u8>> = all.iter().map(|path| name_below(path, depth)).collect();
+    let tests = selection.tests_by_name(names.iter().map(Vec::as_slice));
+    let (test, train) = all.into_iter().zip(tests).partition::<Vec<_>, _>(|(_, test)| *test);
+    [train, test].map(|split| split.into_iter().map(|(path, _)| path).collect())
+}
+
+/// The path without its first parts, the same on every system.
+fn name_below(path: &Path, depth: usize) -> Vec<u8> {
+    let parts: Vec<&[u8]> = path.components().skip(depth).map(|part| part.as_os_str().as_encoded_bytes()).collect();
+    parts.join(&b'/')
+}
+
+fn enough([train, test]: &[Vec<PathBuf>; 2], place: &Path, selection: Selection) -> Result<()> {
+    let needed = if selection == Selection::All { 1 } else { 2 };
+    match train.len() + test.len() {
+        count if count >= needed => Ok(()),
+        0 => {
+            let advice = place::advice(place).map_or(String::new(), |advice| format!(". It {advice}"));
+            Err(Error::file(place, format!("no picture is there (.png, .jpg, .jpeg){advice}")))
+        }
+        _ => Err(Error::file(place, "has only one picture, but needs one for training and one for testing")),
+    }
+}
+
+/// The first folder of `path` below its split, if it lies in one.
+fn class_of(path: &Path, depth: usize) -> Option<String> {
+    let mut parts = path.components().skip(depth);
+    let first = parts.next()?;
+    parts.next().map(|_| plain(&first.as_os_str().to_string_lossy()))
+}
+
+/// The sorted names of the classes, if the pictures have any that can be used.
+fn classes(splits: &[Vec<PathBuf>; 2], depth: usize, folder: &Path, notices: &mut dyn FnMut(&str)) -> Vec<String> {
+    let all = || splits.iter().flatten().map(|path| class_of(path, depth));
+    let mut classes: Vec<String> = all().flatten().collect();
+    let in_folders = classes.len();
+    classes.sort();
+    classes.dedup();
+    let reason = if in_folders == 0 {
+        return Vec::new();
+    } else if in_folders < all().count() {
+        format!("{} pictures lie beside the class folders", all().count() - in_folders)
+    } else if classes.len() > MAX_CLASSES {
+        format!("{} class folders are more than {MAX_CLASSES}", classes.len())
+    } else {
+        return classes;
+    };
+    notices(&format!("note: the pictures of {} have no labels: {reason}", shown(folder)));
+    Vec::new()
+}
+
+/// What the folder `base/below` holds, as sorted paths below `base`, without hidden entries.
+fn entries(base: &Path, below: &Path) -> Result<Vec<PathBuf>> {
+    let folder = base.join(below);
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(Error::io("read the folder", &folder))? {
+        let name = entry.map_err(Error::io("read the folder", &folder))?.file_name();
+        if !name.as_encoded_bytes().starts_with(b".") {
+            paths.push(below.join(name));
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The sorted picture files in `base/below` and the folders in it. A folder that several links lead to is read once,
+/// so that links in a circle end. Adds the number of other files to `others`.
+fn walk(base: &Path, below: &Path, others: &mut usize) -> Result<Vec<PathBuf>> {
+    let mut pictures = Vec::new();
+    let mut visited = HashSet::new();
+    let mut folders = vec![below.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let real = fs::canonicalize(base.join(&folder)).map_err(Error::io("open the folder", base.join(&folder)))?;
+        if !visited.insert(real) {
+            continue;
+        }
+        let mut inside = Vec::new();
+        for path in entries(base, &folder)? {
+            let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+            if base.join(&path).is_dir() {
+                inside.push(path);
+            } else if ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) {
+                pictures.push(path);
+            } else {
+                *others += 1;
+            }
+        }
+        folders.extend(inside.into_iter().rev());
+    }
+    pictures.sort();
+    Ok(pictures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The listing of a folder with these files, all empty, and what is said about it.
+    fn listed(files: &[&str], selection: Selection) -> (Result<Listing>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let mut said = String::new();
+        let listing = Listing::of(folder.path(), selection, &mut |notice| said += &format!("{notice}\n"));
+        (listing, said)
+    }
+
+    /// Names of the training and test pictures, and of the classes.
+    fn parts(files: &[&str], selection: Selection) -> ([Vec<String>; 2], Vec<String>) {
+        let listing = listed(files, selection).0.unwrap();
+        let names = |split: &Vec<(PathBuf, u8)>| split.iter().map(|(path, _)| path.to_string_lossy().into()).collect();
+        (listing.splits.each_ref().map(names), listing.classes)
+    }
+
+    #[test]
+    fn the_folders_of_the_splits_have_many_names() {
+        for (train, test) in [
+            ("train", "test"),
+            ("train", "val"),
+            ("Train", "Test"),
+            ("training", "testing"),
+            ("TRAIN", "Validation"),
+            ("train", "valid"),
+        ] {
+            let files = [format!("{train}/cat/1.png"), format!("{train}/dog/2.png"), format!("{test}/cat/3.png")];
+            let (splits, classes) = parts(&files.each_ref().map(String::as_str), Selection::ByName);
+            assert_eq!(splits, [vec![files[0].clone(), files[1].clone()], vec![files[2].clone()]]);
+            assert_eq!(classes, ["cat", "dog"], "{train} {test}");
+        }
+        // The validation pictures are left out where there is a test folder, and are said to be the test pictures where not.
+        let all = ["train/1.png", "val/2.png", "test/3.png"];
+        let (listing, said) = listed(&all, Selection::ByName);
+        assert_eq!(listing.unwrap().splits.map(|split| split.len()), [1, 1]);
+        assert!(said.contains("beside train and test, val of"), "{said}");
+        let (_, said) = listed(&all[..2], Selection::ByName);
+        assert!(said.contains("the pictures of val are the test pictures"), "{said}");
+    }
+
+    #[test]
+    fn folders_that_leave_the_split_open_are_refused_with_their_names() {
+        for (files, words) in [
+            (
+                &["train/1.png", "Train/2.png", "test/3.png"][..],
+                &["Train, train", "which of them holds the training"][..],
+            ),
+            (&["train/1.png", "val/2.png", "valid/3.png"], &["val, valid", "validation pictures"]),
+            (&["test/1.png", "val/2.png"], &["a folder test but none called train", "It has test, val"]),
+            (&["cat/1.png", "dog/2.png", "val/3.png"], &["a folder val but none called train", "cat, dog, val"]),
+        ] {
+            let message = listed(files, Selection::ByName).0.err().unwrap().to_string();
+            for word in words {
+                assert!(message.contains(word), "no {word:?} in: {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_training_folder_alone_is_parted_by_a_selection() {
+        let files = ["train/cat/1.png", "train/dog/2.png", "labels/train.txt"];
+        let (splits, classes) = parts(&files, Selection::ByName);
+        assert_eq!((splits.map(|split| split.len()), classes), ([1, 1], vec!["cat".into(), "dog".into()]));
+        // With pictures in another folder it is a class like that.
+        assert_eq!(parts(&["train/1.png", "bus/2.png"], Selection::ByName).1, ["bus", "train"]);
+    }
+
+    #[test]
+    fn for_use_all_pictures_are_taken_where_there_is_no_split() {
+        let (splits, classes) = parts(&["test/cat/1.png", "test/dog/2.png"], Selection::All);
+        assert_eq!((splits.map(|split| split.len()), classes), ([0, 2], vec!["cat".into(), "dog".into()]));
+        assert_eq!(parts(&["1.png"], Selection::All).0.map(|split| split.len()), [0, 1]);
+        assert_eq!(parts(&["train/1.png", "val/2.png"], Selection::All).0.map(|split| split.len()), [1, 1]);
+    }
+
+    #[test]
+    fn older_runs_find_what_they_found() {
+        let (splits, classes) = parts(&["train/a/1.png", "train/a/2.png", "val/a/3.png"], Selection::ByOrder);
+        assert_eq!(
+            (splits, classes),
+            (
+                [vec!["train/a/2.png".into(), "val/a/3.png".into()], vec!["train/a/1.png".into()]],
+                vec!["train".into(), "val".into()]
+            )
+        );
+    }
+}

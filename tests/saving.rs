@@ -1,0 +1,68 @@
+//! What saving a run takes. The allocator that counts is the whole process's, so this file holds one test.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use elbo::backend::Device;
+use elbo::backend::cpu::Cpu;
+use elbo::data::{Dataset, digits};
+use elbo::train::presets;
+use elbo::train::run_folder::RunFolder;
+use elbo::train::settings::Settings;
+use elbo::train::trainer::{Event, Trainer};
+
+#[global_allocator]
+static COUNTING: dhat::Alloc = dhat::Alloc;
+
+/// What is allocated while an epoch, or an interrupted one, ends and is saved, over the size of what is saved.
+fn share(settings: &Settings, data: &Dataset, is_interrupted: bool) -> f64 {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(folder.path().join("run")).unwrap();
+    let device = Device::Cpu(Cpu::Accelerated);
+    let mut trainer = Trainer::new(settings.clone(), data.clone(), &device, run.clone(), false).unwrap();
+    let stop = AtomicBool::new(false);
+    let mut profiler = None;
+    trainer
+        .train(&stop, &mut |event| {
+            // What was there before is not counted: the device's memory, what the epoch started from, and what the first
+            // epoch's steps and pictures keep.
+            if matches!(event, Event::Batches { epoch: 2, done: 2, .. }) {
+                profiler = Some(dhat::Profiler::builder().testing().build());
+                stop.store(is_interrupted, Ordering::Relaxed);
+            }
+        })
+        .unwrap();
+    let most = dhat::HeapStats::get().max_bytes;
+    drop(profiler);
+    let state = std::fs::metadata(run.state()).unwrap().len();
+    // Adam's: the parameters and two moments.
+    assert!(state as usize >= 3 * 4 * trainer.parameters() && state > 70 << 20, "{state} bytes");
+    most as f64 / state as f64
+}
+
+#[test]
+fn a_save_takes_little_more_memory_than_what_it_saves() {
+    let data = Dataset {
+        name: "digits".into(),
+        classes: 10,
+        class_names: Vec::new(),
+        train: digits::split(1, 24),
+        test: digits::split(2, 8),
+    };
+    let preset = |name: &str| presets::find(name).unwrap().settings();
+    // So large that the chart of the losses, 14 MB whatever the model, is a small part of it.
+    let base = Settings { batch_size: 8, samples: 4, latent: 8, epochs: 2, ..preset("mnist-mlp") };
+    let dense = Settings { hidden: vec![4500], ..base.clone() };
+    // Nearly all of it in one convolution, whose order in a file is another than on the device.
+    let convolutional = Settings {
+        encoder: Some("conv 64 k4 s4, relu, conv 2048 k7, relu, flatten".parse().unwrap()),
+        decoder: Some("flatten, linear 784, view 1 28 28".parse().unwrap()),
+        ..base
+    };
+    for (name, settings) in [("dense", dense), ("convolutional", convolutional)] {
+        for is_interrupted in [false, true] {
+            let share = share(&settings, &data, is_interrupted);
+            assert!(share > 0.9, "{name}: what is saved is counted: {share}");
+            assert!(share < 1.3, "{name}, interrupted {is_interrupted}: {share} times what is saved");
+        }
+    }
+}
