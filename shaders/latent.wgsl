@@ -5,8 +5,27 @@
 // share every weight that is loaded, and stand in the two halves of a vec2. The noise is not stored: both passes draw
 // it from the counter (common/philox.wgsl), as random.normal would for element (row, dimension) of a (B,Z) tensor.
 // So few workgroups wait for their loads more than they compute: weights come in fours, and a sum is shared out among as many
-// invocations as there are. It is appended to latent_vec4.wgsl or to latent_any.wgsl, which declare the buffers and read
-// fours of them: load_h, load_weights, and store_dh.
+// invocations as there are. It is appended to latent_vec4.wgsl or to latent_any.wgsl, which declare h, the parameters and dh, and
+// read and store fours of them: load_h, load_weights, store_dh.
+
+struct Params {
+    B: u32, I: u32, Z: u32, O: u32,
+    before: u32, after: u32,                             // activations: the one that left h, the first layer's
+    site: u32,
+    mean: u32, mean_b: u32, logvar: u32, logvar_b: u32,  // where (Z,I) and (Z) of the heads start, in words
+    w: u32, b: u32,                                      // where (O,Z) and (O) of the first layer start
+    scale: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> clock: array<u32>;         // (8+4*batches): seed, step, KL weight
+@group(0) @binding(4) var<storage, read_write> q: array<f32>;       // (B,2*Z): means, then logvars
+@group(0) @binding(5) var<storage, read_write> z: array<f32>;       // (B,Z)
+@group(0) @binding(6) var<storage, read_write> y: array<f32>;       // (B,O)
+@group(0) @binding(7) var<storage, read_write> kl: array<f32>;      // (B), nats
+@group(0) @binding(8) var<storage, read> dy: array<f32>;            // (B,O)
+@group(0) @binding(9) var<storage, read> saved: array<f32>;         // (B,2*Z): q as the forward wrote it
+@group(0) @binding(10) var<storage, read_write> dq: array<f32>;     // (B,2*Z)
 
 var<workgroup> shares: array<vec2<f32>, 256>;
 var<workgroup> fours: array<mat2x4<f32>, 256>;        // four sums of each row

@@ -69,7 +69,7 @@ impl Args {
         let selection = resumed.as_ref().map_or(Selection::ByName, |record| record.selection);
         let data = open_data(&dataset, place.as_deref(), &settings.preparation(), selection)?;
         let data = data.limited(selection, [settings.train_limit, settings.test_limit]);
-        settings.data = settings.data.or_else(|| usual_place(&data.name));
+        settings.data = settings.data.or_else(|| data::usual_place(&data.name));
         notice(&format!("data: {}, {} training and {} test pictures", data.name, data.train.count, data.test.count));
         let pictures = Fingerprint::of(&data);
         if let Some(before) = resumed.as_ref().and_then(|record| record.pictures.as_ref()) {
@@ -198,13 +198,6 @@ fn still_there(settings: &Settings, dataset: &str) -> Option<PathBuf> {
     }
     let has_none = matches!(dataset.parse(), Ok(data::Choice::Folder | data::Choice::Array));
     settings.data.clone().filter(|place| has_none || place.exists())
-}
-
-/// Where a set of this name lay that was opened without a place: recorded, so that it is found from any folder.
-fn usual_place(set: &str) -> Option<PathBuf> {
-    let variable = std::env::var_os("ELBO_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
-    let place = variable.unwrap_or_else(|| Path::new("data").join(set));
-    std::path::absolute(place).ok().filter(|place| set != "digits" && place.is_dir())
 }
 
 /// Trains with a progress bar and a line an epoch; how it ended, and the last epoch if one has ended.

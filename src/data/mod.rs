@@ -224,7 +224,7 @@ pub fn open(
     selection: Selection,
     notices: &mut dyn FnMut(&str),
 ) -> Result<Dataset> {
-    let variable = std::env::var_os("ELBO_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable = variable();
     let (name, _) = Choice::all().find(|(_, known)| *known == choice).expect("all choices have a name");
     if choice != Choice::Folder {
         preparation.refuse_for(name)?;
@@ -267,7 +267,7 @@ pub fn open(
 /// # Errors
 /// Files that are damaged or not MNIST's; a `data_dir` without any.
 pub fn mnist_or_digits(data_dir: Option<&Path>, notices: &mut dyn FnMut(&str)) -> Result<Dataset> {
-    let variable = std::env::var_os("ELBO_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable = variable();
     let set = Set::of(SetName::Mnist).expect("MNIST is in the table");
     let places = Places::new(set.name, data_dir, variable.as_deref());
     match data_dir {
@@ -275,6 +275,18 @@ pub fn mnist_or_digits(data_dir: Option<&Path>, notices: &mut dyn FnMut(&str)) -
         Some(folder) => Err(Error::file(folder, "holds none of MNIST's files")),
         None => Ok(digits::dataset()),
     }
+}
+
+/// The folder that `ELBO_DATA` names.
+fn variable() -> Option<PathBuf> {
+    std::env::var_os("ELBO_DATA").filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The absolute path of the folder in which [`open`] looks for a set of this name where no place is given, so that a record of
+/// it is right from any folder. None for the drawn digits, and where there is no such folder.
+pub fn usual_place(set: &str) -> Option<PathBuf> {
+    let place = variable().unwrap_or_else(|| Path::new("data").join(set));
+    std::path::absolute(place).ok().filter(|place| set != "digits" && place.is_dir())
 }
 
 /// Refuses pictures that do not fit into memory, before they are read.

@@ -7,15 +7,8 @@ use crate::kernels::conv2d;
 
 pub fn apply(steps: &mut Steps) -> Option<()> {
     // The CPU device's form skips those taps.
-    if steps.fusion() != Fusion::Full {
-        return None;
-    }
-    // From the last to the first: what is put in moves the places behind it.
-    for i in steps.all(&conv2d::BACKWARD_X).into_iter().rev() {
-        let step = steps.list[i].clone();
-        if let Some((Some(()), put)) = steps.record(&step.scope, |r| conv2d::by_fold(r, &step)) {
-            steps.replace(&[i], vec![(i, put)]);
-        }
+    if steps.fusion() == Fusion::Full {
+        steps.replace_each(&[&conv2d::BACKWARD_X], conv2d::by_fold);
     }
     Some(())
 }

@@ -5,14 +5,6 @@ use super::steps::Steps;
 use crate::kernels::conv2d;
 
 pub fn apply(steps: &mut Steps) -> Option<()> {
-    let mut found = [steps.all(&conv2d::BACKWARD_W), steps.all(&conv2d::BACKWARD_B)].concat();
-    found.sort();
-    // From the last to the first: what is put in moves the places behind it.
-    for i in found.into_iter().rev() {
-        let step = steps.list[i].clone();
-        if let Some((Some(()), put)) = steps.record(&step.scope, |r| conv2d::in_parts(r, &step)) {
-            steps.replace(&[i], vec![(i, put)]);
-        }
-    }
+    steps.replace_each(&[&conv2d::BACKWARD_W, &conv2d::BACKWARD_B], conv2d::in_parts);
     Some(())
 }

@@ -139,6 +139,20 @@ impl<'a> Steps<'a> {
         }
     }
 
+    /// Puts what `record` makes of a step of these kernels in its place, where it makes anything of it.
+    pub fn replace_each(&mut self, kernels: &[&'static Kernel], record: fn(&mut Recorder, &Step) -> Option<()>) {
+        // From the last to the first: what is put in moves the places behind it.
+        for i in (0..self.list.len()).rev() {
+            let step = self.list[i].clone();
+            if !kernels.iter().any(|kernel| is(&step, kernel)) {
+                continue;
+            }
+            if let Some((Some(()), put)) = self.record(&step.scope, |r| record(r, &step)) {
+                self.replace(&[i], vec![(i, put)]);
+            }
+        }
+    }
+
     /// Lets every step use another tensor in the place of this one. The tally of the losses counts the parts it now has.
     pub fn rewire(&mut self, old: Tensor, new: Tensor) {
         for step in &mut self.list {

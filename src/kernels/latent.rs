@@ -1,6 +1,6 @@
 //! The middle of a VAE, from the encoder's last activation to the decoder's first, in one dispatch each way,
-//! `shaders/latent.wgsl` on the buffers of `latent_vec4.wgsl` or `latent_any.wgsl`: the heads, reparameterisation, KL and a linear layer. [`fusion`](crate::fusion) records them in place
-//! of about ten. Kingma & Welling 2013, section 2.4 and appendix B.
+//! `shaders/latent.wgsl` on the buffers of `latent_vec4.wgsl` or `latent_any.wgsl`: the heads, reparameterisation, KL and a
+//! linear layer. [`fusion`](crate::fusion) records them in place of about ten. Kingma & Welling 2013, section 2.4 and appendix B.
 
 use std::ops::Range;
 
@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::activation::Activation;
 use super::clock::{Clock, Row};
 use super::gemm::{Store, View, product_here};
+use super::tiles::{self, Forms};
 use super::{activation, gaussian_kl, joint, math, matmul, random, reduce, scratch, weights};
 use crate::check::case::{Case, uniform};
 use crate::check::close::Tolerance;
@@ -95,20 +96,19 @@ const ANY: Source = Source {
 };
 
 /// A workgroup owns two rows.
-const fn portable(name: &'static str, source: &'static Source, entry: &'static str) -> Candidate {
+const fn form(name: &'static str, source: &'static Source, entry: &'static str) -> Candidate {
     Candidate { name, shader: Shader { source, entry, workgroup: [256, 1, 1], grid: |p| [p[0].div_ceil(2), 1, 1] } }
 }
 
-/// In fours, and of any sizes.
-static PORTABLE: [[Candidate; 2]; 2] = [
-    [portable("vec4", &VEC4, "forward"), portable("any", &ANY, "forward")],
-    [portable("vec4", &VEC4, "backward"), portable("any", &ANY, "backward")],
-];
+const fn forms(entry: &'static str) -> Forms {
+    Forms { vec4: form("vec4", &VEC4, entry), any: form("any", &ANY, entry) }
+}
 
-/// The form of forward (0) or backward (1): I, Z and the places of the weights decide.
-fn suited(n: usize, software: Option<Lanes>, p: &[u32]) -> Vec<&'static Candidate> {
-    let is_whole = [p[1], p[2], p[7], p[9], p[11]].iter().all(|n| n.is_multiple_of(4));
-    if software.is_some() { Vec::new() } else { vec![&PORTABLE[n][usize::from(!is_whole)]] }
+static PORTABLE: [[Forms; 1]; 2] = [[forms("forward")], [forms("backward")]];
+
+/// Whether [`VEC4`] can run these params: I, Z and where the weights start are multiples of 4.
+fn is_whole(p: &[u32]) -> bool {
+    [p[1], p[2], p[7], p[9], p[11]].iter().all(|n| n.is_multiple_of(4))
 }
 
 /// Where I, Z and O are multiples of 4, activations are rectifiers and lanes share what they load. A workgroup owns 32 rows.
@@ -140,9 +140,9 @@ pub static FORWARD: Kernel = Kernel {
     params: FIELDS,
     reads: &["h", "parameters", "clock"],
     writes: &["q", "z", "y", "kl"],
-    shader: portable("any", &ANY, "forward").shader,
+    shader: forms("forward").any.shader,
     software: Some(|lanes, p| if suits_eight(lanes, p) { &EIGHT[0] } else { &FORWARD.shader }),
-    candidates: Some(|software, p| suited(0, software, p)),
+    candidates: Some(|software, p| tiles::portable(&PORTABLE[0], software, is_whole(p))),
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost,
@@ -158,9 +158,9 @@ pub static BACKWARD: Kernel = Kernel {
     params: FIELDS,
     reads: &["dy", "parameters", "saved", "h", "clock"],
     writes: &["dq", "dh"],
-    shader: portable("any", &ANY, "backward").shader,
+    shader: forms("backward").any.shader,
     software: Some(|lanes, p| if suits_eight(lanes, p) { &EIGHT[1] } else { &BACKWARD.shader }),
-    candidates: Some(|software, p| suited(1, software, p)),
+    candidates: Some(|software, p| tiles::portable(&PORTABLE[1], software, is_whole(p))),
     reference: backward_reference,
     accelerated: Some(backward_accelerated),
     cost,

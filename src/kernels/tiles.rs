@@ -3,7 +3,7 @@
 //!
 //! A large tile reads each operand fewer times: of a 64x64 one a fetched word is used 64 times. A small one leaves more
 //! tiles to share out among a GPU's cores. With slices, a small tile has as many invocations as a large one: a part of the
-//! sum each. A narrow one wastes little on a convolution with few channels. All hold WebGPU's default limits, 256 invocations
+//! sum each. All hold WebGPU's default limits, 256 invocations
 //! and 16 KiB of workgroup memory.
 
 use crate::kernel::{Candidate, Constant, Lanes, Shader, Source};
@@ -73,7 +73,7 @@ impl Tile {
     }
 }
 
-/// A tile's shader of an entry point, by what it may assume.
+/// The shaders of an entry point in one tile, or in none, by what they may assume.
 pub(super) struct Forms {
     /// Where the sizes that lie side by side in memory are multiples of 4.
     pub vec4: Candidate,
