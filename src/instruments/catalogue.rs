@@ -111,7 +111,9 @@ pub fn candidates(kernel: &'static Kernel) -> Vec<&'static Candidate> {
 /// comment says so: `// (B,I); concat, split: (B,O)`.
 pub fn shape(kernel: &Kernel, tensor: &str) -> Option<String> {
     let declares = |line: &&str| line.contains("@binding(") && line.contains(&format!("> {tensor}:"));
-    let (_, comment) = kernel.shader.source.text.lines().find(declares)?.split_once("// ")?;
+    // A family's forms share a text that has most of their bindings.
+    let text = kernel.shader.source.full_text();
+    let (_, comment) = text.lines().find(declares)?.split_once("// ")?;
     let own = comment.split(';').skip(1).find_map(|part| {
         let (entries, shape) = part.split_once(':')?;
         let is_own = entries.split(',').any(|entry| entry.trim() == kernel.shader.entry);
