@@ -4,7 +4,7 @@
     python3 pytorch_parity.py FOLDER [--float64] [--whole]
 
 FOLDER/exchange.safetensors, which `elbo parity` writes, holds the settings, the initial parameters,
-and the pictures and the noise of every step. What PyTorch makes of them goes to
+and the pictures, labels and random numbers of every step. What PyTorch makes of them goes to
 FOLDER/pytorch.safetensors: the loss of every step, norm and some elements of every gradient and
 parameter, and after the last step all of them; with --whole all parameters after every step. Layers, autograd, optimisers and clipping are
 PyTorch's own, in eager mode on the CPU; nothing is derived by hand.
@@ -34,50 +34,59 @@ EXCHANGE, RECORDING = "exchange.safetensors", "pytorch.safetensors"
 
 
 class VAE(nn.Module):
-    """The VAE of elbo's settings, under the same parameter names: x (B, C, H, W), noise (B, Z)."""
+    """The VAE of elbo's settings, under the same parameter names: x (B, C, H, W), noise (B, Z).
 
-    def __init__(self, settings, shape):
+    With classes it is the conditional VAE: the label, one-hot, stands beside what encoder and decoder
+    take; for a listed encoder, which sees pictures, as that many more channels.
+    """
+
+    def __init__(self, settings, shape, classes=0):
         super().__init__()
-        self.latent, self.head, self.shape = settings["latent"], settings["head"], shape
+        self.latent, self.head = settings["latent"], settings["head"]
         pixels, hidden = math.prod(shape), settings["hidden"]
+        channels, height, width = shape
         activation = ACTIVATIONS[settings["activation"]]
         self.act = activation()
         self.is_listed, self.is_deep = settings.get("encoder") is not None, len(hidden) > 1
         if self.is_listed:
-            self.encoder, coded = sequential(settings["encoder"], shape)
-            self.decoder, _ = sequential(settings["decoder"], (self.latent, 1, 1))
+            self.encoder, coded = sequential(settings["encoder"], (channels + classes, height, width))
+            self.decoder, _ = sequential(settings["decoder"], (self.latent + classes, 1, 1))
             coded = math.prod(coded)
         else:
             coded = hidden[-1]
             if self.is_deep:
-                self.encoder = perceptron([pixels, *hidden], activation, ends_with_activation=True)
-                self.decoder = perceptron([self.latent, *reversed(hidden), pixels], activation)
+                self.encoder = perceptron([pixels + classes, *hidden], activation, ends_with_activation=True)
+                self.decoder = perceptron([self.latent + classes, *reversed(hidden), pixels], activation)
             else:
-                self.fc1 = nn.Linear(pixels, coded)
-                self.fc3, self.fc4 = nn.Linear(self.latent, coded), nn.Linear(coded, pixels)
+                self.fc1 = nn.Linear(pixels + classes, coded)
+                self.fc3, self.fc4 = nn.Linear(self.latent + classes, coded), nn.Linear(coded, pixels)
         if self.head == "split":
             self.fc21, self.fc22 = nn.Linear(coded, self.latent), nn.Linear(coded, self.latent)
         elif self.head == "fused":
             self.fc2 = nn.Linear(coded, 2 * self.latent)
 
-    def encode(self, x):
+    def encode(self, x, y):
         if self.is_listed:
+            if y is not None:
+                x = torch.cat([x, y[:, :, None, None].expand(-1, -1, *x.shape[2:])], dim=1)
             h = self.encoder(x).flatten(1)
         else:
-            h = self.encoder(x.flatten(1)) if self.is_deep else self.act(self.fc1(x.flatten(1)))
+            x = x.flatten(1) if y is None else torch.cat([x.flatten(1), y], dim=1)
+            h = self.encoder(x) if self.is_deep else self.act(self.fc1(x))
         if self.head == "split":
             return self.fc21(h), self.fc22(h)
         return (self.fc2(h) if self.head == "fused" else h).chunk(2, dim=1)
 
-    def decode(self, z):
+    def decode(self, z, y):
+        z = z if y is None else torch.cat([z, y], dim=1)
         if self.is_listed:
             return self.decoder(z[:, :, None, None]).flatten(1)
         return self.decoder(z) if self.is_deep else self.fc4(self.act(self.fc3(z)))
 
-    def forward(self, x, noise):
-        """The decoder's output (B, D), no activation applied; mean and logvar (B, Z)."""
-        mean, logvar = self.encode(x)
-        return self.decode(mean + torch.exp(0.5 * logvar) * noise), mean, logvar
+    def forward(self, x, y, noise):
+        """The decoder's output (B, D), no activation applied; mean and logvar (B, Z). y is (B, K) or None."""
+        mean, logvar = self.encode(x, y)
+        return self.decode(mean + torch.exp(0.5 * logvar) * noise, y), mean, logvar
 
 
 def perceptron(sizes, activation, ends_with_activation=False):
@@ -113,9 +122,25 @@ def reconstruction(settings, y, x):
     raise SystemExit(f"there is no output {output} here")
 
 
-def loss_terms(settings, model, x, noise):
-    """Reconstruction and KL in nats, each summed over the batch."""
-    y, mean, logvar = model(x, noise)
+def corrupted(form, x, noise):
+    """Noisy pictures for x and random numbers of its shape: normal ones for gaussian, else uniform ones."""
+    kind, level = form.split(":")
+    level = float(level)
+    if kind == "gaussian":
+        return (x + level * noise).clamp(0, 1)
+    if kind == "mask":
+        return torch.where(noise < level, torch.zeros_like(x), x)
+    salted = torch.where(noise >= 1 - level / 2, torch.ones_like(x), x)
+    return torch.where(noise < level / 2, torch.zeros_like(x), salted)
+
+
+def loss_terms(settings, model, x, label, noise):
+    """Reconstruction and KL in nats, each summed over the batch. noise has the step's random numbers in order."""
+    seen = x
+    if settings["model"] == "denoising":
+        seen = corrupted(settings["noise"], x, noise[0].view_as(x))
+        noise = noise[1:]
+    y, mean, logvar = model(seen, label, noise[0])
     kl = -0.5 * (1 + logvar - mean.pow(2) - logvar.exp()).sum(0)
     free = torch.full_like(kl, len(x) * settings["free_bits"])
     kl = torch.where(kl < free, free, kl) if settings["free_bits"] > 0 else kl
@@ -173,20 +198,27 @@ def run(folder, dtype, is_whole):
         about = json.loads(file.metadata()["elbo.parity"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     settings = about["settings"]
-    model = VAE(settings, tuple(about["shape"]))
+    columns = about["columns"]
+    classes = columns["label"]["label"] if "label" in columns else 0
+    model = VAE(settings, tuple(columns["x"]["picture"]), classes)
     prefix = "init."
     load_initial(model, {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)})
     model = model.to(dtype)
     optimizer = make_optimizer(settings, model.parameters())
     recording = Recording()
     steps = len(tensors["x"])
-    for step, (x, noise, row) in enumerate(zip(tensors["x"], tensors["noise"], tensors["rows"]), 1):
-        lr, kl_weight = row.tolist()
+    draws = [tensors[f"noise.{i}"] for i in range(sum(name.startswith("noise.") for name in tensors))]
+    for step in range(1, steps + 1):
+        x, (lr, kl_weight) = tensors["x"][step - 1], tensors["rows"][step - 1].tolist()
+        noise = [draw[step - 1].to(dtype) for draw in draws]
+        label = None
+        if classes:
+            label = F.one_hot(tensors["label"][step - 1].long(), classes).to(dtype)
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.zero_grad()
         # Grey levels become float32 as in elbo; float64 starts from those.
-        recon, kl = loss_terms(settings, model, (x.float() / 255).to(dtype), noise.to(dtype))
+        recon, kl = loss_terms(settings, model, (x.float() / 255).to(dtype), label, noise)
         loss = recon + kl_weight * kl
         if settings["reduction"] == "mean":
             loss = loss / len(x)

@@ -28,6 +28,7 @@ def fail(message):
 
 
 try:
+    import numpy  # safetensors.torch and the scripts that import this one need it
     import torch
     import torch.nn.functional as F
     from safetensors.torch import load_file, save_file
@@ -67,13 +68,18 @@ class VAE(nn.Module):
 def loss_terms(model, x):
     """Reconstruction (binary cross-entropy) and KL of one batch, each summed over it, in nats."""
     logits, mean, logvar = model(x)
+    return loss_sums(logits, x, mean, logvar)
+
+
+def loss_sums(logits, x, mean, logvar):
+    """Cross-entropy of the logits (B, 784) against the pictures x, and KL(N(mean, e^logvar) || N(0, 1)): sums."""
     recon = F.binary_cross_entropy_with_logits(logits, x, reduction="sum")
     kl = -0.5 * torch.sum(1 + logvar - mean.pow(2) - logvar.exp())
     return recon, kl
 
 
-def read_images(folder, stem):
-    """An IDX image file as float32 (N, 784) in [0, 1]."""
+def read_idx(folder, stem, header):
+    """An IDX file's path, the `header` 32-bit words that it begins with, and the bytes after them."""
     for path in (Path(folder) / stem, Path(folder) / f"{stem}.gz"):
         if path.is_file():
             break
@@ -85,31 +91,62 @@ def read_images(folder, stem):
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
         fail(f"cannot read {path}: {error}")
-    if len(data) < 16:
-        fail(f"{path} is {len(data)} bytes, shorter than an IDX header (16)")
-    magic, count, rows, columns = struct.unpack(">IIII", data[:16])
-    if (magic, rows * columns) != (0x803, PIXELS) or len(data) != 16 + count * PIXELS:
+    if len(data) < 4 * header:
+        fail(f"{path} is {len(data)} bytes, shorter than an IDX header ({4 * header})")
+    return path, struct.unpack(f">{header}I", data[: 4 * header]), data[4 * header :]
+
+
+def read_images(folder, stem):
+    """An IDX image file as float32 (N, 784) in [0, 1]."""
+    path, (magic, count, rows, columns), data = read_idx(folder, stem, 4)
+    if (magic, rows * columns) != (0x803, PIXELS) or len(data) != count * PIXELS:
         fail(f"{path} is not an IDX file of 28 x 28 images, or it is cut short")
-    pixels = torch.frombuffer(bytearray(data[16:]), dtype=torch.uint8)
+    pixels = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     return pixels.view(count, PIXELS).float() / 255
 
 
+def read_labels(folder, stem):
+    """An IDX label file as int64 (N), each 0 to 9."""
+    path, (magic, count), data = read_idx(folder, stem, 2)
+    if magic != 0x801 or len(data) != count:
+        fail(f"{path} is not an IDX file of labels, or it is cut short")
+    labels = torch.frombuffer(bytearray(data), dtype=torch.uint8).long()
+    if labels.max() > 9:
+        fail(f"{path} holds the label {labels.max()}, expected 0 to 9")
+    return labels
+
+
+def read_labelled(folder, stem):
+    """The images (N, 784) and labels (N) of `train` or `t10k`."""
+    images = read_images(folder, f"{stem}-images-idx3-ubyte")
+    labels = read_labels(folder, f"{stem}-labels-idx1-ubyte")
+    if len(images) != len(labels):
+        fail(f"{folder} has {len(images)} {stem} images but {len(labels)} labels")
+    return images, labels
+
+
 def load_model(args):
-    """The model with the file's parameters: the same names, shapes and dtype, nothing ignored."""
+    return load_into(VAE(args.hidden, args.latent), read_state(args.model), args.model, describe(args))
+
+
+def read_state(path):
     try:
-        state = load_file(args.model)
+        return load_file(path)
     except Exception as error:  # safetensors raises its own error type beside OSError
-        fail(f"cannot read {args.model}: {error}")
-    model = VAE(args.hidden, args.latent)
+        fail(f"cannot read {path}: {error}")
+
+
+def load_into(model, state, path, what):
+    """The model with the file's parameters: the same names, shapes and dtype, nothing ignored."""
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        fail(f"{args.model} does not fit {describe(args)}: {error}")
+        fail(f"{path} does not fit {what}: {error}")
     for name, tensor in state.items():
         if tensor.dtype != torch.float32:
-            fail(f"{args.model}: {name} is {tensor.dtype}, expected torch.float32")
+            fail(f"{path}: {name} is {tensor.dtype}, expected torch.float32")
         if not torch.isfinite(tensor).all():
-            fail(f"{args.model}: {name} holds a NaN or an infinity")
+            fail(f"{path}: {name} holds a NaN or an infinity")
     return model
 
 
@@ -117,16 +154,45 @@ def describe(args):
     return f"{PIXELS}-{args.hidden}-{args.latent}"
 
 
-@torch.no_grad()
 def test_loss(model, images, batch_size):
     """Mean loss, reconstruction and KL over `images`, one sample of z each."""
+    return mean_losses(lambda index: loss_terms(model, images[index]), len(images), batch_size)
+
+
+@torch.no_grad()
+def mean_losses(terms, count, batch_size):
+    """Mean loss, reconstruction and KL of `count` pictures; `terms(index)` gives the sums of the batch at `index`."""
     recon = kl = 0.0
-    for x in images.split(batch_size):
-        batch_recon, batch_kl = loss_terms(model, x)
+    for index in torch.arange(count).split(batch_size):
+        batch_recon, batch_kl = terms(index)
         recon += batch_recon.item()
         kl += batch_kl.item()
-    count = len(images)
     return (recon + kl) / count, recon / count, kl / count
+
+
+def fit(optimizer, terms, count, test, args):
+    """Trains for `args.epochs` epochs of shuffled batches, the last one short, and prints the losses of each.
+
+    `terms(index)` gives reconstruction and KL of the training batch at `index`, each summed over it, and `test()` the
+    test set's mean loss, reconstruction and KL.
+    """
+    for epoch in range(1, args.epochs + 1):
+        start = time.perf_counter()
+        total = 0.0
+        for index in torch.randperm(count).split(args.batch_size):
+            optimizer.zero_grad()
+            recon, kl = terms(index)
+            loss = recon + kl
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        seconds = time.perf_counter() - start
+        loss, recon, kl = test()
+        print(
+            f"epoch {epoch} train_loss {total / count:.4f} test_loss {loss:.4f} "
+            f"recon {recon:.4f} kl {kl:.4f} seconds {seconds:.1f}",
+            flush=True,
+        )
 
 
 def export(args):
@@ -136,10 +202,13 @@ def export(args):
 
 
 def check(args):
-    state = load_model(args).state_dict()
-    for name, tensor in state.items():
+    print_shapes(load_model(args), args.model, describe(args))
+
+
+def print_shapes(model, path, what):
+    for name, tensor in model.state_dict().items():
         print(f"{name} {tuple(tensor.shape)}")
-    print(f"ok: {args.model} is a state_dict of {describe(args)}")
+    print(f"ok: {path} is a state_dict of {what}")
 
 
 def evaluate(args):
@@ -158,24 +227,13 @@ def train(args):
     optimizer = torch.optim.Adam(
         model.parameters(), lr=args.lr, betas=args.betas, weight_decay=args.weight_decay
     )
-    count = len(train_images)
-    for epoch in range(1, args.epochs + 1):
-        start = time.perf_counter()
-        total = 0.0
-        for index in torch.randperm(count).split(args.batch_size):
-            optimizer.zero_grad()
-            recon, kl = loss_terms(model, train_images[index])
-            loss = recon + kl
-            loss.backward()
-            optimizer.step()
-            total += loss.item()
-        seconds = time.perf_counter() - start
-        loss, recon, kl = test_loss(model, test_images, args.batch_size)
-        print(
-            f"epoch {epoch} train_loss {total / count:.4f} test_loss {loss:.4f} "
-            f"recon {recon:.4f} kl {kl:.4f} seconds {seconds:.1f}",
-            flush=True,
-        )
+    fit(
+        optimizer,
+        lambda index: loss_terms(model, train_images[index]),
+        len(train_images),
+        lambda: test_loss(model, test_images, args.batch_size),
+        args,
+    )
     save(model, args.out)
 
 

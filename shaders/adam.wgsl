@@ -5,7 +5,7 @@ struct Params { N: u32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32, dec
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> grad: array<f32>;             // (N)
-@group(0) @binding(2) var<storage, read> clock: array<u32>;            // (8+4*batches): lr, bias corrections
+@group(0) @binding(2) var<storage, read> clock: array<u32>;            // (8+8*batches): lr, bias corrections
 @group(0) @binding(3) var<storage, read_write> p: array<f32>;          // (N)
 @group(0) @binding(4) var<storage, read_write> m: array<f32>;          // (N), mean of the gradient
 @group(0) @binding(5) var<storage, read_write> v: array<f32>;          // (N), mean of its square

@@ -5,7 +5,7 @@ struct Params { B: u32, C: u32, H: u32, W: u32, P: u32, Q: u32, pad: u32, flip: 
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;          // (B,C,H,W)
-@group(0) @binding(2) var<storage, read> clock: array<u32>;      // (8+4*batches): words 0,1: seed, 2: step
+@group(0) @binding(2) var<storage, read> clock: array<u32>;      // (8+8*batches): words 0,1: seed, 2: step
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;    // (B,C,P,Q)
 
 // The window whose corner lies at (top, left) of the picture with its border, from element `first` on in steps.

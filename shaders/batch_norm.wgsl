@@ -79,8 +79,8 @@ fn add_shares(index: u32, at: Place, width: u32) {
 
 // ---- Forward
 
-// partials: chunk[k] = mean and M2 of each channel over the k-th `rows` rows. Computed on x minus the chunk's first row,
-// which keeps the digits of numbers far from 0.
+// partials: chunk[k] = mean and M2 of each channel over the k-th `rows` rows. Computed on x minus the chunk's first
+// row, which keeps the digits of numbers far from 0.
 @compute @workgroup_size(256)
 fn partials(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let at = place(group.x, index, params.width);

@@ -1,17 +1,19 @@
 // The end of a step: its losses are written down and the clock moves on. Nothing else on the device counts.
 
-struct Params { B: u32, recon: u32, kl: u32 }
+// The terms are called after those of a VAE; the second may be missing, its count 0.
+struct Params { B: u32, recon: u32, kl: u32, column: u32, width: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> recon: array<f32>;            // (recon), nats: parts of -log p(x|z)
-@group(0) @binding(2) var<storage, read> kl: array<f32>;               // (kl), nats: parts of the KL
-@group(0) @binding(3) var<storage, read> time: array<u32>;             // (8+4*batches): the clock, read
-@group(0) @binding(4) var<storage, read_write> losses: array<f32>;     // (batches, 4): recon, kl, kl_weight, rows
-@group(0) @binding(5) var<storage, read_write> clock: array<u32>;      // (8+4*batches): the clock, moved
+@group(0) @binding(2) var<storage, read> kl: array<f32>;               // (parts), nats: kl parts of the KL, or none
+@group(0) @binding(3) var<storage, read> time: array<u32>;             // (8+8*batches): the clock, read
+@group(0) @binding(4) var<storage, read_write> losses: array<f32>;     // (batches, width): terms, kl_weight, rows
+@group(0) @binding(5) var<storage, read_write> clock: array<u32>;      // (8+8*batches): the clock, moved
 
 var<workgroup> shares: array<vec2<f32>, 64>;
 
-// tally: losses[batch] = (sum of recon, sum of kl, kl_weight, B). One workgroup.
+// tally: losses[batch] = (.., sum of recon, sum of kl, .., kl_weight, B), the first of them in column `column`.
+// One workgroup.
 @compute @workgroup_size(64)
 fn tally(@builtin(local_invocation_index) index: u32) {
     var sum = vec2<f32>(0.0);
@@ -24,12 +26,13 @@ fn tally(@builtin(local_invocation_index) index: u32) {
         workgroupBarrier();
     }
     if index == 0u {
-        let row = 4u * time[3];
-        if row + 3u >= arrayLength(&losses) || row + 9u >= arrayLength(&time) { return; }
-        losses[row] = shares[0].x;
-        losses[row + 1u] = shares[0].y;
-        losses[row + 2u] = bitcast<f32>(time[row + 9u]);
-        losses[row + 3u] = f32(params.B);
+        let row = params.width * time[3];
+        let weight = 8u + 8u * time[3] + 1u;
+        if row + params.width > arrayLength(&losses) || weight >= arrayLength(&time) { return; }
+        losses[row + params.column] = shares[0].x;
+        if params.kl > 0u { losses[row + params.column + 1u] = shares[0].y; }
+        losses[row + params.width - 2u] = bitcast<f32>(time[weight]);
+        losses[row + params.width - 1u] = f32(params.B);
     }
 }
 

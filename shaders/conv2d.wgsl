@@ -5,9 +5,9 @@
 // forward gathers the small picture from the large one, backward_x the large one from the small one: the first is
 // nn.Conv2d, the second nn.ConvTranspose2d. With G groups, group g of I/G channels of x meets group g of O/G of y.
 //
-// Each is the product of two matrices that are never written down (implicit GEMM): a workgroup owns ROWS x COLUMNS of the
-// result (common/product.wgsl) and looks up where each element of its slices comes from. This is the arithmetic; it is
-// appended to conv2d_vec4.wgsl or to conv2d_any.wgsl, which declare the buffers and read and store fours of them.
+// Each is the product of two matrices that are never written down (implicit GEMM): a workgroup owns ROWS x COLUMNS of
+// the result (common/product.wgsl) and looks up where each element of its slices comes from. This is the arithmetic; it
+// is appended to conv2d_vec4.wgsl or to conv2d_any.wgsl, which declare the buffers and read and store fours of them.
 
 // Where the rows of a workgroup's tile look to, or under backward_w its columns: worked out once, since divisions cost.
 var<workgroup> looks: array<vec4<u32>, max(ROWS, COLUMNS)>;
@@ -94,9 +94,9 @@ fn turned_terms(o: u32, k: u32, group: u32) -> mat4x4<f32> {
 }
 
 // ANCHOR: phase
-// A stride of s meets a place of x only with the taps u for which (h + padding - u dilation) is a multiple of s. The places
-// with the same remainder a of h + padding share these taps: every other place and every other tap, where s is 2. They are
-// a phase, a product of its own without a zero in it. For rows and columns:
+// A stride of s meets a place of x only with the taps u for which (h + padding - u dilation) is a multiple of s. The
+// places with the same remainder a of h + padding share these taps: every other place and every other tap, where s is
+// 2. They are a phase, a product of its own without a zero in it. For rows and columns:
 struct Phase {
     remainder: vec2<u32>,
     // Places of the phase in a picture.
@@ -140,8 +140,8 @@ fn phase_origin(remainder: u32, stride: u32, padding: u32) -> u32 {
 }
 // ANCHOR_END: phase
 
-// Row n of a phase, or none: where a tap that is nowhere up would find it in y, the first place of its picture there, and
-// its place in x.
+// Row n of a phase, or none: where a tap that is nowhere up would find it in y, the first place of its picture there,
+// and its place in x.
 fn look_of_x(n: u32, phase: Phase) -> vec4<u32> {
     let size = phase.size.x * phase.size.y;
     if n >= params.B * size { return vec4<u32>(FAR); }
@@ -162,8 +162,8 @@ fn dy_tap(t: vec3<u32>, group: u32, phase: Phase) -> vec4<u32> {
     return vec4<u32>(phase.first_up + t.xy * phase.apart_up, group * (params.O / params.groups) + t.z, 0u);
 }
 
-// backward of y = x * w to x: dx[m,i] = sum over taps and o of dy[m under tap, o] w[o,tap,i]. Rows: places of x of a phase;
-// columns: i of a group. As the forward of a transposed convolution it adds b[i] and takes the activation.
+// backward of y = x * w to x: dx[m,i] = sum over taps and o of dy[m under tap, o] w[o,tap,i]. Rows: places of x of a
+// phase; columns: i of a group. As the forward of a transposed convolution it adds b[i] and takes the activation.
 @compute @workgroup_size(ACROSS, DOWN, SLICES)
 fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
               @builtin(local_invocation_id) t: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -222,8 +222,9 @@ fn backward_w(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
 }
 
 // ANCHOR: parts
-// backward_w_parts: parts[s,o,tap,i] = the same over the s-th share of the places. Weights are few and places many: without
-// shares a 4x4 window of one channel to 16 would be one tile, and one workgroup would walk through every picture.
+// backward_w_parts: parts[s,o,tap,i] = the same over the s-th share of the places. Weights are few and places many:
+// without shares a 4x4 window of one channel to 16 would be one tile, and one workgroup would walk through every
+// picture.
 @compute @workgroup_size(ACROSS, DOWN, SLICES)
 fn backward_w_parts(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
                     @builtin(local_invocation_id) t: vec3<u32>, @builtin(local_invocation_index) index: u32) {

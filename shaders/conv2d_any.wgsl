@@ -35,8 +35,8 @@ fn seen_x(i: u32, t: vec3<u32>, group: u32) -> vec4<f32> {
 }
 
 // ANCHOR: under
-// x where a place looks to under a tap: (row, column, first place of the picture, -), (rows down, columns right, channel, -).
-// Below 0 wraps to far above H.
+// x where a place looks to under a tap: (row, column, first place of the picture, -), (rows down, columns right,
+// channel, -). Below 0 wraps to far above H.
 fn x_at(look: vec4<u32>, tap: vec4<u32>) -> f32 {
     let h = look.x + tap.x;
     let v = look.y + tap.y;
@@ -149,8 +149,8 @@ fn store_part(part: u32, o: u32, c: u32, group: u32, sum: vec4<f32>) {
 
 // ANCHOR: fold
 // fold: dx[m,i] = act(b[i] + sum over taps of columns[m under tap, tap, i]): the rest of backward_x where dy w is there
-// already, for every place of y and every tap. For grey and colour pictures, whose few channels would leave the tiles of
-// backward_x nearly empty. An invocation owns an element of dx.
+// already, for every place of y and every tap. For grey and colour pictures, whose few channels would leave the tiles
+// of backward_x nearly empty. An invocation owns an element of dx.
 @compute @workgroup_size(64)
 fn fold(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = linear_index(id, groups);
@@ -202,8 +202,8 @@ fn backward_b(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 
 var<workgroup> part_sums: array<f32, 256>;   // (256/width,width): a channel's sums over the rows of an invocation
 
-// backward_b_parts: parts[s,o] = sum over the s-th share of the places n of dy[n,o]. A workgroup owns up to 64 channels of a
-// share. With one channel every invocation reads places of its own; with 64 there are four to a channel.
+// backward_b_parts: parts[s,o] = sum over the s-th share of the places n of dy[n,o]. A workgroup owns up to 64 channels
+// of a share. With one channel every invocation reads places of its own; with 64 there are four to a channel.
 @compute @workgroup_size(256)
 fn backward_b_parts(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
                     @builtin(local_invocation_index) index: u32) {

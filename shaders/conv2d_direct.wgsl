@@ -1,6 +1,6 @@
-// The forward of conv2d.wgsl where x has few channels, as pictures have, and one group: no product of matrices, which would be
-// mostly edge. An invocation owns a place of y and 16 of its channels. It reads each word of x once, its neighbours read the
-// places beside it, and the weights come from workgroup memory, where all read the same word.
+// The forward of conv2d.wgsl where x has few channels, as pictures have, and one group: no product of matrices, which
+// would be mostly edge. An invocation owns a place of y and 16 of its channels. It reads each word of x once, its
+// neighbours read the places beside it, and the weights come from workgroup memory, where all read the same word.
 
 struct Params {
     B: u32, H: u32, W: u32, I: u32, P: u32, Q: u32, O: u32, KH: u32, KW: u32,

@@ -1,4 +1,5 @@
-// Buffers of conv2d.wgsl where I/G and O/G are multiples of 4: a four is one load or store of 16 bytes, and under one tap.
+// Buffers of conv2d.wgsl where I/G and O/G are multiples of 4: a four is one load or store of 16 bytes, and under one
+// tap.
 
 struct Params {
     B: u32, H: u32, W: u32, I: u32, P: u32, Q: u32, O: u32, KH: u32, KW: u32,

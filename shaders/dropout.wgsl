@@ -1,6 +1,6 @@
 // Each element dropped with probability p, the others scaled by 1 / (1 - p) (Srivastava et al. 2014), torch.nn.Dropout.
-// The mask is keyed by (seed, step, site, element): backward draws it again, nothing is stored. An invocation makes four
-// elements from one Philox block.
+// The mask is keyed by (seed, step, site, element): backward draws it again, nothing is stored. An invocation makes
+// four elements from one Philox block.
 
 // threshold is p * 2^32, scale 1 / (1 - p).
 struct Params { N: u32, site: u32, threshold: u32, scale: f32 }
@@ -8,7 +8,7 @@ struct Params { N: u32, site: u32, threshold: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;          // (N)
 @group(0) @binding(2) var<storage, read> dy: array<f32>;         // (N)
-@group(0) @binding(3) var<storage, read> clock: array<u32>;      // (8+4*batches): words 0,1: seed, 2: step
+@group(0) @binding(3) var<storage, read> clock: array<u32>;      // (8+8*batches): words 0,1: seed, 2: step
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;    // (N)
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;   // (N)
 

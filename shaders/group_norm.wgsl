@@ -43,7 +43,8 @@ fn x4(i: vec4<u32>) -> vec4<f32> { return vec4<f32>(x[i.x], x[i.y], x[i.z], x[i.
 
 fn dy4(i: vec4<u32>) -> vec4<f32> { return vec4<f32>(dy[i.x], dy[i.y], dy[i.z], dy[i.w]); }
 
-// Where an invocation walks: from word `start` of its first channel by `step` to `end`, then the same `width` channels on.
+// Where an invocation walks: from word `start` of its first channel by `step` to `end`, then the same `width` channels
+// on.
 struct Walk { start: u32, step: u32, end: u32, width: u32 }
 
 fn walk(group: vec3<u32>, index: u32) -> Walk {

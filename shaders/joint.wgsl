@@ -1,4 +1,5 @@
-// Where streams of numbers meet or part: sums, products, concatenation along columns. Elementwise, one an invocation.
+// Where streams of numbers meet or part: sums, products, weights of rows, concatenation along columns. Elementwise,
+// one an invocation.
 
 struct Params { B: u32, I: u32, O: u32, scale: f32 }
 
@@ -10,6 +11,7 @@ struct Params { B: u32, I: u32, O: u32, scale: f32 }
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;    // (B,I); concat: (B,I+O)
 @group(0) @binding(6) var<storage, read_write> da: array<f32>;   // (B,I)
 @group(0) @binding(7) var<storage, read_write> db: array<f32>;   // (B,I); split: (B,O)
+@group(0) @binding(8) var<storage, read> w: array<f32>;          // (B)
 
 // add: y = a + scale * b. Its backward is fan-out: da = dy, db = scale * dy (scale).
 @compute @workgroup_size(64)
@@ -40,6 +42,13 @@ fn backward_multiply(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_
         da[i] = dy[i] * b[i];
         db[i] = dy[i] * a[i];
     }
+}
+
+// weigh: y[r,i] = w[r] * a[r,i], (B) and (B,I) to (B,I). It is its own backward to a.
+@compute @workgroup_size(64)
+fn weigh(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups);
+    if i < params.B * params.I { y[i] = w[i / params.I] * a[i]; }
 }
 
 // concat: y[r] = (a[r], b[r]), (B,I) and (B,O) to (B,I+O). Its backward is split.

@@ -1,11 +1,12 @@
 
-// The last layer of a decoder with the loss behind it: logits l = x W^T + b go no further than the registers they are summed
-// in. What leaves is the gradient of binary cross-entropy (bce.wgsl) and its value, summed over 32 columns. It is appended to
-// matmul_bce_vec4.wgsl or to matmul_bce_any.wgsl, which declare the buffers.
-// B rows of the batch, I inputs, O outputs, T = ceil(O/32). A workgroup owns ROWS x COLUMNS of the result (common/product.wgsl),
-// 8 invocations side by side the 32 columns of a part.
+// The last layer of a decoder with the loss behind it: logits l = x W^T + b go no further than the registers they are
+// summed in. What leaves is the gradient of binary cross-entropy (bce.wgsl) and its value, summed over 32 columns. It
+// is appended to matmul_bce_vec4.wgsl or to matmul_bce_any.wgsl, which declare the buffers.
+// B rows of the batch, I inputs, O outputs, T = ceil(O/32). A workgroup owns ROWS x COLUMNS of the result
+// (common/product.wgsl), 8 invocations side by side the 32 columns of a part.
 
-// forward: l = x W^T + b; dy = scale * (sigmoid(l) - picture); loss[m,t] = sum over 32 columns of max(l,0) - l*picture + log(1 + e^-|l|).
+// forward: l = x W^T + b; dy = scale * (sigmoid(l) - picture); loss[m,t] = sum over 32 columns of max(l,0) - l*picture
+// + log(1 + e^-|l|).
 @compute @workgroup_size(ACROSS, DOWN, SLICES)
 fn forward(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) t: vec3<u32>) {
     let row0 = tile.y * ROWS;

@@ -1,4 +1,5 @@
-// Squared error as a Gaussian likelihood of fixed sigma: inverse_variance = 1 / sigma^2, constant = log(2 pi sigma^2) / 2.
+// Squared error as a Gaussian likelihood of fixed sigma: inverse_variance = 1 / sigma^2, constant = log(2 pi sigma^2) /
+// 2.
 
 struct Params { B: u32, D: u32, scale: f32, inverse_variance: f32, constant: f32 }
 

@@ -1,6 +1,6 @@
 // Maxima and means over windows of pictures, channels last, torch.nn.MaxPool2d and AvgPool2d. Size H x W, P x Q of them
-// after pooling with windows of KH x KW, SH and SW apart, over a border of TH and TW places. The border is narrower than
-// a window, so each window covers a place of the picture.
+// after pooling with windows of KH x KW, SH and SW apart, over a border of TH and TW places. The border is narrower
+// than a window, so each window covers a place of the picture.
 
 struct Params {
     B: u32, H: u32, W: u32, C: u32, P: u32, Q: u32,

@@ -12,8 +12,8 @@ fn eight(a: vec4<f32>, s: vec4<f32>, t: vec4<f32>) -> vec4<f32> {
     return fma(fma(fma(fma(b, s, t), s, t), s, t), s, t);
 }
 
-// multiply_add: y = the sum of 32 chains, of which the c-th starts at c and takes 8 * rounds steps a = s a + (1-s), s = x.
-// The chains are independent of each other, so that a device with few invocations under way is kept busy as well.
+// multiply_add: y = the sum of 32 chains, of which the c-th starts at c and takes 8 * rounds steps a = s a + (1-s), s =
+// x. The chains are independent of each other, so that a device with few invocations under way is kept busy as well.
 @compute @workgroup_size(64)
 fn multiply_add(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups);

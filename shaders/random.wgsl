@@ -4,7 +4,7 @@
 struct Params { N: u32, site: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> clock: array<u32>;            // (8+4*batches): words 0,1: seed, 2: step
+@group(0) @binding(1) var<storage, read> clock: array<u32>;            // (8+8*batches): words 0,1: seed, 2: step
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;          // (N)
 @group(0) @binding(3) var<storage, read_write> bits: array<u32>;       // (N)
 

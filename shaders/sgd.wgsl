@@ -4,7 +4,7 @@ struct Params { N: u32, momentum: f32, weight_decay: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> grad: array<f32>;             // (N)
-@group(0) @binding(2) var<storage, read> clock: array<u32>;            // (8+4*batches): lr of this step
+@group(0) @binding(2) var<storage, read> clock: array<u32>;            // (8+8*batches): lr of this step
 @group(0) @binding(3) var<storage, read_write> p: array<f32>;          // (N)
 @group(0) @binding(4) var<storage, read_write> velocity: array<f32>;   // (N)
 

@@ -5,7 +5,7 @@
 struct Params { N: u32, half_bits: u32, shuffled: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> clock: array<u32>;            // (8+4*batches): words 0,1: seed, 4: epoch
+@group(0) @binding(1) var<storage, read> clock: array<u32>;            // (8+8*batches): words 0,1: seed, 4: epoch
 @group(0) @binding(2) var<storage, read_write> order: array<u32>;      // (N)
 
 // Murmur3's finaliser: a good 32-bit mix.

@@ -43,8 +43,8 @@ fn backward_nearest(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_w
     dx[i] = sum;
 }
 
-// Centres of places in steps of 1 / (2F) of x from the centre of its first: place q of y lies at 2q + 1 - F, kept within
-// the centres of x, place w of x at 2Fw.
+// Centres of places in steps of 1 / (2F) of x from the centre of its first: place q of y lies at 2q + 1 - F, kept
+// within the centres of x, place w of x at 2Fw.
 fn centre(q: u32, size: u32) -> u32 {
     return min(max(2u * q + 1u, params.F) - params.F, 2u * params.F * (size - 1u));
 }

@@ -1,13 +1,15 @@
 //! The memory plan: every buffer a model and its programs use, decided before anything runs.
 //!
-//! Activations and their gradients get a buffer each. wgpu tracks buffers whole: it puts a barrier between any two dispatches
-//! of a pass where one writes a buffer that the other uses, and in one dispatch no buffer may be read through one binding and
-//! written through another. Buffers of their own save barriers only in the first replay of a pass. From the second on nearly
-//! every dispatch writes what the replay before has read, and that is a barrier (`docs/src/wgpu.md` counts them).
+//! Activations and their gradients get a buffer each. wgpu tracks buffers whole: it puts a barrier between any two
+//! dispatches of a pass where one writes a buffer that the other uses, and in one dispatch no buffer may be read
+//! through one binding and written through another. Buffers of their own save barriers only in the first replay of a
+//! pass. From the second on nearly every dispatch writes what the replay before has read, and that is a barrier
+//! (`docs/src/wgpu.md` counts them).
 //!
-//! All parameters share one flat buffer, their gradients another of the same layout, and so do the optimiser's moments: one
-//! Adam dispatch then updates the whole model. The price is a barrier between two dispatches that add to the gradients of
-//! different parameters. What a model keeps without training it, such as batch norm's running statistics, shares a third.
+//! All parameters share one flat buffer, their gradients another of the same layout, and so do the optimiser's moments:
+//! one Adam dispatch then updates the whole model. The price is a barrier between two dispatches that add to the
+//! gradients of different parameters. What a model keeps without training it, such as batch norm's running statistics,
+//! shares a third.
 
 use crate::tensor::Tensor;
 

@@ -62,8 +62,8 @@ impl Error {
     }
 }
 
-/// A path as messages show it: characters that would steer a terminal instead of being seen (control characters, marks that
-/// turn the direction of writing) are escaped, as in `a\u{1b}[2J.png`.
+/// A path as messages show it: characters that would steer a terminal instead of being seen (control characters, marks
+/// that turn the direction of writing) are escaped, as in `a\u{1b}[2J.png`.
 pub fn shown(path: impl AsRef<Path>) -> String {
     plain(&path.as_ref().to_string_lossy())
 }

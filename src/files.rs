@@ -1,5 +1,5 @@
-//! Files that are whole or not there: every output of this program is written by [`write_atomic`]. Inputs are regular files
-//! ([`open_regular`]). And where caches go.
+//! Files that are whole or not there: every output of this program is written by [`write_atomic`]. Inputs are regular
+//! files ([`open_regular`]). And where caches go.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// Replaces a file as a whole: writes beside it, flushes to the disk, renames. Makes the file's folder if missing.
-/// On any error, a full disk among them, the file that was there stays as it was. Where `path` is a link to a file, the link
-/// is replaced and what it leads to stays as it is. A pipe or a device is refused: a rename would put a file in its place.
-/// Errors: those of the disk, and a `path` that names no file.
+/// On any error, a full disk among them, the file that was there stays as it was. Where `path` is a link to a file, the
+/// link is replaced and what it leads to stays as it is. A pipe or a device is refused: a rename would put a file in
+/// its place. Errors: those of the disk, and a `path` that names no file.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     write_parts_atomic(path, &[bytes])
 }
 
-/// [`write_atomic`] of several pieces, one after the other: large ones need not be copied into one. Errors are its.
+/// [`write_atomic`] of several pieces, one after the other: large ones need not be copied into one. Its errors are the same.
 pub fn write_parts_atomic(path: &Path, parts: &[&[u8]]) -> Result<()> {
     write_atomic_by(path, |file| parts.iter().try_for_each(|part| file.write_all(part)))
 }
@@ -37,8 +37,8 @@ pub fn write_atomic_by(path: &Path, write: impl FnOnce(&mut File) -> io::Result<
     written.map_err(Error::io("write", path))
 }
 
-/// A new file in `folder` whose name nobody can foresee: what lies at a name that is known could be a link to another file.
-/// It is removed when it is dropped before it is [`publish`]ed.
+/// A new file in `folder` whose name nobody can foresee: what lies at a name that is known could be a link to another
+/// file. It is removed when it is dropped before it is [`publish`]ed.
 pub fn temporary(folder: &Path, name: &str) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     // A name may be as long as the system lets it be, and this one is longer.
@@ -63,23 +63,25 @@ pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Whether a file called `found` is what a killed program left of its writing of `name`. Earlier versions wrote `.name.tmp`.
+/// Whether a file called `found` is what a killed program left of its writing of `name`. Earlier versions wrote
+/// `.name.tmp`.
 pub fn is_leftover_of(found: &str, name: &str) -> bool {
     let after =
         found.strip_prefix('.').and_then(|rest| rest.strip_prefix(name)).and_then(|rest| rest.strip_prefix('.'));
     after.is_some_and(|rest| rest == "tmp" || rest.strip_suffix(".tmp").is_some_and(|random| !random.contains('.')))
 }
 
-/// Has the disk keep the names in a folder, so that a file that was renamed is still there after a power cut. Best effort:
-/// the file is whole and in its place already, and some file systems cannot do this to a folder.
+/// Has the disk keep the names in a folder, so that a file that was renamed is still there after a power cut. Best
+/// effort: the file is whole and in its place already, and some file systems cannot do this to a folder.
 pub fn sync_folder(folder: &Path) {
     if cfg!(unix) {
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
     }
 }
 
-/// Opens the regular file `path`, or one that a link leads to, and returns it with its length in bytes. A pipe, which would
-/// wait for its other end without a word, and a device, which may have no end, are refused by their kind, as is a folder.
+/// Opens the regular file `path`, or one that a link leads to, and returns it with its length in bytes. A pipe, which
+/// would wait for its other end without a word, and a device, which may have no end, are refused by their kind, as is a
+/// folder.
 pub fn open_regular(path: &Path) -> Result<(File, u64)> {
     let kind = fs::metadata(path).map_err(Error::io("open", path))?;
     if kind.is_dir() {

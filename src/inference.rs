@@ -1,19 +1,24 @@
 //! Using a trained model: encode pictures, decode latent points, take the loss on a data set.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::arena::Arena;
 use crate::backend::{Backend, Device, Loaded};
-use crate::data::Split;
+use crate::data::table::{Kind, LABELS, Table};
 use crate::error::{Error, Result};
+use crate::kernels::clock::{Clock, Row};
 use crate::kernels::gaussian_kl::divergence;
-use crate::layers::Mode;
-use crate::models::vae::Vae;
+use crate::models::draw::Draw;
+use crate::models::parts::likelihood::Likelihood;
+use crate::models::{Model, Port, View};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 use crate::train::checkpoint::{Checkpoint, ModelCard};
-use crate::train::programs::{Evaluation, Latent};
-use crate::train::trainer::Means;
+use crate::train::evaluation::{Evaluation, Latent};
+use crate::train::metrics::Means;
+use crate::train::pictures::{classes, one_hot};
 
 /// Rows a replay encodes or decodes. More go through in chunks of it; the last one is filled up with zeros.
 const CHUNK: usize = 256;
@@ -29,19 +34,30 @@ fn chunk(input: usize) -> usize {
 pub struct Trained {
     /// The model file.
     pub path: PathBuf,
-    /// What the file says of the model: configuration, data set, epochs trained.
+    /// What the file says of the model: settings, columns, data set, epochs trained.
     pub card: ModelCard,
+    /// What it can be asked.
+    pub views: Vec<View>,
+    /// The distribution whose -log p is its first term, where there is one.
+    pub output: Option<Likelihood>,
+    /// As in `784-400-20`.
+    pub described: String,
     device: Device,
     checkpoint: Checkpoint,
+    arena: Arena,
+    model: Box<dyn Model>,
     backend: Backend,
-    encoder: Stage,
-    decoder: Stage,
+    /// Of the views' noise.
+    clock: Tensor,
+    /// By view, recorded when it is first asked for.
+    stages: BTreeMap<String, Stage>,
 }
 
-/// A program from one tensor of a chunk's rows to others.
+/// A program from a chunk's rows to others.
 struct Stage {
     program: Loaded,
-    input: Tensor,
+    rows: usize,
+    inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
 }
 
@@ -78,28 +94,15 @@ impl Trained {
         let path = model_file(path, false)?;
         let checkpoint = Checkpoint::read(&path)?;
         let card = checkpoint.card(&path)?;
-        let arena = &mut Arena::new();
-        let model = Vae::new(arena, &card.config);
+        let mut arena = Arena::new();
+        let model = card.open(&mut arena)?;
         // Before anything of the sizes that the card claims is allocated.
-        checkpoint.check_model(arena, &path)?;
-
-        let chunk = chunk(card.config.input());
-        let mut r = Recorder::new(arena);
-        r.scope("encode");
-        let x = r.tensor("x", &[chunk, card.config.input()]);
-        let q = model.encode(&mut r, x, Mode::Evaluate);
-        let encode = r.finish("encode");
-        let mut r = Recorder::new(arena);
-        r.scope("decode");
-        let z = r.tensor("z", &[chunk, card.config.latent]);
-        let pictures = model.generate(&mut r, z);
-        let decode = r.finish("decode");
-
-        let mut backend = device.backend();
-        let encoder = Stage { program: backend.load(arena, &encode)?, input: x, outputs: vec![q.mean, q.logvar] };
-        let decoder = Stage { program: backend.load(arena, &decode)?, input: z, outputs: vec![pictures] };
-        checkpoint.load_model(arena, &mut backend, &path)?;
-        Ok(Trained { path, card, device: device.clone(), checkpoint, backend, encoder, decoder })
+        checkpoint.check_model(&arena, &path)?;
+        let clock = Clock::tensor(&mut arena, "clock", 1);
+        let (views, output, described) = (model.views(), model.output(), model.describe());
+        let (backend, stages) = (device.backend(), BTreeMap::new());
+        let device = device.clone();
+        Ok(Trained { path, card, views, output, described, device, checkpoint, arena, model, backend, clock, stages })
     }
 
     /// What was done to the model file as it was read, for the user.
@@ -107,49 +110,164 @@ impl Trained {
         &self.checkpoint.notices
     }
 
-    /// Mean and logvar of q(z|x), (N,Z) each, of pictures (N,D) with values in `[0,1]`.
-    ///
-    /// Errors: those of the device. Panics where `pixels` is not whole pictures.
-    pub fn encode(&mut self, pixels: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
-        let outputs = self.encoder.run(&mut self.backend, pixels)?;
-        let [mean, logvar] = outputs.try_into().unwrap_or_else(|_| unreachable!("the encoder has two outputs"));
-        Ok((mean, logvar))
+    /// The view of that name. Errors: the model has none, with those it has.
+    pub fn find_view(&self, name: &str) -> Result<&View> {
+        let known: Vec<&str> = self.views.iter().map(|view| view.name).collect();
+        self.views.iter().find(|view| view.name == name).ok_or_else(|| {
+            let model = &self.card.model;
+            Error::Usage(format!("a model of the kind {model} cannot {name}: it can {}", known.join(", ")))
+        })
     }
 
-    /// [`encode`](Trained::encode) of all pictures of a split, without holding all of them as f32. Errors are its.
-    pub fn encode_split(&mut self, split: &Split) -> Result<(Vec<f32>, Vec<f32>)> {
+    /// Z, latent dimensions. Errors: it has no latent point to decode.
+    pub fn latent(&self) -> Result<usize> {
+        Ok(self.find_view("decode")?.input("z").map_or(0, Kind::width))
+    }
+
+    /// K, the classes of the labels that a view is told; `None` where it takes none.
+    pub fn classes(&self, view: &str) -> Result<Option<usize>> {
+        Ok(classes(self.find_view(view)?))
+    }
+
+    /// What a view makes of its inputs by name, each (N, width of its kind): its outputs, in its order. `seed` is of
+    /// its noise.
+    ///
+    /// Errors: no such view, no room on the device. Panics where an input is missing, or not N whole rows.
+    pub fn view(&mut self, name: &str, inputs: &[(&str, &[f32])], seed: u64) -> Result<Vec<Vec<f32>>> {
+        let view = self.find_view(name)?.clone();
+        let given = |port: &Port| {
+            let found = inputs.iter().find(|(name, _)| *name == port.name);
+            let values = found.unwrap_or_else(|| panic!("{name} takes {}, which is not given", port.name)).1;
+            let width = port.kind.width();
+            assert!(values.len().is_multiple_of(width), "{} values are no rows of {width}", values.len());
+            values
+        };
+        let given: Vec<&[f32]> = view.inputs.iter().map(given).collect();
+        let rows = given[0].len() / view.inputs[0].kind.width();
+        let in_step = view.inputs.iter().zip(&given).all(|(port, values)| values.len() == rows * port.kind.width());
+        assert!(in_step, "the inputs of {name} are of different numbers of rows");
+        self.load(&view)?;
+        let Trained { backend, clock, stages, .. } = self;
+        let row = Row { kl_weight: 1.0, ..Row::default() };
+        stages[name].run(backend, &given, rows, |backend, chunk| {
+            let time = Clock { seed, step: chunk, batch: 0, epoch: 0, rows: vec![row] };
+            backend.write_words(*clock, &time.words());
+        })
+    }
+
+    /// Records and loads a view, if that has not been done. Errors: no room on the device.
+    fn load(&mut self, view: &View) -> Result<()> {
+        if self.stages.contains_key(view.name) {
+            return Ok(());
+        }
+        let widths = view.inputs.iter().chain(&view.outputs).map(|port| port.kind.width());
+        let rows = chunk(widths.max().unwrap_or(1));
+        let mut r = Recorder::new(&mut self.arena);
+        r.scope(view.name);
+        let tensor = |port: &Port| r.tensor(port.name, &[rows, port.kind.width()]);
+        let inputs: Vec<Tensor> = view.inputs.iter().map(tensor).collect();
+        let outputs = self.model.view(&mut r, view.name, &inputs, &mut Draw::Clock(self.clock));
+        let program = r.finish(view.name);
+        let is_first = self.stages.is_empty();
+        let program = self.backend.load(&self.arena, &program)?;
+        if is_first {
+            self.checkpoint.load_model(&self.arena, &mut self.backend, &self.path)?;
+        }
+        self.stages.insert(view.name.into(), Stage { program, rows, inputs, outputs });
+        Ok(())
+    }
+
+    /// Mean and logvar of q(z|x), (N,Z) each, of pictures (N,D) with values in `[0,1]`, and of their labels for a model
+    /// that is told them.
+    ///
+    /// Errors: those of the device; a model that does not encode. Panics where `pixels` is not whole pictures, or
+    /// labels are missing.
+    pub fn encode(&mut self, pixels: &[f32], labels: Option<&[usize]>) -> Result<[Vec<f32>; 2]> {
+        let outputs = self.told("encode", ("x", pixels), labels, 0)?;
+        Ok(outputs.try_into().unwrap_or_else(|_| unreachable!("the encoder has two outputs")))
+    }
+
+    /// [`encode`](Trained::encode) of all pictures of a split, without holding all of them as f32. Its errors are the
+    /// same, and: a split without the labels that the model is told.
+    pub fn encode_split(&mut self, split: &Table) -> Result<[Vec<f32>; 2]> {
         let (mut mean, mut logvar) = (Vec::new(), Vec::new());
-        let chunk = chunk(self.card.config.input());
+        let chunk = chunk(split.dims());
         for start in (0..split.count).step_by(chunk) {
-            let (m, v) = self.encode(&split.values(start..(start + chunk).min(split.count)))?;
+            let rows = start..(start + chunk).min(split.count);
+            let labels = self.labels_of("encode", split, rows.clone())?;
+            let [m, v] = self.encode(&split.values(rows), labels.as_deref())?;
             mean.extend(m);
             logvar.extend(v);
         }
-        Ok((mean, logvar))
+        Ok([mean, logvar])
     }
 
-    /// Means of p(x|z), (N,D), of latent points (N,Z): the pictures to look at.
+    /// The labels that a view is told of these pictures of a split; `None` where it takes none. Errors: the split has
+    /// none, or one beyond the model's classes.
+    pub fn labels_of(&self, view: &str, split: &Table, rows: Range<usize>) -> Result<Option<Vec<usize>>> {
+        let Some(classes) = self.classes(view)? else { return Ok(None) };
+        let labels = split.labels().ok_or_else(|| {
+            Error::Usage(format!(
+                "the model is told labels, and these pictures have none: give one by --label 0 to {}",
+                classes - 1
+            ))
+        })?;
+        let labels: Vec<usize> = labels[rows].iter().map(|&label| usize::from(label)).collect();
+        match labels.iter().find(|&&label| label >= classes) {
+            None => Ok(Some(labels)),
+            Some(label) => {
+                Err(Error::Usage(format!("a picture has the label {label}, and the model knows 0 to {}", classes - 1)))
+            }
+        }
+    }
+
+    /// Means of p(x|z), (N,D), of latent points (N,Z), and of labels for a model that is told them: the pictures to
+    /// look at.
     ///
-    /// Errors: those of the device. Panics where `z` is not whole points.
-    pub fn decode(&mut self, z: &[f32]) -> Result<Vec<f32>> {
-        Ok(self.decoder.run(&mut self.backend, z)?.remove(0))
+    /// Errors: those of the device; a model that does not decode. Panics where `z` is not whole points, or labels are
+    /// missing.
+    pub fn decode(&mut self, z: &[f32], labels: Option<&[usize]>) -> Result<Vec<f32>> {
+        Ok(self.told("decode", ("z", z), labels, 0)?.remove(0))
+    }
+
+    /// A view of one input, and of the labels where it takes them.
+    pub fn told(
+        &mut self,
+        view: &str,
+        input: (&str, &[f32]),
+        labels: Option<&[usize]>,
+        seed: u64,
+    ) -> Result<Vec<Vec<f32>>> {
+        match self.classes(view)? {
+            None => self.view(view, &[input], seed),
+            Some(classes) => {
+                let labels = labels.unwrap_or_else(|| panic!("{view} takes labels, which are not given"));
+                self.view(view, &[input, ("label", &one_hot(labels.iter().copied(), classes))], seed)
+            }
+        }
     }
 
     /// The loss on a split, as the trainer takes it but with a KL weight of 1: -ELBO in nats for [`Latent::Sampled`],
     /// where the output is a likelihood. One z is drawn for each picture; seed and batch size decide which. With those
     /// of a run, the loss of its first epoch's model is the one in the run's metrics.
     ///
-    /// Errors: no room on the device; a loss that is not finite, because the parameters are too large to compute with.
-    pub fn evaluate(&self, split: &Split, latent: Latent, seed: u64, batch_size: usize) -> Result<Means> {
+    /// Errors: no room on the device; a split without a column that the model takes; a loss that is not finite, because
+    /// the parameters are too large to compute with.
+    pub fn evaluate(&self, split: &Table, latent: Latent, seed: u64, batch_size: usize) -> Result<Means> {
+        if self.card.columns.0.contains_key(LABELS) {
+            let view = self.views.iter().find(|view| classes(view).is_some());
+            view.map(|view| self.labels_of(view.name, split, 0..split.count)).transpose()?;
+        }
         let arena = &mut Arena::new();
-        let model = Vae::new(arena, &self.card.config);
+        let model = self.card.open(arena)?;
         let mut backend = self.device.backend();
         let largest_part = backend.largest_binding();
-        let evaluation = Evaluation::new(arena, &mut backend, &model, split, batch_size, latent, largest_part)?;
+        let data = (split, &self.card.columns);
+        let evaluation = Evaluation::new(arena, &mut backend, &*model, data, batch_size, latent, largest_part)?;
         self.checkpoint.load_model(arena, &mut backend, &self.path)?;
         evaluation.write_clock(&mut backend, seed, 0, 1.0);
         backend.run(&evaluation.plan())?;
-        let means = Means::of(&backend.read_one(evaluation.data.losses)?);
+        let means = Means::of(&backend.read_one(evaluation.data.losses)?, model.entry().terms);
         if means.loss.is_finite() {
             return Ok(means);
         }
@@ -158,24 +276,40 @@ impl Trained {
 }
 
 impl Stage {
-    /// The outputs for `rows`, as many rows each as that has.
-    fn run(&self, backend: &mut Backend, rows: &[f32]) -> Result<Vec<Vec<f32>>> {
-        let [chunk, width] = self.input.matrix();
-        assert!(rows.len().is_multiple_of(width), "{} values are no rows of {width}", rows.len());
+    /// The outputs for so many rows. `before` is called before each chunk, with its number.
+    fn run(
+        &self,
+        backend: &mut Backend,
+        inputs: &[&[f32]],
+        rows: usize,
+        before: impl Fn(&mut Backend, u32),
+    ) -> Result<Vec<Vec<f32>>> {
         let mut results = vec![Vec::new(); self.outputs.len()];
-        for rows in rows.chunks(chunk * width) {
-            let mut input = rows.to_vec();
-            input.resize(self.input.len(), 0.0);
-            backend.write(self.input, &input);
+        for (chunk, first) in (0..rows).step_by(self.rows).enumerate() {
+            let count = self.rows.min(rows - first);
+            for (&tensor, values) in self.inputs.iter().zip(inputs) {
+                let width = tensor.matrix()[1];
+                let mut filled = values[first * width..(first + count) * width].to_vec();
+                filled.resize(tensor.len(), 0.0);
+                backend.write(tensor, &filled);
+            }
+            before(backend, chunk as u32);
             backend.run(&[(self.program, 1)])?;
-            for (result, (values, output)) in
-                results.iter_mut().zip(backend.read(&self.outputs)?.iter().zip(&self.outputs))
-            {
-                result.extend(&values[..rows.len() / width * output.matrix()[1]]);
+            let read = backend.read(&self.outputs)?;
+            for (result, (values, output)) in results.iter_mut().zip(read.iter().zip(&self.outputs)) {
+                result.extend(&values[..count * output.matrix()[1]]);
             }
         }
         Ok(results)
     }
+}
+
+/// KL(q(z|x) || N(0,1)) of each of N encodings in nats: `mean` and `logvar` are (N,Z).
+pub fn kl_by_row(mean: &[f32], logvar: &[f32], latent: usize) -> Vec<f64> {
+    let row = |(mean, logvar): (&[f32], &[f32])| {
+        mean.iter().zip(logvar).map(|(&m, &v)| divergence(f64::from(m), f64::from(v))).sum()
+    };
+    mean.chunks(latent).zip(logvar.chunks(latent)).map(row).collect()
 }
 
 /// KL(q(z|x) || N(0,1)) of each latent dimension in nats, averaged over N encodings: `mean` and `logvar` are (N,Z).
@@ -191,130 +325,4 @@ pub fn kl_by_dimension(mean: &[f32], logvar: &[f32], latent: usize) -> Vec<f64> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backend::cpu::Cpu;
-    use crate::data::digits;
-
-    const DEVICE: Device = Device::Cpu(Cpu::Accelerated);
-
-    /// A PyTorch-like file of a 784-5-3 model without a card, its values small and all different.
-    fn write_model(path: &Path, change: impl FnOnce(&mut Checkpoint)) {
-        let mut checkpoint = Checkpoint::default();
-        let shapes: [(&str, &[usize]); 10] = [
-            ("fc1.weight", &[5, 784]),
-            ("fc1.bias", &[5]),
-            ("fc21.weight", &[3, 5]),
-            ("fc21.bias", &[3]),
-            ("fc22.weight", &[3, 5]),
-            ("fc22.bias", &[3]),
-            ("fc3.weight", &[5, 3]),
-            ("fc3.bias", &[5]),
-            ("fc4.weight", &[784, 5]),
-            ("fc4.bias", &[784]),
-        ];
-        for (i, (name, shape)) in shapes.into_iter().enumerate() {
-            let count: usize = shape.iter().product();
-            let values = (0..count).map(|j| ((i * 31 + j * 17) % 101) as f32 / 500.0 - 0.1).collect();
-            checkpoint.tensors.insert(name.into(), (shape.to_vec(), values));
-        }
-        change(&mut checkpoint);
-        checkpoint.write(path).unwrap();
-    }
-
-    fn open(change: impl FnOnce(&mut Checkpoint)) -> Result<Trained> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("m.safetensors");
-        write_model(&path, change);
-        Trained::open(&path, &DEVICE)
-    }
-
-    #[test]
-    fn chunks_give_the_numbers_of_each_row_alone() {
-        let mut model = open(|_| ()).unwrap();
-        let split = digits::split(7, 2 * CHUNK + 3);
-        let (mean, logvar) = model.encode_split(&split).unwrap();
-        assert_eq!((mean.len(), logvar.len()), (3 * split.count, 3 * split.count));
-        assert_eq!(model.encode(&split.values(0..split.count)).unwrap(), (mean.clone(), logvar.clone()));
-        let pictures = model.decode(&mean).unwrap();
-        assert_eq!(pictures, model.decode(&mean).unwrap(), "a second pass gives the same bits");
-        let close = |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
-        for i in [0, 1, CHUNK - 1, CHUNK, 2 * CHUNK, 2 * CHUNK + 2] {
-            let (m, v) = model.encode(&split.values(i..i + 1)).unwrap();
-            assert!(close(&m, &mean[3 * i..3 * i + 3]) && close(&v, &logvar[3 * i..3 * i + 3]), "picture {i}");
-            assert!(close(&model.decode(&m).unwrap(), &pictures[784 * i..784 * (i + 1)]), "point {i}");
-        }
-        assert!(!close(&mean[..3], &mean[3..6]), "the pictures differ");
-        assert!(pictures.iter().all(|p| (0.0..=1.0).contains(p)));
-        assert!(model.decode(&[]).unwrap().is_empty());
-    }
-
-    #[test]
-    fn the_loss_depends_on_the_seed_alone_and_its_kl_is_that_of_the_encodings() {
-        let mut model = open(|_| ()).unwrap();
-        let split = digits::split(7, 100);
-        let loss = |seed, batch| model.evaluate(&split, Latent::Sampled, seed, batch).unwrap().loss;
-        assert_eq!(loss(1, 32), loss(1, 32));
-        assert_ne!(loss(1, 32), loss(2, 32));
-        assert!((loss(1, 32) - loss(2, 1000)).abs() < 0.5, "{} {}", loss(1, 32), loss(2, 1000));
-        let at_mean = model.evaluate(&split, Latent::Mean, 1, 32).unwrap();
-        assert_eq!(at_mean.loss, model.evaluate(&split, Latent::Mean, 2, 32).unwrap().loss);
-
-        // Recomputed from encode and decode, by the definitions.
-        let (mean, logvar) = model.encode_split(&split).unwrap();
-        let kl: f64 = kl_by_dimension(&mean, &logvar, 3).iter().sum();
-        assert!((kl - at_mean.kl).abs() < 1e-5 * kl, "{kl} {}", at_mean.kl);
-        let pixels = split.values(0..split.count);
-        let log_p = |(p, x): (f32, f32)| f64::from(x * p.ln() + (1.0 - x) * (1.0 - p).ln());
-        let recon = -model.decode(&mean).unwrap().into_iter().zip(pixels).map(log_p).sum::<f64>() / 100.0;
-        assert!((recon - at_mean.recon).abs() < 1e-4 * recon, "{recon} {}", at_mean.recon);
-    }
-
-    #[test]
-    fn parameters_of_another_model_are_refused_by_name() {
-        let problem = |change: fn(&mut Checkpoint)| open(change).err().expect("it is refused").to_string();
-        let message = problem(|c| drop(c.tensors.remove("fc22.bias")));
-        assert!(message.contains("has no tensor fc22.bias [3]"), "{message}");
-        let message = problem(|c| c.tensors.get_mut("fc3.weight").unwrap().0 = vec![3, 5]);
-        assert!(message.contains("fc3.weight has shape [3, 5], the model needs [5, 3]"), "{message}");
-        let message = problem(|c| drop(c.tensors.insert("fc5.bias".into(), (vec![1], vec![0.0]))));
-        assert!(message.contains("holds fc5.bias"), "{message}");
-        let message = problem(|c| c.tensors.get_mut("fc1.bias").unwrap().1[0] = f32::INFINITY);
-        assert!(message.contains("fc1.bias[0] is inf"), "{message}");
-    }
-
-    #[test]
-    fn a_loss_that_is_not_finite_is_an_error() {
-        let model = open(|c| c.tensors.get_mut("fc22.bias").unwrap().1.fill(1e4)).unwrap();
-        let message = model.evaluate(&digits::split(7, 8), Latent::Sampled, 1, 8).err().unwrap().to_string();
-        assert!(message.contains("m.safetensors: its loss is"), "{message}");
-    }
-
-    #[test]
-    fn chunks_of_large_pictures_are_small() {
-        assert_eq!([1, 784, 12_288, 1 << 16].map(chunk), [CHUNK; 4]);
-        assert_eq!([3 * 600 * 600, 1 << 26].map(chunk), [15, 1]);
-    }
-
-    #[test]
-    fn a_path_means_a_file_or_the_model_of_a_run_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        let problem = |path: &Path, best| model_file(path, best).unwrap_err().to_string();
-        assert!(problem(&root.join("nothing"), false).contains("there is no "));
-        assert!(problem(root, false).contains("holds no model.safetensors"));
-        write_model(&root.join("model.safetensors"), |_| ());
-        assert_eq!(model_file(root, false).unwrap(), root.join("model.safetensors"));
-        assert!(problem(root, true).contains("holds no best.safetensors"));
-        assert!(problem(&root.join("model.safetensors"), true).contains("is a file"));
-        assert_eq!(Trained::open(root, &DEVICE).unwrap().card.config.latent, 3);
-    }
-
-    #[test]
-    fn kl_by_dimension_is_the_closed_form_and_its_mean() {
-        // Of N(2,1): 2 nats; of N(0,e): (e - 2)/2; of N(0,1): 0.
-        let kl = kl_by_dimension(&[2.0, 0.0, 0.0, 0.0], &[0.0, 1.0, 0.0, 0.0], 2);
-        assert_eq!(kl[0], 1.0);
-        assert!((kl[1] - (std::f64::consts::E - 2.0) / 4.0).abs() < 1e-12);
-    }
-}
+mod tests;

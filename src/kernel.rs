@@ -1,7 +1,6 @@
 //! A kernel is one WGSL entry point **and** its CPU reference under one name, `stem.entry`.
 
-use crate::check::case::Case;
-use crate::check::gradient::GradientCase;
+use crate::cases::{Case, GradientCase};
 
 /// The name and the value of a constant in WGSL.
 pub type Constant = (&'static str, u32);
@@ -9,27 +8,41 @@ pub type Constant = (&'static str, u32);
 /// [`Shader::id`]
 pub type ShaderId = (&'static str, &'static str, &'static [Constant]);
 
+/// A `.wgsl` file that is appended to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Text {
+    /// Path below `shaders/`, e.g. `common/index.wgsl`.
+    pub file: &'static str,
+    /// Its WGSL.
+    pub text: &'static str,
+}
+
 /// A `.wgsl` file, embedded.
+#[derive(Clone, Copy)]
 pub struct Source {
     /// Path below `shaders/`, e.g. `matmul.wgsl`.
     pub file: &'static str,
     /// The WGSL of `file` alone.
     pub text: &'static str,
-    /// Files of `shaders/common/`, appended so that line numbers in messages stay those of `file`.
-    pub common: &'static [&'static str],
+    /// What is appended, so that line numbers in messages stay those of `file`.
+    pub common: &'static [Text],
     /// Tensors of the file in binding order: the first is `@binding(1)`. Binding 0 is the params uniform.
     pub bindings: &'static [&'static str],
-    /// What the texts leave open, as in `("ROWS", 64)`: appended as `const ROWS = 64u;`. One text with several sets of them
-    /// is a family of shaders.
+    /// What the texts leave open, as in `("ROWS", 64)`: appended as `const ROWS = 64u;`. One text with several sets of
+    /// them is a family of shaders.
     pub constants: &'static [Constant],
 }
 
 impl Source {
-    /// The WGSL that is compiled: the file's, then that of `common`.
+    /// The WGSL that is compiled: the file's, then that of `common`, then the constants, each of these under a comment
+    /// with its origin.
     pub fn full_text(&self) -> String {
         let mut text = self.text.to_string();
-        for common in self.common {
-            text.push_str(common);
+        for Text { file, text: common } in self.common {
+            text.push_str(&format!("\n// ---- shaders/{file}\n{common}"));
+        }
+        if !self.constants.is_empty() {
+            text.push_str("\n// ---- constants, from the kernel's Rust file\n");
         }
         for (name, value) in self.constants {
             text.push_str(&format!("const {name} = {value}u;\n"));
@@ -37,14 +50,15 @@ impl Source {
         text
     }
 
-    /// Whether it needs an adapter with subgroups. WGSL's `enable subgroups;` would say so, but naga does not take it yet.
-    pub fn uses_subgroups(&self) -> bool {
-        self.text.contains("@builtin(subgroup_")
+    /// The texts that it is made of, its own first.
+    pub fn texts(&self) -> impl Iterator<Item = Text> {
+        [Text { file: self.file, text: self.text }].into_iter().chain(self.common.iter().copied())
     }
 
-    /// Whether it needs an adapter with 64-bit integers.
-    pub fn uses_int64(&self) -> bool {
-        self.text.contains("u64")
+    /// Whether it needs an adapter with subgroups. WGSL's `enable subgroups;` would say so, but naga does not take it
+    /// yet.
+    pub fn uses_subgroups(&self) -> bool {
+        self.text.contains("@builtin(subgroup_")
     }
 
     /// The `@binding` number of a tensor.
@@ -53,6 +67,13 @@ impl Source {
         index.unwrap_or_else(|| panic!("{} binds no tensor {tensor}", self.file)) as u32 + 1
     }
 }
+
+/// What most sources leave empty.
+pub const PLAIN_SOURCE: Source = Source { file: "", text: "", common: &[], bindings: &[], constants: &[] };
+
+/// Workgroups along x, y and z, from the params' words and the constants that the text was completed with: the size of
+/// a tile.
+pub type Grid = fn(params: &[u32], constants: &[Constant]) -> [u32; 3];
 
 /// One entry point and how it is dispatched.
 #[derive(Clone, Copy)]
@@ -63,24 +84,18 @@ pub struct Shader {
     pub entry: &'static str,
     /// Invocations of a workgroup along x, y and z, as the entry point's `@workgroup_size` says.
     pub workgroup: [u32; 3],
-    /// Workgroups to launch, from the params' words.
-    pub grid: fn(&[u32]) -> [u32; 3],
-}
-
-/// What the invocations of a software form can share, on an adapter that runs on a CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Lanes {
-    /// Nothing: each loads what it needs.
-    Apart,
-    /// Subgroups of exactly 8, in which one hands a value to all (`subgroupBroadcast`); and 64-bit integers, in which two
-    /// f32 are loaded at once.
-    Eight,
+    /// Workgroups to launch; [`Shader::workgroups`] asks it.
+    pub grid: Grid,
 }
 
 impl Shader {
-    /// What tells it from the other shaders of its kernel: its file, its entry point, and the constants that the file was
-    /// completed with.
+    /// Workgroups to launch along x, y and z.
+    pub fn workgroups(&self, params: &[u32]) -> [u32; 3] {
+        (self.grid)(params, self.source.constants)
+    }
+
+    /// What tells it from the other shaders of its kernel: its file, its entry point, and the constants that the file
+    /// was completed with.
     pub fn id(&self) -> ShaderId {
         (self.source.file, self.entry, self.source.constants)
     }
@@ -96,6 +111,7 @@ impl Shader {
 }
 
 /// One of several shaders for the same work, of which a device may be given the one that it is fastest with.
+#[derive(Clone, Copy)]
 pub struct Candidate {
     /// What tables, caches and reports call it. No two of a kernel's candidates for the same params share a name.
     pub name: &'static str,
@@ -103,8 +119,11 @@ pub struct Candidate {
     pub shader: Shader,
 }
 
-/// Those for lanes of an adapter that runs on a CPU, or for another adapter, and these params.
-pub type Candidates = fn(software: Option<Lanes>, params: &[u32]) -> Vec<&'static Candidate>;
+/// The form for adapters that run on a CPU and these params; none where it does not take them.
+pub type Software = fn(params: &[u32]) -> Option<&'static Candidate>;
+
+/// Those for these params.
+pub type Candidates = fn(params: &[u32]) -> Vec<&'static Candidate>;
 
 /// The whole dispatch on the CPU: params, the tensors read, the tensors written, in the kernel's order.
 pub type Reference = fn(params: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]);
@@ -124,11 +143,10 @@ pub struct Kernel {
     pub writes: &'static [&'static str],
     /// The portable form: WebGPU's default limits.
     pub shader: Shader,
-    /// The form for adapters that run on a CPU (lavapipe, WARP), where the portable one is much slower. Which one may
-    /// depend on what the adapter's lanes can share, and on the params: on whether sizes are multiples of 4.
-    pub software: Option<fn(Lanes, &[u32]) -> &'static Shader>,
-    /// All shaders that a device may choose among. The first is what runs where nothing is known of the device. Empty where
-    /// there is no choice.
+    /// The form for adapters that run on a CPU (lavapipe, WARP): of products and convolutions, with whose portable
+    /// forms nobody could train there.
+    pub software: Option<Software>,
+    /// Portable shaders that a device may choose among. The first is what runs where nothing is known of the device.
     pub candidates: Option<Candidates>,
     /// The specification: obvious loops, sums in f64.
     pub reference: Reference,
@@ -141,6 +159,24 @@ pub struct Kernel {
     /// What holds the calculus: that a backward is the derivative of its forward.
     pub gradients: GradientCheck,
 }
+
+/// What most kernels leave out: no software form, no candidates, no accelerated form. The rest every kernel has to say,
+/// and tests see to it.
+pub const PLAIN: Kernel = Kernel {
+    name: "",
+    formula: "",
+    params: &[],
+    reads: &[],
+    writes: &[],
+    shader: Shader { source: &PLAIN_SOURCE, entry: "", workgroup: [1, 1, 1], grid: |_, _| [1, 1, 1] },
+    software: None,
+    candidates: None,
+    reference: |_, _, _| (),
+    accelerated: None,
+    cost: |_| Cost { flops: 0, bytes: 0 },
+    cases: Vec::new,
+    gradients: GradientCheck::None(""),
+};
 
 /// What the check by finite differences has of a kernel. Every kernel says it, so that none is left out unseen.
 #[derive(Clone, Copy)]
@@ -166,8 +202,8 @@ impl Kernel {
         self.name.split('.').next().expect("split yields at least one part")
     }
 
-    /// Where its Rust side is, from the root of the repository. The rungs of a ladder, `matmul_1_naive` and so on, share a
-    /// file.
+    /// Where its Rust side is, from the root of the repository. The rungs of a ladder, `matmul_1_naive` and so on,
+    /// share a file.
     pub fn rust_file(&self) -> String {
         let stem = self.stem();
         let number = |end: &usize| stem[end + 1..].starts_with(|c: char| c.is_ascii_digit());
@@ -180,34 +216,38 @@ impl Kernel {
         }
     }
 
-    /// The portable shader, then the other forms that the cases use: candidates, and software forms and theirs.
+    /// The portable shader, then the other forms that the cases use: candidates, and software forms.
     pub fn shaders(&'static self) -> Vec<&'static Shader> {
-        let adapters = [None, Some(Lanes::Apart), Some(Lanes::Eight)].map(|software| self.forms(software));
+        let adapters = [false, true].map(|software| self.forms(software));
         distinct(std::iter::once(&self.shader).chain(adapters.into_iter().flatten()))
     }
 
-    /// The shaders that the cases use on lanes of adapters that run on a CPU, or on other adapters: what runs there unless
-    /// another is chosen, and the candidates.
-    pub fn forms(&'static self, software: Option<Lanes>) -> Vec<&'static Shader> {
+    /// The shaders that the cases use on adapters that run on a CPU, or on others: what runs there unless another is
+    /// chosen, and the candidates.
+    pub fn forms(&'static self, software: bool) -> Vec<&'static Shader> {
         let cases = (self.cases)();
         let usual = cases.iter().map(|case| self.shader_for(software, &case.params));
         let candidates = cases.iter().flat_map(|case| self.candidates_for(software, &case.params));
         distinct(usual.chain(candidates.map(|candidate| &candidate.shader)))
     }
 
-    /// The shader that suits the adapter and the params, where nothing else is known of the device: a software form on
-    /// lanes, where there is one.
-    pub fn shader_for(&'static self, software: Option<Lanes>, params: &[u32]) -> &'static Shader {
-        match (self.candidates_for(software, params).first(), self.software, software) {
-            (Some(first), _, _) => &first.shader,
-            (None, Some(choose), Some(lanes)) => choose(lanes, params),
-            _ => &self.shader,
-        }
+    /// The shader that suits the adapter and the params, where nothing else is known of the device.
+    pub fn shader_for(&'static self, software: bool, params: &[u32]) -> &'static Shader {
+        self.candidates_for(software, params).first().map_or(&self.shader, |first| &first.shader)
     }
 
-    /// [`candidates`](Kernel::candidates), none where the kernel has none.
-    pub fn candidates_for(&self, software: Option<Lanes>, params: &[u32]) -> Vec<&'static Candidate> {
-        self.candidates.map_or(Vec::new(), |candidates| candidates(software, params))
+    /// What an adapter may choose among: [`candidates`](Kernel::candidates); one that runs on a CPU the software form
+    /// and the first of these, since it would spend minutes on measuring the others. Empty where the kernel has
+    /// neither.
+    pub fn candidates_for(&'static self, software: bool, params: &[u32]) -> Vec<&'static Candidate> {
+        let portable = self.candidates.map_or(Vec::new(), |candidates| candidates(params));
+        match software {
+            false => portable,
+            true => {
+                let software = self.software.and_then(|software| software(params));
+                software.into_iter().chain(portable.into_iter().take(1)).collect()
+            }
+        }
     }
 }
 

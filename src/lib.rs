@@ -6,11 +6,13 @@
 //! In reading order:
 //!
 //! 1. [`tensor`], [`arena`]: names for device memory, and its plan.
-//! 2. [`kernel`], [`kernels`]: a WGSL entry point and its CPU reference under one name; all of them.
+//! 2. [`kernel`], [`kernels`]: a WGSL entry point and its CPU reference under one name; all of them. [`cases`]: what they
+//!    say of themselves for the checks.
 //! 3. [`program`]: recording dispatches. [`fusion`]: fewer of them.
 //! 4. [`layers`], [`models`]: forward lines and the mirrored backward lines.
 //! 5. [`backend`]: where programs run. [`tuning`]: which of several shaders a device is given.
-//! 6. [`train`]: the loop, and everything around it. [`inference`]: using a trained model.
+//! 6. [`train`]: the loop, and everything around it. [`inference`]: using a trained model. [`mod@keys`], [`schedule`]: what
+//!    settings are made of.
 //! 7. [`check`]: what makes the claims above testable. [`instruments`]: a recorded step looked at from all sides.
 //! 8. [`data`], [`picture`], [`files`], [`messages`], [`units`], [`error`]: the world.
 
@@ -19,6 +21,7 @@
 
 pub mod arena;
 pub mod backend;
+pub mod cases;
 pub mod check;
 pub mod data;
 pub mod error;
@@ -28,11 +31,13 @@ pub mod inference;
 pub mod instruments;
 pub mod kernel;
 pub mod kernels;
+pub mod keys;
 pub mod layers;
 pub mod messages;
 pub mod models;
 pub mod picture;
 pub mod program;
+pub mod schedule;
 pub mod tensor;
 pub mod train;
 pub mod tuning;

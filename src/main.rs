@@ -1,5 +1,5 @@
-//! Parse, call, print the error once, exit code: 0 fine, 1 a run that diverged or a check that failed, 2 anything the caller
-//! can mend, 128 + n a training run that signal n stopped.
+//! Parse, call, print the error once, exit code: 0 fine, 1 a run that diverged or a check that failed, 2 anything the
+//! caller can mend, 128 + n a training run that signal n stopped.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 /// Why a result could not be written, the first time that happened.
 static LOST: OnceLock<io::Error> = OnceLock::new();
 
-/// Writes a line to standard error. A reader that went away, a terminal that was closed and a full disk are no errors: a
-/// notice is no result, and the work goes on.
+/// Writes a line to standard error. A reader that went away, a terminal that was closed and a full disk are no errors:
+/// a notice is no result, and the work goes on.
 pub fn notice(line: &str) {
     // In one piece, so that the lines of two programs do not mix.
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
@@ -31,8 +31,8 @@ pub fn keep(written: io::Result<()>) {
     }
 }
 
-/// Call at the end of the program. Errors: results that standard output did not take, by the first reason. A reader that
-/// went away (`| head`, a closed terminal) is none.
+/// Call at the end of the program. Errors: results that standard output did not take, by the first reason. A reader
+/// that went away (`| head`, a closed terminal) is none.
 pub fn finish() -> Result<()> {
     keep(io::stdout().flush());
     match LOST.get() {

@@ -5,7 +5,8 @@ use std::fmt;
 /// The most dimensions a shape has: (B, C, H, W).
 pub const MAX_RANK: usize = 4;
 
-/// Row-major view of `len` 32-bit words (f32 unless a kernel says u32) in one buffer of an [`Arena`](crate::arena::Arena).
+/// Row-major view of `len` 32-bit words (f32 unless a kernel says u32) in one buffer of an
+/// [`Arena`](crate::arena::Arena).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tensor {
     /// Index of the buffer in its arena.
@@ -37,8 +38,8 @@ impl Tensor {
         [self.dims[0], self.dims[1]]
     }
 
-    /// Number of elements, each one 32-bit word. One that no `usize` holds is the largest `usize`, for which there is no
-    /// memory either.
+    /// Number of elements, each one 32-bit word. One that no `usize` holds is the largest `usize`, for which there is
+    /// no memory either.
     pub fn len(&self) -> usize {
         self.dims.iter().fold(1, |len: usize, &d| len.saturating_mul(d))
     }

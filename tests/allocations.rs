@@ -30,10 +30,10 @@ fn a_step_allocates_nothing() {
             backend.run(&[(step, REPLAYS)]).unwrap();
             rounds.push(allocations() - before);
         }
-        // Which thread takes which part changes from step to step, so that a thread may need its buffers for the first time
-        // late, all of a kernel's in one round. And rayon keeps the work that is handed to its threads from outside, one
-        // piece a step, in blocks of 63. So a round is counted, not what is in it: even an allocation in every eighth step
-        // would be in each of them.
+        // Which thread takes which part changes from step to step, so that a thread may need its buffers for the first
+        // time late, all of a kernel's in one round. And rayon keeps the work that is handed to its threads from
+        // outside, one piece a step, in blocks of 63. So a round is counted, not what is in it: even an allocation in
+        // every eighth step would be in each of them.
         let steady = &rounds[16..];
         let without = steady.iter().filter(|&&count| count == 0).count();
         assert!(2 * without > steady.len(), "{name}: {without} rounds of {REPLAYS} steps allocate nothing: {rounds:?}");

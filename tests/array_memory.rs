@@ -1,5 +1,5 @@
-//! An array is in memory once, from its file to the device. One test alone in its program: what others allocate would be
-//! counted too.
+//! An array is in memory once, from its file to the device. One test alone in its program: what others allocate would
+//! be counted too.
 
 mod common;
 
@@ -10,7 +10,6 @@ use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::data::{self, Choice, Preparation, Selection};
 use elbo::instruments::bench::memory;
-use elbo::train::presets;
 use elbo::train::run_folder::RunFolder;
 use elbo::train::settings::Settings;
 use elbo::train::trainer::Trainer;
@@ -40,8 +39,8 @@ fn an_array_is_in_memory_once() {
 
     let data = data::open(Choice::Array, Some(&path), &Preparation::default(), Selection::ByName, &mut |_| ()).unwrap();
     let read = memory::peak().unwrap() - before;
-    let preset = presets::find("mnist-mlp").unwrap().settings();
-    let settings = Settings { hidden: vec![8], latent: 2, batch_size: 8, samples: 1, ..preset };
+    let preset = Settings::of_preset("mnist-mlp").unwrap();
+    let settings = preset.with("hidden = [8]\nlatent = 2\nbatch_size = 8\nsamples = 1").unwrap();
     let run = RunFolder::create(folder.path().join("run")).unwrap();
     let trainer = Trainer::new(settings, data, &Device::Cpu(Cpu::Accelerated), run, false).unwrap();
     let trained = memory::peak().unwrap() - before;

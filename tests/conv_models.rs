@@ -5,11 +5,15 @@ mod common;
 
 use elbo::arena::{Arena, Layout};
 use elbo::backend::Device;
-use elbo::check::close::Tolerance;
+use elbo::cases::Tolerance;
+use elbo::data::table::PICTURES;
 use elbo::kernels::clock::Clock;
-use elbo::kernels::reparameterise;
+use elbo::kernels::rows::Rows;
+use elbo::kernels::{bce, mse};
 use elbo::layers::Mode;
-use elbo::models::network::{Network, Shape};
+use elbo::models::batch::{Augmentation, Batch, Source};
+use elbo::models::draw::Draw;
+use elbo::models::parts::network::{Network, Shape};
 use elbo::program::Recorder;
 
 use common::golden::{Golden, assert_none, check, check_relative, initial_by_formula};
@@ -19,8 +23,8 @@ use common::trajectory::Trajectory;
 
 const TRAJECTORIES: [&str; 2] = ["conv_article", "conv_small"];
 
-/// How far runs of PyTorch in other orders of summation are from the recorded ones: 6.5e-6 in a gradient and 1.8e-6 in a
-/// statistic, relative to the largest of the tensor, 4e-7 in a parameter; float64 is 6.2e-7 from it.
+/// How far runs of PyTorch in other orders of summation are from the recorded ones: 6.5e-6 in a gradient and 1.8e-6 in
+/// a statistic, relative to the largest of the tensor, 4e-7 in a parameter; float64 is 6.2e-7 from it.
 const GRADIENT: Tolerance = Tolerance::Because(2e-5, "three times the distance of PyTorch's own orders of summation");
 const STATISTIC: Tolerance = Tolerance::Because(5e-6, "three times the distance of PyTorch's own orders of summation");
 const PARAMETER: Tolerance = Tolerance::Because(1e-6, "Adam's ten steps of lr times the gradients' relative error");
@@ -44,7 +48,8 @@ fn largest(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |m, v| m.max(v.abs()))
 }
 
-/// After each of the ten steps the losses, every gradient, parameter and statistic; then the trained model in evaluation.
+/// After each of the ten steps the losses, every gradient, parameter and statistic; then the trained model in
+/// evaluation.
 fn follow(name: &str, device: &Device) -> Vec<String> {
     let mut t = Trajectory::new(name, device);
     let zero: Vec<String> = t.golden.text("zero_gradient").map_or(vec![], |z| z.split(',').map(String::from).collect());
@@ -97,18 +102,33 @@ fn follow(name: &str, device: &Device) -> Vec<String> {
 fn evaluate(t: &mut Trajectory, failures: &mut Vec<String>) {
     let [x, noise] = t.batch(0);
     let (golden, t) = (&t.golden, &mut t.replay);
-    t.backend.write(t.x, &x);
-    t.backend.write(t.noise, &noise);
+    let given = t.inputs[0];
+    t.backend.write(given, &x);
     let before = t.arena.flat_statistics().map(|s| t.backend.read_one(s).unwrap());
+    let clock = Clock::tensor(&mut t.arena, "evaluation clock", 1);
+    let batch = Batch {
+        rows: given.matrix()[0],
+        clock,
+        mode: Mode::Evaluate,
+        weight: Rows::Scale(1.0),
+        order: None,
+        columns: vec![(PICTURES.into(), Source::Given(given))],
+        augmentation: Augmentation::default(),
+    };
+    let mut draw = Draw::Given(Vec::new());
     let mut r = Recorder::new(&mut t.arena);
-    let terms = t.model.evaluate(&mut r, t.x, t.noise);
-    let q = t.model.encode(&mut r, t.x, Mode::Evaluate);
-    let z = reparameterise::forward(&mut r, q.mean, q.logvar, t.noise);
-    let (output, _) = t.model.decode(&mut r, z, Mode::Evaluate);
+    let [recon, kl] = t.model.evaluate(&mut r, &batch, &mut draw).try_into().expect("a VAE has two terms");
+    let [mean, logvar] = t.model.view(&mut r, "encode", &[given], &mut draw).try_into().expect("q has two parameters");
     let program = r.finish("evaluate");
+    // What the loss compares with the picture is the decoder's output before its link.
+    let is_loss = |kernel| std::ptr::eq(kernel, &bce::LOSS) || std::ptr::eq(kernel, &mse::LOSS);
+    let output = program.steps.iter().find(|step| is_loss(step.kernel)).expect("a loss of pixels").reads[0];
+    let Draw::Given(drawn) = draw else { unreachable!("it was given") };
+    let &[(drawn, _)] = &drawn[..] else { panic!("one z is drawn a picture") };
     let program = t.backend.load(&t.arena, &program).unwrap();
+    t.backend.write(drawn, &noise);
     t.backend.run(&[(program, 1)]).unwrap();
-    let read = t.backend.read(&[q.mean, q.logvar, output, terms.recon, terms.kl]).unwrap();
+    let read = t.backend.read(&[mean, logvar, output, recon, kl]).unwrap();
     for (name, got) in ["mean", "logvar", "output", "recon", "kl"].into_iter().zip(read) {
         let (shape, want) = golden.any(&format!("eval.{name}"));
         let got = if shape.is_empty() { vec![got.iter().sum()] } else { got };

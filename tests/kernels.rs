@@ -9,11 +9,11 @@ use elbo::arena::Arena;
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::gpu::{Checks, Form, Options};
-use elbo::check::case::{self, Case, GUARD, uniform};
-use elbo::check::close::Tolerance;
-use elbo::check::gradient::{self, GradientCase};
+use elbo::cases::{Case, GradientCase, Tolerance, uniform};
+use elbo::check::case::{self, GUARD};
+use elbo::check::gradient;
 use elbo::check::report;
-use elbo::kernel::{Candidate, GradientCheck, Kernel, Lanes, Reference, Source};
+use elbo::kernel::{Candidate, GradientCheck, Kernel, Reference, Source};
 use elbo::kernels::clock::Clock;
 use elbo::kernels::{self, activation, joint, matmul, reduce, shuffle};
 use elbo::program::Recorder;
@@ -39,15 +39,11 @@ fn check_cases(device: &Device, wanted: impl Fn(&'static Kernel, &Case) -> bool)
 }
 
 fn check_gpu(checks: Checks, form: Form) {
-    let Some(device) = common::gpu_in(checks, form) else { return };
-    // Where the form is a plainer one, the other test runs it.
-    let (own, plainer) = match form {
-        Form::Software(Lanes::Eight) => (Some(Lanes::Eight), Some(Lanes::Apart)),
-        Form::Software(Lanes::Apart) => (Some(Lanes::Apart), None),
-        _ => return check_cases(&device, |_, _| true),
-    };
-    let file = |kernel: &'static Kernel, case: &Case, lanes| kernel.shader_for(lanes, &case.params).source.file;
-    check_cases(&device, |kernel, case| file(kernel, case, own) != file(kernel, case, plainer));
+    let Some(device) = common::gpu(Options { checks, form }) else { return };
+    // Where there is no software form, the portable one is what the other test runs.
+    let is_own =
+        |kernel: &'static Kernel, case: &Case| kernel.software.is_some_and(|form| form(&case.params).is_some());
+    check_cases(&device, |kernel, case| form == Form::Portable || is_own(kernel, case));
 }
 
 #[test]
@@ -74,22 +70,12 @@ fn gpu_agrees_with_the_references_unchecked() {
 
 #[test]
 fn gpu_software_forms_agree_with_the_references_checked() {
-    check_gpu(Checks::On, Form::Software(Lanes::Apart));
+    check_gpu(Checks::On, Form::Software);
 }
 
 #[test]
 fn gpu_software_forms_agree_with_the_references_unchecked() {
-    check_gpu(Checks::Off, Form::Software(Lanes::Apart));
-}
-
-#[test]
-fn gpu_software_forms_for_subgroups_agree_with_the_references_checked() {
-    check_gpu(Checks::On, Form::Software(Lanes::Eight));
-}
-
-#[test]
-fn gpu_software_forms_for_subgroups_agree_with_the_references_unchecked() {
-    check_gpu(Checks::Off, Form::Software(Lanes::Eight));
+    check_gpu(Checks::Off, Form::Software);
 }
 
 /// A NaN that an activation turned into a number would hide where a run went wrong.
@@ -157,13 +143,10 @@ fn config(cases: u32) -> Config {
 /// Sizes on every side of the tiles' edges, not only those of the cases.
 #[test]
 fn products_of_any_shape_agree_with_the_reference() {
-    // The other software form, where devices() has that for subgroups.
-    let apart = common::gpu_in(Checks::Off, Form::Software(Lanes::Apart));
-    for (name, device) in common::devices().into_iter().chain(apart.map(|device| ("GPU software, lanes apart", device)))
-    {
-        let sizes = (1usize..100, 1usize..100, 1usize..100, proptest::sample::select(vec![1usize, 4, 8]));
+    for (name, device) in common::devices() {
+        let sizes = (1usize..100, 1usize..100, 1usize..100, proptest::sample::select(vec![1usize, 4]));
         let property = |(b, i, o, by): (usize, usize, usize, usize)| {
-            // Multiples of 4 and of 8 have software forms of their own.
+            // Multiples of 4 have shaders of their own.
             let [b, i, o] = [b, i, o].map(|size| size.next_multiple_of(by));
             let case = || Case::new(format!("{b}x{i}x{o} on {name}"), [b as u32, i as u32, o as u32, 0, 0]);
             let [x, w, dy] = [(1, b * i), (2, o * i), (3, b * o)].map(|(seed, n)| uniform(seed, n, -1.0, 1.0));
@@ -188,7 +171,7 @@ fn products_of_any_shape_agree_with_the_reference() {
 #[test]
 fn every_tile_takes_any_shape_and_repeats() {
     let Some(device) = common::gpu(Options { checks: Checks::Off, form: Form::Portable }) else { return };
-    let count = matmul::FORWARD.candidates_for(None, &[4, 4, 4, 0, 0]).len();
+    let count = matmul::FORWARD.candidates_for(false, &[4, 4, 4, 0, 0]).len();
     assert!(count > 1, "there is no family");
     let sizes = (0..count, 1usize..150, 1usize..150, 1usize..150, any::<bool>());
     let property = |(n, b, i, o, by_four): (usize, usize, usize, usize, bool)| {
@@ -357,9 +340,9 @@ fn a_shader_that_leaves_out_a_term_is_caught() {
 /// Both forms are really run: a wrong software form fails as the software form and only as that.
 #[test]
 fn a_wrong_software_form_is_caught_where_it_runs() {
-    static MUTANT: Kernel =
-        Kernel { name: "mutant.software", software: Some(|_, _| &joint::ADD.shader), ..joint::MULTIPLY };
-    for (form, expected) in [(Form::Portable, 0), (Form::Software(Lanes::Apart), (MUTANT.cases)().len())] {
+    static WRONG: Candidate = Candidate { name: "software", shader: joint::ADD.shader };
+    static MUTANT: Kernel = Kernel { name: "mutant.software", software: Some(|_| Some(&WRONG)), ..joint::MULTIPLY };
+    for (form, expected) in [(Form::Portable, 0), (Form::Software, (MUTANT.cases)().len())] {
         let Some(device) = common::gpu(Options { checks: Checks::On, form }) else { return };
         let errors = gpu_errors(&device, &MUTANT);
         assert_eq!(errors.len(), expected, "{form:?}: {errors:?}");
@@ -374,16 +357,14 @@ fn a_wrong_candidate_is_caught_and_named() {
         Candidate { name: "a wrong one", shader: joint::ADD.shader },
     ];
     static MUTANT: Kernel =
-        Kernel { name: "mutant.candidate", candidates: Some(|_, _| CANDIDATES.iter().collect()), ..joint::MULTIPLY };
-    for form in [Form::Portable, Form::Software(Lanes::Apart)] {
-        let Some(device) = common::gpu(Options { checks: Checks::On, form }) else { return };
-        assert!(gpu_errors(&device, &MUTANT).is_empty(), "the first is what runs");
-        let cases = (MUTANT.cases)().len();
-        let report = report::kernel(&MUTANT, &[("checks on", device)], |_| true).unwrap();
-        assert_eq!((report.cases, report.failed), (2 * cases, cases), "{form:?}");
-        let named = |failure: &String| failure.starts_with("checks on, a wrong one: mutant.candidate [");
-        assert!(report.failures.iter().all(named), "{:?}", report.failures);
-    }
+        Kernel { name: "mutant.candidate", candidates: Some(|_| CANDIDATES.iter().collect()), ..joint::MULTIPLY };
+    let Some(device) = common::gpu(Options { checks: Checks::On, form: Form::Portable }) else { return };
+    assert!(gpu_errors(&device, &MUTANT).is_empty(), "the first is what runs");
+    let cases = (MUTANT.cases)().len();
+    let report = report::kernel(&MUTANT, &[("checks on", device)], |_| true).unwrap();
+    assert_eq!((report.cases, report.failed), (2 * cases, cases));
+    let named = |failure: &String| failure.starts_with("checks on, a wrong one: mutant.candidate [");
+    assert!(report.failures.iter().all(named), "{:?}", report.failures);
 }
 
 #[test]

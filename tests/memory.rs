@@ -7,7 +7,6 @@ use elbo::backend::cpu::Cpu;
 use elbo::backend::gpu::Options;
 use elbo::instruments::bench::steps::Steps;
 use elbo::instruments::bench::{data, memory};
-use elbo::train::presets;
 use elbo::train::settings::Settings;
 
 /// Steps that are taken, after a tenth of them have filled what drivers and allocators keep.
@@ -34,9 +33,9 @@ fn ten_thousand_steps_need_no_more_memory_than_one_thousand() {
         return;
     }
     sees_memory();
-    let data = data(None, Some(256)).unwrap();
-    let preset = presets::find("mnist-mlp").unwrap().settings();
-    let settings = Settings { hidden: vec![8], latent: 2, batch_size: 8, ..preset };
+    let data = data(None, Some(256), &mut |_| ()).unwrap();
+    let preset = Settings::of_preset("mnist-mlp").unwrap();
+    let settings = preset.with("hidden = [8]\nlatent = 2\nbatch_size = 8").unwrap();
     for device in std::iter::once(Device::Cpu(Cpu::Accelerated)).chain(common::gpu(Options::default())) {
         let mut steps = Steps::new(&device, &settings, &data).unwrap();
         steps.take(STEPS / 10).unwrap();

@@ -3,17 +3,24 @@
 
 mod common;
 
-use clap::ValueEnum;
 use elbo::arena::Arena;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::{Backend, Device};
-use elbo::check::case::{self, Case, uniform};
-use elbo::check::close::Tolerance;
+use elbo::cases::{Case, Tolerance, uniform};
+use elbo::check::case;
+use elbo::data::table::{Columns, PICTURES};
 use elbo::kernels::activation::{self, Activation};
+use elbo::kernels::clock::Clock;
 use elbo::kernels::gaussian_kl;
 use elbo::kernels::random::host_normal;
-use elbo::models::likelihood::Likelihood;
-use elbo::models::vae::{Config, Head, Vae};
+use elbo::kernels::rows::Rows;
+use elbo::layers::Mode;
+use elbo::models::Model;
+use elbo::models::batch::{Augmentation, Batch, Source};
+use elbo::models::draw::Draw;
+use elbo::models::parts::likelihood::Likelihood;
+use elbo::models::parts::networks::{Divergence, Head, Networks};
+use elbo::models::vae::{Config, Vae};
 use elbo::program::Recorder;
 use elbo::tensor::Tensor;
 use elbo::train::settings::{Optimizer, Reduction, Settings};
@@ -70,15 +77,23 @@ fn ten_steps_of_training_follow_pytorch() {
 /// The golden files between them use every choice the optimiser and the model have.
 #[test]
 fn the_trajectories_cover_the_settings() {
-    let all: Vec<Settings> = TRAJECTORIES.iter().map(|name| settings(&Golden::read(name))).collect();
-    let any = |wanted: fn(&Settings) -> bool| all.iter().any(wanted);
+    let of = |name: &&str| {
+        let settings = settings(&Golden::read(name));
+        let config: Config = settings.own.clone().try_into().unwrap();
+        (settings, config)
+    };
+    let all: Vec<(Settings, Config)> = TRAJECTORIES.iter().map(of).collect();
+    let any = |wanted: fn(&Settings) -> bool| all.iter().any(|(settings, _)| wanted(settings));
+    let any_model = |wanted: fn(&Config) -> bool| all.iter().any(|(_, config)| wanted(config));
     for optimizer in [Optimizer::Adam, Optimizer::AdamW, Optimizer::Sgd] {
-        assert!(all.iter().any(|s| s.optimizer == optimizer), "{optimizer:?}");
+        assert!(all.iter().any(|(s, _)| s.optimizer == optimizer), "{optimizer:?}");
     }
-    assert!(any(|s| s.head == Head::Fused) && any(|s| s.head == Head::Split));
-    assert!(any(|s| s.output == Likelihood::Gaussian) && any(|s| s.output == Likelihood::Bernoulli));
+    assert!(any_model(|c| c.networks.head == Head::Fused) && any_model(|c| c.networks.head == Head::Split));
+    let output = |wanted| all.iter().any(|(_, config)| config.networks.output == wanted);
+    assert!(output(Likelihood::Gaussian) && output(Likelihood::Bernoulli));
     assert!(any(|s| s.reduction == Reduction::Mean) && any(|s| s.reduction == Reduction::Sum));
-    assert!(any(|s| s.hidden.len() > 1) && any(|s| s.clip_norm.is_some()) && any(|s| s.kl_weight != 1.0));
+    assert!(any_model(|c| c.networks.hidden.len() > 1) && any_model(|c| c.divergence.kl_weight != 1.0));
+    assert!(any(|s| s.clip_norm.is_some()));
     assert!(any(|s| s.optimizer == Optimizer::Adam && s.weight_decay > 0.0));
 }
 
@@ -91,7 +106,7 @@ fn activations_follow_pytorch() {
     let mut failures = Vec::new();
     for (device_name, device) in common::devices() {
         for act in Activation::ALL.into_iter().filter(|&act| act != Activation::Identity) {
-            let name = act.to_possible_value().unwrap().get_name().to_string();
+            let name = toml::Value::try_from(act).unwrap().as_str().unwrap().to_string();
             let what = |kind: &str| format!("{name}.{kind} on {device_name}");
             let params = [91u32, act as u32];
             let forward = Case::new("golden", params).read(tensor("x").to_vec()).assign(91, tolerance);
@@ -200,8 +215,7 @@ struct LinearVae {
 impl LinearVae {
     fn new(device: &Device, rows: usize, shift: f64, widen: f64) -> LinearVae {
         use linear::{B, D, SIGMA, W, Z};
-        let config = Config {
-            shape: [1, 1, D],
+        let networks = Networks {
             encoder: None,
             decoder: None,
             hidden: vec![Z],
@@ -211,12 +225,26 @@ impl LinearVae {
             output: Likelihood::Gaussian,
             sigma: SIGMA,
         };
+        let config = Config { networks, divergence: Divergence::default() };
         let arena = &mut Arena::new();
-        let model = Vae::new(arena, &config);
-        let (x, noise) = (arena.tensor("x", &[rows, D]), arena.tensor("noise", &[rows, Z]));
+        let model = Vae::open(arena, config, &Columns::of_pictures([1, 1, D], 0)).unwrap();
+        let (x, clock) = (arena.tensor("x", &[rows, D]), Clock::tensor(arena, "clock", 1));
+        let batch = Batch {
+            rows,
+            clock,
+            mode: Mode::Evaluate,
+            weight: Rows::Scale(1.0),
+            order: None,
+            columns: vec![(PICTURES.into(), Source::Given(x))],
+            augmentation: Augmentation::default(),
+        };
+        let mut draw = Draw::Given(Vec::new());
         let mut r = Recorder::new(arena);
-        let terms = model.evaluate(&mut r, x, noise);
+        let [recon, kl] = model.evaluate(&mut r, &batch, &mut draw).try_into().expect("a VAE has two terms");
         let program = r.finish("linear");
+        let Draw::Given(noise) = draw else { unreachable!("it was given") };
+        let &[(noise, _)] = &noise[..] else { panic!("one z is drawn a row") };
+        assert_eq!(noise.shape(), [rows, Z]);
         let mut backend = device.backend();
         let program = backend.load(arena, &program).unwrap();
 
@@ -244,7 +272,7 @@ impl LinearVae {
             backend.write(parameter.value, &values.iter().map(|&v| v as f32).collect::<Vec<f32>>());
         }
         assert_eq!(arena.parameters().len(), 10);
-        LinearVae { backend, program, x, noise, recon: terms.recon, kl: terms.kl }
+        LinearVae { backend, program, x, noise, recon, kl }
     }
 
     /// -log p(x|z) of each row's z, and the KL of one row, in nats.
@@ -297,7 +325,8 @@ fn the_exact_posterior_gives_the_evidence_from_every_sample() {
                     // log p(z) - log q(z|x), without the log(2 pi) / 2 that cancels.
                     log_weight += 0.5 * (noise * noise + variance.ln() - z * z);
                 }
-                // z carries an error of 1e-6 through errors y - x of up to 5 over sigma^2 = 0.36; recon, up to 100, rounds.
+                // z carries an error of 1e-6 through errors y - x of up to 5 over sigma^2 = 0.36; recon, up to 100,
+                // rounds.
                 let bound = 1e-6 * (1.0 + recon.abs()) * 4.0 + 2e-5;
                 assert!((log_weight - evidence).abs() < bound, "{name}: {log_weight}, evidence {evidence}");
             }
@@ -305,7 +334,8 @@ fn the_exact_posterior_gives_the_evidence_from_every_sample() {
     }
 }
 
-/// E_q[log p(x|z)] - KL(q || p(z)) = log p(x) - KL(q || p(z|x)): the evidence with the exact posterior, less with another.
+/// E_q[log p(x|z)] - KL(q || p(z)) = log p(x) - KL(q || p(z|x)): the evidence with the exact posterior, less with
+/// another.
 #[test]
 fn the_elbo_is_the_evidence_less_the_posteriors_divergence() {
     for (name, device) in common::devices() {

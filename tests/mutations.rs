@@ -1,5 +1,6 @@
-//! Files and texts with bytes changed, cut, doubled and put in: whatever comes of it, what reads them returns. The same targets
-//! as the fuzzer's (`scripts/fuzz.sh`), which finds its bytes by coverage and needs a nightly compiler; this runs everywhere.
+//! Files and texts with bytes changed, cut, doubled and put in: whatever comes of it, what reads them returns. The same
+//! targets as the fuzzer's (`scripts/fuzz.sh`), which finds its bytes by coverage and needs a nightly compiler; this
+//! runs everywhere.
 
 #[path = "../fuzz/src/lib.rs"]
 #[allow(dead_code, reason = "the fuzzer uses the list of targets")]

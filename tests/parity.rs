@@ -7,12 +7,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use elbo::backend::{Device, cpu::Cpu};
+use elbo::data::table::Columns;
 use elbo::instruments::parity::{Exchange, Recording, Report, SCRIPT};
 use elbo::instruments::subject;
-use elbo::kernels::activation::Activation;
-use elbo::models::likelihood::Likelihood;
-use elbo::train::presets;
-use elbo::train::settings::{Head, Optimizer, Reduction, Settings};
+use elbo::models::presets;
+use elbo::train::settings::Settings;
 
 fn parity(folder: &Path, args: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_elbo"));
@@ -90,73 +89,58 @@ fn pytorch_takes_the_same_steps() {
     if !has_pytorch() {
         return;
     }
-    let mnist = presets::find(presets::DEFAULT).unwrap().settings();
-    let base = Settings { hidden: vec![17], latent: 3, batch_size: 5, ..mnist };
-    let network = |text: &str| Some(text.parse().unwrap());
-    let listed = Settings {
-        head: Head::Direct,
-        latent: 3,
-        encoder: network(
-            "(conv 4 k4x3 s2 p1 nobias, batchnorm, leaky_relu), residual(conv 4 k3 p1, groupnorm 2, silu), maxpool k2, \
-             conv 5 k2 d2 g1, gelu, flatten, layernorm, linear 6",
-        ),
-        decoder: network(
-            "flatten, linear 24, view 6 2 2, elu, upsample 2, conv 4 k3 p1, upsample 2 bilinear, softplus, \
-             avgpool k3 s1 p1, conv_transpose 3 k4 s2 p1 op1, batchnorm, sigmoid, conv_transpose 2 k2x1 s1",
-        ),
-        output: Likelihood::OptimalSigma,
-        ..base.clone()
+    let small = |preset: &str, text: &str| {
+        let base = Settings::of_preset(preset).unwrap().with("hidden = [17]\nlatent = 3\nbatch_size = 5").unwrap();
+        base.with(text).unwrap()
     };
+    let base = |text: &str| small(presets::DEFAULT, text);
+    let listed = r#"head = 'direct'
+        encoder = """
+            (conv 4 k4x3 s2 p1 nobias, batchnorm, leaky_relu), residual(conv 4 k3 p1, groupnorm 2, silu), maxpool k2,
+            conv 5 k2 d2 g1, gelu, flatten, layernorm, linear 6"""
+        decoder = """
+            flatten, linear 24, view 6 2 2, elu, upsample 2, conv 4 k3 p1, upsample 2 bilinear, softplus,
+            avgpool k3 s1 p1, conv_transpose 3 k4 s2 p1 op1, batchnorm, sigmoid, conv_transpose 2 k2x1 s1"""
+        output = 'optimal_sigma'"#;
     let cases = [
-        ("split", [1, 6, 5], base.clone()),
+        ("split", [1, 6, 5], base("")),
         (
             "fused, deep, L2, free bits",
             [1, 6, 5],
-            Settings {
-                head: Head::Fused,
-                hidden: vec![19, 11],
-                activation: Activation::Tanh,
-                output: Likelihood::ContinuousBernoulli,
-                weight_decay: 1e-2,
-                betas: [0.9, 0.99],
-                free_bits: 0.05,
-                ..base.clone()
-            },
+            base(
+                "head = 'fused'\nhidden = [19, 11]\nactivation = 'tanh'\noutput = 'continuous_bernoulli'\n\
+                 weight_decay = 1e-2\nbetas = [0.9, 0.99]\nfree_bits = 0.05",
+            ),
         ),
         (
             "AdamW, mean, warm-up",
             [1, 6, 5],
-            Settings {
-                output: Likelihood::Laplace,
-                sigma: 0.3,
-                reduction: Reduction::Mean,
-                optimizer: Optimizer::AdamW,
-                weight_decay: 0.1,
-                kl_weight: 0.5,
-                kl_schedule: "linear:5".parse().unwrap(),
-                lr: 1e-2,
-                ..base.clone()
-            },
+            base(
+                "output = 'laplace'\nsigma = 0.3\nreduction = 'mean'\noptimizer = 'adamw'\nweight_decay = 0.1\n\
+                 kl_weight = 0.5\nkl_schedule = 'linear:5'\nlr = 1e-2",
+            ),
         ),
         (
             "SGD, clipping",
             [1, 6, 5],
-            Settings {
-                output: Likelihood::DiscretisedLogistic,
-                sigma: 0.2,
-                optimizer: Optimizer::Sgd,
-                momentum: 0.9,
-                lr: 1e-3,
-                clip_norm: Some(30.0),
-                ..base.clone()
-            },
+            base(
+                "output = 'discretised_logistic'\nsigma = 0.2\noptimizer = 'sgd'\nmomentum = 0.9\nlr = 1e-3\n\
+                 clip_norm = 30.0",
+            ),
         ),
-        ("listed", [2, 18, 17], listed),
-        ("Gaussian", [3, 4, 4], Settings { output: Likelihood::Gaussian, sigma: 0.7, ..base }),
+        ("listed", [2, 18, 17], base(listed)),
+        ("Gaussian", [3, 4, 4], base("output = 'gaussian'\nsigma = 0.7")),
+        ("conditional", [1, 6, 5], small("mnist-cvae", "")),
+        ("conditional, listed", [2, 18, 17], small("mnist-cvae", listed)),
+        ("Gaussian corruption", [1, 6, 5], small("mnist-denoise", "")),
+        ("salt and pepper", [1, 6, 5], small("mnist-denoise", "noise = 'salt_and_pepper:0.3'")),
+        ("a mask, listed", [2, 18, 17], small("mnist-denoise", listed).with("noise = 'mask:0.3'").unwrap()),
     ];
     let folder = tempfile::tempdir().unwrap();
     for (name, shape, settings) in cases {
-        let exchange = Exchange::new(name, "drawn", &settings, &subject::pictures(23, shape), 6).unwrap();
+        let columns = Columns::of_pictures(shape, 4);
+        let pictures = subject::pictures(23, &columns);
+        let exchange = Exchange::new(name, "drawn", &settings, (&pictures, &columns), 6).unwrap();
         exchange.write(folder.path()).unwrap();
         // In float64: what is seen is the rounding here, not that of both.
         let mut script = Command::new("python3");

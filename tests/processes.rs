@@ -1,5 +1,5 @@
-//! The program among others: runs that start together, signals, readers that go away, links and pipes in its way. All on
-//! the CPU device, in folders of their own.
+//! The program among others: runs that start together, signals, readers that go away, links and pipes in its way. All
+//! on the CPU device, in folders of their own.
 
 mod common;
 

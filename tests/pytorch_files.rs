@@ -10,14 +10,15 @@ use std::sync::atomic::AtomicBool;
 use elbo::arena::Arena;
 use elbo::backend::gpu::Options;
 use elbo::backend::{Device, cpu::Cpu};
-use elbo::data::{Dataset, Split, digits};
+use elbo::data::table::{Columns, Table};
+use elbo::data::{Dataset, digits};
 use elbo::inference::Trained;
-use elbo::models::vae::{Config, Vae};
-use elbo::train::programs::Latent;
+use elbo::models::vae;
+use elbo::train::checkpoint;
+use elbo::train::evaluation::Latent;
 use elbo::train::run_folder::RunFolder;
 use elbo::train::settings::Settings;
-use elbo::train::trainer::{self, Trainer};
-use elbo::train::{checkpoint, presets};
+use elbo::train::trainer::Trainer;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use common::golden::{Golden, initial_by_formula, unit};
@@ -45,24 +46,25 @@ fn assert_close(what: &str, got: &[f32], want: &[f32], bound: f32) {
 /// The model does with three pictures what PyTorch recorded.
 #[track_caller]
 fn assert_same_numbers(model: &mut Trained, expected: &Golden, bound: f32) {
-    let latent = model.card.config.latent;
+    let latent = model.latent().unwrap();
     let tensor = |name: &str, shape: &[usize]| expected.tensor(name, shape);
     let x = tensor("x", &[3, 784]);
-    let (mean, logvar) = model.encode(x).unwrap();
+    let [mean, logvar] = model.encode(x, None).unwrap();
     assert_close("mean", &mean, tensor("mean", &[3, latent]), bound);
     assert_close("logvar", &logvar, tensor("logvar", &[3, latent]), bound);
-    let decoded = model.decode(tensor("mean", &[3, latent])).unwrap();
+    let decoded = model.decode(tensor("mean", &[3, latent]), None).unwrap();
     assert_close("decoded", &decoded, tensor("decoded", &[3, 784]), bound);
 
     let pixels = x.iter().map(|value| (value * 255.0).round() as u8).collect();
-    let split = Split { pixels, count: 3, shape: [1, 28, 28], labels: None };
+    let split = Table::of_pictures([1, 28, 28], pixels, None);
     let means = model.evaluate(&split, Latent::Mean, 1, 2).unwrap();
-    for (what, got, want) in [("recon", means.recon, tensor("recon", &[3])), ("kl", means.kl, tensor("kl", &[3]))] {
+    let &[recon, kl] = &means.terms[..] else { panic!("a VAE has two terms") };
+    for (what, got, want) in [("recon", recon, tensor("recon", &[3])), ("kl", kl, tensor("kl", &[3]))] {
         let want = want.iter().map(|&v| f64::from(v)).sum::<f64>() / 3.0;
         assert!((got - want).abs() < 1e-5 * want, "{what}: {got} here, {want} in PyTorch");
     }
     // Means of sums and sums of means: rounding of f64 apart.
-    assert!((means.loss - means.recon - means.kl).abs() < 1e-12 * means.loss.abs(), "{}", means.loss);
+    assert!((means.loss - recon - kl).abs() < 1e-12 * means.loss.abs(), "{}", means.loss);
 }
 
 #[test]
@@ -70,8 +72,10 @@ fn a_pytorch_state_dict_encodes_decodes_and_evaluates_as_in_pytorch() {
     let expected = Golden::read("pytorch_vae_expected");
     for cpu in [Cpu::Accelerated, Cpu::Reference] {
         let mut model = Trained::open(&golden("pytorch_vae.safetensors"), &Device::Cpu(cpu)).unwrap();
-        assert_eq!((model.card.config.hidden.as_slice(), model.card.config.latent), ([16].as_slice(), 4));
-        assert_eq!(model.card.config.shape, [1, 28, 28]);
+        let config: vae::Config = model.card.settings.clone().try_into().unwrap();
+        assert_eq!((model.card.model.as_str(), config.networks.hidden.as_slice()), ("vae", [16].as_slice()));
+        assert_eq!((config.networks.latent, model.latent().unwrap()), (4, 4));
+        assert_eq!(model.card.picture().unwrap(), [1, 28, 28]);
         assert_same_numbers(&mut model, &expected, MLP);
     }
 }
@@ -110,14 +114,18 @@ fn article() -> BTreeMap<String, (Dtype, Vec<usize>)> {
     all
 }
 
-fn article_config() -> Config {
-    trainer::config(&presets::find("mnist-conv").unwrap().settings(), [1, 28, 28])
+fn article_settings() -> Settings {
+    Settings::of_preset("mnist-conv").unwrap()
+}
+
+fn article_columns() -> Columns {
+    Columns::of_pictures([1, 28, 28], 0)
 }
 
 /// The bytes of each tensor of the file whose numbers `pytorch_conv_vae_expected` has.
 fn state_dict() -> Tensors {
     let arena = &mut Arena::new();
-    Vae::new(arena, &article_config());
+    (vae::ENTRY.open)(arena, &article_settings().own, &article_columns()).unwrap();
     let mut values = initial_by_formula(arena);
     let first = values.len();
     for (stream, statistic) in arena.statistics().iter().enumerate() {
@@ -157,7 +165,8 @@ fn the_articles_state_dict_is_known_by_its_names_and_gives_pytorchs_numbers() {
     for device in std::iter::once(CPU).chain(common::gpu(Options::default())) {
         let name = device.description();
         let mut model = Trained::open(&path, &device).unwrap();
-        assert_eq!(model.card.config, article_config(), "{name}");
+        let card = (model.card.model.as_str(), &model.card.settings, &model.card.columns);
+        assert_eq!(card, ("vae", &article_settings().own, &article_columns()), "{name}");
         assert_eq!((model.card.dataset.as_str(), model.card.epoch), ("unknown", 0), "{name}");
         assert_same_numbers(&mut model, &expected, CONV);
     }
@@ -205,10 +214,9 @@ fn a_file_of_the_articles_network_that_is_not_whole_is_refused() {
 fn a_model_file_is_the_articles_state_dict() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create(folder.path().join("run")).unwrap();
-    let preset = presets::find("mnist-conv").unwrap().settings();
-    let settings = Settings { epochs: 1, batch_size: 4, samples: 1, ..preset };
+    let settings = article_settings().with("epochs = 1\nbatch_size = 4\nsamples = 1").unwrap();
     let (train, test) = (digits::split(0, 10), digits::split(1, 3));
-    let data = Dataset { name: "digits".into(), classes: 10, class_names: vec![], train, test };
+    let data = Dataset { name: "digits".into(), class_names: vec![], train, test };
     let mut trainer = Trainer::new(settings, data.clone(), &CPU, run.clone(), false).unwrap();
     trainer.train(&AtomicBool::new(false), &mut |_| ()).unwrap();
 
@@ -233,6 +241,6 @@ fn a_model_file_is_the_articles_state_dict() {
     assert!(!String::from_utf8_lossy(&fs::read(&stranger).unwrap()).contains(checkpoint::MODEL));
     let pixels = data.test.values(0..3);
     let [ours, theirs] =
-        [run.model(), stranger].map(|path| Trained::open(&path, &CPU).unwrap().encode(&pixels).unwrap());
+        [run.model(), stranger].map(|path| Trained::open(&path, &CPU).unwrap().encode(&pixels, None).unwrap());
     assert!(ours == theirs);
 }

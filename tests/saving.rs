@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::data::{Dataset, digits};
-use elbo::train::presets;
 use elbo::train::run_folder::RunFolder;
 use elbo::train::settings::Settings;
 use elbo::train::trainer::{Event, Trainer};
@@ -23,8 +22,8 @@ fn share(settings: &Settings, data: &Dataset, is_interrupted: bool) -> f64 {
     let mut profiler = None;
     trainer
         .train(&stop, &mut |event| {
-            // What was there before is not counted: the device's memory, what the epoch started from, and what the first
-            // epoch's steps and pictures keep.
+            // What was there before is not counted: the device's memory, what the epoch started from, and what the
+            // first epoch's steps and pictures keep.
             if matches!(event, Event::Batches { epoch: 2, done: 2, .. }) {
                 profiler = Some(dhat::Profiler::builder().testing().build());
                 stop.store(is_interrupted, Ordering::Relaxed);
@@ -43,21 +42,18 @@ fn share(settings: &Settings, data: &Dataset, is_interrupted: bool) -> f64 {
 fn a_save_takes_little_more_memory_than_what_it_saves() {
     let data = Dataset {
         name: "digits".into(),
-        classes: 10,
         class_names: Vec::new(),
         train: digits::split(1, 24),
         test: digits::split(2, 8),
     };
-    let preset = |name: &str| presets::find(name).unwrap().settings();
+    let preset = Settings::of_preset("mnist-mlp").unwrap();
     // So large that the chart of the losses, 14 MB whatever the model, is a small part of it.
-    let base = Settings { batch_size: 8, samples: 4, latent: 8, epochs: 2, ..preset("mnist-mlp") };
-    let dense = Settings { hidden: vec![4500], ..base.clone() };
+    let base = preset.with("batch_size = 8\nsamples = 4\nlatent = 8\nepochs = 2").unwrap();
+    let dense = base.with("hidden = [4500]").unwrap();
     // Nearly all of it in one convolution, whose order in a file is another than on the device.
-    let convolutional = Settings {
-        encoder: Some("conv 64 k4 s4, relu, conv 2048 k7, relu, flatten".parse().unwrap()),
-        decoder: Some("flatten, linear 784, view 1 28 28".parse().unwrap()),
-        ..base
-    };
+    let networks = "encoder = 'conv 64 k4 s4, relu, conv 2048 k7, relu, flatten'\n\
+                    decoder = 'flatten, linear 784, view 1 28 28'";
+    let convolutional = base.with(networks).unwrap();
     for (name, settings) in [("dense", dense), ("convolutional", convolutional)] {
         for is_interrupted in [false, true] {
             let share = share(&settings, &data, is_interrupted);

@@ -1,4 +1,5 @@
-//! Tuning on an adapter: what is measured is kept, what is kept is taken, and nothing that is wrong with a cache stops a run.
+//! Tuning on an adapter: what is measured is kept, what is kept is taken, and nothing that is wrong with a cache stops
+//! a run.
 
 mod common;
 
@@ -12,15 +13,14 @@ use elbo::arena::Arena;
 use elbo::backend::Device;
 use elbo::backend::gpu::{Checks, Form, Gpu, Options};
 use elbo::data::Dataset;
+use elbo::fusion::Fusion;
 use elbo::instruments::subject;
 use elbo::kernel::{Candidate, Kernel};
 use elbo::kernels::activation::Activation;
 use elbo::kernels::{joint, matmul};
+use elbo::models::presets;
 use elbo::program::{Program, Recorder, Step};
-use elbo::train::presets;
-use elbo::train::programs::Programs;
-use elbo::train::settings::Settings;
-use elbo::train::trainer::{config, training_step};
+use elbo::train::programs::{Programs, training_step};
 use elbo::tuning::{How, Origin, Tuning, apply, tune};
 
 /// The forms for GPUs, on whatever adapter there is.
@@ -137,7 +137,7 @@ fn a_candidate_with_other_results_is_left_out() {
         Candidate { name: "wrong", shader: joint::ADD.shader },
     ];
     static MUTANT: Kernel =
-        Kernel { name: "mutant.candidate", candidates: Some(|_, _| CANDIDATES.iter().collect()), ..joint::MULTIPLY };
+        Kernel { name: "mutant.candidate", candidates: Some(|_| CANDIDATES.iter().collect()), ..joint::MULTIPLY };
     let Some(gpu) = gpu() else { return };
     let case = &(joint::MULTIPLY.cases)()[0];
     let mut arena = Arena::new();
@@ -177,22 +177,21 @@ fn the_step_that_trains_is_tuned() {
     let Some(gpu) = gpu() else { return };
     let device = Device::Gpu(gpu.clone());
     for (preset, kernels) in [
-        ("mnist-mlp", &["linear.backward", "matmul_bce.forward", "weights.backward"][..]),
+        ("mnist-mlp", &["fused_linear.backward", "matmul_bce.forward", "fused_weights.backward"][..]),
         ("mnist-conv", &["conv2d.backward_w_parts"]),
     ] {
-        let preset = presets::find(preset).unwrap();
-        let settings = Settings { batch_size: 8, ..preset.settings() };
-        let pictures = subject::pictures(8, preset.picture);
+        let (_, preset) = presets::find(preset).unwrap();
+        let settings = preset.settings().with("batch_size = 8").unwrap();
+        let pictures = subject::pictures(8, &preset.columns());
         let (train, test) = (pictures.clone(), pictures);
-        let data = Dataset { name: "drawn".into(), classes: 0, class_names: Vec::new(), train, test };
-        let config = config(&settings, preset.picture);
-        let programs = Programs::new(&mut device.backend(), &settings, &config, data).unwrap();
+        let data = Dataset { name: "drawn".into(), class_names: Vec::new(), train, test };
+        let programs = Programs::new(&mut device.backend(), &settings, data).unwrap();
         let choices = |program: &Program| {
             let has_choice = |step: &&Step| gpu.candidates(step.kernel, &step.params).len() > 1;
             let steps = program.steps.iter().filter(has_choice);
             steps.map(|step| (step.kernel.name, step.params.clone())).collect::<Vec<_>>()
         };
-        let tuned = training_step(&settings, preset.picture, device.fusion()).unwrap();
+        let tuned = training_step(&settings, &preset.columns(), Fusion::of(&device)).unwrap();
         assert_eq!(choices(&tuned), choices(&programs.step));
         for kernel in kernels {
             assert!(choices(&tuned).iter().any(|(name, _)| name == kernel), "{kernel}: {:?}", choices(&tuned));
@@ -202,7 +201,8 @@ fn the_step_that_trains_is_tuned() {
 
 // ---- The program
 
-/// A network whose convolutions have a choice on every adapter, and a moment's training of it.
+/// A network whose convolutions have a choice on every adapter (one that runs on a CPU has its own form beside the
+/// portable one), and a moment's training of it.
 const TRAIN: &str = "train --device gpu --dataset digits --train-limit 40 --test-limit 10 --batch-size 8 --latent 2 \
                      --samples 4 --epochs 1";
 const NETWORK: [&str; 4] =

@@ -9,16 +9,19 @@ use std::sync::atomic::AtomicBool;
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::data::idx::{Idx, Kind};
-use elbo::data::{self, Choice, Corrupt, Dataset, Preparation, Selection, Split};
+use elbo::data::table::{Columns, LABELS, Table};
+use elbo::data::{self, Choice, Corrupt, Dataset, Preparation, Selection};
 use elbo::fusion::Fusion;
 use elbo::inference::Trained;
-use elbo::models::network::Network;
+use elbo::models::MODELS;
+use elbo::models::parts::network::Network;
 use elbo::train::checkpoint::Checkpoint;
+use elbo::train::given::Given;
 use elbo::train::metrics::read_metrics;
-use elbo::train::overrides::Overrides;
+use elbo::train::programs;
 use elbo::train::run_folder::{RunFolder, RunRecord};
 use elbo::train::settings::Settings;
-use elbo::train::trainer::{self, Trainer};
+use elbo::train::trainer::Trainer;
 
 /// Every target, as [`run`] takes it.
 pub const TARGETS: [&str; 10] =
@@ -103,18 +106,20 @@ fn run_record(data: &[u8]) {
     if let Ok(record) = RunRecord::read(&folder) {
         record.write(&folder).expect("what was read can be written");
         assert_eq!(RunRecord::read(&folder).expect("what was written can be read"), record);
-        let _ = Settings::resume(record.settings, &Overrides::default());
+        let _ = Settings::resume(record.settings, &Given::default());
     }
-    let _ = read_metrics(&put("run/metrics.csv", data));
+    for model in MODELS {
+        let _ = read_metrics(&put("run/metrics.csv", data), model.terms);
+    }
 }
 
 fn settings(data: &[u8]) {
     let path = put("settings/x.toml", data);
-    let Ok(overrides) = Overrides::from_toml(&path) else { return };
-    let Ok(settings) = Settings::resolve(Some(overrides), Overrides::default()) else { return };
+    let Ok(given) = Given::from_file(&path) else { return };
+    let Ok(settings) = Settings::resolve(Some(given), Given::default()) else { return };
     let text = settings.to_toml().expect("settings can be written down");
     assert_eq!(Settings::from_toml(&text).expect("what was written can be read"), settings);
-    let _ = trainer::config(&settings, [1, 28, 28]).check();
+    let _ = settings.outline(&Columns::of_pictures([1, 28, 28], 10));
 }
 
 /// Two lines: the encoder and the decoder. One that fits is recorded: then every layer knows what to do with its sizes.
@@ -124,16 +129,15 @@ fn network(data: &[u8]) {
     let (Ok(encoder), Ok(decoder)) = (encoder.parse::<Network>(), decoder.parse::<Network>()) else { return };
     let again: Network = String::from(encoder.clone()).parse().expect("what was written can be read");
     assert_eq!(again, encoder);
-    let overrides = Overrides {
-        encoder: Some(encoder),
-        decoder: Some(decoder),
-        latent: Some(4),
-        batch_size: Some(2),
-        ..Overrides::default()
-    };
-    let Ok(settings) = Settings::resolve(None, overrides) else { return };
-    for shape in [[1, 28, 28], [3, 8, 8]] {
-        let _ = trainer::training_step(&settings, shape, Fusion::Accelerated);
+    for model in MODELS {
+        let mut given = Given::default();
+        let networks = [("encoder", String::from(encoder.clone())), ("decoder", String::from(decoder.clone()))];
+        let sizes = [("model", model.name.to_string()), ("latent", "4".into()), ("batch_size", "2".into())];
+        sizes.iter().chain(&networks).for_each(|(name, text)| given.flag(name, text));
+        let Ok(settings) = Settings::resolve(None, given) else { return };
+        for shape in [[1, 28, 28], [3, 8, 8]] {
+            let _ = programs::training_step(&settings, &Columns::of_pictures(shape, 3), Fusion::Accelerated);
+        }
     }
 }
 
@@ -162,36 +166,27 @@ fn picture(data: &[u8]) {
 
 fn is_whole(dataset: &Dataset) {
     for split in [&dataset.train, &dataset.test] {
-        assert_eq!(split.pixels.len(), split.count * split.dims());
-        if let Some(labels) = &split.labels {
+        assert_eq!(split.pixels().len(), split.count * split.dims());
+        if let Some(labels) = split.labels() {
+            let classes = dataset.columns().label(LABELS).expect("both splits have labels of the same classes");
             assert_eq!(labels.len(), split.count);
-            assert!(labels.iter().all(|&label| (label as usize) < dataset.classes));
+            assert!(labels.iter().all(|&label| (label as usize) < classes));
         }
     }
 }
 
 fn tiny_data() -> Dataset {
-    let split = |count: usize| Split {
-        pixels: (0..count * 4).map(|i| (i * 37 % 256) as u8).collect(),
-        count,
-        shape: [1, 2, 2],
-        labels: None,
-    };
-    Dataset { name: "tiny".into(), classes: 0, class_names: vec![], train: split(8), test: split(4) }
+    let pixels = |count: usize| (0..count * 4).map(|i| (i * 37 % 256) as u8).collect();
+    let split = |count| Table::of_pictures([1, 2, 2], pixels(count), None);
+    Dataset { name: "tiny".into(), class_names: vec![], train: split(8), test: split(4) }
 }
 
 fn tiny_settings(out: &Path) -> Settings {
-    let overrides = Overrides {
-        hidden: Some(vec![3]),
-        latent: Some(2),
-        batch_size: Some(4),
-        epochs: Some(2),
-        samples: Some(0),
-        device: Some("cpu".into()),
-        out: Some(out.into()),
-        ..Overrides::default()
-    };
-    Settings::resolve(None, overrides).expect("settings of a small network")
+    let text = "hidden = [3]\nlatent = 2\nbatch_size = 4\nepochs = 2\nsamples = 0\ndevice = 'cpu'";
+    let given = Given::from_text(text).expect("a settings text");
+    let mut settings = Settings::resolve(None, given).expect("settings of a small network");
+    settings.out = out.into();
+    settings
 }
 
 // ---- Seeds
@@ -218,9 +213,11 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     }
 }
 
-const SETTINGS: [&str; 2] = [
-    "preset = \"mnist-2d\"\nepochs = 3\nlr = 0.01\nhidden = [32, 16]\nbetas = [0.9, 0.99]\nkl-schedule = \"linear:5\"\n",
+const SETTINGS: [&str; 4] = [
+    "preset = \"mnist-2d\"\nepochs = 3\nlr = 0.01\nhidden = [32, 16]\nbetas = [0.9, 0.99]\nkl_schedule = \"linear:5\"\n",
     "encoder = \"flatten, linear 8, relu\"\ndecoder = \"linear 784\"\nlatent = 2\noutput = \"gaussian\"\nflip = true\n",
+    "model = \"conditional\"\nhidden = [9]\nkl_weight = 2\nmonitor = \"train_kl\"\n",
+    "preset = \"mnist-denoise-conv\"\nnoise = \"salt_and_pepper:0.3\"\nfree_bits = 0.5\n",
 ];
 
 const NETWORKS: [&str; 3] = [

@@ -13,8 +13,8 @@ fn softplus(x: f32) -> f32 {
     return select(x, 0.0, x <= 0.0) + log(1.0 + exp(-abs(x)));
 }
 
-// Not the built-in, which is NaN beyond 44 on Metal and whose clamp hides NaN in Mesa. Near 0, where 1 - e^-2|x| cancels,
-// its series to x^7: the next term is below an ulp.
+// Not the built-in, which is NaN beyond 44 on Metal and whose clamp hides NaN in Mesa. Near 0, where 1 - e^-2|x|
+// cancels, its series to x^7: the next term is below an ulp.
 fn tanh_of(x: f32) -> f32 {
     let e = exp(-2.0 * abs(x));
     let far = (1.0 - e) / (1.0 + e);

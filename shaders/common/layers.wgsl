@@ -1,5 +1,5 @@
 
-// Up to three linear layers, as the params of weights.wgsl have them; one that is not there has O = 0.
+// Up to three linear layers, as the params of fused_weights.wgsl have them; one that is not there has O = 0.
 struct Params {
     B: u32,
     I0: u32, O0: u32, split0: u32, dw0: u32, dv0: u32, db0: u32, dc0: u32,

@@ -1,6 +1,6 @@
 
-// Fours of the rows of x (B,I) and w (O,I), word by word, zeros past the edge. Without a branch: a block that is turned has 16
-// words, and SwiftShader takes minutes to build as many branches in a loop.
+// Fours of the rows of x (B,I) and w (O,I), word by word, zeros past the edge. Without a branch: a block that is turned
+// has 16 words, and SwiftShader takes minutes to build as many branches in a loop.
 fn load_x(row: u32, column: u32) -> vec4<f32> {
     return vec4<f32>(x_at(row, column), x_at(row, column + 1u), x_at(row, column + 2u), x_at(row, column + 3u));
 }

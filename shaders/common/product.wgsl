@@ -1,6 +1,6 @@
 
-// A tile of a matrix product, owned by a workgroup: ladder/matmul_tile.wgsl in any size. src/kernels/tiles.rs lists the sizes and
-// appends them as constants:
+// A tile of a matrix product, owned by a workgroup: ladder/matmul_tile.wgsl in any size. src/kernels/tiles.rs lists the
+// sizes and appends them as constants:
 //   ROWS, COLUMNS  of the tile
 //   DEPTH          terms of the sum that a slice has in workgroup memory at a time, a multiple of 4
 //   TALL           blocks of 4x4 that an invocation owns in its registers, one below the other: 1 or 2
@@ -21,12 +21,12 @@ const LEFT_LOADS = ROWS * DEPTH / 4u;
 const RIGHT_LOADS = COLUMNS * DEPTH / 4u;
 const SLICE = DEPTH * (LEFT + RIGHT);
 
-// For each slice (DEPTH,LEFT) of the left operand and (DEPTH,RIGHT) of the right one. At the end, the sums of half of the
-// slices.
+// For each slice (DEPTH,LEFT) of the left operand and (DEPTH,RIGHT) of the right one. At the end, the sums of half of
+// the slices.
 var<workgroup> tiles: array<vec4<f32>, max(SLICES * SLICE, SLICES / 2u * FOURS * OWNERS)>;
 
-// An invocation's blocks, four rows of four columns each: here and half a tile below. All by name, and no array: what a loop
-// indexes may not stay in registers.
+// An invocation's blocks, four rows of four columns each: here and half a tile below. All by name, and no array: what a
+// loop indexes may not stay in registers.
 var<private> sum0: vec4<f32>;
 var<private> sum1: vec4<f32>;
 var<private> sum2: vec4<f32>;
@@ -36,8 +36,8 @@ var<private> below1: vec4<f32>;
 var<private> below2: vec4<f32>;
 var<private> below3: vec4<f32>;
 
-// What an invocation has loaded of the next terms, while it multiplies the present ones: a block that is to be turned, or two
-// fours of each operand.
+// What an invocation has loaded of the next terms, while it multiplies the present ones: a block that is to be turned,
+// or two fours of each operand.
 var<private> next_block: mat4x4<f32>;
 var<private> next_left: mat2x4<f32>;
 var<private> next_right: mat2x4<f32>;

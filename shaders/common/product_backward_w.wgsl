@@ -1,7 +1,8 @@
 
-// A tile of dy^T x in the sizes of product.wgsl, dy (B,O), x (B,I): its rows are columns of dy from row0 on, its columns those of x
-// from column0 on. Those of the first column also sum the bias gradient, whose terms they hold anyway. The kernel's
-// buffers have load_dy and load_x, which give fours of their rows, zeros past the edge, and add_dw and add_db.
+// A tile of dy^T x in the sizes of product.wgsl, dy (B,O), x (B,I): its rows are columns of dy from row0 on, its
+// columns those of x from column0 on. Those of the first column also sum the bias gradient, whose terms they hold
+// anyway. The kernel's buffers have load_dy and load_x, which give fours of their rows, zeros past the edge, and add_dw
+// and add_db.
 fn tile_of_dw(row0: u32, column0: u32, t: vec3<u32>) {
     let index = t.y * ACROSS + t.x;
     let sums_bias = column0 == 0u && index < ROWS / 4u;

@@ -1,6 +1,7 @@
 
-// A tile of dy W in the sizes of product.wgsl, dy (B,O), w (O,I): its rows are of dy from row0 on, its columns of w from column0
-// on. The kernel's buffers have load_dy and load_w, which give fours of their rows, zeros past the edge, and store_dx.
+// A tile of dy W in the sizes of product.wgsl, dy (B,O), w (O,I): its rows are of dy from row0 on, its columns of w
+// from column0 on. The kernel's buffers have load_dy and load_w, which give fours of their rows, zeros past the edge,
+// and store_dx.
 fn tile_of_dx(row0: u32, column0: u32, t: vec3<u32>) {
     let index = t.y * ACROSS + t.x;
     fetch_of_dx(row0, column0, t.z * DEPTH, index);

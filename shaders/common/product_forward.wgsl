@@ -1,6 +1,6 @@
 
-// The sums of x W^T in a tile of product.wgsl, x (B,I), w (O,I): rows are of x from row0 on, columns of w from column0 on. The
-// kernel's buffers have load_x and load_w, which give fours of their rows, zeros past the edge.
+// The sums of x W^T in a tile of product.wgsl, x (B,I), w (O,I): rows are of x from row0 on, columns of w from column0
+// on. The kernel's buffers have load_x and load_w, which give fours of their rows, zeros past the edge.
 // ANCHOR: forward
 // k runs along the rows of both operands, so their fours are turned on their way into workgroup memory.
 fn multiply_x_and_w(row0: u32, column0: u32, t: vec3<u32>) {

@@ -1,6 +1,6 @@
 
-// A sum over the 64 invocations of a workgroup. Each writes its share; afterwards shares[0] is the sum, formed by halves,
-// so always in the same order.
+// A sum over the 64 invocations of a workgroup. Each writes its share; afterwards shares[0] is the sum, formed by
+// halves, so always in the same order.
 var<workgroup> shares: array<f32, 64>;
 
 fn sum_shares(index: u32) {

@@ -1,5 +1,5 @@
-// Rung 1 of batch norm's statistics: an invocation owns a channel and takes mean and variance as they are defined, first
-// the one, then the other.
+// Rung 1 of batch norm's statistics: an invocation owns a channel and takes mean and variance as they are defined,
+// first the one, then the other.
 //
 // Memory: x is read twice, 8 bytes an element. Neighbours read neighbouring channels, so lines are used whole; but C
 // invocations are all there are, 64 perhaps on a GPU that wants ten thousand, and each waits for one load at a time.

@@ -1,9 +1,10 @@
-// Rung 2 of batch norm's statistics: both moments in one pass (Welford 1962). Each element moves the mean by its share of
-// the distance, and adds to the sum of squares what it adds whatever the mean will be. The short formula,
-// E[x^2] - E[x]^2, takes one pass too but subtracts two large numbers where the mean is far from 0, and loses all digits.
+// Rung 2 of batch norm's statistics: both moments in one pass (Welford 1962). Each element moves the mean by its share
+// of the distance, and adds to the sum of squares what it adds whatever the mean will be. The short formula,
+// E[x^2] - E[x]^2, takes one pass too but subtracts two large numbers where the mean is far from 0, and loses all
+// digits.
 //
-// Memory: x is read once, half of rung 1. The price is a division an element, in a chain in which each step waits for the
-// one before.
+// Memory: x is read once, half of rung 1. The price is a division an element, in a chain in which each step waits for
+// the one before.
 // Next: rows are still walked through one by one; many can be taken at a time, batch_norm_3_chan.wgsl.
 
 struct Params { R: u32, C: u32, eps: f32 }

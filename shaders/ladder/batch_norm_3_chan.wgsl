@@ -1,8 +1,8 @@
-// Rung 3 of batch norm's statistics: 32 invocations share a channel, each with every 32nd row, and merge what they found:
-// count, mean and sum of squares of two sets give those of both together (Chan, Golub & LeVeque 1979).
+// Rung 3 of batch norm's statistics: 32 invocations share a channel, each with every 32nd row, and merge what they
+// found: count, mean and sum of squares of two sets give those of both together (Chan, Golub & LeVeque 1979).
 //
-// Memory: x is read once, and 32 times as many loads are under way. A workgroup owns 8 channels: its loads are pieces of
-// 32 bytes, the smallest that GPUs fetch.
+// Memory: x is read once, and 32 times as many loads are under way. A workgroup owns 8 channels: its loads are pieces
+// of 32 bytes, the smallest that GPUs fetch.
 // Next: C / 8 workgroups are still few. The production kernels, shaders/batch_norm.wgsl, also cut the rows into chunks
 // with a workgroup each, and merge the chunks by the same formula in a second dispatch.
 

@@ -1,5 +1,5 @@
-// Rung 1 of the convolution of pictures with channels last: an invocation owns an element of y and does what the formula
-// says. Place (p,q) of y meets place (p * stride + u - padding, q * stride + v - padding) of x under tap (u,v).
+// Rung 1 of the convolution of pictures with channels last: an invocation owns an element of y and does what the
+// formula says. Place (p,q) of y meets place (p * stride + u - padding, q * stride + v - padding) of x under tap (u,v).
 //
 // Memory: two loads a multiply-add, 4 bytes a flop. Neighbours own neighbouring channels of one place: they share each
 // word of x, but each walks through weights of its own, KH * KW * I words apart. Caches hold this together: the window

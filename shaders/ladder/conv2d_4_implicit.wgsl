@@ -1,13 +1,14 @@
 // Rung 4 of the convolution: the product of two matrices, of which one is never written down (implicit GEMM). Row n of
-// the first holds the window of x under place n of y, KH * KW * I words; row o of the second holds the weights of channel
-// o. A workgroup owns 64 places by 64 channels and passes both through workgroup memory, 16 words deep, in vec4; an
-// invocation owns 4 places by every 16th channel. I is a multiple of 4.
+// the first holds the window of x under place n of y, KH * KW * I words; row o of the second holds the weights of
+// channel o. A workgroup owns 64 places by 64 channels and passes both through workgroup memory, 16 words deep, in
+// vec4; an invocation owns 4 places by every 16th channel. I is a multiple of 4.
 //
 // Memory: a fetched word is used 64 times: 1/16 byte a flop, and the windows' overlap, KH * KW times each word of x, is
-// left to the cache. Everything matmul_5_vec4.wgsl says holds here too; the arithmetic of indices is new, and it is done
-// while filling, once for 64 uses.
-// Next: the production kernels, shaders/conv2d.wgsl (implicit GEMM too, for any channels, strides, dilations and groups)
-// and, for adapters that run on a CPU, shaders/software/conv2d.wgsl: no workgroup memory, large tiles in registers.
+// left to the cache. Everything matmul_5_vec4.wgsl says holds here too; the arithmetic of indices is new, and it is
+// done while filling, once for 64 uses.
+// Next: the production kernels, shaders/conv2d.wgsl (implicit GEMM too, for any channels, strides, dilations and
+// groups) and, for adapters that run on a CPU, shaders/software/conv2d.wgsl: no workgroup memory, large tiles in
+// registers.
 
 struct Params {
     B: u32, H: u32, W: u32, I: u32, P: u32, Q: u32, O: u32, KH: u32, KW: u32, stride: u32, padding: u32,

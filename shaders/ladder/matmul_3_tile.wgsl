@@ -3,8 +3,8 @@
 //
 // Memory: a word that was fetched is used 16 times, so 1/4 byte a flop. The price is two loads from workgroup memory a
 // multiply-add and two barriers for 16 of them. Expected of a GPU with large caches: little, since they did the
-// sharing already. Of an adapter that runs on a CPU: a loss, since workgroup memory is memory like any other there and a
-// barrier costs.
+// sharing already. Of an adapter that runs on a CPU: a loss, since workgroup memory is memory like any other there and
+// a barrier costs.
 // Next: registers, the only memory as fast as the arithmetic, matmul_4_registers.wgsl.
 
 struct Params { M: u32, K: u32, N: u32 }

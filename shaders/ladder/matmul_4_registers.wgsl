@@ -1,9 +1,10 @@
 // Rung 4 of C = A B: an invocation owns 4x4 elements of c, in registers, and a workgroup of 256 a 64x64 tile. The inner
-// loop is multiply_slices in matmul_tile.wgsl; that of the production kernels, common/product.wgsl, is the same in many sizes.
+// loop is multiply_slices in matmul_tile.wgsl; that of the production kernels, common/product.wgsl, is the same in many
+// sizes.
 //
 // Memory: 4 + 4 loads from workgroup memory feed 16 multiply-adds, where rung 3 needs 32, and a fetched word is used 64
-// times: 1/16 byte a flop. Expected of a GPU: the largest step. The sums are independent, so that the arithmetic has 16 chains
-// to hide its latency with, and a barrier comes after 256 multiply-adds of an invocation, not after 16.
+// times: 1/16 byte a flop. Expected of a GPU: the largest step. The sums are independent, so that the arithmetic has 16
+// chains to hide its latency with, and a barrier comes after 256 multiply-adds of an invocation, not after 16.
 // Next: the same loads in fewer instructions, matmul_5_vec4.wgsl.
 
 struct Params { M: u32, K: u32, N: u32 }

@@ -1,8 +1,8 @@
-// Rung 5 of C = A B: rung 4 with every load and store 16 bytes wide, where K and N are multiples of 4. The inner loop is
-// multiply_fours in ladder/matmul_fours.wgsl.
+// Rung 5 of C = A B: rung 4 with every load and store 16 bytes wide, where K and N are multiples of 4. The inner loop
+// is multiply_fours in ladder/matmul_fours.wgsl.
 //
-// Memory: the same bytes, in a quarter of the instructions. Four steps along k take 8 loads from workgroup memory for 64
-// multiply-adds, where rung 4 takes 32, and filling a slice takes each invocation one load of a and one of b.
+// Memory: the same bytes, in a quarter of the instructions. Four steps along k take 8 loads from workgroup memory for
+// 64 multiply-adds, where rung 4 takes 32, and filling a slice takes each invocation one load of a and one of b.
 // Next: this runs at the speed of the arithmetic where there are workgroups enough. Where c has few tiles and K is long
 // most of a large GPU stands idle: matmul_6_split_k.wgsl.
 

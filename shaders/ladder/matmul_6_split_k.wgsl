@@ -1,11 +1,11 @@
-// Rung 6 of C = A B: rung 5 with the sum over k cut into S slices of `depth`, each the work of its own workgroups, and a
-// second dispatch that adds the slices up in their order: without atomics, so that results repeat bit for bit.
+// Rung 6 of C = A B: rung 5 with the sum over k cut into S slices of `depth`, each the work of its own workgroups, and
+// a second dispatch that adds the slices up in their order: without atomics, so that results repeat bit for bit.
 //
 // Memory: S times the stores of c, and as many loads again. It pays where c has fewer tiles than the GPU has cores: the
 // gradient of weights, or 128 rows of a batch by 400 features, 14 tiles. On large square products it costs a little.
-// Next: the production kernels, shaders/matmul.wgsl (rungs 4 and 5 in tiles of many sizes, the small ones with slices inside
-// a workgroup; epilogues, and any shape) and, for adapters that run on a CPU, shaders/software/matmul.wgsl: no workgroup
-// memory and no barrier, but 16x16 of c in the registers of a lane.
+// Next: the production kernels, shaders/matmul.wgsl (rungs 4 and 5 in tiles of many sizes, the small ones with slices
+// inside a workgroup; epilogues, and any shape) and, for adapters that run on a CPU, shaders/software/matmul.wgsl: no
+// workgroup memory and no barrier, but 16x16 of c in the registers of a lane.
 
 struct Params { M: u32, K: u32, N: u32, depth: u32, S: u32 }
 

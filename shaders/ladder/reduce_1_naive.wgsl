@@ -2,8 +2,8 @@
 // one adds up what the others found. A second dispatch, reduce.whole, adds up the workgroups' sums; all rungs share it.
 //
 // Memory: every word is read once by any rung, 4 bytes a flop, so the peak is the memory's. Here neighbours read words
-// span / 64 apart: a GPU fetches a line of 32 to 128 bytes for a lane and uses 4 of it before other lanes' lines push it
-// out of the cache. Then one lane works while 63 wait.
+// span / 64 apart: a GPU fetches a line of 32 to 128 bytes for a lane and uses 4 of it before other lanes' lines push
+// it out of the cache. Then one lane works while 63 wait.
 // Next: nothing but who reads which word, reduce_2_coalesced.wgsl.
 
 struct Params { N: u32, span: u32 }

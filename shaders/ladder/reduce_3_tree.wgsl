@@ -1,8 +1,8 @@
 // Rung 3 of the sum of a vector: the shares are added up by halves, 32 pairs, then 16, in 6 steps in place of 63. It is
 // sum_shares in common/sum.wgsl, which the production kernels share.
 //
-// Memory: as rung 2. It gains where spans are short, so that the end of a workgroup weighs; and its rounding is better: a
-// word passes through 6 additions of shares, not up to 63. On adapters that run on a CPU its barriers cost more.
+// Memory: as rung 2. It gains where spans are short, so that the end of a workgroup weighs; and its rounding is better:
+// a word passes through 6 additions of shares, not up to 63. On adapters that run on a CPU its barriers cost more.
 // Next: an invocation waits for each of its loads, reduce_4_unrolled.wgsl.
 
 struct Params { N: u32, span: u32 }

@@ -1,8 +1,8 @@
 // Rung 4 of the sum of a vector: an invocation takes four words a turn, with a sum for each.
 //
-// Memory: the bytes of rung 3, but four loads are under way where there was one. What a memory delivers is what is under
-// way divided by the time a load takes (Little's law); a GPU's is hundreds of cycles away. The four sums are chains of
-// additions that need not wait for each other either.
+// Memory: the bytes of rung 3, but four loads are under way where there was one. What a memory delivers is what is
+// under way divided by the time a load takes (Little's law); a GPU's is hundreds of cycles away. The four sums are
+// chains of additions that need not wait for each other either.
 // Next: the tree's six barriers, reduce_5_subgroup.wgsl.
 
 struct Params { N: u32, span: u32 }

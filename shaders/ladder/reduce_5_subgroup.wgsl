@@ -1,6 +1,7 @@
-// Rung 5 of the sum of a vector: lanes that run in lockstep, a subgroup, add up their sums among their registers, without
-// workgroup memory and barriers. One barrier is left, for the few sums of the subgroups. Needs an adapter with subgroups;
-// they have 4 to 64 lanes (NVIDIA 32, AMD 32 or 64, Intel 8 to 32, lavapipe 8), so nothing here depends on how many.
+// Rung 5 of the sum of a vector: lanes that run in lockstep, a subgroup, add up their sums among their registers,
+// without workgroup memory and barriers. One barrier is left, for the few sums of the subgroups. Needs an adapter with
+// subgroups; they have 4 to 64 lanes (NVIDIA 32, AMD 32 or 64, Intel 8 to 32, lavapipe 8), so nothing here depends on
+// how many.
 //
 // Memory: as rung 4. It gains where the end of a workgroup weighs. The order of the sum in a subgroup is the adapter's
 // choice: the same in every run, but not the same on every adapter.

@@ -1,15 +1,25 @@
 
-// What the tiles of 32 or 40 rows and 64 columns share that a subgroup of 8 owns: eight.wgsl and fours.wgsl multiply them.
+// A tile of 16 x 16 sums, which one invocation owns, for adapters that run on a CPU.
+//
+// Such an adapter runs a workgroup as a loop over SIMD lanes. Workgroup memory is ordinary memory there, a barrier cuts
+// the loop in pieces, and a load goes lane by lane, while a multiply-add is one instruction for all lanes. So, unlike
+// on a GPU: no workgroup memory, no barrier, and as many multiply-adds a load as fit, here 256 for 32 words. All loops
+// over the tile have constant bounds: the driver unrolls them, and the arrays become registers and stack slots.
+//
+// Rows and columns past the edge read the last one, and are not stored.
 
-// The rows that a lane loads for all, one of each 8 of the tile's. What lies past the end is read from the last row or
-// column, here and below: a broadcast must not stand where lanes disagree. Where results are assigned, those past the end
-// are therefore the last ones once more.
-fn own_rows(first: u32, rows: u32) -> vec4<u32> {
-    return min(vec4<u32>(first) + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(rows - 1u));
-}
+// ANCHOR: terms
+var<private> left: array<mat4x4<f32>, 4>;     // left[i][t]: term t of rows 4 i to 4 i + 3
+var<private> right: array<mat4x4<f32>, 4>;    // right[j][t]: term t of columns 4 j to 4 j + 3
+var<private> sums: array<mat4x4<f32>, 16>;    // sums[4 i + j][r]: row 4 i + r, columns 4 j to 4 j + 3
 
-// First row and first column of a workgroup's tile of that many rows and 64 columns. Tiles are numbered row by row of tiles.
-fn tile_of(index: u32, rows: u32, columns: u32) -> vec2<u32> {
-    let across = (columns + 63u) / 64u;
-    return vec2<u32>(rows, 64u) * vec2<u32>(index / across, index % across);
+fn add_term(t: u32) {
+    for (var i = 0u; i < 4u; i++) {
+        let rows = left[i][t];
+        for (var j = 0u; j < 4u; j++) {
+            let four = right[j][t];
+            sums[4u * i + j] += mat4x4<f32>(rows.x * four, rows.y * four, rows.z * four, rows.w * four);
+        }
+    }
 }
+// ANCHOR_END: terms

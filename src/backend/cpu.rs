@@ -6,7 +6,6 @@ use std::time::Instant;
 use super::{Counters, Plan, TimingClock, Timings, room};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
-use crate::fusion::Fusion;
 use crate::kernel::Reference;
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
@@ -24,16 +23,6 @@ pub enum Cpu {
     Reference,
 }
 
-impl Cpu {
-    /// The fused kernels that suit it. Every one has a reference.
-    pub fn fusion(self) -> Fusion {
-        match self {
-            Cpu::Accelerated => Fusion::Accelerated,
-            Cpu::Reference => Fusion::Full,
-        }
-    }
-}
-
 /// Memory and programs of one arena, in the host's memory.
 pub struct Session {
     cpu: Cpu,
@@ -49,9 +38,9 @@ impl Session {
         Session { cpu, memory: Vec::new(), programs: Vec::new(), counters: Counters::default() }
     }
 
-    /// [`Cpu::fusion`]
-    pub fn fusion(&self) -> Fusion {
-        self.cpu.fusion()
+    /// The form that it runs.
+    pub fn cpu(&self) -> Cpu {
+        self.cpu
     }
 
     /// Errors: no memory for the arena. Panics on a dispatch that writes what it reads, or writes the same words twice.
@@ -113,8 +102,8 @@ impl Session {
     }
 }
 
-/// Memory of that many words, all 0: the system hands it out page by page as it is touched. Errors: there is none; kernels
-/// count elements in 32 bits, so more than these reach is none either.
+/// Memory of that many words, all 0: the system hands it out page by page as it is touched. Errors: there is none;
+/// kernels count elements in 32 bits, so more than these reach is none either.
 fn zeros(name: &str, words: usize) -> Result<Box<[u32]>> {
     let memory = if words > u32::MAX as usize { None } else { bytemuck::allocation::try_zeroed_slice_box(words).ok() };
     memory.ok_or_else(|| {
@@ -136,8 +125,8 @@ struct LoadedStep {
 /// A buffer while a dispatch has it.
 struct Lent {
     buffer: usize,
-    /// A buffer is either only read by a dispatch or only written (wgpu holds programs to the same rule), so each can be
-    /// lent out whole: shared slices of one, disjoint mutable slices of the other.
+    /// A buffer is either only read by a dispatch or only written (wgpu holds programs to the same rule), so each can
+    /// be lent out whole: shared slices of one, disjoint mutable slices of the other.
     is_written: bool,
     /// The tensors in it; where it is written, in the order of their places.
     views: Vec<View>,

@@ -10,8 +10,7 @@ use rayon::prelude::*;
 use super::{Counters, Plan, TimingClock, Timings, room, shipped};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
-use crate::fusion::Fusion;
-use crate::kernel::{Candidate, Kernel, Lanes, Shader, ShaderId};
+use crate::kernel::{Candidate, Kernel, Shader, ShaderId};
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
 use crate::units::memory;
@@ -49,13 +48,23 @@ pub enum Checks {
 /// Which form of a kernel runs where it has two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
-    /// The software form for its lanes on an adapter that runs on a CPU, the portable one on all others.
+    /// The software form on an adapter that runs on a CPU, the portable one on all others.
     #[default]
     Suited,
     /// The portable form everywhere.
     Portable,
-    /// The software form for lanes that the adapter has, see [`Gpu::lanes`].
-    Software(Lanes),
+    /// The software form everywhere.
+    Software,
+}
+
+impl Form {
+    fn is_software_on(self, adapter: &wgpu::AdapterInfo) -> bool {
+        match self {
+            Form::Suited => adapter.device_type == wgpu::DeviceType::Cpu,
+            Form::Portable => false,
+            Form::Software => true,
+        }
+    }
 }
 
 /// An opened adapter with its pipelines.
@@ -68,8 +77,8 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     checks: Checks,
-    /// Kernels run in their software form for these lanes.
-    software: Option<Lanes>,
+    /// Kernels run in their software form.
+    software: bool,
     /// What runs in place of the usual shader, by kernel and params.
     choices: Mutex<HashMap<(String, Vec<u32>), &'static Candidate>>,
     pipelines: Arc<Mutex<Pipelines>>,
@@ -85,8 +94,8 @@ struct Pipeline {
 }
 
 impl Gpu {
-    /// Opens the adapter with WebGPU's default limits, raised only where size matters: how large a buffer may be. Errors:
-    /// the driver refuses.
+    /// Opens the adapter with WebGPU's default limits, raised only where size matters: how large a buffer may be.
+    /// Errors: the driver refuses.
     pub async fn open(adapter: &wgpu::Adapter, options: Options) -> Result<Gpu> {
         let available = adapter.limits();
         let limits = wgpu::Limits {
@@ -98,7 +107,7 @@ impl Gpu {
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("elbo"),
-                required_features: adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | EIGHT),
+                required_features: adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP),
                 required_limits: limits.clone(),
                 memory_hints: wgpu::MemoryHints::Performance,
                 ..Default::default()
@@ -117,7 +126,7 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error| {
             slot.lock().unwrap().get_or_insert(format!("the device reported an error: {error}"));
         }));
-        let software = software_form(&info, lanes(&info, device.features()), options.form);
+        let software = options.form.is_software_on(&info);
         Ok(Gpu {
             info,
             limits,
@@ -133,7 +142,7 @@ impl Gpu {
 
     /// The same adapter, its kernels in another form, with no other choice made.
     pub fn in_form(&self, form: Form) -> Gpu {
-        Gpu { software: software_form(&self.info, self.lanes(), form), ..self.without_choices() }
+        Gpu { software: form.is_software_on(&self.info), ..self.without_choices() }
     }
 
     /// The same adapter and the same pipelines, with no choice made.
@@ -151,11 +160,6 @@ impl Gpu {
         }
     }
 
-    /// What the lanes of the adapter can share.
-    pub fn lanes(&self) -> Lanes {
-        lanes(&self.info, self.device.features())
-    }
-
     /// What programs that are loaded from now on run where a dispatch has this kernel and these params.
     pub fn choose(&self, kernel: &str, params: &[u32], candidate: &'static Candidate) {
         self.choices.lock().unwrap().insert((kernel.into(), params.to_vec()), candidate);
@@ -163,17 +167,7 @@ impl Gpu {
 
     /// Whether its kernels run in their software form, where they have one.
     pub fn runs_software_forms(&self) -> bool {
-        self.software.is_some()
-    }
-
-    /// The lanes for which kernels run in their software form; none where they run in the portable one.
-    pub fn software(&self) -> Option<Lanes> {
         self.software
-    }
-
-    /// The fused kernels that suit the adapter.
-    pub fn fusion(&self) -> Fusion {
-        self.software.map_or(Fusion::Full, Fusion::Software)
     }
 
     /// What the kernel needs and the adapter has not.
@@ -189,7 +183,7 @@ impl Gpu {
     }
 
     /// The shaders that a dispatch may choose among here; none where there is no choice.
-    pub fn candidates(&self, kernel: &Kernel, params: &[u32]) -> Vec<&'static Candidate> {
+    pub fn candidates(&self, kernel: &'static Kernel, params: &[u32]) -> Vec<&'static Candidate> {
         kernel.candidates_for(self.software, params)
     }
 
@@ -328,26 +322,6 @@ impl Gpu {
     }
 }
 
-/// What [`Lanes::Eight`] needs beside the size of the subgroups.
-const EIGHT: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_INT64);
-
-fn lanes(info: &wgpu::AdapterInfo, features: wgpu::Features) -> Lanes {
-    let is_eight = [info.subgroup_min_size, info.subgroup_max_size] == [8, 8];
-    if features.contains(EIGHT) && is_eight { Lanes::Eight } else { Lanes::Apart }
-}
-
-/// The software form that kernels run in, if any, on an adapter with these lanes. Panics on one that it cannot run.
-fn software_form(info: &wgpu::AdapterInfo, lanes: Lanes, form: Form) -> Option<Lanes> {
-    match form {
-        Form::Suited => (info.device_type == wgpu::DeviceType::Cpu).then_some(lanes),
-        Form::Portable => None,
-        Form::Software(asked) => {
-            assert!(asked == lanes || asked == Lanes::Apart, "{} has no subgroups of exactly 8", info.name);
-            Some(asked)
-        }
-    }
-}
-
 struct LoadedStep {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
@@ -382,9 +356,9 @@ impl Session {
         Session { gpu, buffers: Vec::new(), programs: Vec::new(), seconds: Vec::new(), counters: Counters::default() }
     }
 
-    /// [`Gpu::fusion`]
-    pub fn fusion(&self) -> Fusion {
-        self.gpu.fusion()
+    /// The adapter that it runs on.
+    pub fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
     }
 
     /// Bytes of the largest buffer a kernel can read or write.
@@ -494,7 +468,7 @@ impl Session {
             layout: &pipeline.layout,
             entries: &entries,
         });
-        let grid = (shader.grid)(&step.params);
+        let grid = shader.workgroups(&step.params);
         let most = self.gpu.limits.max_compute_workgroups_per_dimension;
         if grid.iter().any(|&groups| groups > most) {
             return Err(Error::Device(format!(
@@ -579,8 +553,8 @@ impl Session {
     }
     // ANCHOR_END: submit
 
-    /// Runs the program once and times each of its dispatches: by timestamps, or by the wall clock where the adapter has
-    /// none or reports ones that stand still (Metal on some versions of macOS).
+    /// Runs the program once and times each of its dispatches: by timestamps, or by the wall clock where the adapter
+    /// has none or reports ones that stand still (Metal on some versions of macOS).
     pub fn time(&mut self, program: usize) -> Result<Timings> {
         if self.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             let seconds = self.timestamps(program)?;
@@ -634,7 +608,8 @@ impl Session {
         Ok(seconds)
     }
 
-    /// Submits these dispatches of a program, each in a pass of its own, between timestamps where there is a set for them.
+    /// Submits these dispatches of a program, each in a pass of its own, between timestamps where there is a set for
+    /// them.
     fn submit_steps(
         &mut self,
         program: usize,

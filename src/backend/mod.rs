@@ -1,4 +1,5 @@
-//! Where programs run. A [`Device`] is opened once; a [`Backend`] is the memory and the loaded programs of one arena on it.
+//! Where programs run. A [`Device`] is opened once; a [`Backend`] is the memory and the loaded programs of one arena on
+//! it.
 //!
 //! Opening, running and reading are async, because a browser can only wait that way; the blocking forms beside them
 //! are `pollster::block_on` of the same functions.
@@ -14,7 +15,6 @@ use std::time::Duration;
 
 use crate::arena::Arena;
 use crate::error::Result;
-use crate::fusion::Fusion;
 use crate::kernel::{Candidate, Kernel, Shader};
 use crate::program::{Program, Step};
 use crate::tensor::Tensor;
@@ -108,14 +108,6 @@ impl Device {
         }
     }
 
-    /// The fused kernels that suit it.
-    pub fn fusion(&self) -> Fusion {
-        match self {
-            Device::Gpu(gpu) => gpu.fusion(),
-            Device::Cpu(cpu) => cpu.fusion(),
-        }
-    }
-
     /// The device once for each shader that it may choose for a kernel and params, named, where there are several.
     pub fn with_each_candidate(&self, kernel: &'static Kernel, params: &[u32]) -> Vec<(&'static str, Device)> {
         let Device::Gpu(gpu) = self else { return Vec::new() };
@@ -161,11 +153,11 @@ impl Backend {
         }
     }
 
-    /// [`Device::fusion`]
-    pub fn fusion(&self) -> Fusion {
+    /// What it runs on.
+    pub fn device(&self) -> Device {
         match self {
-            Backend::Gpu(session) => session.fusion(),
-            Backend::Cpu(session) => session.fusion(),
+            Backend::Gpu(session) => Device::Gpu(session.gpu().clone()),
+            Backend::Cpu(session) => Device::Cpu(session.cpu()),
         }
     }
 
@@ -178,7 +170,8 @@ impl Backend {
         }
     }
 
-    /// Builds what programs need that are loaded next, all on all cores at once: sooner than one program after the other.
+    /// Builds what programs need that are loaded next, all on all cores at once: sooner than one program after the
+    /// other.
     pub fn prepare(&self, programs: &[&Program]) {
         match self {
             Backend::Gpu(session) => session.prepare(programs),
@@ -236,8 +229,8 @@ impl Backend {
         }
     }
 
-    /// Waits for the device and reads the tensors, all in one synchronisation: a vector for each, in their order. Errors:
-    /// the device was lost, or its memory cannot be mapped.
+    /// Waits for the device and reads the tensors, all in one synchronisation: a vector for each, in their order.
+    /// Errors: the device was lost, or its memory cannot be mapped.
     pub async fn read_words_async(&mut self, tensors: &[Tensor]) -> Result<Vec<Vec<u32>>> {
         match self {
             Backend::Gpu(session) => session.read(tensors).await,

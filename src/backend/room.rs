@@ -65,8 +65,8 @@ pub fn advice_for(arena: &Arena) -> &'static str {
 }
 
 /// Refuses an arena that no host can hold, with `beside` bytes that are kept beside it: a buffer whose elements kernels
-/// cannot count, or more bytes in all than the machine has. Errors: those, with the bytes, the largest share of them and
-/// what to do about it.
+/// cannot count, or more bytes in all than the machine has. Errors: those, with the bytes, the largest share of them
+/// and what to do about it.
 pub fn check(arena: &Arena, beside: usize) -> Result<()> {
     if let Some(buffer) = arena.buffers().iter().find(|buffer| buffer.words > u32::MAX as usize) {
         return Err(Error::Device(format!(
@@ -94,8 +94,8 @@ fn bytes(buffer: &Buffer) -> usize {
     buffer.words.saturating_mul(4)
 }
 
-/// Refuses more bytes than the machine can give this program at all, whatever else runs on it. `what` needs them, `advice`
-/// makes them fewer. Errors: an [`Error::Device`] with both.
+/// Refuses more bytes than the machine can give this program at all, whatever else runs on it. `what` needs them,
+/// `advice` makes them fewer. Errors: an [`Error::Device`] with both.
 pub fn require(bytes: usize, what: &str, advice: &str) -> Result<()> {
     if let Some(most) = machine().filter(|&most| bytes > most) {
         return Err(Error::Device(format!(
@@ -110,8 +110,8 @@ pub fn require(bytes: usize, what: &str, advice: &str) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of memory and swap of this machine, or of the part of it that this program may use; `None` where the system does
-/// not say.
+/// Bytes of memory and swap of this machine, or of the part of it that this program may use; `None` where the system
+/// does not say.
 fn machine() -> Option<usize> {
     let system = System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::everything()));
     let all = system.total_memory().saturating_add(system.total_swap());

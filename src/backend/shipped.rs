@@ -1,12 +1,14 @@
 //! Which candidate a device is given where nothing was measured on it: by the vendor and the kind of its adapter.
 //!
-//! NVIDIA's row is of an H100, where it comes to 1.17 times the time of the fastest tile on average over the products and
-//! convolutions of `mnist-mlp`, `mnist-2d` and `mnist-conv`. The others are starting points from what such devices are known to have:
-//! **no other was measured**, but for lavapipe, which runs software forms. `elbo tune` measures yours.
+//! NVIDIA's row is of an H100, where it comes to 1.17 times the time of the fastest tile on average over the products
+//! and convolutions of `mnist-mlp`, `mnist-2d` and `mnist-conv`. The others are starting points from what such devices
+//! are known to have: **no other was measured**, but for lavapipe, which runs the software forms. `elbo tune` measures
+//! yours.
 
 use wgpu::{AdapterInfo, Backend, DeviceType};
 
 use crate::kernel::Candidate;
+use crate::kernels::tiles;
 
 /// A kind of device.
 struct Known {
@@ -31,7 +33,8 @@ const MANY_REGISTERS: &[&str] =
 /// 16 sums.
 const FEW_REGISTERS: &[&str] =
     &["direct", "64x64", "64x32", "32x32 in 4 deep", "32x32 in 4", "16x16 in 16 deep", "16x16 in 16"];
-/// Its first layers are faster in tiles than by the direct form: 16 us against 22 with 16 channels, 24 against 79 with 64.
+/// Its first layers are faster in tiles than by the direct form: 16 us against 22 with 16 channels, 24 against 79 with
+/// 64.
 const H100: &[&str] = &[
     "128x64",
     "64x64",
@@ -80,8 +83,8 @@ impl Known {
 /// Tiles that cover so much more than others do, past the edges of the result, are not taken.
 const WASTE: f64 = 1.5;
 
-/// The candidate for these params; none where there are none. It is the first listed tile of which there are enough, else the
-/// one of which there are most; on a device that is not listed the first candidate.
+/// The candidate for these params; none where there are none. It is the first listed tile of which there are enough,
+/// else the one of which there are most; on a device that is not listed the first candidate.
 pub fn choose(info: &AdapterInfo, candidates: &[&'static Candidate], params: &[u32]) -> Option<&'static Candidate> {
     let known = TABLE.iter().chain([&APPLE]).find(|known| known.is(info));
     let named = |name: &&str| candidates.iter().copied().find(|candidate| candidate.name == *name);
@@ -94,16 +97,13 @@ pub fn choose(info: &AdapterInfo, candidates: &[&'static Candidate], params: &[u
 }
 
 fn workgroups(candidate: &Candidate, params: &[u32]) -> u32 {
-    (candidate.shader.grid)(params).iter().product()
+    candidate.shader.workgroups(params).iter().product()
 }
 
 /// Elements that its tiles have, in the result and past its edges; none where it has no tiles.
 fn covered(candidate: &Candidate, params: &[u32]) -> Option<f64> {
-    let of = |wanted: &str| {
-        let mut constants = candidate.shader.source.constants.iter();
-        constants.find(|(name, _)| *name == wanted).map(|&(_, value)| f64::from(value))
-    };
-    Some(f64::from(workgroups(candidate, params)) * of("ROWS")? * of("COLUMNS")?)
+    let [rows, columns] = tiles::size(candidate.shader.source.constants)?.map(f64::from);
+    Some(f64::from(workgroups(candidate, params)) * rows * columns)
 }
 
 #[cfg(test)]
@@ -118,7 +118,7 @@ mod tests {
 
     fn chosen(info: &AdapterInfo, [b, i, o]: [u32; 3]) -> &'static str {
         let params = [b, i, o, 0, 0];
-        choose(info, &matmul::FORWARD.candidates_for(None, &params), &params).unwrap().name
+        choose(info, &matmul::FORWARD.candidates_for(false, &params), &params).unwrap().name
     }
 
     #[test]

@@ -1,12 +1,9 @@
-//! A case: one kernel's params and inputs. Tests hold every form of the kernel against the reference on it.
+//! A case of a kernel, run: every form of the kernel against the reference on it.
 
-use rand::RngExt;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-
-use super::close::{self, Comparison, Tolerance};
+use super::close::{self, Comparison};
 use crate::arena::Arena;
 use crate::backend::{Backend, Device, Loaded, cpu};
+use crate::cases::{Case, POISON};
 use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::program::{Program, Recorder};
@@ -14,67 +11,8 @@ use crate::tensor::Tensor;
 
 /// Words behind every output: an out-of-bounds store in WGSL is silent, these make it heard.
 pub const GUARD: usize = 67;
-/// What an assigned output holds before: a NaN with a pattern no computation produces.
-pub const POISON: u32 = 0x7fc0_dead;
 /// What the guard band holds: a number, so that an update in place changes it too.
 const GUARD_WORD: u32 = 0xc0de_cafe;
-
-/// One run of a kernel: params, what is read, and what is written with the difference to accept.
-pub struct Case {
-    /// The shape, and what is special about it.
-    pub label: String,
-    /// The params uniform, word by word, in the order of [`Kernel::params`].
-    pub params: Vec<u32>,
-    /// The values of each of [`Kernel::reads`]; words that are integers as the f32 of their bits.
-    pub reads: Vec<Vec<f32>>,
-    /// One for each of [`Kernel::writes`].
-    pub writes: Vec<Output>,
-}
-
-/// A tensor the kernel writes.
-pub struct Output {
-    /// What it holds before: poison where the kernel assigns, numbers where it adds or updates.
-    pub before: Vec<f32>,
-    /// How far a form of the kernel may be from the reference.
-    pub tolerance: Tolerance,
-}
-
-impl Case {
-    /// A case without tensors, to which [`read`](Case::read), [`assign`](Case::assign) and [`update`](Case::update) add
-    /// them in the kernel's order.
-    pub fn new(label: impl Into<String>, params: impl bytemuck::Pod) -> Case {
-        let params = bytemuck::pod_collect_to_vec(&[params]);
-        Case { label: label.into(), params, reads: Vec::new(), writes: Vec::new() }
-    }
-
-    /// The next tensor the kernel reads.
-    pub fn read(mut self, values: Vec<f32>) -> Case {
-        self.reads.push(values);
-        self
-    }
-
-    /// The next tensor the kernel reads, as 32-bit words.
-    pub fn read_words(self, words: Vec<u32>) -> Case {
-        self.read(bytemuck::allocation::cast_vec(words))
-    }
-
-    /// An output of `len` elements that the kernel assigns.
-    pub fn assign(self, len: usize, tolerance: Tolerance) -> Case {
-        self.update(vec![f32::from_bits(POISON); len], tolerance)
-    }
-
-    /// An output that the kernel adds to or updates in place.
-    pub fn update(mut self, before: Vec<f32>, tolerance: Tolerance) -> Case {
-        self.writes.push(Output { before, tolerance });
-        self
-    }
-}
-
-/// `len` numbers in [low, high), the same for the same seed.
-pub fn uniform(seed: u64, len: usize, low: f32, high: f32) -> Vec<f32> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    (0..len).map(|_| low + (high - low) * rng.random::<f32>()).collect()
-}
 
 /// A case on a device, ready to run: what a test compares and a bench times.
 pub struct Prepared {
@@ -104,8 +42,8 @@ pub fn build(device: &Device, kernel: &'static Kernel, case: &Case) {
     device.backend().prepare(&[&program]);
 }
 
-/// Loads the case's dispatch and writes its inputs. Errors: those of [`Backend::load`]. Panics on a case that has not the
-/// kernel's params.
+/// Loads the case's dispatch and writes its inputs. Errors: those of [`Backend::load`]. Panics on a case that has not
+/// the kernel's params.
 pub fn prepare(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Prepared> {
     let mut arena = Arena::new();
     let (program, reads, writes) = record(&mut arena, kernel, case);
@@ -122,7 +60,8 @@ pub fn prepare(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<
     Ok(Prepared { backend, program, writes })
 }
 
-/// Runs the case once and returns each output with its guard band. Errors: the device cannot load the kernel, or is lost.
+/// Runs the case once and returns each output with its guard band. Errors: the device cannot load the kernel, or is
+/// lost.
 pub fn run(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Vec<Vec<f32>>> {
     let Prepared { mut backend, program, writes } = prepare(device, kernel, case)?;
     backend.run(&[(program, 1)])?;

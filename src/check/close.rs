@@ -1,32 +1,7 @@
 //! The one comparison. It is written so that NaN fails.
 
 use super::ulp::{self, Histogram};
-
-/// How far two results of the same formula may be apart, with the reason.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Tolerance {
-    /// Bit for bit: moves, integers, copies.
-    Exact,
-    /// A sum of `k` products of numbers of magnitude at most about 1. Rounding walks: each of k additions errs by half
-    /// an ulp of a partial sum of size about sqrt(k), errors add like a random walk, hence k * epsilon; times 4 for
-    /// fused, reordered and blocked forms.
-    Dot(usize),
-    /// Anything else, relative to the larger magnitude (at least 1).
-    Because(f32, &'static str),
-}
-
-// ANCHOR: bound
-impl Tolerance {
-    /// The largest accepted difference near magnitude `scale`.
-    pub fn bound(&self, scale: f32) -> f32 {
-        match *self {
-            Tolerance::Exact => 0.0,
-            Tolerance::Dot(k) => 4.0 * f32::EPSILON * (k.max(4) as f32) * scale.max(1.0),
-            Tolerance::Because(relative, _) => relative * scale.max(1.0),
-        }
-    }
-}
-// ANCHOR_END: bound
+use crate::cases::Tolerance;
 
 /// Two arrays beside each other: how far they are apart, and the verdict.
 #[derive(Clone, Debug, Default)]
@@ -85,8 +60,8 @@ pub struct Mismatch {
 }
 
 // ANCHOR: compare
-/// The verdict on one element. Identical bits pass, be they a NaN, infinite, a poisoned word left alone or an integer; any
-/// other NaN or infinite difference fails whatever the bound.
+/// The verdict on one element. Identical bits pass, be they a NaN, infinite, a poisoned word left alone or an integer;
+/// any other NaN or infinite difference fails whatever the bound.
 fn passes(got: f32, want: f32, bound: f32) -> bool {
     let difference = (got - want).abs();
     got.to_bits() == want.to_bits() || (difference.is_finite() && difference <= bound)

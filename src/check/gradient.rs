@@ -1,29 +1,12 @@
 //! Backward against finite differences of the forward.
 
-use super::case::uniform;
-use super::close::{self, Comparison, Mismatch, Tolerance};
+use super::close::{self, Comparison, Mismatch};
 use crate::arena::Arena;
 use crate::backend::{Device, cpu::Cpu};
+use crate::cases::{GradientCase, Tolerance, uniform};
 use crate::error::Result;
 use crate::program::{Program, Recorder};
 use crate::tensor::Tensor;
-
-/// An operation as a function of its inputs, with its backward.
-pub struct GradientCase {
-    /// The operation and what is special about this case, for messages.
-    pub label: String,
-    /// Shape and values of each differentiable input.
-    pub inputs: Vec<(Vec<usize>, Vec<f32>)>,
-    /// Shape of the output y.
-    pub output: Vec<usize>,
-    /// Records y = f(inputs) and, from dy, a gradient for each input. `inputs` is followed by `state`.
-    pub record: Record,
-    /// Fixed device state the operation reads, e.g. the clock: written before each run.
-    pub state: Vec<(&'static str, Vec<u32>)>,
-}
-
-/// (recorder, inputs, dy) to (y, a gradient for each input).
-pub type Record = Box<dyn Fn(&mut Recorder, &[Tensor], Tensor) -> (Tensor, Vec<Tensor>)>;
 
 /// Central differences with this step: the rounding of f32 outputs (6e-8 / STEP) and the truncation (STEP^2 / 6)
 /// are both below 1e-4 for outputs of size 1.
@@ -115,10 +98,4 @@ pub fn check(case: &GradientCase) -> std::result::Result<(), String> {
     let reference = Device::Cpu(Cpu::Reference);
     let comparisons = measure(&reference, case, &case.recorded()).map_err(|e| format!("{}: {e}", case.label))?;
     failure(case, &comparisons).map_or(Ok(()), Err)
-}
-
-/// The gradient of a loss whose kernel assumes dy = 1, times the dy of the check.
-pub fn weighted(r: &mut Recorder, dy: Tensor, gradient: Tensor) -> Tensor {
-    let weights = crate::kernels::reduce::backward_whole(r, dy, gradient.matrix());
-    crate::kernels::joint::multiply(r, weights, gradient)
 }

@@ -5,10 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
 
-use super::case::{self, Case, Outcome};
+use super::case::{self, Outcome};
 use super::close::{Comparison, Worst};
 use super::ulp::{BUCKETS, Histogram};
 use crate::backend::Device;
+use crate::cases::Case;
 use crate::error::Result;
 use crate::kernel::Kernel;
 
@@ -109,16 +110,17 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// Runs those cases of a kernel that `wanted` picks on each of the devices, against its reference, and where a device has
-/// several shaders to choose from, each of them. The names of the device and of the shader follow the label of the case. Errors:
-/// no memory for the reference; what a device cannot do is a failure in the report.
+/// Runs those cases of a kernel that `wanted` picks on each of the devices, against its reference, and where a device
+/// has several shaders to choose from, each of them. The names of the device and of the shader follow the label of the
+/// case. Errors: no memory for the reference; what a device cannot do is a failure in the report.
 pub fn kernel(kernel: &'static Kernel, devices: &[(&str, Device)], wanted: impl Fn(&Case) -> bool) -> Result<Report> {
     let mut report = Report::new(kernel.name);
     for case in (kernel.cases)().iter().filter(|case| wanted(case)) {
         let want = case::reference(kernel, case)?;
         for (name, device) in devices {
             for (candidate, device) in forms(device, kernel, case) {
-                // A shader that the driver refuses panics; here it is a result, and the other kernels are checked all the same.
+                // A shader that the driver refuses panics; here it is a result, and the other kernels are checked all
+                // the same.
                 let outcome = catch_unwind(AssertUnwindSafe(|| case::measure(&device, kernel, case, &want)))
                     .unwrap_or_else(|panic| Outcome { outputs: Vec::new(), failure: Some(said(&*panic)) });
                 let named: Vec<&str> = [name, candidate].into_iter().filter(|name| !name.is_empty()).collect();
@@ -132,8 +134,8 @@ pub fn kernel(kernel: &'static Kernel, devices: &[(&str, Device)], wanted: impl 
     Ok(report)
 }
 
-/// Builds the pipelines that [`kernel`] needs on the devices, which may take a driver minutes. What a driver refuses is left to
-/// the report.
+/// Builds the pipelines that [`kernel`] needs on the devices, which may take a driver minutes. What a driver refuses is
+/// left to the report.
 pub fn build(kernel: &'static Kernel, devices: &[(&str, Device)]) {
     for case in (kernel.cases)() {
         for (_, device) in devices.iter().flat_map(|(_, device)| forms(device, kernel, &case)) {

@@ -3,8 +3,8 @@
 //! The count says how well a device rounds, not whether a result is right: a small difference of large numbers may be
 //! many units off and still be as exact as its terms were.
 
-/// Steps from one f32 to the next that lead from `a` to `b`: 0 for equal numbers (0 and -0 are), 1 for neighbours. A NaN
-/// is as far away as can be, unless both have the same bits.
+/// Steps from one f32 to the next that lead from `a` to `b`: 0 for equal numbers (0 and -0 are), 1 for neighbours. A
+/// NaN is as far away as can be, unless both have the same bits.
 pub fn distance(a: f32, b: f32) -> u64 {
     if a.to_bits() == b.to_bits() {
         return 0;

@@ -60,8 +60,8 @@ pub fn samples(folder: &RunFolder) -> Result<Option<PathBuf>> {
     Ok(Some(out))
 }
 
-/// Whether the animation that [`samples`] makes is there, and younger than every picture of its epochs; also where it would
-/// make none.
+/// Whether the animation that [`samples`] makes is there, and younger than every picture of its epochs; also where it
+/// would make none.
 pub fn is_up_to_date(folder: &RunFolder) -> Result<bool> {
     let pictures = folder.pictures(SAMPLES)?;
     let written = |path: &PathBuf| std::fs::metadata(path).and_then(|found| found.modified()).ok();

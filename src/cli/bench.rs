@@ -14,18 +14,19 @@ use elbo::instruments::bench::row::Row;
 use elbo::instruments::bench::windows::Windows;
 use elbo::instruments::bench::{Bench, Item, data, kernels, probes, scale, start, steps};
 use elbo::messages::notice;
-use elbo::train::presets::{DEFAULT, find};
+use elbo::models::presets::{DEFAULT, find};
 use elbo::train::run_folder::git_revision;
 use elbo::train::settings::Settings;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::progress;
 use super::shared::require;
 use results::Results;
 
 /// Measures this program on one device: training steps, single operations and kernels, starts, memory, the device's own
-/// peak, and how steps grow with batch, hidden layer and latent space. Each number is the median of several windows of time
-/// after a warm-up, with quartiles. Rows go to elbo.csv in --out, whose schema the peers in benches/ share: `elbo bench
-/// compare` makes ratios of them. On a device that is busy with something else the numbers mean nothing.
+/// peak, and how steps grow with batch, hidden layer and latent space. Each number is the median of several windows of
+/// time after a warm-up, with quartiles. Rows go to elbo.csv in --out, whose schema the peers in benches/ share: `elbo
+/// bench compare` makes ratios of them. On a device that is busy with something else the numbers mean nothing.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
@@ -154,7 +155,7 @@ impl Args {
         let pictures = self.quick.then_some(QUICK_PICTURES);
         let device = self.where_.open()?;
         notice(&format!("device: {}", device.description()));
-        let data = data(self.where_.data.as_deref(), pictures)?;
+        let data = data(self.where_.data.as_deref(), pictures, &mut progress::shown())?;
         notice(&format!("data: {}, {} training pictures", data.name, data.train.count));
         let is_mnist = data.name == "mnist" && !self.quick;
         require(
@@ -167,8 +168,9 @@ impl Args {
         let out = self.out.clone().unwrap_or_else(|| usual_folder(&bench));
         let mut results = Results::open(&out, &bench, &data)?;
         let command = |model: &str, batch: usize| self.first_step(model, batch, pictures);
-        let default = find(DEFAULT)?.settings();
-        let to_loss = Settings { epochs: MOST_EPOCHS, ..default.clone() };
+        let default = find(DEFAULT)?.1.settings();
+        let mut to_loss = default.clone();
+        to_loss.epochs = MOST_EPOCHS;
         let mut items = Vec::new();
         for (_, part) in PARTS.iter().filter(|(_, part)| parts.contains(part)) {
             items.extend(match part {
@@ -240,14 +242,19 @@ impl Args {
 
 impl FirstStep {
     fn run(self) -> Result<()> {
-        let settings = Settings { batch_size: self.batch, ..settings(&self.model)? };
-        start::first_step(|| self.where_.open(), &settings, || data(self.where_.data.as_deref(), self.pictures))
+        let mut settings = settings(&self.model)?;
+        settings.batch_size = self.batch;
+        start::first_step(
+            || self.where_.open(),
+            &settings,
+            || data(self.where_.data.as_deref(), self.pictures, &mut progress::shown()),
+        )
     }
 }
 
 /// The settings of a preset of MNIST. Errors: no such preset, with the nearest; one for other pictures.
 fn settings(name: &str) -> Result<Settings> {
-    let preset = find(name)?;
+    let (_, preset) = find(name)?;
     let [c, h, w] = preset.picture;
     let problem = format!("{name} is made for pictures of {c}x{h}x{w}, and what is measured here has 1x28x28");
     require(preset.picture == [1, 28, 28], &problem)?;

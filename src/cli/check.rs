@@ -20,8 +20,8 @@ use elbo::instruments::subject::Subject;
 use elbo::kernel::Kernel;
 use elbo::kernels;
 use elbo::messages::notice;
+use elbo::models::presets;
 use elbo::program::{Program, Step};
-use elbo::train::presets::PRESETS;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -107,7 +107,8 @@ impl Args {
             }
             let found = match target.open() {
                 Ok(devices) => scope.check(&devices)?,
-                // Of several adapters one that cannot be opened is a finding; the one asked for is the caller's to mend.
+                // Of several adapters one that cannot be opened is a finding; the one asked for is the caller's to
+                // mend.
                 Err(e) if targets.len() > 1 => {
                     notice(&e.to_string());
                     failed.push(format!("{} cannot be opened", target.name()));
@@ -145,8 +146,8 @@ impl Target<'_> {
         }
     }
 
-    /// The forms to check, each with what its cases are called; the last is what users run. Errors: an adapter that cannot
-    /// be opened.
+    /// The forms to check, each with what its cases are called; the last is what users run. Errors: an adapter that
+    /// cannot be opened.
     fn open(&self) -> Result<Vec<(&'static str, Device)>> {
         let Target::Adapter(adapter) = self else { return Ok(vec![("", Device::Cpu(Cpu::Accelerated))]) };
         let open = |checks| {
@@ -184,7 +185,7 @@ impl Scope {
         if let Ok(kernels) = kernels::find(name) {
             return Ok(Scope { kernels, model: None });
         }
-        let presets = PRESETS.iter().map(|preset| preset.name);
+        let presets = presets::all().map(|(_, preset)| preset.name);
         if !Path::new(name).exists() && !presets.clone().any(|preset| preset == name) {
             let known = kernels::ALL.iter().flat_map(|kernel| [kernel.name, kernel.stem()]).chain(presets);
             let hint = nearest(name, known).map_or(String::new(), |n| format!("; did you mean `{n}`?"));

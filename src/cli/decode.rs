@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use elbo::data::npy;
 use elbo::error::{Error, Result};
 
-use super::shared::{ModelArgs, PictureArgs, describe, require, wrote};
+use super::shared::{LabelArgs, ModelArgs, PictureArgs, describe, require, wrote};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -14,6 +14,8 @@ pub struct Args {
     /// Latent points, a .npy file of little-endian float32 and shape (N, Z), as `elbo encode` writes it
     #[arg(value_name = "LATENTS")]
     latents: PathBuf,
+    #[command(flatten)]
+    label: LabelArgs,
     #[command(flatten)]
     picture: PictureArgs,
     /// Columns of the grid
@@ -26,7 +28,7 @@ impl Args {
         let mut model = self.model.open()?;
         let path = &self.latents;
         let z = npy::read(path)?;
-        let latent = model.card.config.latent;
+        let latent = model.latent()?;
         if z.columns != latent {
             let problem = format!("its rows have {} numbers, the model has {latent} latent dimensions", z.columns);
             return Err(Error::file(path, problem));
@@ -39,10 +41,11 @@ impl Args {
         }
         require(self.columns > 0, "--columns is 0, but must be at least 1")?;
         let columns = self.columns.min(z.rows);
-        self.picture.check([z.rows.div_ceil(columns), columns], "--columns", &model.card)?;
-        let pictures = model.decode(&z.values)?;
-        let written = self.picture.write(&self.model, "decoded.png", &model.card, &pictures, columns)?;
-        wrote(&written, &format!("{} latent points of {}; model {}", z.rows, path.display(), describe(&model.card)));
+        self.picture.check([z.rows.div_ceil(columns), columns], "--columns", &model)?;
+        let labels = self.label.needed(&model, "decode", z.rows)?;
+        let pictures = model.decode(&z.values, labels.as_deref())?;
+        let written = self.picture.write(&self.model, "decoded.png", &model, &pictures, columns)?;
+        wrote(&written, &format!("{} latent points of {}; model {}", z.rows, path.display(), describe(&model)));
         Ok(())
     }
 }

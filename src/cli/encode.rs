@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use elbo::data::{Split, npy};
+use elbo::data::npy;
+use elbo::data::table::Table;
 use elbo::error::Result;
 use elbo::files::write_atomic;
 use elbo::picture;
 
-use super::shared::{DataArgs, ModelArgs, require, wrote};
+use super::shared::{DataArgs, LabelArgs, ModelArgs, require, wrote};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -16,6 +17,8 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     data: DataArgs,
+    #[command(flatten)]
+    label: LabelArgs,
     /// Which pictures [default: test, of one's own that are not split all]
     #[arg(long, value_enum)]
     split: Option<Which>,
@@ -43,7 +46,7 @@ impl Args {
             &format!("--out is {}, but must end in .npy: the other files are named after it", out.display()),
         )?;
         let mut model = self.model.open()?;
-        let data = self.data.open(&self.model, &model.card, self.split.is_some())?;
+        let data = self.data.open(&self.model, &model, self.split.is_some())?;
         let all = data.train.count == 0;
         let (mut split, named) = match self.split.unwrap_or(Which::Test) {
             Which::Test => (data.test, if all { "" } else { "test " }),
@@ -52,8 +55,16 @@ impl Args {
         if self.limit > 0 {
             split = split.truncated(self.limit);
         }
-        let (mean, logvar) = model.encode_split(&split)?;
-        let (rows, latent) = (split.count, model.card.config.latent);
+        let told = self.label.given(&model, "encode")?;
+        let [mean, logvar] = match told {
+            // A label of the pictures that stands in for their own.
+            Some(label) => {
+                let classes = model.classes("encode")?.expect("the view takes labels");
+                model.encode_split(&split.clone().with_labels(vec![label as u8; split.count], classes))?
+            }
+            None => model.encode_split(&split)?,
+        };
+        let (rows, latent) = (split.count, model.latent()?);
         let what = format!("{rows} {named}pictures of {}", data.name);
 
         let csv = table(&split, &mean, &logvar, latent);
@@ -67,7 +78,7 @@ impl Args {
             let points: Vec<[f32; 2]> = matrix.values.chunks_exact(2).map(|z| [z[0], z[1]]).collect();
             let path = out.with_extension("png");
             let title = format!("{} ({})", data.name, if all { "all" } else { named.trim() });
-            picture::scatter(&points, split.labels.as_deref(), &data.class_names, &title).save(&path)?;
+            picture::scatter(&points, split.labels(), &data.class_names, &title).save(&path)?;
             wrote(&path, &format!("means of {what} by label"));
         }
         Ok(())
@@ -75,13 +86,13 @@ impl Args {
 }
 
 /// `label,mean_0,..,logvar_0,..`, a row a picture; the label is empty where the data has none.
-fn table(split: &Split, mean: &[f32], logvar: &[f32], latent: usize) -> Vec<u8> {
+fn table(split: &Table, mean: &[f32], logvar: &[f32], latent: usize) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let names = |stem: &'static str| (0..latent).map(move |j| format!("{stem}_{j}"));
     let header = std::iter::once("label".to_string()).chain(names("mean")).chain(names("logvar"));
     writer.write_record(header).expect("memory takes every row");
     for (i, (mean, logvar)) in mean.chunks(latent).zip(logvar.chunks(latent)).enumerate() {
-        let label = split.labels.as_ref().map_or(String::new(), |labels| labels[i].to_string());
+        let label = split.labels().map_or(String::new(), |labels| labels[i].to_string());
         let row = std::iter::once(label).chain(mean.iter().chain(logvar).map(f32::to_string));
         writer.write_record(row).expect("every row has the header's length");
     }

@@ -3,8 +3,8 @@
 use elbo::data::Selection;
 use elbo::error::Result;
 use elbo::inference::kl_by_dimension;
-use elbo::models::likelihood::Likelihood;
-use elbo::train::programs::Latent;
+use elbo::models::parts::likelihood::Likelihood;
+use elbo::train::evaluation::Latent;
 
 use super::shared::{CROSS_ENTROPY, DataArgs, ModelArgs, require};
 
@@ -38,23 +38,26 @@ impl Args {
     pub fn run(self) -> Result<()> {
         require(self.batch_size > 0, "--batch-size is 0, but must be at least 1")?;
         let mut model = self.model.open()?;
-        let data = self.data.open(&self.model, &model.card, false)?;
+        let data = self.data.open(&self.model, &model, false)?;
         let limit = Some(self.test_limit).filter(|&n| n > 0);
         let data = data.limited(Selection::ByName, [None, limit]);
         let latent = if self.mean { Latent::Mean } else { Latent::Sampled };
         let means = model.evaluate(&data.test, latent, self.seed, self.batch_size)?;
         let dimensions = if self.dimensions { sorted(&mut model, &data.test)? } else { Vec::new() };
         let count = data.test.count;
-        let output = model.card.config.output;
-        let nats = means.recon + means.kl;
-        let bits = output.bits_per_dimension(nats, data.test.dims());
+        let (output, terms) = (model.output, elbo::models::find(&model.card.model)?.terms);
+        let nats = means.sum();
+        let bits = output.and_then(|output| output.bits_per_dimension(nats, data.test.dims()));
+        let is_likelihood = output.is_some_and(Likelihood::is_likelihood);
         if self.json {
             let mut object = serde_json::json!({
                 "dataset": data.name, "pictures": count, "latent": if self.mean { "mean" } else { "sampled" },
-                "is_bound": !self.mean && output.is_likelihood(), "seed": self.seed, "batch_size": self.batch_size,
-                "test_loss": means.loss, "test_recon": means.recon, "test_kl": means.kl,
-                "output": output, "nats": nats, "bits_per_dimension": bits,
+                "is_bound": !self.mean && is_likelihood, "seed": self.seed, "batch_size": self.batch_size,
+                "test_loss": means.loss, "output": output, "nats": nats, "bits_per_dimension": bits,
             });
+            for (term, value) in terms.iter().zip(&means.terms) {
+                object[format!("test_{}", term.name)] = (*value).into();
+            }
             if self.dimensions {
                 let row = |(dimension, kl): &(usize, f64)| serde_json::json!({ "dimension": dimension, "kl": kl });
                 object["dimensions"] = dimensions.iter().map(row).collect();
@@ -63,16 +66,17 @@ impl Args {
             return Ok(());
         }
         let z = if self.mean { "z is the mean".into() } else { format!("z sampled with seed {}", self.seed) };
-        let what = match (output.is_likelihood(), self.mean) {
+        let what = match (is_likelihood, self.mean) {
             (true, false) => "-ELBO",
             (true, true) => "not a bound on log p(x)",
             (false, _) => CROSS_ENTROPY,
         };
         super::print(&format!("{count} test pictures of {}, nats a picture, {z}: {what}", data.name));
-        super::print(&format!("test_loss {:.4} recon {:.4} kl {:.4}", means.loss, means.recon, means.kl));
+        let named = terms.iter().zip(&means.terms).map(|(term, value)| format!(" {} {value:.4}", term.name));
+        super::print(&format!("test_loss {:.4}{}", means.loss, named.collect::<String>()));
         if let Some(bits) = bits {
             let of = match output {
-                Likelihood::DiscretisedLogistic => "of probabilities of the grey levels",
+                Some(Likelihood::DiscretisedLogistic) => "of probabilities of the grey levels",
                 _ => "of a density, taken at the grey levels without dequantisation noise",
             };
             super::print(&format!("bits a dimension {bits:.4}, {of}"));
@@ -85,9 +89,9 @@ impl Args {
 }
 
 /// Each latent dimension with its KL, the largest first.
-fn sorted(model: &mut elbo::inference::Trained, split: &elbo::data::Split) -> Result<Vec<(usize, f64)>> {
-    let (mean, logvar) = model.encode_split(split)?;
-    let kl = kl_by_dimension(&mean, &logvar, model.card.config.latent);
+fn sorted(model: &mut elbo::inference::Trained, split: &elbo::data::table::Table) -> Result<Vec<(usize, f64)>> {
+    let [mean, logvar] = model.encode_split(split)?;
+    let kl = kl_by_dimension(&mean, &logvar, model.latent()?);
     let mut dimensions: Vec<(usize, f64)> = kl.into_iter().enumerate().collect();
     dimensions.sort_by(|a, b| b.1.total_cmp(&a.1));
     Ok(dimensions)

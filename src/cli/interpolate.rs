@@ -3,9 +3,12 @@
 use clap::ValueEnum;
 use elbo::data::Dataset;
 use elbo::error::Result;
+use elbo::inference::Trained;
 use elbo::picture::latent::{lerp, slerp};
 
-use super::shared::{DataArgs, ModelArgs, PictureArgs, evenly, picture_name, require, require_picture, wrote};
+use super::shared::{
+    DataArgs, LabelArgs, ModelArgs, PictureArgs, evenly, picture_name, require, require_picture, wrote,
+};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -13,6 +16,8 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     data: DataArgs,
+    #[command(flatten)]
+    label: LabelArgs,
     #[command(flatten)]
     picture: PictureArgs,
     /// Index of the test picture to start from
@@ -50,18 +55,23 @@ impl Args {
             Method::Both => (&[lerp, slerp], "linear above spherical"),
         };
         let mut model = self.model.open()?;
-        self.picture.check([ways.len(), steps], "--steps", &model.card)?;
-        let data = self.data.open(&self.model, &model.card, false)?;
+        self.picture.check([ways.len(), steps], "--steps", &model)?;
+        let data = self.data.open(&self.model, &model, false)?;
         require_picture("--from", from, &data)?;
         let to = self.to.unwrap_or_else(|| other_label(from, &data));
         require_picture("--to", to, &data)?;
 
-        let (a, _) = model.encode(&data.test.values(from..from + 1))?;
-        let (b, _) = model.encode(&data.test.values(to..to + 1))?;
+        let own = |model: &Trained, i: usize| model.labels_of("encode", &data.test, i..i + 1);
+        let (label_a, label_b) = (own(&model, from)?, own(&model, to)?);
+        let [a, _] = model.encode(&data.test.values(from..from + 1), label_a.as_deref())?;
+        let [b, _] = model.encode(&data.test.values(to..to + 1), label_b.as_deref())?;
         let times = evenly(0.0, 1.0, steps);
         let z: Vec<f32> = ways.iter().flat_map(|way| times.iter().flat_map(|&t| way(&a, &b, t))).collect();
-        let pictures = model.decode(&z)?;
-        let path = self.picture.write(&self.model, "interpolation.png", &model.card, &pictures, steps)?;
+        // All of one label: the first picture's, where none is given.
+        let label = self.label.given(&model, "decode")?.or(label_a.map(|labels| labels[0]));
+        let labels = label.map(|label| vec![label; ways.len() * steps]);
+        let pictures = model.decode(&z, labels.as_deref())?;
+        let path = self.picture.write(&self.model, "interpolation.png", &model, &pictures, steps)?;
         let (from, to) = (picture_name(from, &data), picture_name(to, &data));
         wrote(&path, &format!("{steps} steps from test picture {from} of {} to {to}, {named}", data.name));
         Ok(())
@@ -70,6 +80,6 @@ impl Args {
 
 /// The first test picture whose label is not that of `from`; where there is none, the one after it.
 fn other_label(from: usize, data: &Dataset) -> usize {
-    let labels = data.test.labels.as_deref().unwrap_or_default();
+    let labels = data.test.labels().unwrap_or_default();
     labels.iter().position(|label| *label != labels[from]).unwrap_or((from + 1) % data.test.count)
 }

@@ -39,7 +39,7 @@ struct Show {
     /// The language
     #[arg(long = "as", value_name = "LANGUAGE", default_value = "wgsl")]
     language: Language,
-    /// The form for GPUs, or those for adapters that run on a CPU
+    /// The form for GPUs, or the one for adapters that run on a CPU
     #[arg(long, default_value = "portable")]
     form: Form,
     /// One of its candidates, as in "32x32 in 4", which are for the same work; `elbo kernels` lists them
@@ -128,17 +128,15 @@ impl Show {
             &format!("`{}` is several kernels, and show takes one: {names}", self.name),
         )?;
         let kernel = found[0];
-        let chosen = match (&self.candidate, self.form) {
-            (Some(name), _) => vec![&candidate(kernel, name)?.shader],
-            (None, Form::Portable) => vec![&kernel.shader],
-            (None, Form::Software) => catalogue::software(kernel),
+        let shader = match (&self.candidate, self.form) {
+            (Some(name), _) => &candidate(kernel, name)?.shader,
+            (None, Form::Portable) => &kernel.shader,
+            (None, Form::Software) => catalogue::software(kernel).ok_or_else(|| {
+                let none = "has no software form: adapters that run on a CPU take the portable one";
+                Error::Usage(format!("{} {none}", kernel.name))
+            })?,
         };
-        let none = format!("{} has no software form: adapters that run on a CPU take the portable one", kernel.name);
-        require(!chosen.is_empty(), &none)?;
         if let Some(path) = &self.out {
-            let several = format!("{} has several software forms, and a file holds one", kernel.name);
-            require(chosen.len() == 1, &several)?;
-            let shader = chosen[0];
             let bytes = match self.language {
                 Language::Spirv => bytemuck::cast_slice(&translate::spirv(shader)).to_vec(),
                 _ => self.text(kernel, shader).into_bytes(),
@@ -147,9 +145,7 @@ impl Show {
             wrote(path, kernel.name);
             return Ok(());
         }
-        for shader in chosen {
-            super::print(&self.text(kernel, shader));
-        }
+        super::print(&self.text(kernel, shader));
         Ok(())
     }
 
@@ -157,12 +153,10 @@ impl Show {
     fn text(&self, kernel: &Kernel, shader: &Shader) -> String {
         let Shader { source, entry, .. } = shader;
         let (comment, what, code) = match self.language {
-            Language::Wgsl if source.common.is_empty() && source.constants.is_empty() => {
-                ("//", "as it is".to_string(), source.full_text())
-            }
             Language::Wgsl => {
-                let what = "with the texts and constants that are appended to it".to_string();
-                ("//", what, source.full_text())
+                let is_whole = source.common.is_empty() && source.constants.is_empty();
+                let what = if is_whole { "as it is" } else { "with the texts and constants that are appended to it" };
+                ("//", what.to_string(), format!("// ---- shaders/{}\n{}", source.file, source.full_text()))
             }
             Language::Spirv => (";", "as SPIR-V".into(), translate::disassemble(&translate::spirv(shader))),
             Language::Msl => ("//", "as MSL".into(), translate::msl(shader)),

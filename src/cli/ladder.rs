@@ -16,9 +16,9 @@ use serde_json::json;
 use super::shared::wrote;
 use super::table::{Column, table};
 
-/// Each rung is a kernel of its own, shaders/ladder/NAME.wgsl, whose header says what it adds and why that is faster on a
-/// GPU. It is first held against its reference, then timed: the best of several samples, each of many replays. The last
-/// rungs are the kernel that models run, in its form for GPUs and in its form for adapters that run on a CPU.
+/// Each rung is a kernel of its own, shaders/ladder/NAME.wgsl, whose header says what it adds and why that is faster on
+/// a GPU. It is first held against its reference, then timed: the best of several samples, each of many replays. The
+/// last rungs are the kernel that models run, in its form for GPUs and in its form for adapters that run on a CPU.
 #[derive(clap::Args)]
 pub struct Args {
     /// matmul, conv2d, reduce or batch_norm [default: all four]

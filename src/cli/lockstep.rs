@@ -2,6 +2,7 @@
 
 use elbo::backend::{Device, choose};
 use elbo::error::{Error, Result};
+use elbo::fusion::Fusion;
 use elbo::instruments::faults::{self, FAULTS, Fault, Verdict};
 use elbo::instruments::lockstep::{self, Dispatch, Output};
 use elbo::instruments::subject::Subject;
@@ -62,7 +63,7 @@ impl Args {
         let model = Subject::open(self.model.as_deref().expect("clap asks for it"), Some(self.batch_size))?;
         let device = choose::open(&self.device)?;
         notice(&format!("device: {}", device.description()));
-        let model = if self.fused { model.fused(device.fusion()) } else { model };
+        let model = if self.fused { model.fused(Fusion::of(&device)) } else { model };
         let steps = model.step.steps.len();
         let bar = ProgressBar::new(steps as u64);
         bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").expect("a valid template"));

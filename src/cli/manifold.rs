@@ -3,13 +3,15 @@
 use elbo::error::Result;
 use elbo::picture::latent::{MANIFOLD_HIGH, MANIFOLD_LOW, manifold_points};
 
-use super::shared::{ModelArgs, PictureArgs, describe, require, wrote};
+use super::shared::{LabelArgs, ModelArgs, PictureArgs, describe, require, wrote};
 
 #[derive(clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    label: LabelArgs,
     #[command(flatten)]
     picture: PictureArgs,
     /// Rows and columns of the grid
@@ -30,14 +32,15 @@ impl Args {
         let rule = "but both must lie inside (0,1), the lower first";
         require(ordered, &format!("--low is {low} and --high {high}, {rule}"))?;
         let mut model = self.model.open()?;
-        let latent = model.card.config.latent;
+        let latent = model.latent()?;
         let rule = "a manifold needs 2: take `elbo traverse` instead";
         require(latent == 2, &format!("the model has {latent} latent dimensions, {rule}"))?;
-        self.picture.check([size, size], "--size", &model.card)?;
-        let pictures = model.decode(&manifold_points(size, low, high).concat())?;
-        let path = self.picture.write(&self.model, "manifold.png", &model.card, &pictures, size)?;
+        self.picture.check([size, size], "--size", &model)?;
+        let labels = self.label.needed(&model, "decode", size * size)?;
+        let pictures = model.decode(&manifold_points(size, low, high).concat(), labels.as_deref())?;
+        let path = self.picture.write(&self.model, "manifold.png", &model, &pictures, size)?;
         let what = format!("{size} x {size} latent points, quantiles {low} to {high}");
-        wrote(&path, &format!("{what}; model {}", describe(&model.card)));
+        wrote(&path, &format!("{what}; model {}", describe(&model)));
         Ok(())
     }
 }

@@ -3,18 +3,23 @@
 mod animate;
 mod bench;
 mod check;
+mod classify;
 mod decode;
+mod denoise;
 mod devices;
 mod encode;
 mod eval;
+mod flags;
 mod interpolate;
 mod kernels;
 mod ladder;
 mod lockstep;
 mod manifold;
+mod models;
 mod parity;
 mod plan;
 mod profile;
+mod progress;
 mod reconstruct;
 mod sample;
 mod shared;
@@ -42,12 +47,18 @@ pub struct Cli {
 enum Command {
     /// Train a model; without arguments the MNIST VAE
     Train(Box<train::Args>),
+    /// List the models and their presets, or show one with all its keys
+    Models(models::Args),
     /// Take the test loss of a model
     Eval(eval::Args),
     /// Draw pictures of latent points sampled from the prior
     Sample(sample::Args),
     /// Draw test pictures above their reconstructions
     Reconstruct(reconstruct::Args),
+    /// Name the label under which each test picture costs least, by a model that is told the label
+    Classify(classify::Args),
+    /// Give clean pictures for noisy ones, by a denoising model, and measure how clean
+    Denoise(denoise::Args),
     /// Draw the way through latent space between two test pictures
     Interpolate(interpolate::Args),
     /// Vary one latent dimension after the other
@@ -90,7 +101,10 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
             Command::Train(args) => return args.run(),
+            Command::Models(args) => args.run(),
             Command::Eval(args) => args.run(),
+            Command::Classify(args) => args.run(),
+            Command::Denoise(args) => args.run(),
             Command::Sample(args) => args.run(),
             Command::Reconstruct(args) => args.run(),
             Command::Interpolate(args) => args.run(),

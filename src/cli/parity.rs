@@ -10,8 +10,8 @@ use elbo::error::{Error, Result};
 use elbo::instruments::parity::{Exchange, RECORDING, Recording, Report, SCRIPT};
 use elbo::instruments::subject;
 use elbo::messages::notice;
+use elbo::models::presets;
 use elbo::picture::{self, Series, curves};
-use elbo::train::presets;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::shared::wrote;
@@ -123,22 +123,23 @@ impl Args {
     fn ask_pytorch(&self) -> Result<(PathBuf, Exchange)> {
         let name = self.model.as_deref().unwrap_or(presets::DEFAULT);
         let steps = self.steps.unwrap_or(100);
-        let (mut settings, shape) = subject::settings(name)?;
+        let (mut settings, columns) = subject::settings(name)?;
         settings.batch_size = self.batch_size.unwrap_or(settings.batch_size);
         subject::check_batch_size(settings.batch_size)?;
         settings.seed = self.seed.unwrap_or(settings.seed);
-        let (data, pictures) = match &self.data {
+        let (data, pictures, columns) = match &self.data {
             Some(data) => {
                 let dataset =
                     super::train::open_data(&settings.dataset, Some(data), &settings.preparation(), Selection::ByName)?;
-                (dataset.name, dataset.train)
+                let columns = dataset.columns();
+                (dataset.name, dataset.train, columns)
             }
             None => {
                 let count = steps.saturating_mul(settings.batch_size).clamp(1, MOST_DRAWN);
-                ("drawn pictures".into(), subject::pictures(count, shape))
+                ("drawn pictures".into(), subject::pictures(count, &columns), columns)
             }
         };
-        let exchange = Exchange::new(name, &data, &settings, &pictures, steps)?;
+        let exchange = Exchange::new(name, &data, &settings, (&pictures, &columns), steps)?;
         let folder = self.out.clone().unwrap_or_else(|| {
             let name = Path::new(name).file_name().unwrap_or_default().to_string_lossy();
             Path::new("runs").join(format!("parity-{name}"))

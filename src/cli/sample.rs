@@ -1,12 +1,13 @@
 //! `elbo sample`
 
+use std::path::PathBuf;
+
+use elbo::data::npy;
 use elbo::error::Result;
 use elbo::kernels::random;
+use elbo::train::pictures::SAMPLE_SITE;
 
-use super::shared::{ModelArgs, PictureArgs, describe, require, wrote};
-
-/// The site of the trainer's sample pictures: with the seed of a run, these are its latent points.
-const SITE: u32 = 0;
+use super::shared::{LabelArgs, ModelArgs, PictureArgs, describe, require, wrote};
 
 #[derive(clap::Args)]
 #[command(allow_negative_numbers = true)]
@@ -14,10 +15,12 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
+    label: LabelArgs,
+    #[command(flatten)]
     picture: PictureArgs,
-    /// Rows of the grid
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    rows: usize,
+    /// Rows of the grid [default: 8; of a model that is told the label and without --label, a row a class]
+    #[arg(long, value_name = "N")]
+    rows: Option<usize>,
     /// Columns of the grid
     #[arg(long, value_name = "N", default_value_t = 8)]
     columns: usize,
@@ -27,21 +30,55 @@ pub struct Args {
     /// Standard deviation of the latent points; the prior has 1, less gives plainer pictures
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     temperature: f32,
+    /// Write the pictures' values too, 0 to 1, as a .npy file of float32 and shape (N, channels x height x width)
+    #[arg(long, value_name = "FILE")]
+    npy: Option<PathBuf>,
 }
 
 impl Args {
     pub fn run(self) -> Result<()> {
-        let Args { rows, columns, seed, temperature, .. } = self;
+        let Args { columns, seed, temperature, .. } = self;
         let problem = format!("--temperature is {temperature}, but must be 0 or a positive number");
         require(temperature >= 0.0 && temperature.is_finite(), &problem)?;
         let mut model = self.model.open()?;
-        self.picture.check([rows, columns], "--rows and --columns", &model.card)?;
-        let mut z = random::host_normal(seed, SITE, rows * columns * model.card.config.latent);
+        let (classes, label) = (model.classes("decode")?, self.label.given(&model, "decode")?);
+        // A row a class shows what the label does: each row has the same latent points.
+        let row_a_class = label.is_none().then_some(classes).flatten();
+        let rows = match (row_a_class, self.rows) {
+            (Some(classes), None) => classes,
+            (Some(classes), Some(rows)) => {
+                require(
+                    rows <= classes,
+                    &format!("--rows is {rows}, but the model knows {classes} labels, a row each"),
+                )?;
+                rows
+            }
+            (None, rows) => rows.unwrap_or(8),
+        };
+        self.picture.check([rows, columns], "--rows and --columns", &model)?;
+        let count = rows * columns;
+        let points = if row_a_class.is_some() { columns } else { count };
+        // With the seed of a run, these are its latent points.
+        let mut z = random::host_normal(seed, SAMPLE_SITE, points * model.latent()?);
         z.iter_mut().for_each(|z| *z *= temperature);
-        let pictures = model.decode(&z)?;
-        let path = self.picture.write(&self.model, "samples.png", &model.card, &pictures, columns)?;
-        let what = format!("{} samples, seed {seed}, temperature {temperature}", rows * columns);
-        wrote(&path, &format!("{what}; model {}", describe(&model.card)));
+        let z = z.repeat(count / points);
+        let labels = match (row_a_class, label) {
+            (Some(_), _) => Some((0..count).map(|i| i / columns).collect()),
+            (None, label) => label.map(|label| vec![label; count]),
+        };
+        let pictures = model.decode(&z, labels.as_deref())?;
+        let path = self.picture.write(&self.model, "samples.png", &model, &pictures, columns)?;
+        if let Some(path) = &self.npy {
+            let matrix = npy::Matrix { rows: count, columns: pictures.len() / count, values: pictures };
+            npy::write(path, &matrix)?;
+            wrote(path, &format!("the values of the pictures, shape ({count}, {})", matrix.columns));
+        }
+        let of = match (row_a_class, label) {
+            (Some(_), _) => ", a row a label".to_string(),
+            (None, label) => label.map_or(String::new(), |label| format!(" of label {label}")),
+        };
+        let what = format!("{count} samples{of}, seed {seed}, temperature {temperature}");
+        wrote(&path, &format!("{what}; model {}", describe(&model)));
         Ok(())
     }
 }

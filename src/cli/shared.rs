@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use elbo::backend::{Device, choose, room};
+use elbo::data::table::PICTURES;
 use elbo::data::{Choice, Corrupt, Dataset, Preparation, Selection};
 use elbo::error::{Error, Result};
 use elbo::files::cache_folder;
@@ -10,11 +11,8 @@ use elbo::fusion::Fusion;
 use elbo::inference::{Trained, model_file};
 use elbo::instruments::subject::Subject;
 use elbo::messages::notice;
-use elbo::models::likelihood::Likelihood;
-use elbo::models::network::Shape;
-use elbo::models::vae::Config;
+use elbo::models::parts::likelihood::Likelihood;
 use elbo::picture::{self, Format, Picture};
-use elbo::train::checkpoint::ModelCard;
 use elbo::train::run_folder::{RunFolder, RunRecord};
 use elbo::tuning;
 use elbo::units;
@@ -42,7 +40,7 @@ impl ModelArgs {
         notice(&format!("device: {}", device.description()));
         let model = Trained::open(&file, &device)?;
         model.notices().iter().for_each(|line| notice(line));
-        notice(&format!("model: {}, {}", file.display(), describe(&model.card)));
+        notice(&format!("model: {}, {}", file.display(), describe(&model)));
         Ok(model)
     }
 
@@ -66,18 +64,15 @@ impl ModelArgs {
     }
 }
 
-/// As in `784-400-20, epoch 10 on mnist`.
-pub fn describe(card: &ModelCard) -> String {
-    let Config { ref hidden, latent, .. } = card.config;
-    let sizes = match card.config.encoder {
-        None => [&[card.config.input()], &hidden[..], &[latent]].concat().iter().map(usize::to_string).collect(),
-        Some(_) => vec![Shape::Picture(card.config.shape).to_string(), "listed".into(), latent.to_string()],
-    };
+/// As in `784-400-20, epoch 10 on mnist`; a model of another kind than the VAE begins with its name.
+pub fn describe(model: &Trained) -> String {
+    let card = &model.card;
+    let kind = if card.model == "vae" { String::new() } else { format!("{} ", card.model) };
     let origin = match card.epoch {
         0 => "of unknown training".to_string(),
         epoch => format!("epoch {epoch} on {}", card.dataset),
     };
-    format!("{}, {origin}", sizes.join("-"))
+    format!("{kind}{}, {origin}", model.described)
 }
 
 /// A model for the instruments: its training step on drawn pictures.
@@ -103,7 +98,7 @@ impl SubjectArgs {
         let subject = Subject::open(&self.model, self.batch_size)?;
         let device = choose::open(&self.device)?;
         notice(&format!("device: {}", device.description()));
-        let fusion = if self.no_fuse { Fusion::None } else { subject.settings.fusion(device.fusion()) };
+        let fusion = if self.no_fuse { Fusion::None } else { subject.settings.fusion(Fusion::of(&device)) };
         let subject = subject.fused(fusion);
         if let Device::Gpu(gpu) = &device {
             tuning::recall(gpu, &subject.step, cache_folder().as_deref());
@@ -129,20 +124,23 @@ pub struct DataArgs {
     /// Resize each picture of a folder to N x N; 0 leaves the size [default: as in the run]
     #[arg(long, value_name = "N")]
     image_size: Option<usize>,
-    /// Channels of a folder's pictures: 1 (grey) or 3; 0 takes 3 if any is in colour, else 1 [default: those of the model]
+    /// Channels of a folder's pictures: 1 (grey) or 3; 0 takes 3 if any is in colour, else 1 [default: those of the
+    /// model]
     #[arg(long, value_name = "N")]
     channels: Option<usize>,
     /// A picture of a folder that cannot be decoded is an error or left out by name [default: as in the run]
     #[arg(long)]
-    corrupt: Option<Corrupt>,
+    corrupt: Option<Skip>,
 }
 
 impl DataArgs {
     /// Opens the data set, with a line about it on stderr. Its pictures have the model's shape.
     ///
-    /// Of pictures that are not split, all are test pictures, unless they are those the run was trained on: its training
-    /// pictures say nothing about it. With `parted` they are parted in any case.
-    pub fn open(&self, args: &ModelArgs, card: &ModelCard, parted: bool) -> Result<Dataset> {
+    /// Of pictures that are not split, all are test pictures, unless they are those the run was trained on: its
+    /// training pictures say nothing about it. With `parted` they are parted in any case.
+    pub fn open(&self, args: &ModelArgs, model: &Trained, parted: bool) -> Result<Dataset> {
+        let card = &model.card;
+        let shape = card.picture()?;
         let name = match &self.dataset {
             Some(name) => name,
             None if card.dataset == "unknown" => "auto",
@@ -159,16 +157,17 @@ impl DataArgs {
             _ if parted => Selection::ByName,
             _ => Selection::All,
         };
-        let preparation = self.preparation(name, record.as_ref(), card);
+        let preparation = self.preparation(name, record.as_ref(), shape[0]);
         let data = super::train::open_data(name, place.as_deref(), &preparation, selection)?;
         let [train, test] = [data.train.count, data.test.count];
         match train {
             0 => notice(&format!("data: {}, {test} pictures", data.name)),
             _ => notice(&format!("data: {}, {train} training and {test} test pictures", data.name)),
         }
-        if data.train.shape != card.config.shape {
-            let [c, h, w] = data.train.shape;
-            let [model_c, model_h, model_w] = card.config.shape;
+        let found = data.columns().picture(PICTURES)?;
+        if found != shape {
+            let [c, h, w] = found;
+            let [model_c, model_h, model_w] = shape;
             let advice = if is_folder(name) {
                 "give the --crop, --image-size and --channels it was trained with"
             } else {
@@ -184,18 +183,34 @@ impl DataArgs {
     }
 
     /// The run's preparation where both it and this data set are folders of pictures, so that these get the model's
-    /// shape too, and what the options say over it. Pictures of a folder get the model's channels: which they are stored
-    /// with, each may do as it likes.
-    fn preparation(&self, name: &str, record: Option<&RunRecord>, card: &ModelCard) -> Preparation {
+    /// shape too, and what the options say over it. Pictures of a folder get the model's channels: which they are
+    /// stored with, each may do as it likes.
+    fn preparation(&self, name: &str, record: Option<&RunRecord>, channels: usize) -> Preparation {
         let run = record.filter(|record| is_folder(name) && is_folder(&record.dataset));
         let run = run.map(|record| record.settings.preparation()).unwrap_or_default();
-        let channels = is_folder(name).then_some(card.config.shape[0]);
+        let channels = is_folder(name).then_some(channels);
         let over = |given: Option<usize>, run: Option<usize>| given.or(run).filter(|&n| n != 0);
         Preparation {
             crop: over(self.crop, run.crop),
             image_size: over(self.image_size, run.image_size),
             channels: over(self.channels, run.channels.or(channels)),
-            corrupt: self.corrupt.unwrap_or(run.corrupt),
+            corrupt: self.corrupt.map_or(run.corrupt, Corrupt::from),
+        }
+    }
+}
+
+/// [`Corrupt`] as an option.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Skip {
+    Refuse,
+    Skip,
+}
+
+impl From<Skip> for Corrupt {
+    fn from(skip: Skip) -> Corrupt {
+        match skip {
+            Skip::Refuse => Corrupt::Refuse,
+            Skip::Skip => Corrupt::Skip,
         }
     }
 }
@@ -204,19 +219,59 @@ fn is_folder(dataset: &str) -> bool {
     matches!(dataset.parse(), Ok(Choice::Folder))
 }
 
-/// The run's place of its data, if it was given one for this data set and it is still there. The drawn digits have none, even
-/// if one was given.
+/// The run's place of its data, if it was given one for this data set and it is still there. The drawn digits have
+/// none, even if one was given.
 fn run_data(record: &RunRecord, name: &str) -> Option<PathBuf> {
     let own = |dataset: &str| record.dataset == dataset || record.dataset.split(':').next() == Some(dataset);
     let place = record.settings.data.clone().filter(|_| own(name) && name != "digits");
     place.filter(|place| place.exists())
 }
 
+// ---- The label
+
+/// For a model that is told the label.
+#[derive(clap::Args)]
+pub struct LabelArgs {
+    /// Of a model that is told the label, tell it this one
+    #[arg(long, value_name = "K")]
+    pub label: Option<usize>,
+}
+
+impl LabelArgs {
+    /// The label that was given for this view of the model, looked at. Errors: a label that it does not know, one for a
+    /// model that is told none.
+    pub fn given(&self, model: &Trained, view: &str) -> Result<Option<usize>> {
+        let Some(label) = self.label else { return Ok(None) };
+        match model.classes(view)? {
+            Some(classes) if label < classes => Ok(Some(label)),
+            Some(classes) => {
+                Err(Error::Usage(format!("--label is {label}, but the model knows the labels 0 to {}", classes - 1)))
+            }
+            None => {
+                Err(Error::Usage(format!("--label is given, but a model of the kind {} takes none", model.card.model)))
+            }
+        }
+    }
+
+    /// The label of each of `count` pictures that have none of their own; `None` for a model that takes none. Errors:
+    /// none was given.
+    pub fn needed(&self, model: &Trained, view: &str, count: usize) -> Result<Option<Vec<usize>>> {
+        match (model.classes(view)?, self.given(model, view)?) {
+            (None, _) => Ok(None),
+            (Some(_), Some(label)) => Ok(Some(vec![label; count])),
+            (Some(classes), None) => {
+                Err(Error::Usage(format!("the model is told the label: give one by --label 0 to {}", classes - 1)))
+            }
+        }
+    }
+}
+
 // ---- Pictures out
 
 #[derive(clap::Args)]
 pub struct PictureArgs {
-    /// The PNG or JPEG file to write, by its ending [default: named after the command, in the run folder or beside the model file]
+    /// The PNG or JPEG file to write, by its ending [default: named after the command, in the run folder or beside the
+    /// model file]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Draw each pixel as N x N
@@ -226,15 +281,15 @@ pub struct PictureArgs {
 
 impl PictureArgs {
     /// Refuses a grid that is too large to draw or empty, before its pictures are made. `options` set its size.
-    pub fn check(&self, [rows, columns]: [usize; 2], options: &str, card: &ModelCard) -> Result<()> {
+    pub fn check(&self, [rows, columns]: [usize; 2], options: &str, model: &Trained) -> Result<()> {
         self.out.as_ref().map(Format::of).transpose()?;
         require(self.scale > 0, "--scale is 0, but must be at least 1")?;
         require(rows > 0 && columns > 0, &format!("{options} must be at least 1"))?;
-        let [_, h, w] = card.config.shape;
+        let [c, h, w] = model.card.picture()?;
         picture::grid_size([rows, columns], [h, w], self.scale)
             .map_err(|e| Error::Usage(format!("{e} ({options}, --scale)")))?;
         // The points, their pictures in numbers, and the picture that they make; enlarged, it may have more pixels.
-        let [latent, values] = [card.config.latent, card.config.input()];
+        let [latent, values] = [model.latent()?, c * h * w];
         let numbers = latent.saturating_mul(2).saturating_add(values.saturating_mul(3));
         let bytes = (rows * columns).saturating_mul(numbers).saturating_mul(4);
         let what = format!("{} for {rows} x {columns} pictures", units::memory(bytes));
@@ -246,31 +301,30 @@ impl PictureArgs {
         &self,
         args: &ModelArgs,
         name: &str,
-        card: &ModelCard,
+        model: &Trained,
         values: &[f32],
         columns: usize,
     ) -> Result<PathBuf> {
-        let grid = picture::grid(values, self.shape(card, values), columns, self.scale)?;
+        let grid = picture::grid(values, self.shape(model, values)?, columns, self.scale)?;
         self.save(args, name, &grid)
     }
 
-    /// Writes originals (N,D) over their reconstructions.
-    pub fn write_pairs(
+    /// Writes sets of pictures (N,D) in bands: originals over what was made of them.
+    pub fn write_bands(
         &self,
         args: &ModelArgs,
         name: &str,
-        card: &ModelCard,
-        [originals, made]: [&[f32]; 2],
+        model: &Trained,
+        sets: &[&[f32]],
         columns: usize,
     ) -> Result<PathBuf> {
-        let shape = self.shape(card, originals);
-        let pairs = picture::reconstructions(originals, made, shape, columns, self.scale)?;
-        self.save(args, name, &pairs)
+        let bands = picture::bands(sets, self.shape(model, sets[0])?, columns, self.scale)?;
+        self.save(args, name, &bands)
     }
 
-    fn shape(&self, card: &ModelCard, values: &[f32]) -> [usize; 4] {
-        let [c, h, w] = card.config.shape;
-        [values.len() / card.config.input(), c, h, w]
+    fn shape(&self, model: &Trained, values: &[f32]) -> Result<[usize; 4]> {
+        let [c, h, w] = model.card.picture()?;
+        Ok([values.len() / (c * h * w), c, h, w])
     }
 
     fn save(&self, args: &ModelArgs, name: &str, picture: &Picture) -> Result<PathBuf> {
@@ -287,7 +341,8 @@ pub fn wrote(path: &Path, what: &str) {
 
 /// A test loss, reconstruction and KL of a sampled z, as what it is: -ELBO, with bits a dimension where those are
 /// defined, or a number that only compares models on the same data.
-pub fn describe_loss(output: Likelihood, nats: f64, dims: usize) -> String {
+pub fn describe_loss(output: Option<Likelihood>, nats: f64, dims: usize) -> String {
+    let Some(output) = output else { return format!("{nats:.4} nats an example") };
     match output.bits_per_dimension(nats, dims) {
         Some(bits) => format!("-ELBO {nats:.4} nats a picture, {bits:.4} bits a dimension"),
         None => format!("{nats:.4} nats a picture, {CROSS_ENTROPY}"),
@@ -319,7 +374,7 @@ pub fn require_picture(option: &str, index: usize, data: &Dataset) -> Result<()>
 
 /// A test picture in words, as in `7 (label 9)`.
 pub fn picture_name(index: usize, data: &Dataset) -> String {
-    match &data.test.labels {
+    match data.test.labels() {
         Some(labels) => format!("{index} (label {})", labels[index]),
         None => index.to_string(),
     }

@@ -19,9 +19,9 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// From here on Ctrl-C, SIGTERM and SIGHUP ask to stop and end nothing. Ctrl-C a second time ends the program at once.
-    /// What was ignored when the program started stays ignored: `nohup` says so of SIGHUP, a script of Ctrl-C for what it
-    /// puts into the background.
+    /// From here on Ctrl-C, SIGTERM and SIGHUP ask to stop and end nothing. Ctrl-C a second time ends the program at
+    /// once. What was ignored when the program started stays ignored: `nohup` says so of SIGHUP, a script of Ctrl-C for
+    /// what it puts into the background.
     pub fn on_signals() -> Stop {
         let stop = Stop { asked: Arc::default(), signal: Arc::default() };
         for signal in SIGNALS.into_iter().filter(|&signal| !is_ignored(signal)) {
@@ -59,8 +59,8 @@ fn listen<T>(registered: std::io::Result<T>) {
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let mut found = std::mem::MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: with a null pointer for the new action sigaction changes nothing. It writes the present one to a place that has
-    // room for it, which is read only where it says that it did.
+    // SAFETY: with a null pointer for the new action sigaction changes nothing. It writes the present one to a place
+    // that has room for it, which is read only where it says that it did.
     unsafe {
         libc::sigaction(signal, std::ptr::null(), found.as_mut_ptr()) == 0
             && found.assume_init().sa_sigaction == libc::SIG_IGN

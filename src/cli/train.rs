@@ -8,24 +8,26 @@ use elbo::backend::{Device, choose};
 use elbo::data::{self, Dataset, Fingerprint, Preparation, Selection};
 use elbo::error::Result;
 use elbo::messages::notice;
-use elbo::models::network::HELP;
+use elbo::models::Term;
+use elbo::models::parts::network::HELP;
 use elbo::train::fit::{self, Asked};
-use elbo::train::metrics::EpochMetrics;
-use elbo::train::overrides::Overrides;
+use elbo::train::given::Given;
+use elbo::train::metrics::{self, EpochMetrics, Means};
 use elbo::train::run_folder::{RunFolder, RunRecord, git_revision, now_utc};
 use elbo::train::settings::Settings;
 use elbo::train::trainer::{Ending, Event, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::flags::Flags;
 use super::shared::describe_loss;
 use super::signals::Stop;
-use super::{animate, tune};
+use super::{animate, progress, tune};
 
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
     #[command(flatten)]
-    overrides: Overrides,
+    flags: Flags,
     /// A settings file (TOML) with any of these options as keys, or a run's run.toml; the command line wins over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -42,20 +44,22 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
-        let given_data = self.overrides.data.is_some() || self.resume.is_none();
+        let Flags(given) = self.flags;
+        let given_data = given.has("data") || self.resume.is_none();
         // The folder is taken before anything takes time: of two runs that start together each has its own.
         let (mut settings, asked, folder, resumed) = match &self.resume {
             Some(root) => {
                 let folder = RunFolder::resume(root)?;
                 let record = RunRecord::read(&folder)?;
-                let settings = Settings::resume(record.settings.clone(), &self.overrides)?;
-                (settings, Asked::resumed(&self.overrides), folder, Some(record))
+                let settings = Settings::resume(record.settings.clone(), &given)?;
+                (settings, Asked::resumed(&given), folder, Some(record))
             }
             None => {
-                let (settings, asked, has_out) = new_settings(self.config.as_deref(), self.overrides)?;
+                let (mut settings, asked, has_out) = new_settings(self.config.as_deref(), given)?;
                 let out = &settings.out;
                 let folder = if has_out { RunFolder::create(out)? } else { RunFolder::create_free(out)? };
-                (Settings { out: folder.root().to_path_buf(), ..settings }, asked, folder, None)
+                settings.out = folder.root().to_path_buf();
+                (settings, asked, folder, None)
             }
         };
         let device = choose::open(&settings.device)?;
@@ -69,18 +73,20 @@ impl Args {
         let selection = resumed.as_ref().map_or(Selection::ByName, |record| record.selection);
         let data = open_data(&dataset, place.as_deref(), &settings.preparation(), selection)?;
         let data = data.limited(selection, [settings.train_limit, settings.test_limit]);
-        settings.data = settings.data.or_else(|| data::usual_place(&data.name));
+        if settings.data.is_none() {
+            settings.data = data::usual_place(&data.name);
+        }
         notice(&format!("data: {}, {} training and {} test pictures", data.name, data.train.count, data.test.count));
         let pictures = Fingerprint::of(&data);
         if let Some(before) = resumed.as_ref().and_then(|record| record.pictures.as_ref()) {
             before.check(&pictures, &data.name)?;
         }
-        fit::to_data(&mut settings, asked, &data).iter().for_each(|note| notice(note));
+        fit::to_data(&mut settings, asked, &data)?.iter().for_each(|note| notice(note));
         fit::check(&settings, &data)?;
         let recorded = resumed.as_ref().map(|record| record.tuning.as_slice());
         let tuning = match self.no_tune {
             true => Vec::new(),
-            false => tune::before_training(&device, &settings, data.train.shape, recorded)?,
+            false => tune::before_training(&device, &settings, &data.columns(), recorded)?,
         };
         let record = RunRecord { tuning, selection, pictures: Some(pictures), ..new_record(&settings, &data, &device) };
         let resume = resumed.is_some();
@@ -89,6 +95,7 @@ impl Args {
             None => record,
         };
         let (count, dims) = (data.train.count, data.test.dims());
+        let output = settings.outline(&data.columns())?.output();
         let mut trainer = Trainer::new(settings.clone(), data, &device, folder.clone(), resume)?;
         let (done, root) = (trainer.epochs_done(), folder.root().display());
         if done >= settings.epochs {
@@ -100,11 +107,10 @@ impl Args {
         }
         record.write(&folder)?;
         trainer.note().iter().for_each(|note| notice(note));
-        if settings.free_bits > 0.0 {
+        if let Some(free) = settings.own("free_bits").and_then(|free| free.as_float()).filter(|&free| free > 0.0) {
             notice(&format!(
-                "note: with --free-bits the train kl and loss count each latent dimension as at least {} nats, as they \
-                 are optimised; those of the test count it as it is",
-                settings.free_bits
+                "note: with --free-bits the train kl and loss count each latent dimension as at least {free} nats, as they \
+                 are optimised; those of the test count it as it is"
             ));
         }
         notice(&format!(
@@ -135,7 +141,7 @@ impl Args {
             }
         }
         if let Some(metrics) = last {
-            let loss = describe_loss(settings.output, metrics.test_recon + metrics.test_kl, dims);
+            let loss = describe_loss(output, metrics.test.sum(), dims);
             notice(&format!("test of epoch {}: {loss}", metrics.epoch));
         }
         // Whoever stops a run waits for its end.
@@ -170,28 +176,29 @@ fn complete(trainer: &Trainer, folder: &RunFolder) -> Result<()> {
     Ok(())
 }
 
-/// The settings of a new run, and which of them were given: the preset's with a settings file's over them, or those of a run
-/// that is repeated, and over both the command line's. And whether its folder was given.
-fn new_settings(config: Option<&Path>, cli: Overrides) -> Result<(Settings, Asked, bool)> {
-    let has_out = cli.out.is_some();
+/// The settings of a new run, and which of them were given: the preset's with a settings file's over them, or those of
+/// a run that is repeated, and over both the command line's. And whether its folder was given.
+fn new_settings(config: Option<&Path>, cli: Given) -> Result<(Settings, Asked, bool)> {
+    let has_out = cli.has("out");
     match config.map(RunRecord::in_file).transpose()?.flatten() {
         Some(record) => {
             // The set that was used, not `auto`.
-            let saved = Settings { dataset: record.dataset, ..record.settings };
+            let mut saved = record.settings;
+            saved.dataset = record.dataset;
             let asked = Asked::of([&cli]);
             Ok((Settings::repeat(saved, cli)?, asked, has_out))
         }
         None => {
-            let file = config.map(Overrides::from_toml).transpose()?;
-            let has_out = has_out || file.as_ref().is_some_and(|file| file.out.is_some());
+            let file = config.map(Given::from_file).transpose()?;
+            let has_out = has_out || file.as_ref().is_some_and(|file| file.has("out"));
             let asked = Asked::of(file.iter().chain([&cli]));
             Ok((Settings::resolve(file, cli)?, asked, has_out))
         }
     }
 }
 
-/// The recorded place of the data. One that is gone is looked for anew, where the set has a usual place. The drawn digits lie
-/// nowhere: a run that took them had no use for the folder it was given.
+/// The recorded place of the data. One that is gone is looked for anew, where the set has a usual place. The drawn
+/// digits lie nowhere: a run that took them had no use for the folder it was given.
 fn still_there(settings: &Settings, dataset: &str) -> Option<PathBuf> {
     if dataset == "digits" {
         return None;
@@ -214,8 +221,9 @@ fn train(
     bar.enable_steady_tick(Duration::from_millis(200));
     let (mut shown, mut last, mut notes) = (String::new(), None, Vec::new());
     let mut epoch_start = std::time::Instant::now();
+    let terms = settings.entry()?.terms;
     if !json {
-        super::print("epoch   train loss  recon     kl       test loss  recon     kl       seconds  images/s");
+        super::print(&head(terms));
     }
     let mut is_stopping = false;
     let ending = trainer.train(stop.asked(), &mut |event| {
@@ -244,9 +252,10 @@ fn train(
                 }
             }
             Event::Epoch { metrics, is_best } => {
-                last = Some(*metrics);
-                shown = format!(", train {:.2}, test {:.2}", metrics.train_loss, metrics.test_loss);
-                let line = if json { json_line(metrics, is_best) } else { table_line(metrics, pictures, is_best) };
+                last = Some(metrics.clone());
+                shown = format!(", train {:.2}, test {:.2}", metrics.train.loss, metrics.test.loss);
+                let line =
+                    if json { json_line(metrics, terms, is_best) } else { table_line(metrics, pictures, is_best) };
                 bar.suspend(|| super::print(&line));
             }
         }
@@ -255,34 +264,42 @@ fn train(
     Ok((ending?, last))
 }
 
+/// The columns of the table: epoch, the losses and their terms, seconds, images a second.
+fn head(terms: &[Term]) -> String {
+    let of = |split: &str| {
+        let terms: Vec<String> = terms.iter().map(|term| format!("{:<8}", term.name)).collect();
+        format!("{:<10}  {}", format!("{split} loss"), terms.join("  "))
+    };
+    format!("epoch   {}  {}  seconds  images/s", of("train"), of("test"))
+}
+
 fn table_line(m: &EpochMetrics, pictures: usize, is_best: bool) -> String {
+    let of = |means: &Means| {
+        let terms: Vec<String> = means.terms.iter().map(|value| format!("{value:<8.4}")).collect();
+        format!("{:<10.4}  {}", means.loss, terms.join("  "))
+    };
     format!(
-        "{:>5}   {:<10.4}  {:<8.4}  {:<7.4}  {:<9.4}  {:<8.4}  {:<7.4}  {:<7.2}  {:<8.0}{}",
+        "{:>5}   {}  {}  {:<7.2}  {:<8.0}{}",
         m.epoch,
-        m.train_loss,
-        m.train_recon,
-        m.train_kl,
-        m.test_loss,
-        m.test_recon,
-        m.test_kl,
+        of(&m.train),
+        of(&m.test),
         m.seconds,
         pictures as f64 / m.seconds,
         if is_best { "  best" } else { "" }
     )
 }
 
-fn json_line(m: &EpochMetrics, is_best: bool) -> String {
-    serde_json::json!({
-        "epoch": m.epoch, "train_loss": m.train_loss, "train_recon": m.train_recon, "train_kl": m.train_kl,
-        "test_loss": m.test_loss, "test_recon": m.test_recon, "test_kl": m.test_kl, "seconds": m.seconds,
-        "is_best": is_best,
-    })
-    .to_string()
+fn json_line(m: &EpochMetrics, terms: &[Term], is_best: bool) -> String {
+    let mut object = serde_json::json!({ "epoch": m.epoch, "seconds": m.seconds, "is_best": is_best });
+    for (name, value) in metrics::monitors(terms).into_iter().zip(m.values()) {
+        object[name] = value.into();
+    }
+    object.to_string()
 }
 
-/// Opens a data set by name, with notices on stderr.
+/// Opens a data set by name, with notices and bars on stderr.
 pub fn open_data(name: &str, place: Option<&Path>, preparation: &Preparation, selection: Selection) -> Result<Dataset> {
-    data::open(name.parse()?, place, preparation, selection, &mut notice)
+    data::open(name.parse()?, place, preparation, selection, &mut progress::shown())
 }
 
 fn new_record(settings: &Settings, data: &Dataset, device: &Device) -> RunRecord {

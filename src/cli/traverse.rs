@@ -4,7 +4,7 @@ use elbo::error::Result;
 use elbo::picture::latent::traverse_points;
 
 use super::shared::{
-    DataArgs, ModelArgs, PictureArgs, describe, evenly, picture_name, require, require_picture, wrote,
+    DataArgs, LabelArgs, ModelArgs, PictureArgs, describe, evenly, picture_name, require, require_picture, wrote,
 };
 
 #[derive(clap::Args)]
@@ -14,6 +14,8 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     data: DataArgs,
+    #[command(flatten)]
+    label: LabelArgs,
     #[command(flatten)]
     picture: PictureArgs,
     /// Index of the test picture whose code is varied
@@ -40,19 +42,23 @@ impl Args {
         require(ordered, &format!("--low is {low} and --high {high}, but they must be two numbers, the lower first"))?;
         require(steps >= 2, &format!("--steps is {steps}, but must be at least 2: the two ends"))?;
         let mut model = self.model.open()?;
-        let latent = model.card.config.latent;
-        self.picture.check([latent, steps], "--steps", &model.card)?;
-        let (base, around) = if self.prior {
-            (vec![0.0; latent], format!("the prior's middle; model {}", describe(&model.card)))
+        let latent = model.latent()?;
+        self.picture.check([latent, steps], "--steps", &model)?;
+        let (base, label, around) = if self.prior {
+            let label = self.label.needed(&model, "decode", 1)?;
+            (vec![0.0; latent], label, format!("the prior's middle; model {}", describe(&model)))
         } else {
-            let data = self.data.open(&self.model, &model.card, false)?;
+            let data = self.data.open(&self.model, &model, false)?;
             require_picture("--index", index, &data)?;
-            let (mean, _) = model.encode(&data.test.values(index..index + 1))?;
-            (mean, format!("test picture {} of {}", picture_name(index, &data), data.name))
+            let own = model.labels_of("encode", &data.test, index..index + 1)?;
+            let [mean, _] = model.encode(&data.test.values(index..index + 1), own.as_deref())?;
+            let label = self.label.given(&model, "decode")?.map(|label| vec![label]).or(own);
+            (mean, label, format!("test picture {} of {}", picture_name(index, &data), data.name))
         };
         let z = traverse_points(&base, &evenly(low, high, steps)).concat();
-        let pictures = model.decode(&z)?;
-        let path = self.picture.write(&self.model, "traversal.png", &model.card, &pictures, steps)?;
+        let labels = label.map(|label| vec![label[0]; latent * steps]);
+        let pictures = model.decode(&z, labels.as_deref())?;
+        let path = self.picture.write(&self.model, "traversal.png", &model, &pictures, steps)?;
         wrote(&path, &format!("a row for each of {latent} dimensions, from {low} to {high} around {around}"));
         Ok(())
     }

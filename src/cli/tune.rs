@@ -1,14 +1,16 @@
 //! `elbo tune`, and the tuning that `elbo train` starts with.
 
 use elbo::backend::{Device, choose};
+use elbo::data::table::Columns;
 use elbo::error::Result;
 use elbo::files::cache_folder;
+use elbo::fusion::Fusion;
 use elbo::instruments::subject;
 use elbo::messages::notice;
+use elbo::models::presets;
 use elbo::program::{Program, Step};
-use elbo::train::presets::PRESETS;
+use elbo::train::programs::training_step;
 use elbo::train::settings::Settings;
-use elbo::train::trainer::training_step;
 use elbo::tuning::{self, Entry, How, Shape, Tuning};
 use elbo::units::metric;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,11 +18,11 @@ use serde_json::{Value, json};
 
 use super::table::{Column, table};
 
-/// A matrix product or a convolution has several shaders here, in tiles of many sizes, and which is fastest depends on the
-/// device and on the shape. `train` measures those of its own step for up to two seconds the first time, and from then on
-/// takes them from a file in the folder of caches ($ELBO_CACHE, else the user's). This command measures all of them, as long
-/// as it takes, and writes that file anew. Another shader may add in another order: after tuning, runs with the same seed
-/// agree with each other bit for bit, and with earlier ones but for rounding.
+/// A matrix product or a convolution has several shaders here, in tiles of many sizes, and which is fastest depends on
+/// the device and on the shape. `train` measures those of its own step for up to two seconds the first time, and from
+/// then on takes them from a file in the folder of caches ($ELBO_CACHE, else the user's). This command measures all of
+/// them, as long as it takes, and writes that file anew. Another shader may add in another order: after tuning, runs
+/// with the same seed agree with each other bit for bit, and with earlier ones but for rounding.
 #[derive(clap::Args)]
 pub struct Args {
     /// Presets, as in mnist-mlp, and run folders, whose training steps are tuned [default: every preset]
@@ -39,15 +41,15 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> Result<()> {
-        let all = || PRESETS.iter().map(|preset| preset.name.to_string()).collect();
+        let all = || presets::all().map(|(_, preset)| preset.name.to_string()).collect();
         let models = if self.models.is_empty() { all() } else { self.models };
         let device = choose::open(&self.device)?;
         let mut steps = Vec::new();
         for model in &models {
-            let (settings, shape) = subject::settings(model)?;
-            let batch_size = self.batch_size.unwrap_or(settings.batch_size);
-            subject::check_batch_size(batch_size)?;
-            steps.extend(training_step(&Settings { batch_size, ..settings }, shape, device.fusion())?.steps);
+            let (mut settings, columns) = subject::settings(model)?;
+            settings.batch_size = self.batch_size.unwrap_or(settings.batch_size);
+            subject::check_batch_size(settings.batch_size)?;
+            steps.extend(training_step(&settings, &columns, Fusion::of(&device))?.steps);
         }
         let program = Program { name: models.join(", "), steps };
         notice(&format!("device: {}", device.description()));
@@ -91,12 +93,12 @@ fn measure(device: &Device, program: &Program) -> Result<Tuning> {
     tuning
 }
 
-/// What `train` runs: the choices of the run that it goes on with, else those of the cache, else those measured now. With
-/// lines on stderr where there is something to say.
+/// What `train` runs: the choices of the run that it goes on with, else those of the cache, else those measured now.
+/// With lines on stderr where there is something to say.
 pub fn before_training(
     device: &Device,
     settings: &Settings,
-    shape: [usize; 3],
+    columns: &Columns,
     recorded: Option<&[Entry]>,
 ) -> Result<Vec<Entry>> {
     let Device::Gpu(gpu) = device else { return Ok(Vec::new()) };
@@ -107,7 +109,7 @@ pub fn before_training(
         }
         return Ok(recorded.to_vec());
     }
-    let step = training_step(settings, shape, device.fusion())?;
+    let step = training_step(settings, columns, Fusion::of(device))?;
     let tuning = tuning::tune(gpu, &step, &How::at_start(), &mut |_, _, _| {})?;
     tuning.notices.iter().for_each(|line| notice(line));
     if tuning.shapes.is_empty() {

@@ -13,7 +13,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Dataset, MAX_BYTES, Split};
+use super::table::{LABELS, PICTURES, Table};
+use super::{Dataset, MAX_BYTES};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -43,23 +44,23 @@ pub type Cached = (Dataset, Vec<String>);
 /// Writes the splits of `data` to `path`, whole or not at all.
 ///
 /// # Errors
-/// Those of the file system.
+/// Those of the file system; data without pictures.
 pub fn save(path: &Path, key: &str, data: &Dataset, notices: &[String]) -> Result<()> {
-    let Dataset { classes, class_names, train, test, .. } = data;
+    let Dataset { class_names, train, test, .. } = data;
+    let columns = train.columns();
     let header = Header {
         key: key.to_string(),
-        shape: train.shape,
+        shape: columns.picture(PICTURES)?,
         counts: [train.count, test.count],
-        labelled: train.labels.is_some(),
-        classes: *classes,
+        labelled: train.labels().is_some(),
+        classes: columns.label(LABELS).unwrap_or(0),
         class_names: class_names.clone(),
         notices: notices.to_vec(),
     };
     let header = serde_json::to_vec(&header).expect("plain data");
     let length = (header.len() as u32).to_le_bytes();
-    let labels = |split: &'_ Split| split.labels.clone().unwrap_or_default();
-    let (train_labels, test_labels) = (labels(train), labels(test));
-    let parts = [&length[..], &header, &train.pixels, &train_labels, &test.pixels, &test_labels];
+    let [train_labels, test_labels] = [train, test].map(|table| table.labels().unwrap_or_default());
+    let parts = [&length[..], &header, train.pixels(), train_labels, test.pixels(), test_labels];
     let hash = hash(&parts);
     files::write_parts_atomic(path, &[&[&MAGIC[..], &hash], &parts[..]].concat())
 }
@@ -96,7 +97,8 @@ fn read(file: File, key: &str) -> std::result::Result<Option<Cached>, String> {
     }
     // Allocations are no longer than the file.
     let dims = header.shape.iter().try_fold(1u64, |dims, &size| dims.checked_mul(size as u64)).unwrap_or(u64::MAX);
-    let sizes = header.counts.map(|count| (count as u64).checked_mul(dims).filter(|&bytes| bytes <= MAX_BYTES));
+    let size = |count: usize| (count as u64).checked_mul(dims).filter(|&bytes| dims > 0 && bytes <= MAX_BYTES);
+    let sizes = header.counts.map(size);
     let [Some(train), Some(test)] = sizes else { return Err("its sizes are absurd".to_string()) };
     let labels = header.counts.map(|count| if header.labelled { count as u64 } else { 0 });
     let needed = [train, labels[0], test, labels[1]];
@@ -112,13 +114,12 @@ fn read(file: File, key: &str) -> std::result::Result<Option<Cached>, String> {
         return Err("its checksum is wrong".to_string());
     }
     let [train, train_labels, test, test_labels] = bodies;
-    let split =
-        |pixels, count, labels| Split { pixels, count, shape: header.shape, labels: header.labelled.then_some(labels) };
+    let table =
+        |pixels, labels| Table::of_pictures(header.shape, pixels, header.labelled.then_some((labels, header.classes)));
     let data = Dataset {
         name: String::new(),
-        classes: header.classes,
-        train: split(train, header.counts[0], train_labels),
-        test: split(test, header.counts[1], test_labels),
+        train: table(train, train_labels),
+        test: table(test, test_labels),
         class_names: header.class_names,
     };
     Ok(Some((data, header.notices)))
@@ -138,13 +139,12 @@ mod tests {
     use super::*;
 
     fn data(labelled: bool) -> Dataset {
-        let labels = |values: &[u8]| labelled.then(|| values.to_vec());
+        let labels = |values: &[u8]| labelled.then(|| (values.to_vec(), 2));
         Dataset {
             name: String::new(),
-            classes: 2,
             class_names: vec!["a".into(), "b".into()],
-            train: Split { pixels: (0..12).collect(), count: 3, shape: [1, 2, 2], labels: labels(&[0, 1, 0]) },
-            test: Split { pixels: (50..54).collect(), count: 1, shape: [1, 2, 2], labels: labels(&[1]) },
+            train: Table::of_pictures([1, 2, 2], (0..12).collect(), labels(&[0, 1, 0])),
+            test: Table::of_pictures([1, 2, 2], (50..54).collect(), labels(&[1])),
         }
     }
 
@@ -187,7 +187,9 @@ mod tests {
             let length = (header.len() as u32).to_le_bytes();
             fs::write(&path, [&MAGIC[..], &[0; 32], &length, header.as_bytes()].concat()).unwrap();
         };
-        for (shape, counts) in [("1,2,2", "1000000000,1"), ("4294967296,4294967296,4294967296", "1,1")] {
+        for (shape, counts) in
+            [("1,2,2", "1000000000,1"), ("0,2,2", "1,1"), ("4294967296,4294967296,4294967296", "1,1")]
+        {
             write(&format!(
                 r#"{{"key":"k","shape":[{shape}],"counts":[{counts}],"labelled":false,"classes":0,"class_names":[],"notices":[]}}"#
             ));

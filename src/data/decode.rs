@@ -40,8 +40,8 @@ pub struct Decoded {
     pub width: usize,
 }
 
-/// Reads the picture `path` in the form that `preparation` asks for. Errors: a file of more than 256 MiB, one that is no
-/// whole PNG or JPEG picture, a picture smaller than the crop or with a side above [`MAX_SIDE`].
+/// Reads the picture `path` in the form that `preparation` asks for. Errors: a file of more than 256 MiB, one that is
+/// no whole PNG or JPEG picture, a picture smaller than the crop or with a side above [`MAX_SIDE`].
 pub fn decode(path: &Path, preparation: &Preparation) -> Result<Decoded, Problem> {
     let picture = read(path).map_err(Problem::Corrupt)?;
     let picture = middle(picture, preparation)?;

@@ -15,7 +15,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::{Dataset, Split};
+use super::Dataset;
+use super::table::Table;
 
 const SIDE: usize = 28;
 /// Side of the box a digit is fitted into, in pixels.
@@ -142,17 +143,11 @@ const GLYPHS: [&[&[Stroke]]; 10] = [
 
 /// The data set in MNIST's sizes: 60,000 training and 10,000 test pictures of shape (1, 28, 28).
 pub fn dataset() -> Dataset {
-    Dataset {
-        name: "digits".to_string(),
-        classes: 10,
-        class_names: Vec::new(),
-        train: split(0, 60_000),
-        test: split(1, 10_000),
-    }
+    Dataset { name: "digits".to_string(), class_names: Vec::new(), train: split(0, 60_000), test: split(1, 10_000) }
 }
 
 /// The first `count` pictures of the endless sequence `seed`, shape (1, 28, 28), and their digits 0 to 9.
-pub fn split(seed: u64, count: usize) -> Split {
+pub fn split(seed: u64, count: usize) -> Table {
     let mut pixels = vec![0; count * SIDE * SIDE];
     let labels = pixels
         .par_chunks_exact_mut(SIDE * SIDE)
@@ -164,7 +159,7 @@ pub fn split(seed: u64, count: usize) -> Split {
             digit as u8
         })
         .collect();
-    Split { pixels, count, shape: [1, SIDE, SIDE], labels: Some(labels) }
+    Table::of_pictures([1, SIDE, SIDE], pixels, Some((labels, 10)))
 }
 
 /// The random numbers of one picture.
@@ -303,11 +298,11 @@ mod tests {
 
     use super::*;
 
-    fn centroids(split: &Split) -> Vec<Vec<f64>> {
-        let labels = split.labels.as_ref().unwrap();
+    fn centroids(split: &Table) -> Vec<Vec<f64>> {
+        let labels = split.labels().unwrap();
         let mut sums = vec![vec![0.0; split.dims()]; 10];
         let mut counts = [0.0; 10];
-        for (picture, &label) in split.pixels.chunks_exact(split.dims()).zip(labels) {
+        for (picture, &label) in split.pixels().chunks_exact(split.dims()).zip(labels) {
             counts[label as usize] += 1.0;
             sums[label as usize].iter_mut().zip(picture).for_each(|(sum, &p)| *sum += p as f64);
         }
@@ -320,8 +315,7 @@ mod tests {
     #[test]
     fn bytes_are_the_same_everywhere() {
         let split = split(0, 100);
-        let mut content = split.pixels;
-        content.extend(split.labels.unwrap());
+        let content = [split.pixels(), split.labels().unwrap()].concat();
         let sha256: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(sha256, "eca8b8a123f3fceeb41c9c02a86b3a8a93b8fda1dacdf75660adc2ab7777a6d1");
     }
@@ -329,23 +323,23 @@ mod tests {
     #[test]
     fn a_picture_depends_on_its_seed_and_index_only() {
         let (short, long, other) = (split(0, 10), split(0, 300), split(1, 10));
-        assert_eq!(short.pixels, long.pixels[..10 * 784]);
-        assert_eq!(short.labels.unwrap(), long.labels.unwrap()[..10]);
-        assert_ne!(short.pixels, other.pixels);
+        assert_eq!(short.pixels(), &long.pixels()[..10 * 784]);
+        assert_eq!(short.labels().unwrap(), &long.labels().unwrap()[..10]);
+        assert_ne!(short.pixels(), other.pixels());
     }
 
     #[test]
     fn statistics_are_near_those_of_mnist() {
         let split = split(0, 2000);
-        let n = split.pixels.len() as f64;
-        let mean = split.pixels.iter().map(|&p| p as f64 / 255.0).sum::<f64>() / n;
-        let square = split.pixels.iter().map(|&p| (p as f64 / 255.0).powi(2)).sum::<f64>() / n;
-        let empty = split.pixels.iter().filter(|&&p| p == 0).count() as f64 / n;
+        let n = split.pixels().len() as f64;
+        let mean = split.pixels().iter().map(|&p| p as f64 / 255.0).sum::<f64>() / n;
+        let square = split.pixels().iter().map(|&p| (p as f64 / 255.0).powi(2)).sum::<f64>() / n;
+        let empty = split.pixels().iter().filter(|&&p| p == 0).count() as f64 / n;
         // MNIST's training pictures: mean 0.1307, standard deviation 0.3081, 81 % of the pixels exactly 0.
         assert!((mean - 0.1307).abs() < 0.01, "mean {mean}");
         assert!(((square - mean * mean).sqrt() - 0.3081).abs() < 0.02, "deviation {}", (square - mean * mean).sqrt());
         assert!((empty - 0.81).abs() < 0.03, "empty {empty}");
-        let labels = split.labels.unwrap();
+        let labels = split.labels().unwrap();
         for digit in 0..10 {
             let count = labels.iter().filter(|&&l| l == digit).count();
             assert!((150..250).contains(&count), "{count} of digit {digit}");
@@ -357,9 +351,9 @@ mod tests {
         let centroids = centroids(&split(0, 2000));
         let test = split(1, 1000);
         let right = test
-            .pixels
+            .pixels()
             .chunks_exact(784)
-            .zip(test.labels.as_ref().unwrap())
+            .zip(test.labels().unwrap())
             .filter(|(picture, label)| {
                 let distance = |centroid: &Vec<f64>| -> f64 {
                     centroid.iter().zip(*picture).map(|(c, &p)| (c - p as f64).powi(2)).sum()

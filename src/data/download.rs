@@ -1,15 +1,15 @@
 //! Downloads of a set's files: from the first mirror that has them, checked before they take their name.
 
 use std::fs::{self, File};
-use std::io::{BufReader, IsTerminal, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use ureq::Agent;
 
 use super::idx;
+use super::progress::{Progress, Report};
 use super::sets::Published;
 use crate::error::{Error, Result};
 use crate::files;
@@ -67,12 +67,13 @@ impl Wanted {
 
 /// Downloads all `wanted` files into `folder`, which is created once there is something to put into it.
 ///
-/// A file is written beside its place, checked, and renamed: under its name there is a whole file or none.
+/// A file is written beside its place, checked, and renamed: under its name there is a whole file or none. `report` is
+/// told of the bytes as they come.
 ///
 /// # Errors
 /// `Error::Network` with one line for each mirror that failed, or `Error::Io` for the local disk. Files that arrived
 /// before stay.
-pub fn fetch(mirrors: &[&str], wanted: &[Wanted], folder: &Path, client: &Client) -> Result<()> {
+pub fn fetch(mirrors: &[&str], wanted: &[Wanted], folder: &Path, client: &Client, report: &mut Report) -> Result<()> {
     let agent = client.agent();
     let mut wanted = wanted.iter().peekable();
     let mut failures: Vec<String> = Vec::new();
@@ -85,7 +86,7 @@ pub fn fetch(mirrors: &[&str], wanted: &[Wanted], folder: &Path, client: &Client
         let mut outcome = probe(&agent, &format!("{mirror}{}", first.name), share);
         connecting = connecting.saturating_sub(start.elapsed());
         while let (Ok(()), Some(file)) = (&outcome, wanted.peek()) {
-            outcome = fetch_file(&agent, mirror, file, folder);
+            outcome = fetch_file(&agent, mirror, file, folder, report);
             if outcome.is_ok() {
                 wanted.next();
             }
@@ -128,14 +129,14 @@ fn failed(url: &str, reason: impl std::fmt::Display) -> Error {
     Error::Network(format!("{url}: {reason}"))
 }
 
-fn fetch_file(agent: &Agent, mirror: &str, file: &Wanted, folder: &Path) -> Result<()> {
+fn fetch_file(agent: &Agent, mirror: &str, file: &Wanted, folder: &Path, report: &mut Report) -> Result<()> {
     let url = format!("{mirror}{}", file.name);
     let mut response = agent.get(&url).call().map_err(|error| failed(&url, error))?;
     if response.status() != 200 {
         return Err(failed(&url, format!("the server answers {}", response.status())));
     }
     let limit = file.limit();
-    let bar = progress_bar(&file.name, response.body().content_length());
+    let total = response.body().content_length();
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     let mut partial = files::temporary(folder, &file.name).map_err(Error::io("create a file in", folder))?;
     let mut body = response.body_mut().as_reader().take(limit + 1);
@@ -148,24 +149,15 @@ fn fetch_file(agent: &Agent, mirror: &str, file: &Wanted, folder: &Path) -> Resu
         }
         partial.write_all(&buffer[..read]).map_err(Error::io("write", partial.path()))?;
         received += read as u64;
-        bar.set_position(received);
+        report(Progress::Bytes { name: &file.name, done: received, total });
     }
-    bar.finish_and_clear();
+    report(Progress::Bytes { name: &file.name, done: received, total: Some(received) });
     if received > limit {
         return Err(failed(&url, format!("longer than the {limit} bytes expected at most")));
     }
     check(partial.path(), &url, file)?;
     let place = folder.join(&file.name);
     files::publish(partial, &place).map_err(Error::io("create", &place))
-}
-
-fn progress_bar(name: &str, bytes: Option<u64>) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}");
-    let bar = bytes.map_or_else(ProgressBar::no_length, ProgressBar::new);
-    bar.with_style(style.expect("the template is well-formed")).with_message(name.to_string())
 }
 
 /// Compares what arrived, decompressed where need be, with what was published, without holding it in memory.
@@ -267,7 +259,7 @@ pub(super) mod tests {
         let published = fixture.set.published.unwrap();
         let wanted: Vec<Wanted> =
             (0..4).map(|i| Wanted::new(format!("{}.gz", fixture.name(i)), published[i])).collect();
-        fetch(mirrors, &wanted, fixture.folder(), client)
+        fetch(mirrors, &wanted, fixture.folder(), client, &mut |_| ())
     }
 
     #[track_caller]
@@ -283,10 +275,19 @@ pub(super) mod tests {
         let mut fixture = Fixture::new();
         let address = serve_files(&fixture, Reply::Whole);
         fixture.set.sources = vec![&*address.leak()].leak();
-        let mut notice = String::new();
-        let data = fixture.set.open(&fixture.places(), &offline(), &mut |text| notice += text).unwrap();
-        assert_eq!((data.train.count, data.test.labels), (5, Some(vec![4, 5, 6])));
+        let (mut notice, mut files) = (String::new(), Vec::new());
+        let mut report = |progress: Progress| match progress {
+            Progress::Notice(text) => notice += text,
+            Progress::Bytes { name, done, total } if total == Some(done) => files.push((name.to_string(), done)),
+            _ => {}
+        };
+        let data = fixture.set.open(&fixture.places(), &offline(), &mut report).unwrap();
+        assert_eq!((data.train.count, data.test.labels()), (5, Some(&[4, 5, 6][..])));
         assert!(notice.starts_with("downloading mnist to"), "{notice}");
+        // The last news of a file is that all of it is there.
+        files.dedup();
+        let whole = |i: usize| (format!("{}.gz", fixture.name(i)), gzip(&fixture.files[i]).len() as u64);
+        assert_eq!(files, [0, 1, 2, 3].map(whole));
         let mut names: Vec<String> = fs::read_dir(fixture.folder())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -3,7 +3,8 @@
 use flate2::Crc;
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, Split};
+use super::Dataset;
+use super::table::Kind;
 use crate::error::{Error, Result};
 
 /// How many pictures there are, and a checksum of what they and their labels are.
@@ -13,7 +14,8 @@ pub struct Fingerprint {
     pub training: usize,
     /// Test pictures.
     pub test: usize,
-    /// CRC-32 of the pixels and labels of both, in hexadecimal digits.
+    /// CRC-32 in hexadecimal digits: column by column of the training and then the test table its bytes, of pictures
+    /// their (C,H,W) as u64 before.
     pub checksum: String,
 }
 
@@ -21,10 +23,11 @@ impl Fingerprint {
     /// That of the pictures as they are trained on, limits and all.
     pub fn of(data: &Dataset) -> Fingerprint {
         let mut crc = Crc::new();
-        for Split { pixels, shape, labels, .. } in [&data.train, &data.test] {
-            shape.iter().for_each(|&size| crc.update(&(size as u64).to_le_bytes()));
-            crc.update(pixels);
-            crc.update(labels.as_deref().unwrap_or_default());
+        for column in data.train.columns.iter().chain(&data.test.columns) {
+            if let Kind::Picture(shape) = column.kind {
+                shape.iter().for_each(|&size| crc.update(&(size as u64).to_le_bytes()));
+            }
+            crc.update(&column.bytes);
         }
         Fingerprint { training: data.train.count, test: data.test.count, checksum: format!("{:08x}", crc.sum()) }
     }
@@ -55,14 +58,15 @@ impl Fingerprint {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::Table;
     use super::*;
 
     #[test]
     fn a_change_of_the_data_is_named() {
-        let split =
-            |count: usize| Split { pixels: vec![7; count], count, shape: [1, 1, 1], labels: Some(vec![0; count]) };
-        let data = |train: Split, test: Split| {
-            let data = Dataset { name: "folder:x".into(), classes: 1, class_names: Vec::new(), train, test };
+        let table = |pixels, labels| Table::of_pictures([1, 1, 1], pixels, Some((labels, 2)));
+        let split = |count: usize| table(vec![7; count], vec![0; count]);
+        let data = |train: Table, test: Table| {
+            let data = Dataset { name: "folder:x".into(), class_names: Vec::new(), train, test };
             Fingerprint::of(&data)
         };
         let before = data(split(18), split(2));
@@ -71,8 +75,8 @@ mod tests {
         for words in ["18 training and 2 test pictures", "folder:x now has 36 training and 4 test pictures"] {
             assert!(message.contains(words), "{message}");
         }
-        let replaced = Split { pixels: [vec![9], vec![7; 17]].concat(), ..split(18) };
-        let relabelled = Split { labels: Some([vec![1], vec![0; 17]].concat()), ..split(18) };
+        let replaced = table([vec![9], vec![7; 17]].concat(), vec![0; 18]);
+        let relabelled = table(vec![7; 18], [vec![1], vec![0; 17]].concat());
         for train in [replaced, relabelled] {
             let message = before.check(&data(train, split(2)), "folder:x").unwrap_err().to_string();
             assert!(message.contains("files were replaced") && message.contains("18 training"), "{message}");

@@ -1,7 +1,7 @@
 //! JPEG data to a picture, or the reason why they are damaged.
 //!
-//! Decoders fill what is missing of a picture with grey, as browsers do. A model would learn that grey, so here data that end
-//! before the picture does are an error. Headers are read leniently: cameras write strange ones.
+//! Decoders fill what is missing of a picture with grey, as browsers do. A model would learn that grey, so here data
+//! that end before the picture does are an error. Headers are read leniently: cameras write strange ones.
 
 use image::{DynamicImage, GrayImage, RgbImage};
 use zune_jpeg::JpegDecoder;
@@ -12,8 +12,8 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::decode::fits;
 
-/// What is put in the place of the end marker: 64 bits of one, each byte with the zero that keeps it from being a marker. No
-/// code of a JPEG consists of ones alone, so a decoder that reads on beyond the data comes upon an error.
+/// What is put in the place of the end marker: 64 bits of one, each byte with the zero that keeps it from being a
+/// marker. No code of a JPEG consists of ones alone, so a decoder that reads on beyond the data comes upon an error.
 const BEYOND: [u8; 16] = [0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0];
 const END: [u8; 2] = [0xff, 0xd9];
 
@@ -58,8 +58,8 @@ fn decoded(bytes: &[u8], strict: bool) -> Result<DynamicImage, String> {
 }
 
 /// Where the end marker, FF D9, is after the start of a scan. The segments before that are stepped over: one may hold a
-/// small picture with an end of its own. Within a scan FF is followed by 00 or a marker. None where the segments are not
-/// in the usual order: the decoder decides.
+/// small picture with an end of its own. Within a scan FF is followed by 00 or a marker. None where the segments are
+/// not in the usual order: the decoder decides.
 fn end(bytes: &[u8]) -> Result<Option<usize>, String> {
     let mut at = 2;
     while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4) {

@@ -1,9 +1,9 @@
 //! Which picture files a folder has: which are for training and which for testing, and of which class.
 //!
-//! A folder `train` (or `training`) and one `test` (`testing`, or where there is none `val`, `valid` or `validation`), in any
-//! case of letters, are the splits; else a [`Selection`] splits. If all pictures of the splits lie in subfolders of theirs, the
-//! subfolders are the classes, numbered in the order of their names. Order is that of the paths, part by part. Hidden files
-//! and folders (`.name`) are not looked at.
+//! A folder `train` (or `training`) and one `test` (`testing`, or where there is none `val`, `valid` or `validation`),
+//! in any case of letters, are the splits; else a [`Selection`] splits. If all pictures of the splits lie in subfolders
+//! of theirs, the subfolders are the classes, numbered in the order of their names. Order is that of the paths, part by
+//! part. Hidden files and folders (`.name`) are not looked at.
 
 use std::collections::HashSet;
 use std::fs;
@@ -180,7 +180,8 @@ fn list(entries: &[&PathBuf]) -> String {
     names.join(", ") + if entries.len() > MOST_NAMED { ", ..." } else { "" }
 }
 
-/// Training and test pictures of `all`, as the selection parts them by their names below the folder that they all lie in.
+/// Training and test pictures of `all`, as the selection parts them by their names below the folder that they all lie
+/// in.
 fn parted(all: Vec<PathBuf>, depth: usize, selection: Selection) -> [Vec<PathBuf>; 2] {
     let names: Vec<Vec<u8>> = all.iter().map(|path| name_below(path, depth)).collect();
     let tests = selection.tests_by_name(names.iter().map(Vec::as_slice));
@@ -314,7 +315,8 @@ mod tests {
             assert_eq!(splits, [vec![files[0].clone(), files[1].clone()], vec![files[2].clone()]]);
             assert_eq!(classes, ["cat", "dog"], "{train} {test}");
         }
-        // The validation pictures are left out where there is a test folder, and are said to be the test pictures where not.
+        // The validation pictures are left out where there is a test folder, and are said to be the test pictures where
+        // not.
         let all = ["train/1.png", "val/2.png", "test/3.png"];
         let (listing, said) = listed(&all, Selection::ByName);
         assert_eq!(listing.unwrap().splits.map(|split| split.len()), [1, 1]);

@@ -1,10 +1,11 @@
-//! Data sets: files, or the built-in generator, become two splits resident in memory, one byte a pixel.
+//! Data sets: files, or the built-in generator, become two tables in memory, one byte a pixel.
 //!
-//! Reading order: `sets` (the sets in MNIST's format, and how their files are found), `idx` (that format), `download`,
-//! `digits` (the generator), `cifar`; then the user's own pictures: `selection` (which are for testing), `listing` (which
-//! files), `folder`, `decode` and `jpeg` (one file), `cache`, and `array`, `pixels` (one array), `numbers`. `place` says what
-//! lies where something else was expected; `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays for
-//! other programs.
+//! Reading order: `table` (what a data set is made of), `progress` (what is told while one is opened); `sets` (the sets
+//! in MNIST's format, and how their files are found), `idx` (that format), `download`, `digits` (the generator),
+//! `cifar`; then the user's own pictures: `selection` (which are for testing), `listing` (which files), `preparation`,
+//! `folder`, `decode` and `jpeg` (one file), `cache`, and `array`, `pixels` (one array), `numbers`. `place` says what
+//! lies where something else was expected; `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays
+//! for other programs.
 
 pub mod array;
 pub mod cache;
@@ -21,23 +22,25 @@ pub mod npy;
 mod numbers;
 mod pixels;
 mod place;
+mod preparation;
+pub mod progress;
 mod selection;
 pub mod sets;
+pub mod table;
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, nearest};
 use crate::files;
 use cifar::Cifar;
 use download::Client;
 pub use fingerprint::Fingerprint;
+pub use preparation::{Corrupt, Preparation};
+use progress::{Progress, Report};
 pub use selection::Selection;
 use sets::{Places, Set, SetName};
+use table::{Columns, Table};
 
 /// Largest data set read into memory, in bytes.
 pub const MAX_BYTES: u64 = 32 << 30;
@@ -46,114 +49,26 @@ pub const MAX_SIDE: usize = 1 << 14;
 /// Labels are bytes.
 const MAX_CLASSES: usize = 256;
 
-/// One split: N pictures of shape (C, H, W), one byte a pixel, and their labels.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Split {
-    /// N * C * H * W bytes, row-major.
-    pub pixels: Vec<u8>,
-    /// N, at least 1, but 0 training pictures under [`Selection::All`].
-    pub count: usize,
-    /// C, H, W.
-    pub shape: [usize; 3],
-    /// N labels, each below the data set's `classes`; `None` where the set has none.
-    pub labels: Option<Vec<u8>>,
-}
-
-impl Split {
-    /// Bytes a picture: C * H * W.
-    pub fn dims(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// These pictures as the models take them: (rows, C * H * W) values in `[0,1]`.
-    pub fn values(&self, pictures: Range<usize>) -> Vec<f32> {
-        let bytes = &self.pixels[pictures.start * self.dims()..pictures.end * self.dims()];
-        bytes.iter().map(|&byte| byte as f32 / 255.0).collect()
-    }
-
-    /// The values of `n` pictures at equal distances, so that of a set sorted by class there are some of each.
-    pub fn spread(&self, n: usize) -> Vec<f32> {
-        (0..n).map(|i| i * self.count / n).flat_map(|picture| self.values(picture..picture + 1)).collect()
-    }
-
-    /// The first `n` pictures, or all where there are fewer.
-    pub fn truncated(mut self, n: usize) -> Split {
-        self.count = self.count.min(n);
-        self.pixels.truncate(self.count * self.dims());
-        if let Some(labels) = &mut self.labels {
-            labels.truncate(self.count);
-        }
-        self
-    }
-}
-
-/// A set of pictures in memory. Both splits have pictures of one shape (C,H,W).
+/// A data set in memory: two splits of the same columns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     /// `mnist`, `digits`, ...: stands in every output, so that no result is taken for another set's.
     pub name: String,
-    /// Every label is below this; 0 without labels. A set whose labels start at 1 leaves label 0 unused.
-    pub classes: usize,
     /// The name of each class, or empty where they are not known.
     pub class_names: Vec<String>,
     /// What parameters are fitted to, in a new order each epoch.
-    pub train: Split,
+    pub train: Table,
     /// What is never trained on, but evaluated and drawn.
-    pub test: Split,
+    pub test: Table,
 }
 
-/// How pictures of all sizes become pictures of one size. Only a folder's need it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Preparation {
-    /// Side in pixels of the square cut from the middle of the original picture; `None` cuts none.
-    pub crop: Option<usize>,
-    /// Side in pixels of the square the picture is then resized to; `None` leaves its size.
-    pub image_size: Option<usize>,
-    /// 1 (grey) or 3 (red, green, blue); `None` takes 3 if any picture is in colour, else 1.
-    pub channels: Option<usize>,
-    /// What a picture that cannot be decoded does to the rest.
-    pub corrupt: Corrupt,
-}
-
-/// What is done about a picture that cannot be decoded.
-///
-/// - `Refuse`: it is an error, with the file's name. The default.
-/// - `Skip`: it is left out, and a notice names it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "clap would show them and spread the help of all options")]
-pub enum Corrupt {
-    #[default]
-    Refuse,
-    Skip,
-}
-
-impl Preparation {
-    /// # Errors
-    /// A value that makes no sense, by the name of its flag.
-    fn validate(&self) -> Result<()> {
-        for (flag, side) in [("--crop", self.crop), ("--image-size", self.image_size)] {
-            if side.is_some_and(|side| !(1..=MAX_SIDE).contains(&side)) {
-                return Err(Error::Usage(format!("{flag} is {}, but must be 1 to {MAX_SIDE}", side.unwrap_or(0))));
-            }
-        }
-        match self.channels {
-            None | Some(1 | 3) => Ok(()),
-            Some(other) => Err(Error::Usage(format!("--channels is {other}, but must be 1 (grey) or 3 (colour)"))),
-        }
-    }
-
-    /// # Errors
-    /// Something is to be done to pictures whose set fixes their form.
-    fn refuse_for(&self, set: &str) -> Result<()> {
-        let flags = [("--crop", self.crop), ("--image-size", self.image_size), ("--channels", self.channels)];
-        match flags.iter().find(|(_, value)| value.is_some()) {
-            None => Ok(()),
-            Some((flag, _)) => Err(Error::Usage(format!(
-                "{flag} is for --dataset folder; the pictures of {set} are taken as they are"
-            ))),
-        }
+impl Dataset {
+    /// The columns of both splits.
+    pub fn columns(&self) -> Columns {
+        let test = self.test.columns();
+        let mut both = self.train.columns();
+        both.0.retain(|name, kind| test.0.get(name) == Some(kind));
+        both
     }
 }
 
@@ -207,22 +122,21 @@ impl FromStr for Choice {
 
 /// Reads a data set into memory, and downloads it first where that is possible and needed.
 ///
-/// `data_dir` is the folder of a `Folder` (under [`Selection::All`] also one picture), the file of an `Array`. The files of
-/// the other sets are looked for in `data_dir` and its subfolder of the set's name; without it, in the folder of the
-/// environment variable `ELBO_DATA`, likewise; without that, in `data`. `selection` parts one's own pictures where they are
-/// not split. `notices` is told what the user should know (a download, a stand-in data set, pictures left out), some of it
-/// several lines long.
+/// `data_dir` is the folder of a `Folder` (under [`Selection::All`] also one picture), the file of an `Array`. The
+/// files of the other sets are looked for in `data_dir` and its subfolder of the set's name; without it, in the folder
+/// of the environment variable `ELBO_DATA`, likewise; without that, in `data`. `selection` parts one's own pictures
+/// where they are not split. `report` is told what the user should know, and how far long work has come.
 ///
 /// # Errors
-/// Files that are missing, unreadable or not what they should be, each by name, and what to do about it; a `data_dir` that
-/// holds something else, with the choice that reads it. A damaged file is always an error; only `Choice::Auto` without a
-/// `data_dir`, any file or network falls back.
+/// Files that are missing, unreadable or not what they should be, each by name, and what to do about it; a `data_dir`
+/// that holds something else, with the choice that reads it. A damaged file is always an error; only `Choice::Auto`
+/// without a `data_dir`, any file or network falls back.
 pub fn open(
     choice: Choice,
     data_dir: Option<&Path>,
     preparation: &Preparation,
     selection: Selection,
-    notices: &mut dyn FnMut(&str),
+    report: &mut Report,
 ) -> Result<Dataset> {
     let variable = variable();
     let (name, _) = Choice::all().find(|(_, known)| *known == choice).expect("all choices have a name");
@@ -232,18 +146,20 @@ pub fn open(
     let given = |what: &str| {
         data_dir.ok_or_else(|| Error::Usage(format!("--dataset {name} needs the pictures' {what}: --data {what}")))
     };
-    let open_cifar = |cifar: &Cifar, notices: &mut dyn FnMut(&str)| {
-        cifar.open(&Places::new(cifar.name, data_dir, variable.as_deref()), &Client::default(), notices)
+    let open_cifar = |cifar: &Cifar, report: &mut Report| {
+        cifar.open(&Places::new(cifar.name, data_dir, variable.as_deref()), &Client::default(), report)
     };
     let id = match choice {
         Choice::Auto => SetName::Mnist,
         Choice::Named(id) => id,
-        Choice::Cifar10 => return open_cifar(&cifar::CIFAR10, notices),
-        Choice::Cifar100 => return open_cifar(&cifar::CIFAR100, notices),
+        Choice::Cifar10 => return open_cifar(&cifar::CIFAR10, report),
+        Choice::Cifar100 => return open_cifar(&cifar::CIFAR100, report),
         Choice::Folder => {
-            return folder::open(given("DIR")?, preparation, selection, files::cache_folder().as_deref(), notices);
+            return folder::open(given("DIR")?, preparation, selection, files::cache_folder().as_deref(), report);
         }
-        Choice::Array => return array::open(given("FILE")?, selection, notices),
+        Choice::Array => {
+            return array::open(given("FILE")?, selection, &mut |text| report(Progress::Notice(text)));
+        }
     };
     let Some(set) = Set::of(id) else {
         return match data_dir {
@@ -256,22 +172,22 @@ pub fn open(
     };
     let places = Places::new(set.name, data_dir, variable.as_deref());
     match choice {
-        Choice::Auto if !places.given => open_or_digits(set, &places, &Client::default(), notices),
-        _ => set.open(&places, &Client::default(), notices),
+        Choice::Auto if !places.given => open_or_digits(set, &places, &Client::default(), report),
+        _ => set.open(&places, &Client::default(), report),
     }
 }
 
-/// MNIST where its files are (in `data_dir`, else where [`open`] looks), else the built-in digits. Nothing is downloaded;
-/// the data set's name says which it is.
+/// MNIST where its files are (in `data_dir`, else where [`open`] looks), else the built-in digits. Nothing is
+/// downloaded; the data set's name says which it is.
 ///
 /// # Errors
 /// Files that are damaged or not MNIST's; a `data_dir` without any.
-pub fn mnist_or_digits(data_dir: Option<&Path>, notices: &mut dyn FnMut(&str)) -> Result<Dataset> {
+pub fn mnist_or_digits(data_dir: Option<&Path>, report: &mut Report) -> Result<Dataset> {
     let variable = variable();
     let set = Set::of(SetName::Mnist).expect("MNIST is in the table");
     let places = Places::new(set.name, data_dir, variable.as_deref());
     match data_dir {
-        _ if set.any_file_in(&places) => set.open(&places, &Client::default(), notices),
+        _ if set.any_file_in(&places) => set.open(&places, &Client::default(), report),
         Some(folder) => Err(Error::file(folder, "holds none of MNIST's files")),
         None => Ok(digits::dataset()),
     }
@@ -282,8 +198,8 @@ fn variable() -> Option<PathBuf> {
     std::env::var_os("ELBO_DATA").filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// The absolute path of the folder in which [`open`] looks for a set of this name where no place is given, so that a record of
-/// it is right from any folder. None for the drawn digits, and where there is no such folder.
+/// The absolute path of the folder in which [`open`] looks for a set of this name where no place is given, so that a
+/// record of it is right from any folder. None for the drawn digits, and where there is no such folder.
 pub fn usual_place(set: &str) -> Option<PathBuf> {
     let place = variable().unwrap_or_else(|| Path::new("data").join(set));
     std::path::absolute(place).ok().filter(|place| set != "digits" && place.is_dir())
@@ -306,47 +222,30 @@ fn check_memory(place: &Path, pictures: usize, shape: [usize; 3]) -> Result<()> 
 }
 
 /// `set`, or the built-in digits where no file of it is there and none can be downloaded.
-fn open_or_digits(set: &Set, places: &Places, client: &Client, notices: &mut dyn FnMut(&str)) -> Result<Dataset> {
-    if let Err(reason) = set.make_available(places, client, notices) {
+fn open_or_digits(set: &Set, places: &Places, client: &Client, report: &mut Report) -> Result<Dataset> {
+    if let Err(reason) = set.make_available(places, client, report) {
         if set.any_file_in(places) {
             return Err(reason);
         }
-        notices(&format!(
+        let notice = format!(
             "****************************************************************\n\
              NOT {}: using the built-in, computer-drawn \"digits\" instead.\n\
              Numbers and pictures of this run do not compare with {}'s.\n\
              Reason: {reason}\n\
              ****************************************************************",
             set.name, set.name
-        ));
+        );
+        report(Progress::Notice(&notice));
         return Ok(digits::dataset());
     }
-    set.open(places, client, notices)
+    set.open(places, client, report)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::progress::tests::{notices, silence};
     use super::sets::tests::{Fixture, offline};
     use super::*;
-
-    #[test]
-    fn truncated_keeps_whole_pictures_and_their_labels() {
-        let split = Split { pixels: (0..12).collect(), count: 3, shape: [1, 2, 2], labels: Some(vec![7, 8, 9]) };
-        let two = split.clone().truncated(2);
-        assert_eq!(two, Split { pixels: (0..8).collect(), count: 2, shape: [1, 2, 2], labels: Some(vec![7, 8]) });
-        assert_eq!(split.clone().truncated(9), split);
-    }
-
-    #[test]
-    fn values_are_those_of_the_pictures_asked_for() {
-        let split = Split { pixels: vec![0, 255, 51, 102, 1, 2], count: 3, shape: [1, 1, 2], labels: None };
-        assert_eq!(split.values(0..2), [0.0, 1.0, 0.2, 0.4]);
-        assert_eq!(split.values(1..3), [0.2, 0.4, 1.0 / 255.0, 2.0 / 255.0]);
-        assert_eq!(split.spread(2), split.values(0..2));
-        assert_eq!(split.spread(3), split.values(0..3));
-        let longer = Split { pixels: (0..9).collect(), count: 9, shape: [1, 1, 1], labels: None };
-        assert_eq!(longer.spread(3), [0, 3, 6].map(|level| level as f32 / 255.0));
-    }
 
     #[test]
     fn names_parse_and_a_wrong_one_lists_the_right_ones() {
@@ -419,7 +318,7 @@ mod tests {
         let fixture = Fixture::new();
         let mut notice = String::new();
         let places = Places::new("mnist", None, Some(fixture.folder()));
-        let data = open_or_digits(&fixture.set, &places, &offline(), &mut |text| notice += text).unwrap();
+        let data = open_or_digits(&fixture.set, &places, &offline(), &mut notices(&mut notice)).unwrap();
         assert_eq!(data.name, "digits");
         assert!(notice.contains("NOT mnist") && notice.contains("do not compare"), "{notice}");
         assert!(notice.lines().count() > 4, "{notice}");
@@ -452,7 +351,7 @@ mod tests {
             let place = folder.path().join(place);
             for choice in [Choice::Auto, Choice::Named(SetName::Kmnist), Choice::Cifar10] {
                 let none = Preparation::default();
-                let result = open(choice, Some(&place), &none, Selection::ByName, &mut |text| panic!("{text}"));
+                let result = open(choice, Some(&place), &none, Selection::ByName, &mut silence);
                 let message = result.unwrap_err().to_string();
                 for word in words {
                     assert!(message.contains(word), "no {word:?} in: {message}");

@@ -1,8 +1,8 @@
 //! NumPy's `.npy`: its header, and matrices of little-endian f32 in C order.
 //!
-//! Layout: the bytes `\x93NUMPY`, version 1 and 0, the header's length as little-endian u16 (from version 2 on u32), a Python
-//! dict as text (`{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, padded by spaces to a multiple of 64 bytes
-//! and a newline), then the numbers. Written is version 1.0. Source: NumPy manual, `numpy.lib.format`.
+//! Layout: the bytes `\x93NUMPY`, version 1 and 0, the header's length as little-endian u16 (from version 2 on u32), a
+//! Python dict as text (`{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, padded by spaces to a multiple
+//! of 64 bytes and a newline), then the numbers. Written is version 1.0. Source: NumPy manual, `numpy.lib.format`.
 
 use std::io::{BufReader, Read};
 use std::path::Path;

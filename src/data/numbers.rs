@@ -1,5 +1,5 @@
-//! The numbers of a NumPy array, of whatever type they are saved in, as grey levels: which number is white, and which byte a
-//! number becomes.
+//! The numbers of a NumPy array, of whatever type they are saved in, as grey levels: which number is white, and which
+//! byte a number becomes.
 
 use byteorder::{BigEndian, ByteOrder, LittleEndian};
 use half::f16;
@@ -61,8 +61,8 @@ impl Number {
         }
     }
 
-    /// The scale of pictures of this type whose largest number is `largest`. None where that leaves it open: the numbers
-    /// would be almost black on the one scale and too large for the other.
+    /// The scale of pictures of this type whose largest number is `largest`. None where that leaves it open: the
+    /// numbers would be almost black on the one scale and too large for the other.
     pub fn scale(self, largest: f64) -> Option<Scale> {
         match largest {
             _ if largest <= 1.0 => Some(Scale::Unit),

@@ -1,7 +1,7 @@
 //! The pictures of one NumPy array, from the file to bytes, channels first.
 //!
-//! The array is read as it comes, twice where its numbers are no bytes: first for the largest, which decides the scale, then
-//! for the pixels. In memory is one byte for each number.
+//! The array is read as it comes, twice where its numbers are no bytes: first for the largest, which decides the scale,
+//! then for the pixels. In memory is one byte for each number.
 
 use std::io::Read;
 use std::path::Path;

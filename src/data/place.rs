@@ -1,5 +1,5 @@
-//! What lies in a place that the user named, so that data which are not what was asked for are named with the option that
-//! reads them, and nothing is downloaded in among them.
+//! What lies in a place that the user named, so that data which are not what was asked for are named with the option
+//! that reads them, and nothing is downloaded in among them.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -114,8 +114,8 @@ pub(super) fn others(folder: &Path, own: impl Fn(&str) -> bool) -> Option<String
     (!others.is_empty()).then(|| shown.join(", ") + &more)
 }
 
-/// Why nothing is downloaded to `place`, which the user named: something other than the set's `own` files is there. None
-/// where there is not.
+/// Why nothing is downloaded to `place`, which the user named: something other than the set's `own` files is there.
+/// None where there is not.
 pub(super) fn refusal(place: &Path, own: impl Fn(&str) -> bool) -> Option<String> {
     if place.exists() && !place.is_dir() {
         let advice = advice(place).unwrap_or("is no folder".into());

@@ -1,9 +1,11 @@
-//! Which pictures are for training and which for testing where the files do not say it, and which of them a limit keeps.
+//! Which pictures are for training and which for testing where the files do not say it, and which of them a limit
+//! keeps.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Choice, Dataset, Split};
+use super::table::Table;
+use super::{Choice, Dataset};
 
 /// Where a set is not split by its files, about one picture of this many is a test picture.
 const TEST_EVERY: usize = 10;
@@ -16,10 +18,11 @@ pub enum Selection {
     /// called exactly `train` and `test` are splits, and a limit keeps the first pictures.
     #[default]
     ByOrder,
-    /// The hash of a picture's name decides, so that a new file moves no other from one split to the other. Of one's own
-    /// pictures, which often come class by class, a limit keeps a share drawn from all of them.
+    /// The hash of a picture's name decides, so that a new file moves no other from one split to the other. Of one's
+    /// own pictures, which often come class by class, a limit keeps a share drawn from all of them.
     ByName,
-    /// All of one's own pictures that are not split are test pictures, and none is a training picture: for using a model.
+    /// All of one's own pictures that are not split are test pictures, and none is a training picture: for using a
+    /// model.
     All,
 }
 
@@ -56,10 +59,10 @@ impl Dataset {
     /// order, a share of all, in their order. The same numbers give the same share.
     pub fn limited(mut self, selection: Selection, [train, test]: [Option<usize>; 2]) -> Dataset {
         let own = matches!(self.name.parse(), Ok(Choice::Folder | Choice::Array));
-        let limit = |split: Split, n: Option<usize>| match n {
-            Some(n) if own && selection != Selection::ByOrder => split.share(n),
-            Some(n) => split.truncated(n),
-            None => split,
+        let limit = |table: Table, n: Option<usize>| match n {
+            Some(n) if own && selection != Selection::ByOrder => share(table, n),
+            Some(n) => table.truncated(n),
+            None => table,
         };
         self.train = limit(self.train, train);
         self.test = limit(self.test, test);
@@ -67,27 +70,16 @@ impl Dataset {
     }
 }
 
-impl Split {
-    /// `n` pictures in their order, drawn by the hashes of their numbers, or all where there are fewer.
-    fn share(mut self, n: usize) -> Split {
-        if n >= self.count {
-            return self;
-        }
-        let mut drawn: Vec<usize> = (0..self.count).collect();
-        drawn.sort_by_cached_key(|&at| hash(&(at as u64).to_le_bytes()));
-        drawn.truncate(n);
-        drawn.sort();
-        let dims = self.dims();
-        for (to, &from) in drawn.iter().enumerate() {
-            self.pixels.copy_within(from * dims..(from + 1) * dims, to * dims);
-        }
-        if let Some(labels) = &mut self.labels {
-            *labels = drawn.iter().map(|&at| labels[at]).collect();
-        }
-        self.pixels.truncate(n * dims);
-        self.pixels.shrink_to_fit();
-        Split { count: n, ..self }
+/// `n` examples in their order, drawn by the hashes of their numbers, or all where there are fewer.
+fn share(table: Table, n: usize) -> Table {
+    if n >= table.count {
+        return table;
     }
+    let mut drawn: Vec<usize> = (0..table.count).collect();
+    drawn.sort_by_cached_key(|&at| hash(&(at as u64).to_le_bytes()));
+    drawn.truncate(n);
+    drawn.sort();
+    table.kept(&drawn)
 }
 
 fn is_tenth(at: usize) -> bool {
@@ -150,10 +142,9 @@ mod tests {
     #[test]
     fn a_share_of_pictures_in_order_of_class_has_all_classes() {
         let labels: Vec<u8> = (0..100).map(|i| i / 10).collect();
-        let split = Split { pixels: labels.clone(), count: 100, shape: [1, 1, 1], labels: Some(labels) };
+        let split = Table::of_pictures([1, 1, 1], labels.clone(), Some((labels, 10)));
         let data = |name: &str| Dataset {
             name: name.into(),
-            classes: 10,
             class_names: Vec::new(),
             train: split.clone(),
             test: split.clone(),
@@ -162,11 +153,11 @@ mod tests {
         for name in ["folder:pics", "array:x"] {
             let limited = data(name).limited(Selection::ByName, limits);
             let train = &limited.train;
-            assert_eq!((train.count, train.pixels.len(), &limited.test), (40, 40, &split));
-            assert!(train.pixels.is_sorted() && train.labels.as_ref() == Some(&train.pixels));
-            let mut classes = train.pixels.clone();
+            assert_eq!((train.count, train.pixels().len(), &limited.test), (40, 40, &split));
+            assert!(train.pixels().is_sorted() && train.labels() == Some(train.pixels()));
+            let mut classes = train.pixels().to_vec();
             classes.dedup();
-            assert_eq!(classes.len(), 10, "{:?}", train.pixels);
+            assert_eq!(classes.len(), 10, "{:?}", train.pixels());
             assert_eq!(data(name).limited(Selection::ByName, limits), limited);
             assert_eq!(data(name).limited(Selection::ByOrder, limits).train, split.clone().truncated(40));
         }

@@ -1,8 +1,8 @@
-//! Gradients that one dispatch alone makes are assigned; where all are, no dispatch has to clear them first. A gradient that
-//! several dispatches add to, as that of a shared weight, is cleared as before.
+//! Gradients that one dispatch alone makes are assigned; where all are, no dispatch has to clear them first. A gradient
+//! that several dispatches add to, as that of a shared weight, is cleared as before.
 
 use super::steps::{Steps, is, param, same};
-use crate::kernels::{clip, fill, linear, matmul, weights};
+use crate::kernels::{clip, fill, fused_linear, fused_weights, matmul};
 use crate::program::Step;
 
 pub fn apply(steps: &mut Steps) -> Option<()> {
@@ -17,8 +17,8 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     let [fill] = *steps.all(&fill::FORWARD) else { return None };
     let writes = |step: &Step| step.writes.iter().any(|t| t.buffer == gradients.buffer);
     let assigns = |step: &Step| {
-        is(step, &linear::BACKWARD)
-            || is(step, &weights::BACKWARD)
+        is(step, &fused_linear::BACKWARD)
+            || is(step, &fused_weights::BACKWARD)
             || is(step, &clip::FORWARD)
             || (is(step, &matmul::BACKWARD_W) && param(step, "accumulate") == 0)
     };

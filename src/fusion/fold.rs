@@ -1,5 +1,5 @@
-//! The gradient of a convolution to its input, where most taps of the window meet nothing, as a product and a fold, on GPUs: a
-//! second rule that adds dispatches. It asks nothing of its neighbours: what is read and written is the same.
+//! The gradient of a convolution to its input, where most taps of the window meet nothing, as a product and a fold, on
+//! GPUs: a second rule that adds dispatches. It asks nothing of its neighbours: what is read and written is the same.
 
 use super::Fusion;
 use super::steps::Steps;

@@ -1,13 +1,14 @@
-//! A VAE's middle to `latent.forward` and `latent.backward`: heads, noise, reparameterise, KL, the decoder's first layer.
+//! A VAE's middle to `fused_latent.forward` and `fused_latent.backward`: heads, noise, reparameterise, KL, the
+//! decoder's first layer.
 //!
-//! It asks that each of its layers alone makes the gradients of its weight and bias, which are assigned; that nothing else uses
-//! what lies between them; that the tally alone reads the KL, which gets another shape; and that the forward steps may run
-//! where the decoder's first layer does, the backward steps where the last of them does.
+//! It asks that each of its layers alone makes the gradients of its weight and bias, which are assigned; that nothing
+//! else uses what lies between them; that the tally alone reads the KL, which gets another shape; and that the forward
+//! steps may run where the decoder's first layer does, the backward steps where the last of them does.
 
 use super::steps::{Steps, is, param, same};
 use crate::kernels::activation::{self, Activation};
-use crate::kernels::latent::{self, LARGEST, Middle};
-use crate::kernels::weights::{self, Gradients};
+use crate::kernels::fused_latent::{self, LARGEST, Middle};
+use crate::kernels::fused_weights::{self, Gradients};
 use crate::kernels::{gaussian_kl, joint, matmul, random, reparameterise};
 use crate::tensor::Tensor;
 
@@ -94,12 +95,12 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     let [layer_dw, layer_db] = *steps.list[layer_backward_w].writes else { return None };
     let (parameters, gradients) = (steps.parameters(), steps.gradients());
     let ([q, kl], forward) =
-        steps.record("latent", |r| latent::forward(r, &middle, [heads.h, parameters, clock], [z, y]))?;
+        steps.record("latent", |r| fused_latent::forward(r, &middle, [heads.h, parameters, clock], [z, y]))?;
     let (_, backward) = steps.record("latent", |r| {
-        let dq = latent::backward(r, &middle, [dy, q], [heads.h, parameters, clock], dh.reshape(heads.h.shape()));
+        let dq = fused_latent::backward(r, &middle, [dy, q], [heads.h, parameters, clock], dh.reshape(heads.h.shape()));
         let of_heads = Gradients { x: heads.h, dy: dq, to: heads.gradients };
         let of_layer = Gradients { x: z, dy, to: [[layer_dw, layer_db]; 2] };
-        weights::backward(r, &[of_heads, of_layer], gradients);
+        fused_weights::backward(r, &[of_heads, of_layer], gradients);
     })?;
     steps.replace(&gone, vec![(layer, forward), (last, backward)]);
     steps.rewire(old_kl, kl);

@@ -1,11 +1,11 @@
-//! A linear layer's backward, and that of the activation in front of it, to `linear.backward`.
+//! A linear layer's backward, and that of the activation in front of it, to `fused_linear.backward`.
 //!
-//! It asks that the layer alone makes the gradients of its weight and bias and of its input, since it assigns them; that only the
-//! activation's backward reads the latter; and that the three may run where the last of them does.
+//! It asks that the layer alone makes the gradients of its weight and bias and of its input, since it assigns them;
+//! that only the activation's backward reads the latter; and that the three may run where the last of them does.
 
 use super::steps::{Steps, param, same};
 use crate::kernels::activation::{self, Activation};
-use crate::kernels::{linear, matmul};
+use crate::kernels::{fused_linear, matmul};
 
 pub fn apply(steps: &mut Steps) -> Option<()> {
     // Places change with every layer that is replaced.
@@ -30,7 +30,7 @@ fn layer(steps: &mut Steps, backward_x: usize) -> Option<()> {
     }
     let dh = steps.list[slope].writes[0].reshape(x.shape());
     let scope = steps.list[backward_x].scope.clone();
-    let (_, put) = steps.record(&scope, |r| linear::backward_to(r, [x, w, dy], [dh, dw, db], activation))?;
+    let (_, put) = steps.record(&scope, |r| fused_linear::backward_to(r, [x, w, dy], [dh, dw, db], activation))?;
     steps.replace(&gone, vec![(slope, put)]);
     Some(())
 }

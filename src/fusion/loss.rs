@@ -1,7 +1,8 @@
-//! The decoder's last layer, binary cross-entropy and its backward to `matmul_bce.forward`: the logits are never written.
+//! The decoder's last layer, binary cross-entropy and its backward to `matmul_bce.forward`: the logits are never
+//! written.
 //!
-//! It asks that nothing else uses the logits, that the tally alone reads the loss, which gets another shape, and that the three
-//! may run where the last of them does.
+//! It asks that nothing else uses the logits, that the tally alone reads the loss, which gets another shape, and that
+//! the three may run where the last of them does.
 
 use super::steps::{Steps, param, same};
 use crate::kernels::activation::Activation;

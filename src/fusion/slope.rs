@@ -1,7 +1,7 @@
 //! An activation's backward to the epilogue of the `matmul.backward_x` before it, where `linear` has not taken both.
 //!
-//! It asks that this one is the last to add to the gradient, that nothing else reads it, and that the activation's backward may
-//! run there: its result then lies in the gradient's place, under either name.
+//! It asks that this one is the last to add to the gradient, that nothing else reads it, and that the activation's
+//! backward may run there: its result then lies in the gradient's place, under either name.
 
 use super::steps::{Steps, is, param, same};
 use crate::kernels::activation::{self, Activation};
@@ -21,7 +21,7 @@ fn epilogue(steps: &mut Steps, slope: usize) -> Option<()> {
     let backward_x = (0..slope).rev().find(|&i| uses_dx(i))?;
     let step = &steps.list[backward_x];
     let is_last = !(slope + 1..steps.list.len()).any(uses_dx);
-    let is_free = steps.can_meet(&[slope], backward_x) && steps.writers(dh).first() == Some(&slope);
+    let is_free = steps.can_meet(&[backward_x, slope], backward_x) && steps.writers(dh).first() == Some(&slope);
     if !is(step, &matmul::BACKWARD_X)
         || param(step, "activation") != 0
         || !activation.saves_output()
@@ -36,7 +36,7 @@ fn epilogue(steps: &mut Steps, slope: usize) -> Option<()> {
         return None;
     }
     let x = x.reshape(sum.shape());
-    let (_, put) = steps.record(&scope, |r| matmul::backward_x_through(r, [x, w, dy], sum, activation, adds))?;
+    let (_, put) = steps.record(&scope, |r| matmul::backward_x_with_slope(r, [x, w, dy], sum, activation, adds))?;
     steps.replace(&[backward_x, slope], vec![(backward_x, put)]);
     steps.rewire(dh, dx.reshape(dh.shape()));
     Some(())

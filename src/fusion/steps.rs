@@ -3,7 +3,7 @@
 use super::Fusion;
 use crate::arena::Arena;
 use crate::kernel::Kernel;
-use crate::kernels::{clip, clock, fill, weights};
+use crate::kernels::{clip, clock, fill, fused_weights};
 use crate::program::{Recorder, Step};
 use crate::tensor::Tensor;
 
@@ -23,12 +23,12 @@ fn overlap(a: Tensor, b: Tensor) -> bool {
     a.buffer == b.buffer && a.offset < b.offset + b.len() && b.offset < a.offset + a.len()
 }
 
-/// What the step writes. `weights.backward` binds all gradients and writes those of its layers.
+/// What the step writes. `fused_weights.backward` binds all gradients and writes those of its layers.
 fn written(step: &Step) -> Vec<Tensor> {
-    if !is(step, &weights::BACKWARD) {
+    if !is(step, &fused_weights::BACKWARD) {
         return step.writes.clone();
     }
-    weights::layers(step).iter().flat_map(|layer| layer.to).flatten().collect()
+    fused_weights::layers(step).iter().flat_map(|layer| layer.to).flatten().collect()
 }
 
 /// Whether the step runs that kernel.
@@ -87,15 +87,16 @@ impl<'a> Steps<'a> {
         tensors.iter().all(|&t| self.writers(t) == [i])
     }
 
-    /// Whether only the tally reads this loss once the steps at `gone` are gone: the tally takes any number of parts of it.
+    /// Whether only the tally reads this loss once the steps at `gone` are gone: the tally takes any number of parts of
+    /// it.
     pub fn is_only_tallied(&self, loss: Tensor, gone: &[usize]) -> bool {
         let reads = |step: &Step| step.reads.iter().any(|&t| overlap(t, loss));
         let mut others = (0..self.list.len()).filter(|i| !gone.contains(i));
         others.all(|i| !reads(&self.list[i]) || is(&self.list[i], &clock::TALLY))
     }
 
-    /// Whether these steps may run at place `at` instead: no step that stays uses what they write or writes what they use, on the
-    /// way from their places to that one.
+    /// Whether these steps may run at place `at` instead: no step that stays uses what they write or writes what they
+    /// use, on the way from their places to that one.
     pub fn can_meet(&self, moved: &[usize], at: usize) -> bool {
         let meets = |a: &[Tensor], b: &[Tensor]| a.iter().any(|&a| b.iter().any(|&b| overlap(a, b)));
         let is_free = |i: usize, k: usize| {
@@ -112,7 +113,7 @@ impl<'a> Steps<'a> {
         r.scope(scope);
         let result = record(&mut r);
         let steps = r.finish("").steps;
-        steps.iter().all(|step| self.fusion.takes(step.kernel, &step.params)).then_some((result, steps))
+        steps.iter().all(|step| self.fusion.takes(step.kernel)).then_some((result, steps))
     }
 
     /// All parameters, flat.
@@ -153,7 +154,8 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Lets every step use another tensor in the place of this one. The tally of the losses counts the parts it now has.
+    /// Lets every step use another tensor in the place of this one. The tally of the losses counts the parts it now
+    /// has.
     pub fn rewire(&mut self, old: Tensor, new: Tensor) {
         for step in &mut self.list {
             for tensor in step.reads.iter_mut().chain(&mut step.writes) {
@@ -162,7 +164,7 @@ impl<'a> Steps<'a> {
                 }
             }
             if is(step, &clock::TALLY) {
-                step.params = clock::tally_params(param(step, "B"), step.reads[0], step.reads[1]);
+                clock::recount(&mut step.params, &step.reads);
             }
         }
     }

@@ -1,12 +1,12 @@
-//! What is left of the weights' gradients to `weights.backward`, three layers a dispatch, at the end of the backward pass:
-//! only the optimiser waits for them.
+//! What is left of the weights' gradients to `fused_weights.backward`, three layers a dispatch, at the end of the
+//! backward pass: only the optimiser waits for them.
 //!
 //! It asks of each that no other step writes its gradients, which are assigned, that all are of the same rows, and that
 //! nothing changes what they read on the way to the last. Those of a shared weight stay as they are.
 
 use super::steps::{Steps, is};
+use crate::kernels::fused_weights::{self, Gradients, MOST};
 use crate::kernels::matmul;
-use crate::kernels::weights::{self, Gradients, MOST};
 
 pub fn apply(steps: &mut Steps) -> Option<()> {
     let mut found = steps.all(&matmul::BACKWARD_W);
@@ -15,14 +15,14 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
         return None;
     }
     // Those of the latent rule are merged with them.
-    found.extend(steps.all(&weights::BACKWARD));
+    found.extend(steps.all(&fused_weights::BACKWARD));
     found.sort();
     let last = *found.last()?;
     let layers: Vec<Gradients> = found
         .iter()
         .flat_map(|&i| {
             let step = &steps.list[i];
-            if is(step, &weights::BACKWARD) { weights::layers(step) } else { single(step) }
+            if is(step, &fused_weights::BACKWARD) { fused_weights::layers(step) } else { single(step) }
         })
         .collect();
     let rows = layers[0].dy.shape()[0];
@@ -34,7 +34,7 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     let gradients = steps.gradients();
     let (_, put) = steps.record("gradients", |r| {
         for layers in layers.chunks(MOST) {
-            weights::backward(r, layers, gradients);
+            fused_weights::backward(r, layers, gradients);
         }
     })?;
     steps.replace(&found, vec![(last, put)]);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::kernel::{Candidate, Kernel, Lanes, Shader};
+use crate::kernel::{Candidate, Kernel, Shader};
 
 /// One kernel.
 #[derive(Clone, Debug, Serialize)]
@@ -21,9 +21,10 @@ pub struct Entry {
     pub workgroup: [u32; 3],
     /// The portable form, from the root of the repository.
     pub shader: String,
-    /// The files of the forms for adapters that run on a CPU, each once; one file may have several forms.
-    pub software: Vec<String>,
-    /// What the other shaders for the same work are called, of which a device is given the fastest; the first is the usual one.
+    /// The file of the form for adapters that run on a CPU, where there is one, likewise.
+    pub software: Option<String>,
+    /// What the other shaders for the same work are called, of which a device is given the fastest; the first is the
+    /// usual one.
     pub candidates: Vec<&'static str>,
     /// Where the reference, the cases and the recording function are.
     pub reference: String,
@@ -55,11 +56,7 @@ pub fn entry(kernel: &'static Kernel) -> Entry {
         writes: operands(kernel.writes),
         workgroup: kernel.shader.workgroup,
         shader: path(kernel.shader.source.file),
-        software: files(&software(kernel))
-            .into_iter()
-            .filter(|file| *file != kernel.shader.source.file)
-            .map(path)
-            .collect(),
+        software: software(kernel).map(|shader| path(shader.source.file)),
         candidates: candidates(kernel).iter().map(|candidate| candidate.name).collect(),
         reference: kernel.rust_file(),
         is_accelerated: kernel.accelerated.is_some(),
@@ -67,38 +64,17 @@ pub fn entry(kernel: &'static Kernel) -> Entry {
     }
 }
 
-/// The files of these shaders, each once.
-fn files(shaders: &[&Shader]) -> Vec<&'static str> {
-    let mut files: Vec<&str> = Vec::new();
-    for shader in shaders {
-        if !files.contains(&shader.source.file) {
-            files.push(shader.source.file);
-        }
-    }
-    files
+/// The form for adapters that run on a CPU, where there is one.
+pub fn software(kernel: &'static Kernel) -> Option<&'static Shader> {
+    let form = kernel.software?;
+    (kernel.cases)().iter().find_map(|case| form(&case.params)).map(|candidate| &candidate.shader)
 }
 
-const LANES: [Lanes; 2] = [Lanes::Apart, Lanes::Eight];
-
-/// The forms for adapters that run on a CPU, where they are others.
-pub fn software(kernel: &'static Kernel) -> Vec<&'static Shader> {
-    let portable: Vec<_> = kernel.forms(None).iter().map(|shader| shader.id()).collect();
-    let software = LANES.into_iter().flat_map(|lanes| kernel.forms(Some(lanes)));
-    let mut others: Vec<&Shader> = Vec::new();
-    for shader in software.filter(|shader| !portable.contains(&shader.id())) {
-        if others.iter().all(|other| other.id() != shader.id()) {
-            others.push(shader);
-        }
-    }
-    others
-}
-
-/// One candidate of each name, on whatever adapter.
+/// One portable candidate of each name.
 pub fn candidates(kernel: &'static Kernel) -> Vec<&'static Candidate> {
     let mut named: Vec<&Candidate> = Vec::new();
     for case in (kernel.cases)() {
-        let adapters = [None].into_iter().chain(LANES.map(Some));
-        for candidate in adapters.flat_map(|adapter| kernel.candidates_for(adapter, &case.params)) {
+        for candidate in kernel.candidates_for(false, &case.params) {
             if named.iter().all(|c| c.name != candidate.name) {
                 named.push(candidate);
             }
@@ -111,9 +87,8 @@ pub fn candidates(kernel: &'static Kernel) -> Vec<&'static Candidate> {
 /// comment says so: `// (B,I); concat, split: (B,O)`.
 pub fn shape(kernel: &Kernel, tensor: &str) -> Option<String> {
     let declares = |line: &&str| line.contains("@binding(") && line.contains(&format!("> {tensor}:"));
-    // A family's forms share a text that has most of their bindings.
-    let text = kernel.shader.source.full_text();
-    let (_, comment) = text.lines().find(declares)?.split_once("// ")?;
+    let mut lines = kernel.shader.source.texts().flat_map(|text| text.text.lines());
+    let (_, comment) = lines.find(declares)?.split_once("// ")?;
     let own = comment.split(';').skip(1).find_map(|part| {
         let (entries, shape) = part.split_once(':')?;
         let is_own = entries.split(',').any(|entry| entry.trim() == kernel.shader.entry);
@@ -143,16 +118,6 @@ mod tests {
         assert_eq!(of("joint.concat", "y").as_deref(), Some("(B,I+O)"));
         assert_eq!(of("bce.loss", "rows").as_deref(), Some("(B)"));
         assert_eq!(of("bce.loss", "row"), None);
-    }
-
-    #[test]
-    fn every_shader_of_a_kernel_is_listed_once() {
-        for &kernel in kernels::ALL {
-            let Entry { name, shader, software, .. } = entry(kernel);
-            let listed: Vec<String> = std::iter::once(shader).chain(software).collect();
-            let distinct: std::collections::BTreeSet<_> = listed.iter().collect();
-            assert_eq!(distinct.len(), listed.len(), "{name}: {listed:?}");
-        }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Known mistakes to put into a kernel, so that a learner sees which instrument notices what.
 //!
-//! A fault is a small edit of the kernel's WGSL, and the same mistake for the CPU device. Only the device under test gets
-//! the broken kernel; references and cases stay as they are.
+//! A fault is a small edit of the kernel's WGSL, and the same mistake for the CPU device. Only the device under test
+//! gets the broken kernel; references and cases stay as they are.
 
 use crate::backend::Device;
 use crate::check::{gradient, report};
 use crate::error::{Error, Result, nearest};
-use crate::kernel::{Kernel, Reference, Shader, Source};
+use crate::kernel::{Kernel, Reference, Shader, Source, Text};
 use crate::kernels::{
     self, activation, adam, batch_norm, bce, channels, clock, conv2d, fill, gather, gaussian_kl, joint, matmul,
     optimal_sigma, random, reparameterise,
@@ -234,10 +234,7 @@ pub static FAULTS: &[Fault] = &[
         from: "lr / correction1 * mean",
         to: "lr * mean",
         wrong: |p, r, w| {
-            on(&adam::FORWARD, p, r, w, |reads| {
-                let batch = reads[1][3].to_bits() as usize;
-                reads[1][8 + 4 * batch + 2] = 1.0;
-            })
+            on(&adam::FORWARD, p, r, w, |reads| *bias_correction1(&mut reads[1]) = 1.0);
         },
     },
     Fault {
@@ -249,10 +246,7 @@ pub static FAULTS: &[Fault] = &[
         from: "p[i] = value - lr",
         to: "p[i] = value + lr",
         wrong: |p, r, w| {
-            on(&adam::FORWARD, p, r, w, |reads| {
-                let batch = reads[1][3].to_bits() as usize;
-                reads[1][8 + 4 * batch + 2] *= -1.0;
-            })
+            on(&adam::FORWARD, p, r, w, |reads| *bias_correction1(&mut reads[1]) *= -1.0);
         },
     },
     Fault {
@@ -448,6 +442,12 @@ fn on(kernel: &Kernel, params: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32
     (kernel.reference)(params, &reads, writes);
 }
 
+/// That of the clock's batch.
+fn bias_correction1(words: &mut [f32]) -> &mut f32 {
+    let batch = words[3].to_bits() as usize;
+    &mut words[clock::HEADER + clock::ROW * batch + 2]
+}
+
 fn clear_last_of_rows(matrix: &mut [f32], columns: u32) {
     matrix.chunks_exact_mut(columns as usize).for_each(|row| row[columns as usize - 1] = 0.0);
 }
@@ -458,17 +458,16 @@ impl Fault {
         format!("{}:{}", self.kernel.name, self.name)
     }
 
-    /// The kernel with the mistake, under its own name. It has no software form and no candidates: the portable form is what
-    /// is broken. Lives as long as the program, as kernels do.
+    /// The kernel with the mistake, under its own name. It has no software form and no candidates: the portable form is
+    /// what is broken. Lives as long as the program, as kernels do.
     pub fn broken(&self) -> &'static Kernel {
         let source = self.kernel.shader.source;
-        let texts = || [source.text].into_iter().chain(source.common.iter().copied());
-        let count: usize = texts().map(|text| text.matches(self.from).count()).sum();
+        let count: usize = source.texts().map(|text| text.text.matches(self.from).count()).sum();
         assert_eq!(count, 1, "{}: `{}` in {} and what is appended to it", self.id(), self.from, source.file);
         // Pipelines are kept by kernel name and file.
         let file = Box::leak(format!("{} with {}", source.file, self.name).into_boxed_str());
         let edited = |text: &str| -> &'static str { Box::leak(text.replace(self.from, self.to).into_boxed_str()) };
-        let common: Vec<&'static str> = source.common.iter().map(|text| edited(text)).collect();
+        let common: Vec<Text> = source.common.iter().map(|t| Text { text: edited(t.text), ..*t }).collect();
         let source =
             Source { file, text: edited(source.text), common: Box::leak(common.into_boxed_slice()), ..*source };
         let source = Box::leak(Box::new(source));
@@ -512,8 +511,8 @@ pub fn by_cases(broken: &'static Kernel, device: &Device) -> Result<Verdict> {
     Ok(Verdict { instrument: "cases", noticed: Some(!report.passed()), what })
 }
 
-/// Finite differences of every operation that dispatches a broken kernel, forward or backward. Errors: a device that is lost
-/// or has no room.
+/// Finite differences of every operation that dispatches a broken kernel, forward or backward. Errors: a device that is
+/// lost or has no room.
 pub fn by_gradients(broken: &'static Kernel, device: &Device) -> Result<Verdict> {
     let (mut operations, mut failures) = (0, Vec::new());
     for case in kernels::gradients() {

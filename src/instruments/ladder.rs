@@ -7,7 +7,8 @@ use crate::arena::Arena;
 use crate::backend::cpu::Cpu;
 use crate::backend::gpu::{Form, Gpu};
 use crate::backend::{Backend, Device, Loaded};
-use crate::check::case::{self, uniform};
+use crate::cases::uniform;
+use crate::check::case;
 use crate::check::close::compare;
 use crate::error::Result;
 use crate::instruments::peak::Peak;
@@ -168,7 +169,7 @@ fn entries(ladder: &'static Ladder, device: &Device, size: &[usize]) -> Vec<Entr
         let in_form = |form: Form| Device::Gpu(Arc::new(Gpu::in_form(gpu, form)));
         let software = gpu.runs_software_forms();
         entries.push(of_production("portable", production.adds, in_form(Form::Portable), !software));
-        entries.push(of_production("software", ladder.software, in_form(Form::Software(gpu.lanes())), software));
+        entries.push(of_production("software", ladder.software, in_form(Form::Software), software));
     } else {
         entries.push(of_production("", production.adds, device.clone(), true));
     }

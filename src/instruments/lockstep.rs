@@ -1,5 +1,5 @@
-//! A training step, dispatch by dispatch, on a device and on the references: the search that names the first tensor gone
-//! wrong.
+//! A training step, dispatch by dispatch, on a device and on the references: the search that names the first tensor
+//! gone wrong.
 //!
 //! Before each dispatch the device gets the references' values of everything that it reads or updates. An error can
 //! therefore not travel: the dispatch that differs is the one that is wrong, however late in the step its effect would
@@ -9,7 +9,8 @@ use std::collections::HashMap;
 
 use crate::arena::Arena;
 use crate::backend::{Device, cpu::Cpu};
-use crate::check::close::{self, Comparison, Tolerance};
+use crate::cases::Tolerance;
+use crate::check::close::{self, Comparison};
 use crate::error::Result;
 use crate::instruments::subject::Subject;
 use crate::kernel::Kernel;
@@ -130,8 +131,8 @@ fn tolerances(kernel: &Kernel) -> Vec<Vec<Tolerance>> {
     (0..kernel.writes.len()).map(|i| cases.iter().map(|case| case.writes[i].tolerance).collect()).collect()
 }
 
-/// The tolerance of a dispatch: the widest of the cases, but a sum's is as long as this dispatch makes it. Each flop behind
-/// an element rounds once, so the flops per element of the largest output stand for its terms.
+/// The tolerance of a dispatch: the widest of the cases, but a sum's is as long as this dispatch makes it. Each flop
+/// behind an element rounds once, so the flops per element of the largest output stand for its terms.
 fn tolerance(step: &Step, of_the_cases: &[Tolerance]) -> Tolerance {
     let elements = step.writes.iter().map(Tensor::len).max().expect("a kernel writes something");
     let terms = step.cost().flops.div_ceil(elements as u64) as usize;
@@ -142,11 +143,11 @@ fn tolerance(step: &Step, of_the_cases: &[Tolerance]) -> Tolerance {
     here.max_by(|a, b| a.bound(1.0).total_cmp(&b.bound(1.0))).expect("a kernel has cases")
 }
 
-/// What counts as 1 in a tensor. Tolerances are made for numbers of magnitude 1, as the cases have them; those of a model
-/// may all be a thousandth or a thousand. The power of two below the largest of the tensor takes its place, so that neither
-/// small gradients pass unseen nor large ones fail for their last digits. It goes below 1 only for sums of products and for
-/// kernels that read a gradient, which are linear in it: others compute with a 1 on the way, as e^x - 1 does, and its
-/// rounding stays however small the result is. An exact comparison has no unit.
+/// What counts as 1 in a tensor. Tolerances are made for numbers of magnitude 1, as the cases have them; those of a
+/// model may all be a thousandth or a thousand. The power of two below the largest of the tensor takes its place, so
+/// that neither small gradients pass unseen nor large ones fail for their last digits. It goes below 1 only for sums of
+/// products and for kernels that read a gradient, which are linear in it: others compute with a 1 on the way, as e^x -
+/// 1 does, and its rounding stays however small the result is. An exact comparison has no unit.
 fn unit(kernel: &Kernel, tolerance: Tolerance, want: &[f32]) -> f32 {
     let largest = want.iter().filter(|v| v.is_finite()).fold(0.0f32, |m, v| m.max(v.abs()));
     if tolerance == Tolerance::Exact || !largest.is_normal() {

@@ -1,8 +1,8 @@
 //! What a device reaches on the simplest programs, by the kernels of `shaders/probe.wgsl`: the roof that other kernels
 //! are held against.
 //!
-//! A dispatch is taken to last as long as an empty one, plus its work at the device's rate. All three are measured by the
-//! host's clock over many dispatches handed over at once, each of which waits for the one before.
+//! A dispatch is taken to last as long as an empty one, plus its work at the device's rate. All three are measured by
+//! the host's clock over many dispatches handed over at once, each of which waits for the one before.
 
 use std::time::Instant;
 
@@ -29,9 +29,9 @@ const ROUNDS: usize = 16;
 /// More elements are of no use: several for each lane of the largest GPUs.
 const MOST_ELEMENTS: usize = 1 << 20;
 
-/// Seconds that one measurement takes at least; a dispatch of multiply-adds takes a fifth of it. Long against the way to a GPU
-/// and back. The CPU device is measured in moments short enough that some go by undisturbed on a machine that does
-/// other things too.
+/// Seconds that one measurement takes at least; a dispatch of multiply-adds takes a fifth of it. Long against the way
+/// to a GPU and back. The CPU device is measured in moments short enough that some go by undisturbed on a machine that
+/// does other things too.
 fn measurement(device: &Device) -> f64 {
     match device {
         Device::Gpu(_) => 0.01,

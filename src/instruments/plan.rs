@@ -165,7 +165,7 @@ fn dispatch(arena: &Arena, device: &Device, number: usize, step: &Step) -> Dispa
         },
         reads: operands(&step.reads),
         writes: operands(&step.writes),
-        grid: shader.map(|shader| (shader.grid)(&step.params)),
+        grid: shader.map(|shader| shader.workgroups(&step.params)),
         workgroup: shader.map(|shader| shader.workgroup),
         flops: cost.flops,
         bytes: cost.bytes,

@@ -121,8 +121,8 @@ pub struct Profile {
     pub floor: f64,
 }
 
-/// Profiles the subject's step. `progress` hears what is being done, and how many of how many parts are. Errors: a device
-/// that is lost or has no room.
+/// Profiles the subject's step. `progress` hears what is being done, and how many of how many parts are. Errors: a
+/// device that is lost or has no room.
 pub fn profile(subject: &Subject, device: &Device, progress: &mut dyn FnMut(&str, usize, usize)) -> Result<Profile> {
     let parts = MEASUREMENTS + 2;
     progress("the device's peak", 0, parts);
@@ -235,8 +235,8 @@ fn step_seconds(
     Ok(median(&seconds))
 }
 
-/// Why a clock of the device cannot be right, if it cannot: the sum of its times and the step differ too much, even when
-/// the gaps between dispatches, each as long as an empty one, are counted in.
+/// Why a clock of the device cannot be right, if it cannot: the sum of its times and the step differ too much, even
+/// when the gaps between dispatches, each as long as an empty one, are counted in.
 fn distrust(clock: TimingClock, sum: f64, step: f64, empty: f64) -> Option<String> {
     let too_long = sum > CREDIBLE * step;
     let too_short = CREDIBLE * (sum + empty) < step;
@@ -279,8 +279,9 @@ fn median(values: &[f64]) -> f64 {
 }
 
 impl Profile {
-    /// The step as a Chrome trace, for chrome://tracing and Perfetto: the layers, and below them the dispatches, one after
-    /// the other. Only lengths are measured; where each starts follows from those before it. Times in microseconds.
+    /// The step as a Chrome trace, for chrome://tracing and Perfetto: the layers, and below them the dispatches, one
+    /// after the other. Only lengths are measured; where each starts follows from those before it. Times in
+    /// microseconds.
     pub fn trace(&self, process: &str) -> serde_json::Value {
         let name = |what: &str, thread: usize, name: &str| serde_json::json!({ "name": what, "ph": "M", "pid": 1, "tid": thread, "args": { "name": name } });
         let mut events = vec![

@@ -5,20 +5,21 @@ use std::sync::OnceLock;
 
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
-use crate::data::Split;
+use crate::data::table::{Columns, LABELS, PICTURES, Table};
 use crate::error::{Error, Result};
 use crate::fusion::{Fusion, fuse};
 use crate::inference::model_file;
-use crate::kernels::clock::{Clock, Row};
-use crate::models::vae::{Config, Vae};
+use crate::kernels::clock::Clock;
+use crate::models::{Knob, Model, presets};
 use crate::program::Program;
+use crate::schedule::{KnobSchedule, LrSchedule};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::optimizer::OptimizerState;
-use crate::train::presets;
-use crate::train::programs::{Resident, record_step, write_initial};
+use crate::train::programs::{record_step, write_initial};
+use crate::train::resident::Resident;
+use crate::train::rows::rows;
 use crate::train::run_folder::{RunFolder, RunRecord};
 use crate::train::settings::{LARGEST_SIZE, Settings};
-use crate::train::trainer::config;
 
 /// Steps that can be replayed before the inputs must be written again: the batches of the drawn data.
 pub const REPLAYS: usize = 8;
@@ -29,12 +30,12 @@ pub struct Subject {
     pub name: String,
     /// The preset's or the run's, with the batch size that was asked for.
     pub settings: Settings,
-    /// The model that they describe, for the pictures' shape.
-    pub config: Config,
+    /// The columns of the data that it trains on.
+    pub columns: Columns,
     /// The memory of all that follows.
     pub arena: Arena,
     /// What the step trains, from its initial parameters.
-    pub model: Vae,
+    pub model: Box<dyn Model>,
     /// The optimiser's memory, zeros at first.
     pub optimizer: OptimizerState,
     /// A training step of one full batch.
@@ -42,21 +43,22 @@ pub struct Subject {
     /// The drawn pictures on the device, and how the steps walk through them.
     pub data: Resident,
     /// Drawn when they are first written to a device: a plan needs none.
-    pictures: OnceLock<Split>,
+    pictures: OnceLock<Table>,
 }
 
-/// The settings behind a name, and the shape (channels, height, width) of the pictures: a preset, or the folder of a run.
-/// Errors: neither, with the nearest preset.
-pub fn settings(name: &str) -> Result<(Settings, [usize; 3])> {
+/// The settings behind a name, and the columns of the data: a preset, or the folder of a run. Errors: neither, with the
+/// nearest preset.
+pub fn settings(name: &str) -> Result<(Settings, Columns)> {
     let path = Path::new(name);
     if !path.exists() {
-        let preset = presets::find(name).map_err(|e| Error::Usage(format!("{e} There is no run folder {name}.")))?;
-        return Ok((preset.settings(), preset.picture));
+        let found = presets::find(name).map_err(|e| Error::Usage(format!("{e} There is no run folder {name}.")));
+        let (_, preset) = found?;
+        return Ok((preset.settings(), preset.columns()));
     }
     let record = RunRecord::read(&RunFolder::open(path)?)?;
     let file = model_file(path, false)?;
     let card = Checkpoint::read(&file)?.card(&file)?;
-    Ok((record.settings, card.config.shape))
+    Ok((record.settings, card.columns))
 }
 
 /// Refuses a `--batch-size` that no run may have. Errors: an [`Error::Usage`] with the range.
@@ -71,27 +73,25 @@ impl Subject {
     /// The model of that name, with another batch size if one is given. Nothing is on a device yet. Errors: those of
     /// [`settings`] and of [`Subject::record`].
     pub fn open(name: &str, batch_size: Option<usize>) -> Result<Subject> {
-        let (mut settings, shape) = settings(name)?;
+        let (mut settings, columns) = settings(name)?;
         settings.batch_size = batch_size.unwrap_or(settings.batch_size);
-        Subject::record(name, settings, shape)
+        Subject::record(name, settings, columns)
     }
 
-    /// The model of these settings for pictures of this (C,H,W). Errors: a batch size out of range, a network that does not
-    /// fit the pictures.
-    pub fn record(name: &str, settings: Settings, shape: [usize; 3]) -> Result<Subject> {
+    /// The model of these settings for data of these columns. Errors: a batch size out of range, a model that does not
+    /// fit them.
+    pub fn record(name: &str, settings: Settings, columns: Columns) -> Result<Subject> {
         check_batch_size(settings.batch_size)?;
-        let config = config(&settings, shape);
-        config.check()?;
-        let size = Split { pixels: Vec::new(), count: REPLAYS * settings.batch_size, shape, labels: None };
         let mut arena = Arena::new();
-        let model = Vae::new(&mut arena, &config);
+        let model = (settings.entry()?.open)(&mut arena, &settings.own, &columns)?;
         let optimizer = OptimizerState::new(&mut arena, settings.optimizer);
-        let data = Resident::new(&mut arena, "train", &size, settings.batch_size, usize::MAX);
-        let step = record_step(&mut arena, &model, &optimizer, &settings, &data, settings.batch_size);
+        let sizes = [REPLAYS * settings.batch_size, settings.batch_size];
+        let data = Resident::new(&mut arena, "train", model.entry(), sizes, &columns, usize::MAX);
+        let step = record_step(&mut arena, &*model, &optimizer, &settings, &data, settings.batch_size);
         Ok(Subject {
             name: name.into(),
             settings,
-            config,
+            columns,
             arena,
             model,
             optimizer,
@@ -118,26 +118,25 @@ impl Subject {
     /// Puts everything that a step reads, and that [`REPLAYS`] of them change, back to the start of training: initial
     /// parameters, statistics and moments, pictures in their order, the clock.
     pub fn write_inputs(&self, backend: &mut Backend) {
-        write_initial(backend, &self.arena, &self.model, &self.optimizer, self.settings.seed);
-        let pictures = self.pictures.get_or_init(|| pictures(self.data.count, self.config.shape));
+        write_initial(backend, &self.arena, &*self.model, &self.optimizer, self.settings.seed);
+        let pictures = self.pictures.get_or_init(|| pictures(self.data.count, &self.columns));
         self.data.upload(backend, pictures);
         backend.write_words(self.data.order, &(0..pictures.count as u32).collect::<Vec<_>>());
-        let [beta1, beta2] = self.settings.betas;
-        let row = |step: usize| Row {
-            lr: self.settings.lr as f32,
-            kl_weight: self.settings.kl_weight as f32,
-            bias_correction1: (1.0 - beta1.powi(step as i32 + 1)) as f32,
-            bias_correction2_sqrt: (1.0 - beta2.powi(step as i32 + 1)).sqrt() as f32,
-        };
-        let clock =
-            Clock { seed: self.settings.seed, step: 0, batch: 0, epoch: 0, rows: (0..REPLAYS).map(row).collect() };
+        // As at the start of a run of so many steps, and without schedules, whose length that would be.
+        let mut constant = self.settings.clone();
+        constant.run.lr_schedule = LrSchedule::Constant;
+        constant.run.warmup_epochs = 0.0;
+        let knobs = self.model.knobs().into_iter().map(|knob| Knob { schedule: KnobSchedule::Constant, ..knob });
+        let rows = rows(&constant, &knobs.collect::<Vec<_>>(), 0, REPLAYS, REPLAYS as u64);
+        let clock = Clock { seed: self.settings.seed, step: 0, batch: 0, epoch: 0, rows };
         backend.write_words(self.data.clock, &clock.words());
     }
 }
 
-/// Drawn pictures of this (C,H,W): discs of many sizes and grey levels on a gradient, each channel its own. Smooth enough
-/// to be learned, no two alike.
-pub fn pictures(count: usize, shape: [usize; 3]) -> Split {
+/// Drawn pictures for these columns: discs of many sizes and grey levels on a gradient, each channel its own. Smooth
+/// enough to be learned, no two alike. Labels go round. Panics on columns without pictures.
+pub fn pictures(count: usize, columns: &Columns) -> Table {
+    let shape = columns.picture(PICTURES).unwrap_or_else(|e| panic!("{e}"));
     let [channels, height, width] = shape;
     let mut pixels = Vec::with_capacity(count * channels * height * width);
     for n in 0..count {
@@ -151,7 +150,8 @@ pub fn pictures(count: usize, shape: [usize; 3]) -> Split {
             }
         }
     }
-    Split { pixels, count, shape, labels: None }
+    let of = |classes| (0..count).map(|n| (n % classes) as u8).collect();
+    Table::of_pictures(shape, pixels, columns.label(LABELS).ok().map(|classes| (of(classes), classes)))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! A shader in the languages that adapters are given, by naga, which wgpu uses too: SPIR-V for Vulkan, MSL for Metal, HLSL for
-//! DX12. As the devices open by default get it: without bounds checks, and workgroup memory is not cleared.
+//! A shader in the languages that adapters are given, by naga, which wgpu uses too: SPIR-V for Vulkan, MSL for Metal,
+//! HLSL for DX12. As the devices open by default get it: without bounds checks, and workgroup memory is not cleared.
 
 use naga::back::{hlsl, msl, spv};
 use naga::proc::BoundsCheckPolicies;
@@ -23,7 +23,6 @@ fn module(shader: &Shader) -> (Module, ModuleInfo) {
 pub fn capabilities(source: &Source) -> Capabilities {
     let mut needs = Capabilities::empty();
     needs.set(Capabilities::SUBGROUP, source.uses_subgroups());
-    needs.set(Capabilities::SHADER_INT64, source.uses_int64());
     needs
 }
 

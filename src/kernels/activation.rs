@@ -7,10 +7,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::math;
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Constant, Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -18,9 +16,8 @@ use crate::tensor::Tensor;
 
 /// The activations of `torch.nn.functional`, with their default constants. The numbers are those of
 /// `shaders/common/activation.wgsl`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
 pub enum Activation {
     /// y = x
     Identity = 0,
@@ -55,6 +52,21 @@ impl Activation {
         Activation::Silu,
         Activation::Gelu,
     ];
+
+    /// As in settings and networks: `leaky_relu`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Activation::Identity => "identity",
+            Activation::Relu => "relu",
+            Activation::LeakyRelu => "leaky_relu",
+            Activation::Elu => "elu",
+            Activation::Sigmoid => "sigmoid",
+            Activation::Tanh => "tanh",
+            Activation::Softplus => "softplus",
+            Activation::Silu => "silu",
+            Activation::Gelu => "gelu",
+        }
+    }
 
     /// Whether the backward reads the output, so that the activation can be a matmul's epilogue.
     /// Silu and gelu are not monotone: their slope needs the input.
@@ -195,7 +207,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/activation.wgsl"),
     common: &[super::INDEX, super::ACTIVATION],
     bindings: &["x", "saved", "dy", "y", "dx"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// x (N) to y (N), assigned; recorded by [`forward`]. Sources of the three that are younger than the textbooks: elu
@@ -208,8 +220,6 @@ pub static FORWARD: Kernel = Kernel {
     reads: &["x"],
     writes: &["y"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid },
-    software: None,
-    candidates: None,
     reference: |p, reads, writes| {
         let act = Activation::from_number(p[1]);
         for i in 0..p[0] as usize {
@@ -220,6 +230,7 @@ pub static FORWARD: Kernel = Kernel {
     cost: |p| Cost { flops: p[0] as u64, bytes: 8 * p[0] as u64 },
     cases: forward_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 /// saved (N), which is y where [`Activation::saves_output`] and else x, and dy (N) to dx (N), assigned; recorded by
@@ -231,8 +242,6 @@ pub static BACKWARD: Kernel = Kernel {
     reads: &["saved", "dy"],
     writes: &["dx"],
     shader: Shader { source: &SOURCE, entry: "backward", workgroup: [64, 1, 1], grid },
-    software: None,
-    candidates: None,
     reference: |p, reads, writes| {
         let act = Activation::from_number(p[1]);
         for i in 0..p[0] as usize {
@@ -243,9 +252,10 @@ pub static BACKWARD: Kernel = Kernel {
     cost: |p| Cost { flops: p[0] as u64, bytes: 12 * p[0] as u64 },
     cases: backward_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
-fn grid(p: &[u32]) -> [u32; 3] {
+fn grid(p: &[u32], _: &[Constant]) -> [u32; 3] {
     grid_1d(p[0] as usize, 64)
 }
 

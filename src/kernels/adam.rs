@@ -5,9 +5,8 @@ use rayon::prelude::*;
 
 use super::clock::{Clock, Row};
 use super::math;
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::kernel::{Cost, GradientCheck, Kernel, Lanes, Shader, Source, grid_1d, params};
+use crate::cases::{Case, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -56,21 +55,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/adam.wgsl"),
     common: &[super::INDEX, super::CLOCK, super::ADAM],
     bindings: &["grad", "clock", "p", "m", "v"],
-    constants: &[],
-};
-
-/// Where N is a multiple of 64, as in the flat parameter buffer: an invocation takes that many elements.
-static EIGHT: Shader = Shader {
-    source: &Source {
-        file: "software/adam.wgsl",
-        text: include_str!("../../shaders/software/adam.wgsl"),
-        common: &[super::INDEX, super::CLOCK, super::WORDS],
-        bindings: SOURCE.bindings,
-        constants: &[],
-    },
-    entry: "forward",
-    workgroup: [64, 1, 1],
-    grid: |p| grid_1d(p[0] as usize / 64, 64),
+    ..PLAIN_SOURCE
 };
 
 /// grad (N) and the clock, whose row has lr and the bias corrections; p, m and v (N) are updated in place. Recorded by
@@ -81,12 +66,12 @@ pub static FORWARD: Kernel = Kernel {
     params: &["N", "beta1", "beta2", "eps", "weight_decay", "decoupled"],
     reads: &["grad", "clock"],
     writes: &["p", "m", "v"],
-    shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| grid_1d(p[0] as usize, 64) },
-    software: Some(|lanes, p| match lanes {
-        Lanes::Eight if p[0].is_multiple_of(64) => &EIGHT,
-        _ => &FORWARD.shader,
-    }),
-    candidates: None,
+    shader: Shader {
+        source: &SOURCE,
+        entry: "forward",
+        workgroup: [64, 1, 1],
+        grid: |p, _| grid_1d(p[0] as usize, 64),
+    },
     reference: |p, reads, writes| {
         let row = Row::read(reads[1]);
         let p: Params = params(p);
@@ -110,6 +95,7 @@ pub static FORWARD: Kernel = Kernel {
     cost: |p| Cost { flops: 12 * p[0] as u64, bytes: 28 * p[0] as u64 },
     cases,
     gradients: GradientCheck::None("follows the gradients: nothing is differentiated through an update"),
+    ..PLAIN
 };
 
 /// Updates `p` from `grad` and the moments `m` and `v`, all of one length.
@@ -133,8 +119,8 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
             for (((value, m), v), g) in values.iter_mut().zip(means).zip(squares).zip(gradients) {
                 let g = g + l2 * *value;
                 let mean = *m + (1.0 - p.beta1) * (g - *m);
-                // A mean that decays to where numbers lose their digits takes a CPU a hundred times as long: pixels that
-                // are seldom lit leave many. It moves nothing by then. A NaN stays.
+                // A mean that decays to where numbers lose their digits takes a CPU a hundred times as long: pixels
+                // that are seldom lit leave many. It moves nothing by then. A NaN stays.
                 *m = if mean.abs() < f32::MIN_POSITIVE { 0.0 } else { mean };
                 *v = p.beta2 * *v + (1.0 - p.beta2) * g * g;
                 *value = *value * shrink - rate * *m / (v.sqrt() * root + p.eps);

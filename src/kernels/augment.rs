@@ -1,15 +1,14 @@
-//! Windows on pictures of the data set, channels first, `shaders/augment.wgsl`: at random places and perhaps mirrored for
-//! training (torchvision's `RandomCrop(size, padding)` and `RandomHorizontalFlip`), in the middle for testing. Data has no
-//! gradient.
+//! Windows on pictures of the data set, channels first, `shaders/augment.wgsl`: at random places and perhaps mirrored
+//! for training (torchvision's `RandomCrop(size, padding)` and `RandomHorizontalFlip`), in the middle for testing. Data
+//! has no gradient.
 
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::clock::Clock;
 use super::random::philox;
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source, params};
+use crate::cases::{Case, Tolerance, uniform};
+use crate::kernel::{Constant, Cost, GradientCheck, Kernel, PLAIN_SOURCE, Reference, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -91,7 +90,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/augment.wgsl"),
     common: &[super::PHILOX],
     bindings: &["x", "clock", "y"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// x (B,C,H,W) and the clock to y (B,C,P,Q), assigned, zeros where a window reaches over the edge; recorded by
@@ -159,15 +158,15 @@ const fn kernel(
 }
 
 /// 16 elements an invocation, so that the draw costs little; pictures along y, past WebGPU's 65535 along z.
-fn grid(p: &[u32]) -> [u32; 3] {
+fn grid(p: &[u32], _: &[Constant]) -> [u32; 3] {
     let Sizes { b, c, p, q, .. } = params::<Params>(p).sizes();
     [(c * p * q).div_ceil(64 * 16) as u32, b.min(65535) as u32, b.div_ceil(65535) as u32]
 }
 
 // ---- Record
 
-/// Windows of `out` rows and columns on pictures (B, C*H*W) or (B,C,H,W): (B, C*P*Q). The corner is uniform from -pad to
-/// H - P + pad and -pad to W - Q + pad, drawn for each picture at each step; with `flip` half of them are mirrored.
+/// Windows of `out` rows and columns on pictures (B, C*H*W) or (B,C,H,W): (B, C*P*Q). The corner is uniform from -pad
+/// to H - P + pad and -pad to W - Q + pad, drawn for each picture at each step; with `flip` half of them are mirrored.
 pub fn forward(
     r: &mut Recorder,
     x: Tensor,

@@ -4,10 +4,9 @@ use bytemuck::{Pod, Zeroable};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::{activation, math};
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::{GradientCase, weighted};
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
+use crate::kernels::weighted;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -31,20 +30,18 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/bce.wgsl"),
     common: &[super::INDEX, super::SUM, super::ACTIVATION],
     bindings: &["logits", "x", "rows", "dlogits"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
-/// logits (B,D), x (B,D) in `[0,1]` to rows (B) in nats, assigned; recorded by [`loss`]. In this form nothing overflows,
-/// however large l is.
+/// logits (B,D), x (B,D) in `[0,1]` to rows (B) in nats, assigned; recorded by [`loss`]. In this form nothing
+/// overflows, however large l is.
 pub static LOSS: Kernel = Kernel {
     name: "bce.loss",
     formula: "rows[r] = sum_d max(l,0) - l*x + log(1 + e^-|l|)",
     params: FIELDS,
     reads: &["logits", "x"],
     writes: &["rows"],
-    shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
-    software: None,
-    candidates: None,
+    shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p, _| [p[0], 1, 1] },
     reference: |p, reads, writes| {
         let [b, d] = [p[0] as usize, p[1] as usize];
         for r in 0..b {
@@ -56,6 +53,7 @@ pub static LOSS: Kernel = Kernel {
     cost: |p| Cost { flops: 6 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: loss_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 /// logits (B,D), x (B,D) to dlogits (B,D), assigned; recorded by [`backward`].
@@ -69,10 +67,8 @@ pub static BACKWARD: Kernel = Kernel {
         source: &SOURCE,
         entry: "backward",
         workgroup: [64, 1, 1],
-        grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
+        grid: |p, _| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
-    software: None,
-    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for i in 0..p.b as usize * p.d as usize {
@@ -84,6 +80,7 @@ pub static BACKWARD: Kernel = Kernel {
     cost: |p| Cost { flops: 5 * p[0] as u64 * p[1] as u64, bytes: 12 * p[0] as u64 * p[1] as u64 },
     cases: backward_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 pub(crate) fn cross_entropy(l: f64, x: f64) -> f64 {

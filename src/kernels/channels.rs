@@ -1,13 +1,11 @@
-//! The order of a picture's numbers, `shaders/channels.wgsl`: channels first, as files and PyTorch have them, or channels
-//! last, as the kernels over pictures read them. Each is the other's inverse and backward.
+//! The order of a picture's numbers, `shaders/channels.wgsl`: channels first, as files and PyTorch have them, or
+//! channels last, as the kernels over pictures read them. Each is the other's inverse and backward.
 
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source, grid_1d, params};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN_SOURCE, Reference, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -35,7 +33,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/channels.wgsl"),
     common: &[super::INDEX],
     bindings: &["x", "y"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// x (B,C,S) to y (B,S,C), assigned, S = H*W; recorded by [`last`], and as the backward of [`first`].
@@ -89,7 +87,7 @@ const fn kernel(
             source: &SOURCE,
             entry,
             workgroup: [64, 1, 1],
-            grid: |p| grid_1d(params::<Params>(p).sizes().iter().product(), 64),
+            grid: |p, _| grid_1d(params::<Params>(p).sizes().iter().product(), 64),
         },
         software: None,
         candidates: None,

@@ -2,9 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
+use crate::cases::{Case, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -24,7 +23,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/clip.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["x", "squares", "partials", "grad"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// x (N), the gradients, to partials (groups), assigned: sums that a fixed number of workgroups find, so that the order
@@ -35,9 +34,7 @@ pub static NORM: Kernel = Kernel {
     params: &["N", "groups", "max_norm"],
     reads: &["x"],
     writes: &["partials"],
-    shader: Shader { source: &SOURCE, entry: "norm", workgroup: [64, 1, 1], grid: |p| [p[1], 1, 1] },
-    software: None,
-    candidates: None,
+    shader: Shader { source: &SOURCE, entry: "norm", workgroup: [64, 1, 1], grid: |p, _| [p[1], 1, 1] },
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for g in 0..p.groups as usize {
@@ -46,7 +43,6 @@ pub static NORM: Kernel = Kernel {
             writes[0][g] = share.map(|i| (reads[0][i] as f64).powi(2)).sum::<f64>() as f32;
         }
     },
-    accelerated: None,
     cost: |p| Cost { flops: 2 * p[0] as u64, bytes: 4 * p[0] as u64 },
     cases: || {
         let case = |[n, groups]: [usize; 2]| {
@@ -57,6 +53,7 @@ pub static NORM: Kernel = Kernel {
         [[1, 1], [65, 2], [1001, 3], [5000, 64]].map(case).into()
     },
     gradients: GradientCheck::None("scales gradients: nothing is differentiated through it"),
+    ..PLAIN
 };
 
 /// squares (groups), which [`NORM`] wrote; grad (N) is scaled in place, by 1 where its norm is small enough. Recorded
@@ -67,9 +64,12 @@ pub static FORWARD: Kernel = Kernel {
     params: &["N", "groups", "max_norm"],
     reads: &["squares"],
     writes: &["grad"],
-    shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| grid_1d(p[0] as usize, 64) },
-    software: None,
-    candidates: None,
+    shader: Shader {
+        source: &SOURCE,
+        entry: "forward",
+        workgroup: [64, 1, 1],
+        grid: |p, _| grid_1d(p[0] as usize, 64),
+    },
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let norm = reads[0][..p.groups as usize].iter().map(|&s| s as f64).sum::<f64>().sqrt();
@@ -78,7 +78,6 @@ pub static FORWARD: Kernel = Kernel {
             *g = (*g as f64 * factor) as f32;
         }
     },
-    accelerated: None,
     cost: |p| Cost { flops: p[0] as u64, bytes: 8 * p[0] as u64 },
     cases: || {
         let case = |(n, groups, max_norm): (usize, usize, f32)| {
@@ -89,6 +88,7 @@ pub static FORWARD: Kernel = Kernel {
         [(1, 1, 0.5), (65, 2, 100.0), (1001, 64, 1.5)].map(case).into()
     },
     gradients: GradientCheck::None("scales gradients: nothing is differentiated through it"),
+    ..PLAIN
 };
 
 /// Scales `grad`, of any shape, so that its Euclidean norm is at most `max_norm`.

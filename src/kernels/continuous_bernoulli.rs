@@ -22,10 +22,9 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::math;
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::{GradientCase, weighted};
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Constant, Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
+use crate::kernels::weighted;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -49,7 +48,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/continuous_bernoulli.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["logits", "x", "rows", "dlogits", "means"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// logits (B,D), x (B,D) in `[0,1]` to rows (B) in nats, assigned; recorded by [`loss`]. Loaiza-Ganem & Cunningham
@@ -60,9 +59,7 @@ pub static LOSS: Kernel = Kernel {
     params: FIELDS,
     reads: &["logits", "x"],
     writes: &["rows"],
-    shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
-    software: None,
-    candidates: None,
+    shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p, _| [p[0], 1, 1] },
     reference: |p, reads, writes| {
         let [b, d] = [p[0] as usize, p[1] as usize];
         for r in 0..b {
@@ -74,6 +71,7 @@ pub static LOSS: Kernel = Kernel {
     cost: |p| Cost { flops: 10 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: loss_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 /// logits (B,D), x (B,D) to dlogits (B,D), assigned; recorded by [`backward`].
@@ -84,8 +82,6 @@ pub static BACKWARD: Kernel = Kernel {
     reads: &["logits", "x"],
     writes: &["dlogits"],
     shader: Shader { source: &SOURCE, entry: "backward", workgroup: [64, 1, 1], grid },
-    software: None,
-    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for i in 0..p.b as usize * p.d as usize {
@@ -96,6 +92,7 @@ pub static BACKWARD: Kernel = Kernel {
     cost: |p| Cost { flops: 9 * p[0] as u64 * p[1] as u64, bytes: 12 * p[0] as u64 * p[1] as u64 },
     cases: backward_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 /// logits (B,D) to means (B,D) in (0, 1), assigned: the picture to show, since the mean is not sigmoid(l). Recorded by
@@ -107,20 +104,18 @@ pub static MEAN: Kernel = Kernel {
     reads: &["logits"],
     writes: &["means"],
     shader: Shader { source: &SOURCE, entry: "mean", workgroup: [64, 1, 1], grid },
-    software: None,
-    candidates: None,
     reference: |p, reads, writes| {
         for i in 0..p[0] as usize * p[1] as usize {
             writes[0][i] = mean_of(reads[0][i] as f64) as f32;
         }
     },
-    accelerated: None,
     cost: |p| Cost { flops: 7 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: mean_cases,
     gradients: GradientCheck::None("makes pictures to look at, through which nothing is trained"),
+    ..PLAIN
 };
 
-fn grid(p: &[u32]) -> [u32; 3] {
+fn grid(p: &[u32], _: &[Constant]) -> [u32; 3] {
     grid_1d(p[0] as usize * p[1] as usize, 64)
 }
 

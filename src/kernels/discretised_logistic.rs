@@ -21,15 +21,15 @@
 //! ```
 //!
 //! at x = 0 only softplus(-a), at x = 1 only softplus(b). Every term is positive, so nothing cancels, and the loss
-//! grows linearly with the distance. The derivative by y is (sigmoid(-a) - sigmoid(b)) / s, each part where its edge is.
+//! grows linearly with the distance. The derivative by y is (sigmoid(-a) - sigmoid(b)) / s, each part where its edge
+//! is.
 
 use bytemuck::{Pod, Zeroable};
 
 use super::{activation, math};
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::{GradientCase, weighted};
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
+use crate::kernels::weighted;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -65,7 +65,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/discretised_logistic.wgsl"),
     common: &[super::INDEX, super::SUM, super::ACTIVATION],
     bindings: &["y", "x", "rows", "dy"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// Means y (B,D), grey levels over 255 x (B,D) to rows (B) in nats, assigned; recorded by [`loss`]. At x = 0 and 1 the
@@ -76,9 +76,7 @@ pub static LOSS: Kernel = Kernel {
     params: FIELDS,
     reads: &["y", "x"],
     writes: &["rows"],
-    shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
-    software: None,
-    candidates: None,
+    shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p, _| [p[0], 1, 1] },
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let [b, d] = [p.b as usize, p.d as usize];
@@ -91,6 +89,7 @@ pub static LOSS: Kernel = Kernel {
     cost: |p| Cost { flops: 14 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: loss_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 /// y (B,D), x (B,D) to dy (B,D), assigned; recorded by [`backward`]. An edge at infinity adds nothing.
@@ -104,10 +103,8 @@ pub static BACKWARD: Kernel = Kernel {
         source: &SOURCE,
         entry: "backward",
         workgroup: [64, 1, 1],
-        grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
+        grid: |p, _| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
-    software: None,
-    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for i in 0..p.b as usize * p.d as usize {
@@ -122,6 +119,7 @@ pub static BACKWARD: Kernel = Kernel {
     cost: |p| Cost { flops: 13 * p[0] as u64 * p[1] as u64, bytes: 12 * p[0] as u64 * p[1] as u64 },
     cases: backward_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 /// Where the outer bins begin.

@@ -7,10 +7,8 @@ use rayon::prelude::*;
 
 use super::clock::Clock;
 use super::random::philox;
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -50,7 +48,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/dropout.wgsl"),
     common: &[super::INDEX, super::PHILOX],
     bindings: &["x", "dy", "clock", "y", "dx"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// x (N) and the clock to y (N), assigned; keep is 0 or 1, from one Philox word an element. Recorded by [`forward`].
@@ -79,7 +77,7 @@ const fn kernel(
             source: &SOURCE,
             entry,
             workgroup: [64, 1, 1],
-            grid: |p| grid_1d((p[0] as usize).div_ceil(4), 64),
+            grid: |p, _| grid_1d((p[0] as usize).div_ceil(4), 64),
         },
         software: None,
         candidates: None,

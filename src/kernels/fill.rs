@@ -3,9 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
-use crate::check::case::Case;
-use crate::check::close::Tolerance;
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
+use crate::cases::{Case, Tolerance};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -21,7 +20,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/fill.wgsl"),
     common: &[super::INDEX],
     bindings: &["y"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// y (N), assigned; recorded by [`forward`], first in a step to clear the gradients.
@@ -35,10 +34,8 @@ pub static FORWARD: Kernel = Kernel {
         source: &SOURCE,
         entry: "forward",
         workgroup: [64, 1, 1],
-        grid: |p| grid_1d((p[0] as usize).div_ceil(4), 64),
+        grid: |p, _| grid_1d((p[0] as usize).div_ceil(4), 64),
     },
-    software: None,
-    candidates: None,
     reference: |p, _, writes| {
         let p: Params = params(p);
         writes[0][..p.n as usize].fill(p.value);
@@ -54,6 +51,7 @@ pub static FORWARD: Kernel = Kernel {
         [1, 4, 65, 257, 1023, 40_000].map(case).into()
     },
     gradients: GradientCheck::None("assigns a constant, which depends on nothing"),
+    ..PLAIN
 };
 
 /// Every element of `y` becomes `value`.

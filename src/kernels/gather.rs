@@ -1,5 +1,5 @@
-//! Picks a batch from the resident data set, `shaders/gather.wgsl`, which lies in one buffer or, where it is larger than the
-//! device binds at once, in several. Data has no gradient.
+//! Picks a batch from the resident data set, `shaders/gather.wgsl`, which lies in one buffer or, where it is larger
+//! than the device binds at once, in several. Data has no gradient.
 
 use std::borrow::Cow;
 
@@ -8,13 +8,13 @@ use rayon::prelude::*;
 
 use super::clock::Clock;
 use crate::arena::Arena;
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
+use crate::cases::{Case, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
-/// `stride` is the size of a full batch: where batch k starts in the order. `first` and `count` are the pictures of the part.
+/// `stride` is the size of a full batch: where batch k starts in the order. `first` and `count` are the pictures of the
+/// part.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
@@ -30,21 +30,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/gather.wgsl"),
     common: &[super::INDEX],
     bindings: &["data", "order", "clock", "x"],
-    constants: &[],
-};
-
-/// Where D is a multiple of 16: an invocation takes that many pixels.
-static SOFTWARE: Shader = Shader {
-    source: &Source {
-        file: "software/gather.wgsl",
-        text: include_str!("../../shaders/software/gather.wgsl"),
-        common: SOURCE.common,
-        bindings: SOURCE.bindings,
-        constants: &[],
-    },
-    entry: "forward",
-    workgroup: [64, 1, 1],
-    grid: |p| grid_1d(p[0] as usize * p[1] as usize / 16, 64),
+    ..PLAIN_SOURCE
 };
 
 /// data (words of four pixels), order (N) as integers, and the clock; rows of x (B,D) whose picture lies in this part
@@ -59,10 +45,8 @@ pub static FORWARD: Kernel = Kernel {
         source: &SOURCE,
         entry: "forward",
         workgroup: [64, 1, 1],
-        grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
+        grid: |p, _| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
-    software: Some(|_, p| if p[1].is_multiple_of(16) { &SOFTWARE } else { &FORWARD.shader }),
-    candidates: None,
     reference: |p, reads, writes| {
         let Params { first, count, .. } = params(p);
         let [b, d, stride] = params::<Params>(p).sizes();
@@ -83,6 +67,7 @@ pub static FORWARD: Kernel = Kernel {
     cost: |p| Cost { flops: p[0] as u64 * p[1] as u64, bytes: 5 * p[0] as u64 * p[1] as u64 },
     cases,
     gradients: GradientCheck::None("copies pictures, which nothing trains"),
+    ..PLAIN
 };
 
 impl Params {
@@ -127,8 +112,8 @@ pub fn parts(arena: &mut Arena, name: &str, [count, d]: [usize; 2], largest: usi
     (0..count).step_by(pictures).map(part).collect()
 }
 
-/// The next `rows` pictures of `d` pixels in `[0,1]`: (rows, d). `order` is (N), N the pictures of all parts; `stride` is
-/// the size of a full batch.
+/// The next `rows` pictures of `d` pixels in `[0,1]`: (rows, d). `order` is (N), N the pictures of all parts; `stride`
+/// is the size of a full batch.
 pub fn forward(
     r: &mut Recorder,
     parts: &[Part],
@@ -168,8 +153,8 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 
 const TOLERANCE: Tolerance = Tolerance::Because(1.2e-7, "a division of 8-bit integers may be off by an ulp");
 
-/// The second batch of an order of N pictures, odd picture sizes included: from one part that holds all, and from parts at
-/// the start, in the middle and at the end, which leave the rows of other pictures as they were.
+/// The second batch of an order of N pictures, odd picture sizes included: from one part that holds all, and from parts
+/// at the start, in the middle and at the end, which leave the rows of other pictures as they were.
 fn cases() -> Vec<Case> {
     let case = |[n, b, d, stride]: [usize; 4], first: usize, count: usize| {
         let pixels: Vec<u8> = (first * d..(first + count) * d).map(|i| (i * 37 + i / 11) as u8).collect();

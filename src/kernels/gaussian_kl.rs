@@ -1,14 +1,14 @@
-//! KL(N(mean, e^logvar) || N(0,1)) by latent dimension, with free bits, `shaders/gaussian_kl.wgsl`.
+//! KL(N(mean, e^logvar) || N(0,1)) by row, or by latent dimension with free bits, `shaders/gaussian_kl.wgsl`.
 
 use bytemuck::{Pod, Zeroable};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::rows::Rows;
 use super::{clock, math};
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::{GradientCase, weighted};
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
+use crate::kernels::weighted;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -32,8 +32,8 @@ const SOURCE: Source = Source {
     file: "gaussian_kl.wgsl",
     text: include_str!("../../shaders/gaussian_kl.wgsl"),
     common: &[super::INDEX, super::SUM, super::CLOCK],
-    bindings: &["mean", "logvar", "kl", "clock", "loss_kl", "dmean", "dlogvar"],
-    constants: &[],
+    bindings: &["mean", "logvar", "kl", "clock", "loss_kl", "dmean", "dlogvar", "row_kl"],
+    ..PLAIN_SOURCE
 };
 
 /// mean (B,Z), logvar (B,Z) to loss_kl (Z) in nats summed over the batch, assigned; recorded by [`loss`]. Kingma &
@@ -44,9 +44,7 @@ pub static LOSS: Kernel = Kernel {
     params: FIELDS,
     reads: &["mean", "logvar"],
     writes: &["loss_kl"],
-    shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[1], 1, 1] },
-    software: None,
-    candidates: None,
+    shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p, _| [p[1], 1, 1] },
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let [b, z] = [p.b as usize, p.z as usize];
@@ -61,6 +59,30 @@ pub static LOSS: Kernel = Kernel {
     cost: |p| Cost { flops: 6 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: loss_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
+};
+
+/// mean (B,Z), logvar (B,Z) to row_kl (B) in nats summed over the dimensions, assigned; free bits, which are those of a
+/// batch's dimensions, have no part in it. Recorded by [`rows`].
+pub static ROWS: Kernel = Kernel {
+    name: "gaussian_kl.rows",
+    formula: "row_kl[r] = sum_j -(1 + logvar - mean^2 - e^logvar)/2",
+    params: FIELDS,
+    reads: &["mean", "logvar"],
+    writes: &["row_kl"],
+    shader: Shader { source: &SOURCE, entry: "rows", workgroup: [64, 1, 1], grid: |p, _| grid_1d(p[0] as usize, 64) },
+    reference: |p, reads, writes| {
+        let [b, z] = [p[0] as usize, p[1] as usize];
+        for r in 0..b {
+            let terms = (r * z..(r + 1) * z).map(|i| divergence(reads[0][i] as f64, reads[1][i] as f64));
+            writes[0][r] = terms.sum::<f64>() as f32;
+        }
+    },
+    accelerated: Some(rows_accelerated),
+    cost: |p| Cost { flops: 6 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
+    cases: rows_cases,
+    gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 /// mean (B,Z), logvar (B,Z), the loss's kl (Z), and the clock, whose row has the KL weight, to dmean and dlogvar (B,Z),
@@ -75,10 +97,8 @@ pub static BACKWARD: Kernel = Kernel {
         source: &SOURCE,
         entry: "backward",
         workgroup: [64, 1, 1],
-        grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
+        grid: |p, _| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
-    software: None,
-    candidates: None,
     reference: |p, reads, writes| {
         let weight = clock::Row::read(reads[3]).kl_weight;
         let p: Params = params(p);
@@ -94,6 +114,7 @@ pub static BACKWARD: Kernel = Kernel {
     cost: |p| Cost { flops: 5 * p[0] as u64 * p[1] as u64, bytes: 16 * p[0] as u64 * p[1] as u64 },
     cases: backward_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 /// KL(N(mean, e^logvar) || N(0,1)) in nats (Kingma & Welling 2013, appendix B).
@@ -132,7 +153,32 @@ pub fn backward(
     (dmean, dlogvar)
 }
 
+/// KL of each row in nats, summed over the dimensions: (B,Z) and (B,Z) to (B).
+pub fn rows(r: &mut Recorder, mean: Tensor, logvar: Tensor) -> Tensor {
+    let params = sizes(mean, logvar, 1.0, 0.0);
+    let kl = r.tensor("kl", &[params.b as usize]);
+    r.dispatch(&ROWS, params, &[mean, logvar], &[kl]);
+    kl
+}
+
+/// (dmean, dlogvar), both (B,Z) and assigned, of kl_weight times the [`rows`], of which each counts as `rows` says.
+pub fn backward_rows(r: &mut Recorder, [mean, logvar]: [Tensor; 2], clock: Tensor, rows: Rows) -> (Tensor, Tensor) {
+    let [dmean, dlogvar] = rows.apply(r, |r, scale| {
+        let (dmean, dlogvar) = (r.tensor("dmean", mean.shape()), r.tensor("dlogvar", mean.shape()));
+        // Without free bits nothing reads the KL: the mean stands in for it.
+        r.dispatch(&BACKWARD, sizes(mean, logvar, scale, 0.0), &[mean, logvar, mean, clock], &[dmean, dlogvar]);
+        [dmean, dlogvar]
+    });
+    (dmean, dlogvar)
+}
+
 // ---- Accelerated
+
+fn rows_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let [b, z] = [p[0] as usize, p[1] as usize];
+    let term = |mean: f32, logvar: f32| 0.5 * (mean * mean + (math::expm1(logvar) - logvar));
+    math::row_sums(&mut writes[0][..b], [reads[0], reads[1]], z, term);
+}
 
 /// Dimensions that a thread adds up side by side.
 const LANES: usize = 16;
@@ -226,6 +272,16 @@ fn loss_cases() -> Vec<Case> {
     SIZES.map(case).into()
 }
 
+fn rows_cases() -> Vec<Case> {
+    let case = |(b, z, _): (usize, usize, f32)| {
+        Case::new(format!("{b}x{z}"), params_of((b, z, 0.0)))
+            .read(uniform(1, b * z, -1.0, 1.0))
+            .read(uniform(2, b * z, -2.0, 2.0))
+            .assign(b, Tolerance::Dot(4 * z))
+    };
+    SIZES.map(case).into()
+}
+
 fn backward_cases() -> Vec<Case> {
     let case = |(b, z, free): (usize, usize, f32)| {
         let tolerance = Tolerance::Because(2e-6, "exp - 1 near 0 and exp of an argument of size 2");
@@ -242,11 +298,12 @@ fn backward_cases() -> Vec<Case> {
 
 // ---- Gradients
 
-/// For the finite-difference check: with and without free bits.
+/// For the finite-difference check: with and without free bits, and by row.
 fn gradients() -> Vec<GradientCase> {
+    let inputs = || vec![(vec![6, 3], uniform(1, 18, -1.0, 1.0)), (vec![6, 3], uniform(2, 18, -1.0, 1.0))];
     let case = |free: f32| GradientCase {
         label: format!("gaussian_kl free {free}"),
-        inputs: vec![(vec![6, 3], uniform(1, 18, -1.0, 1.0)), (vec![6, 3], uniform(2, 18, -1.0, 1.0))],
+        inputs: inputs(),
         output: vec![1],
         record: Box::new(move |r, inputs, dy| {
             let [mean, logvar, clock] = [inputs[0], inputs[1], inputs[2]];
@@ -257,6 +314,17 @@ fn gradients() -> Vec<GradientCase> {
         }),
         state: vec![("clock", clock::Clock::unit().words())],
     };
+    let by_row = GradientCase {
+        label: "gaussian_kl by row".into(),
+        inputs: inputs(),
+        output: vec![6],
+        record: Box::new(|r, inputs, dy| {
+            let [mean, logvar, clock] = [inputs[0], inputs[1], inputs[2]];
+            let (dmean, dlogvar) = backward_rows(r, [mean, logvar], clock, Rows::Weights(dy));
+            (rows(r, mean, logvar), vec![dmean, dlogvar])
+        }),
+        state: vec![("clock", clock::Clock::unit().words())],
+    };
     // 0.33 binds on some of the three dimensions and not on others.
-    vec![case(0.0), case(0.33)]
+    vec![case(0.0), case(0.33), by_row]
 }

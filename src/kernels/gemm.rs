@@ -1,11 +1,11 @@
 //! The CPU device's matrix product: C = A B or C += A B, in tiles of 8 rows by 48 columns whose sums stay in vector
-//! registers. After Goto & Van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008): both operands are packed
-//! in the order in which a tile reads them. Only where A serves one or two panels of B it is read where it lies.
+//! registers. After Goto & Van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008): both operands are
+//! packed in the order in which a tile reads them. Only where A serves one or two panels of B it is read where it lies.
 //!
 //! An element's sum is made in one order, which the sizes fix and the threads do not: results are the same to the bit
 //! for any number of threads.
 
-use faer::{MatMut, RowMut};
+use ndarray::{ArrayViewMut2, Axis, s};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::scratch;
@@ -18,7 +18,8 @@ const COLUMNS: usize = 48;
 /// Terms of a sum that are added up in registers at a time: 48 columns of so many rows of B stay in the second cache.
 const DEPTH: usize = 1024;
 
-/// The same where A's columns lie one after the other, as in the gradient of weights, whose sums are as long as the batch.
+/// The same where A's columns lie one after the other, as in the gradient of weights, whose sums are as long as the
+/// batch.
 const COLUMN_DEPTH: usize = 256;
 
 /// Panels of B that a packed A must serve.
@@ -66,7 +67,7 @@ pub(crate) enum Store {
 /// C = A B or C += A B: C (m,n) with contiguous rows, A (m,k), B (k,n). `finish(row, column, values)` then gets each
 /// piece of a row of C, from that column on, while it is in the cache, once.
 pub(crate) fn product(
-    c: MatMut<'_, f32>,
+    c: ArrayViewMut2<'_, f32>,
     [a, b]: [View; 2],
     k: usize,
     store: Store,
@@ -79,7 +80,7 @@ pub(crate) fn product(
 
 /// [`product`] in this thread alone, for one that has its share of a larger work.
 pub(crate) fn product_here(
-    c: MatMut<'_, f32>,
+    c: ArrayViewMut2<'_, f32>,
     [a, b]: [View; 2],
     k: usize,
     store: Store,
@@ -97,9 +98,9 @@ struct Product<'a, F> {
 }
 
 impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
-    /// The part of C that begins at (row, column), halved until a half is a thread's share: the columns, then no two threads
-    /// pack the same part of B, or where there are more of them the rows, for A.
-    fn split(&self, c: MatMut<'_, f32>, [row, column]: [usize; 2], share: usize) {
+    /// The part of C that begins at (row, column), halved until a half is a thread's share: the columns, then no two
+    /// threads pack the same part of B, or where there are more of them the rows, for A.
+    fn split(&self, c: ArrayViewMut2<'_, f32>, [row, column]: [usize; 2], share: usize) {
         let (m, n) = (c.nrows(), c.ncols());
         let small = m * n * self.k < share + share / 2;
         if small || (n < 2 * COLUMNS && m < 2 * ROWS) {
@@ -107,17 +108,17 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
         }
         if n >= 2 * COLUMNS && (n >= m || m < 2 * ROWS) {
             let at = half(n, 16);
-            let (left, right) = c.split_at_col_mut(at);
+            let (left, right) = c.split_at(Axis(1), at);
             rayon::join(|| self.split(left, [row, column], share), || self.split(right, [row, column + at], share));
         } else {
             let at = half(m, ROWS);
-            let (top, bottom) = c.split_at_row_mut(at);
+            let (top, bottom) = c.split_at(Axis(0), at);
             rayon::join(|| self.split(top, [row, column], share), || self.split(bottom, [row + at, column], share));
         }
     }
 
     /// One thread's part of C. Whether A is packed for it changes no sum.
-    fn part(&self, c: MatMut<'_, f32>, place: [usize; 2]) {
+    fn part(&self, c: ArrayViewMut2<'_, f32>, place: [usize; 2]) {
         if c.nrows() > ROWS && c.ncols().div_ceil(COLUMNS) >= WORTH_PACKING {
             self.part_packed(c, place);
         } else {
@@ -130,7 +131,7 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
         if self.a.strides[0] == 1 { COLUMN_DEPTH } else { DEPTH }.min(self.k)
     }
 
-    fn part_packed(&self, mut c: MatMut<'_, f32>, [row, column]: [usize; 2]) {
+    fn part_packed(&self, mut c: ArrayViewMut2<'_, f32>, [row, column]: [usize; 2]) {
         let (m, n, arch) = (c.nrows(), c.ncols(), Arch::new());
         let deepest = self.depth();
         let mut panel = scratch::any(deepest * COLUMNS + LINE);
@@ -140,7 +141,7 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
         let mut blocks = scratch::any(BAND.min(m).div_ceil(ROWS) * stride);
         for band in (0..m).step_by(BAND) {
             let height = BAND.min(m - band);
-            let mut c = c.as_mut().submatrix_mut(band, 0, height, n);
+            let mut c = c.slice_mut(s![band..band + height, ..]);
             for first in (0..self.k).step_by(deepest) {
                 let depth = deepest.min(self.k - first);
                 arch.dispatch(PackA {
@@ -156,7 +157,7 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
                     let assign = self.store == Store::Assign && first == 0;
                     for (block, top) in blocks.chunks(stride).zip((0..height).step_by(ROWS)) {
                         let block = &block[..depth * ROWS];
-                        let c = c.as_mut().submatrix_mut(top, left, ROWS.min(height - top), width);
+                        let c = c.slice_mut(s![top..height.min(top + ROWS), left..left + width]);
                         if height - top >= ROWS {
                             arch.dispatch(Tile { block, panel, c, assign });
                         } else {
@@ -167,12 +168,12 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
                 }
             }
             for i in 0..height {
-                (self.finish)(row + band + i, column, as_slice(c.as_mut().row_mut(i)));
+                (self.finish)(row + band + i, column, row_of(&mut c, i));
             }
         }
     }
 
-    fn part_in_place(&self, mut c: MatMut<'_, f32>, [row, column]: [usize; 2]) {
+    fn part_in_place(&self, mut c: ArrayViewMut2<'_, f32>, [row, column]: [usize; 2]) {
         let (m, n, arch) = (c.nrows(), c.ncols(), Arch::new());
         let deepest = self.depth();
         let mut panel = scratch::any(deepest * COLUMNS + LINE);
@@ -183,27 +184,27 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
             let bottom = m.min(band + height);
             for left in (0..n).step_by(COLUMNS) {
                 let width = COLUMNS.min(n - left);
-                let mut c = c.as_mut().submatrix_mut(band, left, bottom - band, width);
+                let mut c = c.slice_mut(s![band..bottom, left..left + width]);
                 for first in (0..self.k).step_by(deepest) {
                     let depth = deepest.min(self.k - first);
                     let panel = &mut panel[..depth * COLUMNS];
                     arch.dispatch(PackB { b: self.b.from([first, column + left]), width, panel });
                     let a = self.a.from([row + band, first]);
                     let assign = self.store == Store::Assign && first == 0;
-                    arch.dispatch(Band { a, panel, depth, c: c.as_mut(), assign });
+                    arch.dispatch(Band { a, panel, depth, c: c.view_mut(), assign });
                 }
                 for i in 0..c.nrows() {
-                    (self.finish)(row + band + i, column + left, as_slice(c.as_mut().row_mut(i)));
+                    (self.finish)(row + band + i, column + left, row_of(&mut c, i));
                 }
             }
         }
     }
 }
 
-/// A row, or a part of one, whose elements lie side by side.
+/// Row i of C, or of a part of it: its elements lie side by side.
 #[inline(always)]
-fn as_slice(row: RowMut<'_, f32>) -> &mut [f32] {
-    row.try_as_row_major_mut().expect("C has contiguous rows").as_slice_mut()
+fn row_of<'a>(c: &'a mut ArrayViewMut2<'_, f32>, i: usize) -> &'a mut [f32] {
+    c.row_mut(i).into_slice().expect("C has contiguous rows")
 }
 
 /// Without the first numbers, where they are before the start of a cache line.
@@ -216,8 +217,8 @@ fn from_a_line(values: &mut [f32]) -> &mut [f32] {
 const SQUARE: usize = 16;
 const STRETCH: usize = 128;
 
-/// Copies rows and columns of A so that 8 rows of a column lie side by side, and their columns follow each other: a block every
-/// `stride` numbers. What lies beyond the last row means nothing.
+/// Copies rows and columns of A so that 8 rows of a column lie side by side, and their columns follow each other: a
+/// block every `stride` numbers. What lies beyond the last row means nothing.
 struct PackA<'a> {
     a: View<'a>,
     /// Rows and columns.
@@ -318,7 +319,7 @@ struct Band<'a> {
     a: View<'a>,
     panel: &'a [f32],
     depth: usize,
-    c: MatMut<'a, f32>,
+    c: ArrayViewMut2<'a, f32>,
     assign: bool,
 }
 
@@ -371,7 +372,7 @@ impl Band<'_> {
                 add_term(simd, &a.values[k * a.strides[1]..], &b[column..], &mut sums);
             }
         }
-        store(simd, self.c.as_mut(), [row, column], sums, self.assign);
+        store(simd, self.c.view_mut(), [row, column], sums, self.assign);
         V
     }
 }
@@ -380,7 +381,7 @@ impl Band<'_> {
 struct Tile<'a> {
     block: &'a [f32],
     panel: &'a [f32],
-    c: MatMut<'a, f32>,
+    c: ArrayViewMut2<'a, f32>,
     assign: bool,
 }
 
@@ -417,7 +418,7 @@ impl Tile<'_> {
     #[inline(always)]
     fn piece<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, place: [usize; 2]) {
         let sums = packed_sums::<S, M, V>(simd, self.block.as_chunks().0, self.panel.as_chunks().0, place);
-        store(simd, self.c.as_mut(), place, sums, self.assign);
+        store(simd, self.c.view_mut(), place, sums, self.assign);
     }
 }
 
@@ -446,13 +447,13 @@ fn packed_sums<S: Simd, const M: usize, const V: usize>(
 #[inline(always)]
 fn store<S: Simd, const M: usize, const V: usize>(
     simd: S,
-    mut c: MatMut<f32>,
+    mut c: ArrayViewMut2<f32>,
     [row, column]: [usize; 2],
     sums: [[S::f32s; V]; M],
     assign: bool,
 ) {
     for (i, sums) in sums.iter().enumerate() {
-        let c = &mut as_slice(c.as_mut().row_mut(row + i))[column..];
+        let c = &mut row_of(&mut c, row + i)[column..];
         for (j, &sum) in sums.iter().enumerate() {
             let [from, to] = [j * S::F32_LANES, (j + 1) * S::F32_LANES].map(|at| at.min(c.len()));
             let c = &mut c[from..to];
@@ -482,101 +483,4 @@ fn add_term<S: Simd, const M: usize, const V: usize>(simd: S, a: &[f32], b: &[f3
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::check::case::uniform;
-    use crate::check::close::Tolerance;
-
-    /// (m, n, k): one element, pieces of a tile on all sides, several panels, several bands, sums of several depths, the same
-    /// where A may be packed.
-    const SIZES: [[usize; 3]; 8] = [
-        [1, 1, 1],
-        [3, 47, 5],
-        [8, 48, 16],
-        [13, 97, 31],
-        [2 * BAND + 9, 50, 33],
-        [BAND + 1, 30, 7],
-        [5, 17, 2 * DEPTH + 3],
-        [19, 150, 2 * COLUMN_DEPTH + 3],
-    ];
-
-    /// C of this size, as made by `threads` threads: both operands as they are or transposed, to zeros or to ones.
-    fn made(threads: usize, [m, n, k]: [usize; 3], [turn_a, turn_b]: [bool; 2], store: Store) -> Vec<f32> {
-        let (a, b) = (uniform(1, m * k, -1.0, 1.0), uniform(2, k * n, -1.0, 1.0));
-        let a = if turn_a { View::rows(&a, m).transposed() } else { View::rows(&a, k) };
-        let b = if turn_b { View::rows(&b, k).transposed() } else { View::rows(&b, n) };
-        let mut c = vec![1.0; m * n];
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            let c = MatMut::from_row_major_slice_mut(&mut c, m, n);
-            product(c, [a, b], k, store, &|i, j, values| {
-                values.iter_mut().enumerate().for_each(|(at, v)| *v += ((i * n + j + at) % 5) as f32);
-            });
-        });
-        c
-    }
-
-    #[test]
-    fn products_are_the_sums_they_stand_for_and_each_element_is_finished_once() {
-        for (size, turn_a, turn_b) in SIZES
-            .into_iter()
-            .flat_map(|s| [false, true].map(|a| (s, a, !a)))
-            .chain(SIZES.into_iter().flat_map(|s| [false, true].map(|a| (s, a, a))))
-        {
-            let [m, n, k] = size;
-            let (a, b) = (uniform(1, m * k, -1.0, 1.0), uniform(2, k * n, -1.0, 1.0));
-            for (store, old) in [(Store::Assign, 0.0), (Store::Add, 1.0)] {
-                let c = made(2, size, [turn_a, turn_b], store);
-                for (at, &got) in c.iter().enumerate() {
-                    let (i, j) = (at / n, at % n);
-                    let a = |p: usize| a[if turn_a { p * m + i } else { i * k + p }] as f64;
-                    let b = |p: usize| b[if turn_b { j * k + p } else { p * n + j }] as f64;
-                    let want = (0..k).map(|p| a(p) * b(p)).sum::<f64>() + old + (at % 5) as f64;
-                    let bound = Tolerance::Dot(k).bound(want.abs() as f32) as f64;
-                    assert!(
-                        (got as f64 - want).abs() <= bound,
-                        "{size:?} {turn_a} {turn_b}, {i} {j}: {got}, not {want}"
-                    );
-                }
-            }
-        }
-    }
-
-    /// A CPU with fewer registers takes the tile in pieces, one with shorter vectors more of these.
-    #[test]
-    fn a_tile_is_the_same_in_pieces_of_any_size() {
-        let (depth, width) = (37, COLUMNS - 5);
-        let (block, panel) = (uniform(1, depth * ROWS, -1.0, 1.0), uniform(2, depth * COLUMNS, -1.0, 1.0));
-        fn run(tile: Tile, vectors: bool) {
-            if vectors { Arch::new().dispatch(tile) } else { pulp::Scalar.vectorize(tile) }
-        }
-        for assign in [true, false] {
-            for vectors in [true, false] {
-                let mut c = vec![1.0; ROWS * width];
-                let to = MatMut::from_row_major_slice_mut(&mut c, ROWS, width);
-                run(Tile { block: &block, panel: &panel, c: to, assign }, vectors);
-                for (at, &got) in c.iter().enumerate() {
-                    let (i, j) = (at / width, at % width);
-                    let terms = (0..depth).map(|k| block[k * ROWS + i] as f64 * panel[k * COLUMNS + j] as f64);
-                    let want = terms.sum::<f64>() + if assign { 0.0 } else { 1.0 };
-                    let bound = Tolerance::Dot(depth).bound(want.abs() as f32) as f64;
-                    assert!((got as f64 - want).abs() <= bound, "{i} {j}, {assign} {vectors}: {got}, not {want}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_number_of_threads_does_not_change_a_bit() {
-        // Large enough for a share for each of 64 threads.
-        for size in [[128, 400, 784], [400, 784, 128], [2048, 20, 500], [400, 784, 512]] {
-            for turned in [[false, true], [true, false]] {
-                let one = made(1, size, turned, Store::Add);
-                for threads in [2, 3, 64] {
-                    let several = made(threads, size, turned, Store::Add);
-                    assert!(several == one, "{size:?}, turned {turned:?}, with {threads} threads");
-                }
-            }
-        }
-    }
-}
+mod tests;

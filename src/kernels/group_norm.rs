@@ -5,10 +5,8 @@ use rayon::prelude::*;
 
 use super::columns::{folded, repeat, width};
 use super::{math, scratch};
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, params};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -46,9 +44,8 @@ const FIELDS: &[&str] = &["B", "S", "C", "G", "eps"];
 const SOURCE: Source = Source {
     file: "group_norm.wgsl",
     text: include_str!("../../shaders/group_norm.wgsl"),
-    common: &[],
     bindings: &["x", "w", "b", "moments", "dy", "parts", "y", "whole", "sums", "dx", "dw", "db"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// x (B,S,C), w (C), b (C) to y (B,S,C) and whole (B,G,2), mean and rstd over the S places and C/G channels of a group,
@@ -59,14 +56,13 @@ pub static FORWARD: Kernel = Kernel {
     params: FIELDS,
     reads: &["x", "w", "b"],
     writes: &["y", "whole"],
-    shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| [p[3], p[0], 1] },
-    software: None,
-    candidates: None,
+    shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p, _| [p[3], p[0], 1] },
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost: |p| cost(p, 2, 8),
     cases: forward_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 /// x and dy (B,S,C), w (C), moments (B,G,2) to dx (B,S,C) and sums (B,2,C) over the places, both assigned; recorded by
@@ -77,14 +73,13 @@ pub static BACKWARD_X: Kernel = Kernel {
     params: FIELDS,
     reads: &["x", "w", "moments", "dy"],
     writes: &["dx", "sums"],
-    shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [64, 1, 1], grid: |p| [p[3], p[0], 1] },
-    software: None,
-    candidates: None,
+    shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [64, 1, 1], grid: |p, _| [p[3], p[0], 1] },
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
     cost: |p| cost(p, 3, 11),
     cases: backward_x_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 /// parts (B,2,C), the sums of [`BACKWARD_X`]; dw and db (C) are added to. Recorded by [`backward_w`].
@@ -94,14 +89,18 @@ pub static BACKWARD_W: Kernel = Kernel {
     params: FIELDS,
     reads: &["parts"],
     writes: &["dw", "db"],
-    shader: Shader { source: &SOURCE, entry: "backward_w", workgroup: [64, 1, 1], grid: |p| [p[2].div_ceil(8), 1, 1] },
-    software: None,
-    candidates: None,
+    shader: Shader {
+        source: &SOURCE,
+        entry: "backward_w",
+        workgroup: [64, 1, 1],
+        grid: |p, _| [p[2].div_ceil(8), 1, 1],
+    },
     reference: backward_w_reference,
     accelerated: Some(backward_w_accelerated),
     cost: |p| Cost { flops: 2 * p[0] as u64 * p[2] as u64, bytes: 8 * p[0] as u64 * p[2] as u64 },
     cases: backward_w_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 fn cost(p: &[u32], tensors: u64, flops: u64) -> Cost {
@@ -339,8 +338,8 @@ fn backward_w_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]
 
 // ---- Cases
 
-/// (B, S, C, G): one element; vectors; one group; a group a channel; groups that a workgroup's lanes do not divide into;
-/// a group of more channels than a workgroup has invocations; a layer of a convolutional network.
+/// (B, S, C, G): one element; vectors; one group; a group a channel; groups that a workgroup's lanes do not divide
+/// into; a group of more channels than a workgroup has invocations; a layer of a convolutional network.
 const SIZES: [[usize; 4]; 7] =
     [[1, 1, 1, 1], [17, 1, 65, 5], [3, 49, 12, 1], [5, 17, 7, 7], [2, 257, 39, 3], [3, 5, 1026, 2], [9, 36, 128, 8]];
 

@@ -1,11 +1,13 @@
-//! Where streams of numbers meet or part: sums, products, concatenation, `shaders/joint.wgsl`.
+//! Where streams of numbers meet or part: sums, products, weights of rows, concatenation, `shaders/joint.wgsl`.
 
 use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
 
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source, grid_1d, params};
+use super::{CHUNK, math, reduce};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{
+    Constant, Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Reference, Shader, Source, grid_1d, params,
+};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -33,8 +35,8 @@ const SOURCE: Source = Source {
     file: "joint.wgsl",
     text: include_str!("../../shaders/joint.wgsl"),
     common: &[super::INDEX],
-    bindings: &["a", "b", "dy", "joined", "y", "da", "db"],
-    constants: &[],
+    bindings: &["a", "b", "dy", "joined", "y", "da", "db", "w"],
+    ..PLAIN_SOURCE
 };
 
 /// a and b of one shape to y, assigned; recorded by [`add`]: a residual connection, and where two gradients meet.
@@ -100,6 +102,25 @@ pub static BACKWARD_MULTIPLY: Kernel = kernel(
     backward_multiply_cases,
 );
 
+/// w (B) and a (B,I) to y (B,I), assigned; recorded by [`weigh`].
+pub static WEIGH: Kernel = Kernel {
+    accelerated: Some(weigh_accelerated),
+    ..kernel(
+        "joint.weigh",
+        "weigh",
+        "y[r,i] = w[r] * a[r,i]",
+        &["w", "a"],
+        &["y"],
+        |p, reads, writes| {
+            let p: Params = params(p);
+            for i in 0..p.elements() {
+                writes[0][i] = reads[0][i / p.i as usize] * reads[1][i];
+            }
+        },
+        weigh_cases,
+    )
+};
+
 /// a (B,I), b (B,O) to y (B,I+O), assigned; recorded by [`concat()`].
 pub static CONCAT: Kernel = kernel(
     "joint.concat",
@@ -154,21 +175,19 @@ const fn kernel(
         reads,
         writes,
         shader: Shader { source: &SOURCE, entry, workgroup: [64, 1, 1], grid },
-        software: None,
-        candidates: None,
         reference,
-        accelerated: None,
         cost: |p| {
             let elements = p[0] as u64 * (p[1] + p[2]) as u64;
             Cost { flops: elements, bytes: 12 * elements }
         },
         cases,
         gradients: GradientCheck::Cases(gradients),
+        ..PLAIN
     }
 }
 
 /// An invocation an element of (B, I + O); O is 0 but for concat and split.
-fn grid(p: &[u32]) -> [u32; 3] {
+fn grid(p: &[u32], _: &[Constant]) -> [u32; 3] {
     grid_1d(p[0] as usize * (p[1] + p[2]) as usize, 64)
 }
 
@@ -209,6 +228,23 @@ pub fn backward_multiply(r: &mut Recorder, a: Tensor, b: Tensor, dy: Tensor) -> 
     (da, db)
 }
 
+/// `y[r,i] = w[r] * a[r,i]`: rows that count as much as their weights w (B) say, of a (B,I). Its backward to a is
+/// itself: da = weigh(dy, w).
+pub fn weigh(r: &mut Recorder, a: Tensor, w: Tensor) -> Tensor {
+    let [b, i] = a.matrix();
+    assert!(w.shape() == [b], "joint.weigh: a {a:?}, w {w:?}");
+    let y = r.tensor("y", &[b, i]);
+    r.dispatch(&WEIGH, Params { b: b as u32, i: i as u32, o: 0, scale: 1.0 }, &[w, a], &[y]);
+    y
+}
+
+/// Each element as a plane of `places` (P), to stand beside a picture's channels: a (B,K) to y (B,K*P),
+/// `y[r, k*P + p] = a[r,k]`. Rows are channels first. Its backward is [`reduce::rows`] of dy as (B*K, P).
+pub fn planes(r: &mut Recorder, a: Tensor, places: usize) -> Tensor {
+    let [b, k] = a.matrix();
+    reduce::backward_rows(r, a.reshape(&[b * k]), [b * k, places]).reshape(&[b, k * places])
+}
+
 /// (B,I) and (B,O) side by side: (B,I+O). Its backward is [`split`].
 pub fn concat(r: &mut Recorder, a: Tensor, b: Tensor) -> Tensor {
     let ([rows, i], [b_rows, o]) = (a.matrix(), b.matrix());
@@ -226,6 +262,17 @@ pub fn split(r: &mut Recorder, joined: Tensor, i: usize) -> (Tensor, Tensor) {
     let params = Params { b: rows as u32, i: i as u32, o: (width - i) as u32, scale: 1.0 };
     r.dispatch(&SPLIT, params, &[joined], &[a, b]);
     (a, b)
+}
+
+// ---- Accelerated
+
+fn weigh_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let [n, i] = [p.elements(), p.i as usize];
+    let rows = writes[0][..n].par_chunks_mut(i).with_min_len((CHUNK / i).max(1));
+    rows.zip(reads[1][..n].par_chunks(i)).zip(reads[0]).for_each(|((y, a), &w)| {
+        math::vectorised(|| y.iter_mut().zip(a).for_each(|(y, a)| *y = w * a));
+    });
 }
 
 // ---- Cases
@@ -254,7 +301,17 @@ fn backward_multiply_cases() -> Vec<Case> {
     SIZES.map(|n| flat_case(n, 1.0, 3).assign(n, Tolerance::Exact).assign(n, Tolerance::Exact)).into()
 }
 
-const PAIRS: [[usize; 3]; 4] = [[1, 1, 1], [17, 20, 20], [65, 3, 11], [128, 1, 64]];
+fn weigh_cases() -> Vec<Case> {
+    let case = |[b, i]: [usize; 2]| {
+        let params = Params { b: b as u32, i: i as u32, o: 0, scale: 1.0 };
+        let case = Case::new(format!("{b}x{i}"), params).read(uniform(1, b, -1.0, 1.0));
+        case.read(uniform(2, b * i, -1.0, 1.0)).assign(b * i, Tolerance::Exact)
+    };
+    [[1, 1], [17, 20], [65, 3], [257, 65], [128, 784]].map(case).into()
+}
+
+/// Equal and unequal widths; the last is pictures and their labels.
+const PAIRS: [[usize; 3]; 5] = [[1, 1, 1], [17, 20, 20], [65, 3, 11], [128, 1, 64], [128, 784, 10]];
 
 fn pair_case([b, i, o]: [usize; 3]) -> Case {
     Case::new(format!("{b}x({i}+{o})"), Params { b: b as u32, i: i as u32, o: o as u32, scale: 1.0 })
@@ -278,7 +335,7 @@ fn split_cases() -> Vec<Case> {
 
 // ---- Gradients
 
-/// For the finite-difference check: add, multiply and concat.
+/// For the finite-difference check: add, multiply, weigh, planes and concat.
 fn gradients() -> Vec<GradientCase> {
     let input = |seed| (vec![4, 6], uniform(seed, 24, -1.0, 1.0));
     vec![
@@ -299,6 +356,23 @@ fn gradients() -> Vec<GradientCase> {
             record: Box::new(|r, inputs, dy| {
                 let (da, db) = backward_multiply(r, inputs[0], inputs[1], dy);
                 (multiply(r, inputs[0], inputs[1]), vec![da, db])
+            }),
+            state: vec![],
+        },
+        GradientCase {
+            label: "joint.weigh".into(),
+            inputs: vec![input(1)],
+            output: vec![4, 6],
+            record: Box::new(|r, inputs, dy| (weigh(r, inputs[0], inputs[1]), vec![weigh(r, dy, inputs[1])])),
+            state: vec![("w", uniform(3, 4, -2.0, 2.0).into_iter().map(f32::to_bits).collect())],
+        },
+        GradientCase {
+            label: "joint.planes".into(),
+            inputs: vec![input(1)],
+            output: vec![4, 18],
+            record: Box::new(|r, inputs, dy| {
+                let da = reduce::rows(r, dy.reshape(&[24, 3])).reshape(&[4, 6]);
+                (planes(r, inputs[0], 3), vec![da])
             }),
             state: vec![],
         },

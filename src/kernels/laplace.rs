@@ -4,10 +4,9 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::math;
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::{GradientCase, weighted};
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
+use crate::kernels::weighted;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -41,7 +40,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/laplace.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["y", "x", "rows", "dy"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// Medians y (B,D), x (B,D) to rows (B) in nats, assigned; recorded by [`loss`].
@@ -51,9 +50,7 @@ pub static LOSS: Kernel = Kernel {
     params: FIELDS,
     reads: &["y", "x"],
     writes: &["rows"],
-    shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
-    software: None,
-    candidates: None,
+    shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |p, _| [p[0], 1, 1] },
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let [b, d] = [p.b as usize, p.d as usize];
@@ -69,6 +66,7 @@ pub static LOSS: Kernel = Kernel {
     cost: |p| Cost { flops: 4 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: loss_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 /// y (B,D), x (B,D) to dy (B,D), assigned; recorded by [`backward`].
@@ -82,10 +80,8 @@ pub static BACKWARD: Kernel = Kernel {
         source: &SOURCE,
         entry: "backward",
         workgroup: [64, 1, 1],
-        grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
+        grid: |p, _| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
-    software: None,
-    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for i in 0..p.b as usize * p.d as usize {
@@ -99,6 +95,7 @@ pub static BACKWARD: Kernel = Kernel {
     cost: |p| Cost { flops: 3 * p[0] as u64 * p[1] as u64, bytes: 12 * p[0] as u64 * p[1] as u64 },
     cases: backward_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 // ---- Record

@@ -4,10 +4,8 @@ use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::math;
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, params};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -44,7 +42,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/layer_norm.wgsl"),
     common: &[super::SUM],
     bindings: &["x", "w", "b", "moments", "dy", "y", "row", "dx", "dw", "db"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// x (B,F), w (F), b (F) to y (B,F) and row (B,2), mean and rstd, both assigned; recorded by [`forward`]. Ba, Kiros &
@@ -55,14 +53,13 @@ pub static FORWARD: Kernel = Kernel {
     params: FIELDS,
     reads: &["x", "w", "b"],
     writes: &["y", "row"],
-    shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
-    software: None,
-    candidates: None,
+    shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p, _| [p[0], 1, 1] },
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost: |p| cost(p, 2, 8),
     cases: forward_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 /// x and dy (B,F), w (F), moments (B,2) to dx (B,F), assigned; recorded by [`backward_x`].
@@ -72,14 +69,13 @@ pub static BACKWARD_X: Kernel = Kernel {
     params: FIELDS,
     reads: &["x", "w", "moments", "dy"],
     writes: &["dx"],
-    shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
-    software: None,
-    candidates: None,
+    shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [64, 1, 1], grid: |p, _| [p[0], 1, 1] },
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
     cost: |p| cost(p, 3, 11),
     cases: backward_x_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 /// x and dy (B,F), moments (B,2); dw and db (F) are added to. Recorded by [`backward_w`].
@@ -93,15 +89,14 @@ pub static BACKWARD_W: Kernel = Kernel {
         source: &SOURCE,
         entry: "backward_w",
         workgroup: [256, 1, 1],
-        grid: |p| [p[1].div_ceil(32), 1, 1],
+        grid: |p, _| [p[1].div_ceil(32), 1, 1],
     },
-    software: None,
-    candidates: None,
     reference: backward_w_reference,
     accelerated: Some(backward_w_accelerated),
     cost: |p| cost(p, 2, 5),
     cases: backward_w_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 fn cost(p: &[u32], tensors: u64, flops: u64) -> Cost {

@@ -218,8 +218,8 @@ pub fn erf(x: f32) -> f32 {
     if x.abs() < 1.0 { near } else { far }
 }
 
-/// (sin, cos) of 2 pi u for u in [0, 1], absolute error below 1.5e-7: u = q / 4 + f with |f| <= 1/8, Taylor polynomials of
-/// 2 pi f, and q quarter turns.
+/// (sin, cos) of 2 pi u for u in [0, 1], absolute error below 1.5e-7: u = q / 4 + f with |f| <= 1/8, Taylor polynomials
+/// of 2 pi f, and q quarter turns.
 #[inline(always)]
 pub fn sin_cos_turn(u: f32) -> (f32, f32) {
     let shifted = 4.0 * u + ROUND;

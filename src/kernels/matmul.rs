@@ -1,21 +1,20 @@
-//! The products of a linear layer, `shaders/matmul.wgsl` in a family of tiles. For adapters that run on a CPU, in
-//! `shaders/software`: `matmul_eight.wgsl`, `matmul_turned.wgsl` and `matmul_fours.wgsl`, or `matmul.wgsl` on the buffers of
-//! `matmul_vec4.wgsl` or of `matmul_any.wgsl`.
+//! The products of a linear layer, `shaders/matmul.wgsl` in a family of tiles; for adapters that run on a CPU,
+//! `shaders/software/matmul.wgsl`.
 
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
-use faer::MatMut;
+use ndarray::ArrayViewMut2;
 use rayon::prelude::*;
 
 use super::activation::Activation;
 use super::gemm::{Store, View, product};
 use super::math;
-use super::tiles::{self, Forms, TILES};
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::GradientCase;
-use crate::kernel::{Candidate, Constant, Cost, GradientCheck, Kernel, Lanes, Shader, Source, params};
+use super::tiles::{self, Family, Texts};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{
+    Candidate, Constant, Cost, GradientCheck, Grid, Kernel, PLAIN_SOURCE, Shader, Source, Text, params,
+};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -43,10 +42,10 @@ impl Params {
 const FIELDS: &[&str] = &["B", "I", "O", "activation", "accumulate"];
 const BINDINGS: &[&str] = &["x", "w", "b", "dy", "y", "dx", "dw", "db"];
 
-const ENTRIES: &str = include_str!("../../shaders/matmul.wgsl");
+const ENTRIES: Text = Text { file: "matmul.wgsl", text: include_str!("../../shaders/matmul.wgsl") };
 
 /// What is appended to the buffers, given how these read x and w.
-const fn products(operands: &'static str) -> [&'static str; 7] {
+const fn products(operands: Text) -> [Text; 7] {
     let [x, w] = [super::PRODUCT_BACKWARD_X, super::PRODUCT_BACKWARD_W];
     [ENTRIES, operands, super::PRODUCT_FORWARD, x, w, super::PRODUCT, super::ACTIVATION]
 }
@@ -57,7 +56,7 @@ pub(super) const VEC4: Source = Source {
     text: include_str!("../../shaders/matmul_vec4.wgsl"),
     common: &products(super::OPERANDS_VEC4),
     bindings: BINDINGS,
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// [`VEC4`] for any sizes.
@@ -66,77 +65,15 @@ pub(super) const ANY: Source = Source {
     text: include_str!("../../shaders/matmul_any.wgsl"),
     common: &products(super::OPERANDS_ANY),
     bindings: BINDINGS,
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
-const SOFTWARE_TEXT: &str = include_str!("../../shaders/software/matmul.wgsl");
-
-const SOFTWARE_EIGHT: Source = Source {
-    file: "software/matmul_eight.wgsl",
-    text: include_str!("../../shaders/software/matmul_eight.wgsl"),
-    common: &[super::EIGHT, super::SUBGROUP_TILE, super::RECTIFIERS, super::BENDS, super::ACTIVATION, super::WORDS],
+const SOFTWARE_TEXT: Source = Source {
+    file: "software/matmul.wgsl",
+    text: include_str!("../../shaders/software/matmul.wgsl"),
+    common: &[super::SOFTWARE_TILE, super::ACTIVATION],
     bindings: BINDINGS,
-    constants: &[],
-};
-
-const SOFTWARE_TURNED: Source = Source {
-    file: "software/matmul_turned.wgsl",
-    text: include_str!("../../shaders/software/matmul_turned.wgsl"),
-    common: &[
-        super::EIGHT,
-        super::EIGHT_TURNED,
-        super::SUBGROUP_TILE,
-        super::RECTIFIERS,
-        super::BENDS,
-        super::ACTIVATION,
-        super::WORDS,
-    ],
-    bindings: &["x", "w", "b", "y"],
-    constants: &[],
-};
-
-const SOFTWARE_FOURS: Source = Source {
-    file: "software/matmul_fours.wgsl",
-    text: include_str!("../../shaders/software/matmul_fours.wgsl"),
-    common: &[super::FOURS, super::SUBGROUP_TILE, super::RECTIFIERS, super::BENDS, super::ACTIVATION],
-    bindings: &["x", "w", "b", "dy", "y", "dx"],
-    constants: &[],
-};
-
-/// A text by whether the activation is no rectifier, then by whether a gradient is added to what is there.
-type Texts = [[Source; 2]; 2];
-
-const fn texts(base: Source) -> Texts {
-    const fn with(base: &Source, constants: &'static [Constant]) -> Source {
-        Source { constants, ..*base }
-    }
-    [
-        [with(&base, &[("BENDS", 0), ("ADDS", 0)]), with(&base, &[("BENDS", 0), ("ADDS", 1)])],
-        [with(&base, &[("BENDS", 1), ("ADDS", 0)]), with(&base, &[("BENDS", 1), ("ADDS", 1)])],
-    ]
-}
-
-static EIGHTS: Texts = texts(SOFTWARE_EIGHT);
-static FOURS: Texts = texts(SOFTWARE_FOURS);
-static TURNED_TEXTS: [Source; 2] = [
-    Source { constants: &[("OUTPUTS", 40), ("BENDS", 0)], ..SOFTWARE_TURNED },
-    Source { constants: &[("OUTPUTS", 40), ("BENDS", 1)], ..SOFTWARE_TURNED },
-];
-
-const SOFTWARE_VEC4: Source = Source {
-    file: "software/matmul_vec4.wgsl",
-    text: include_str!("../../shaders/software/matmul_vec4.wgsl"),
-    common: &[SOFTWARE_TEXT, super::BLOCKS, super::RECTIFIERS, super::ACTIVATION],
-    bindings: BINDINGS,
-    constants: &[],
-};
-
-const SOFTWARE_ANY: Source = Source {
-    file: "software/matmul_any.wgsl",
-    text: include_str!("../../shaders/software/matmul_any.wgsl"),
-    common: &[SOFTWARE_TEXT, super::BLOCKS, super::RECTIFIERS, super::ACTIVATION],
-    bindings: BINDINGS,
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// x (B,I), w (O,I), b (O) to y (B,O), assigned; recorded by [`forward`].
@@ -146,12 +83,9 @@ pub static FORWARD: Kernel = Kernel {
     params: FIELDS,
     reads: &["x", "w", "b"],
     writes: &["y"],
-    shader: Tiled::<0>::FAMILY[0].any.shader,
-    software: Some(|lanes, p| &forward_forms(lanes, p)[0].shader),
-    candidates: Some(|software, p| match software {
-        Some(lanes) => forward_forms(lanes, p),
-        None => portable(0, p),
-    }),
+    shader: FAMILIES[0][0].any.shader,
+    software: Some(|p| software(0, p)),
+    candidates: Some(|p| candidates(0, p)),
     reference: forward_reference,
     accelerated: Some(forward_accelerated),
     cost,
@@ -159,21 +93,18 @@ pub static FORWARD: Kernel = Kernel {
     gradients: GradientCheck::Cases(gradients),
 };
 
-/// dy (B,O), w (O,I) to dx (B,I): assigned where [`backward_x`] records it, added to where [`backward_x_into`] does. With an
-/// activation dx goes on to what that read, as [`backward_x_through`] records it; x (B,I) is what it left. Without one x is
-/// not read, and dy stands in its place.
+/// dy (B,O), w (O,I) to dx (B,I): assigned where [`backward_x`] records it, added to where [`backward_x_into`] does.
+/// With an activation dx goes on to what that read, as [`backward_x_with_slope`] records it; x (B,I) is what it left.
+/// Without one x is not read, and dy stands in its place.
 pub static BACKWARD_X: Kernel = Kernel {
     name: "matmul.backward_x",
     formula: "dx = (dx + dy W) * act'",
     params: FIELDS,
     reads: &["w", "dy", "x"],
     writes: &["dx"],
-    shader: Tiled::<0>::FAMILY[1].any.shader,
-    software: Some(|lanes, p| &SOFTWARE[1].for_params(lanes, p)[0].shader),
-    candidates: Some(|software, p| match software {
-        Some(lanes) => SOFTWARE[1].for_params(lanes, p),
-        None => portable(1, p),
-    }),
+    shader: FAMILIES[1][0].any.shader,
+    software: Some(|p| software(1, p)),
+    candidates: Some(|p| candidates(1, p)),
     reference: backward_x_reference,
     accelerated: Some(backward_x_accelerated),
     cost,
@@ -188,12 +119,9 @@ pub static BACKWARD_W: Kernel = Kernel {
     params: FIELDS,
     reads: &["x", "dy"],
     writes: &["dw", "db"],
-    shader: Tiled::<0>::FAMILY[2].any.shader,
-    software: Some(|lanes, p| &SOFTWARE[2].for_params(lanes, p)[0].shader),
-    candidates: Some(|software, p| match software {
-        Some(lanes) => SOFTWARE[2].for_params(lanes, p),
-        None => portable(2, p),
-    }),
+    shader: FAMILIES[2][0].any.shader,
+    software: Some(|p| software(2, p)),
+    candidates: Some(|p| candidates(2, p)),
     reference: backward_w_reference,
     accelerated: Some(backward_w_accelerated),
     cost,
@@ -201,157 +129,45 @@ pub static BACKWARD_W: Kernel = Kernel {
     gradients: GradientCheck::Cases(gradients),
 };
 
-/// The shaders of the N-th tile.
-struct Tiled<const N: usize>;
+static VEC4_TEXTS: Texts = tiles::texts(VEC4);
+static ANY_TEXTS: Texts = tiles::texts(ANY);
 
-impl<const N: usize> Tiled<N> {
-    const CONSTANTS: &'static [Constant] = &TILES[N].constants();
-    const VEC4: Source = Source { constants: Self::CONSTANTS, ..VEC4 };
-    const ANY: Source = Source { constants: Self::CONSTANTS, ..ANY };
-    /// Forward, backward to x, backward to w.
-    const FAMILY: [Forms; 3] = [
-        Self::forms("forward", |p| Self::grid(p[0], p[2])),
-        Self::forms("backward_x", |p| Self::grid(p[0], p[1])),
-        Self::forms("backward_w", |p| Self::grid(p[2], p[1])),
-    ];
-
-    const fn forms(entry: &'static str, grid: fn(&[u32]) -> [u32; 3]) -> Forms {
-        tiles::forms(N, [&Self::VEC4, &Self::ANY], entry, grid)
-    }
-
-    fn grid(rows: u32, columns: u32) -> [u32; 3] {
-        [columns.div_ceil(TILES[N].columns), rows.div_ceil(TILES[N].rows), 1]
-    }
-}
-
-static FAMILY: [[Forms; 3]; 6] = [
-    Tiled::<0>::FAMILY,
-    Tiled::<1>::FAMILY,
-    Tiled::<2>::FAMILY,
-    Tiled::<5>::FAMILY,
-    Tiled::<6>::FAMILY,
-    Tiled::<7>::FAMILY,
+/// Forward, backward to x, backward to w.
+static FAMILIES: [Family; 3] = [
+    tiles::family(&VEC4_TEXTS, &ANY_TEXTS, "forward", |p, tile| grid(tile, [p[0], p[2]])),
+    tiles::family(&VEC4_TEXTS, &ANY_TEXTS, "backward_x", |p, tile| grid(tile, [p[0], p[1]])),
+    tiles::family(&VEC4_TEXTS, &ANY_TEXTS, "backward_w", |p, tile| grid(tile, [p[2], p[1]])),
 ];
 
-/// Whether B, I and O, which come first, are multiples of `n`.
-pub(super) fn is_whole(p: &[u32], n: u32) -> bool {
-    p[..3].iter().all(|size| size.is_multiple_of(n))
+fn grid(tile: &[Constant], size: [u32; 2]) -> [u32; 3] {
+    let [x, y] = tiles::across_and_down(tile, size);
+    [x, y, 1]
+}
+
+/// Whether B, I and O, which come first, are multiples of 4.
+pub(super) fn is_whole(p: &[u32]) -> bool {
+    p[..3].iter().all(|size| size.is_multiple_of(4))
+}
+
+/// For adapters that run on a CPU, where I and O are multiples of 4.
+static SOFTWARE: [Candidate; 3] = [
+    in_software("forward", |p, _| tiles::software([p[0], p[2]].map(|n| n as usize), 1)),
+    in_software("backward_x", |p, _| tiles::software([p[0], p[1]].map(|n| n as usize), 1)),
+    in_software("backward_w", |p, _| tiles::software([p[2], p[1]].map(|n| n as usize), 1)),
+];
+
+const fn in_software(entry: &'static str, grid: Grid) -> Candidate {
+    Candidate { name: "software", shader: Shader { source: &SOFTWARE_TEXT, entry, workgroup: [8, 1, 1], grid } }
+}
+
+/// The n-th of forward, backward to x and backward to w.
+fn software(n: usize, p: &[u32]) -> Option<&'static Candidate> {
+    p[1..3].iter().all(|size| size.is_multiple_of(4)).then_some(&SOFTWARE[n])
 }
 
 /// Those of the n-th of forward, backward to x and backward to w.
-fn portable(n: usize, p: &[u32]) -> Vec<&'static Candidate> {
-    FAMILY.iter().map(|tile| tile[n].suited(is_whole(p, 4))).collect()
-}
-
-/// The forms for adapters that run on a CPU.
-struct SoftwareForms {
-    /// Where B, I and O are multiples of 8 and lanes share what they load: one for each of [`Texts`].
-    eight: [[Candidate; 2]; 2],
-    /// The same where they are multiples of 4 alone, of products that have one.
-    fours: Option<[[Candidate; 2]; 2]>,
-    /// Where B, I and O are multiples of 4.
-    vec4: Candidate,
-    any: Candidate,
-    /// Columns of the result.
-    columns: fn(&[u32]) -> u32,
-}
-
-/// Whether the activation is no rectifier.
-fn bends(p: &[u32]) -> bool {
-    !Activation::from_number(params::<Params>(p).activation).is_rectifier()
-}
-
-impl SoftwareForms {
-    /// Those that may be taken, the usual one first.
-    fn for_params(&'static self, lanes: Lanes, p: &[u32]) -> Vec<&'static Candidate> {
-        // Where lanes share, products are twice as fast, but tiles are 64 columns wide in place of 16.
-        let columns = (self.columns)(p);
-        let pays = columns.next_multiple_of(64) <= 2 * columns.next_multiple_of(16);
-        let [bends, adds] = [usize::from(bends(p)), params::<Params>(p).accumulate as usize];
-        let eight = &self.eight[bends][adds];
-        match &self.fours {
-            _ if !is_whole(p, 4) => vec![&self.any],
-            _ if lanes != Lanes::Eight => vec![&self.vec4],
-            Some(fours) if !is_whole(p, 8) => vec![&fours[bends][adds]],
-            None if !is_whole(p, 8) => vec![&self.vec4],
-            _ if pays => vec![eight, &self.vec4],
-            _ => vec![&self.vec4, eight],
-        }
-    }
-}
-
-const fn software(
-    entry: &'static str,
-    columns: fn(&[u32]) -> u32,
-    eight: fn(&[u32]) -> [u32; 3],
-    grid: fn(&[u32]) -> [u32; 3],
-    has_fours: bool,
-) -> SoftwareForms {
-    SoftwareForms {
-        eight: forms("eight", &EIGHTS, entry, eight),
-        fours: if has_fours { Some(forms("fours", &FOURS, entry, eight)) } else { None },
-        vec4: form("vec4", &SOFTWARE_VEC4, entry, grid),
-        any: form("any", &SOFTWARE_ANY, entry, grid),
-        columns,
-    }
-}
-
-const fn forms(
-    name: &'static str,
-    [[plain, adding], [bent, bent_adding]]: &'static Texts,
-    entry: &'static str,
-    grid: fn(&[u32]) -> [u32; 3],
-) -> [[Candidate; 2]; 2] {
-    [
-        [form(name, plain, entry, grid), form(name, adding, entry, grid)],
-        [form(name, bent, entry, grid), form(name, bent_adding, entry, grid)],
-    ]
-}
-
-const fn form(
-    name: &'static str,
-    source: &'static Source,
-    entry: &'static str,
-    grid: fn(&[u32]) -> [u32; 3],
-) -> Candidate {
-    Candidate { name, shader: Shader { source, entry, workgroup: [8, 1, 1], grid } }
-}
-
-/// A workgroup owns 64 rows of the batch and 40 outputs.
-static TURNED: [Candidate; 2] = [turned(&TURNED_TEXTS[0]), turned(&TURNED_TEXTS[1])];
-
-const fn turned(text: &'static Source) -> Candidate {
-    form("eight turned", text, "forward", |p| eight_tiles([p[2], 40], p[0]))
-}
-
-/// The forms of forward, the usual one first.
-fn forward_forms(lanes: Lanes, p: &[u32]) -> Vec<&'static Candidate> {
-    let mut forms = SOFTWARE[0].for_params(lanes, p);
-    if let Some(eight) = forms.iter().position(|form| form.name == SOFTWARE[0].eight[0][0].name) {
-        // What the tiles cover, the rest past the edges included; tall ones are 6 % faster.
-        let covers = |rows: u32, columns: u32| rows as u64 * columns as u64;
-        let straight = covers(p[0].next_multiple_of(32), p[2].next_multiple_of(64));
-        let turned = covers(p[0].next_multiple_of(64), p[2].next_multiple_of(40));
-        forms.insert(eight + usize::from(100 * turned > 106 * straight), &TURNED[usize::from(bends(p))]);
-    }
-    forms
-}
-
-/// Of forward, backward to x and backward to w. Where there are fours, their tiles are those of the eights.
-static SOFTWARE: [SoftwareForms; 3] = [
-    software("forward", |p| p[2], |p| eight_tiles([p[0], 32], p[2]), |p| software_tiles(p[0], p[2]), true),
-    software("backward_x", |p| p[1], |p| eight_tiles([p[0], 32], p[1]), |p| software_tiles(p[0], p[1]), true),
-    software("backward_w", |p| p[1], |p| eight_tiles([p[2], 40], p[1]), |p| software_tiles(p[2], p[1]), false),
-];
-
-/// A workgroup owns that many rows and 64 columns of the result.
-fn eight_tiles([rows, own]: [u32; 2], columns: u32) -> [u32; 3] {
-    [rows.div_ceil(own) * columns.div_ceil(64), 1, 1]
-}
-
-/// An invocation owns 16x16 of the result, a workgroup 8 of these tiles.
-fn software_tiles(rows: u32, columns: u32) -> [u32; 3] {
-    [(rows.div_ceil(16) * columns.div_ceil(16)).div_ceil(8), 1, 1]
+fn candidates(n: usize, p: &[u32]) -> Vec<&'static Candidate> {
+    tiles::candidates(&FAMILIES[n], &tiles::OF_PRODUCTS, is_whole(p))
 }
 
 fn cost(p: &[u32]) -> Cost {
@@ -389,9 +205,15 @@ pub fn backward_x_into(r: &mut Recorder, dy: Tensor, w: Tensor, dx: Tensor) {
     r.dispatch(&BACKWARD_X, sizes(rows, inputs, outputs, Activation::Identity, true), &[w, dy, dy], &[dx]);
 }
 
-/// dh = (dx + dy W) * act', the gradient of what the activation that left x (B,I) read: dy (B,O), w (O,I), dh (B,I). Where x
-/// feeds a second layer `dh` already holds its part of dx. [`fusion`](crate::fusion) records it.
-pub fn backward_x_through(r: &mut Recorder, [x, w, dy]: [Tensor; 3], dh: Tensor, activation: Activation, adds: bool) {
+/// dh = (dx + dy W) * act', the gradient of what the activation that left x (B,I) read: dy (B,O), w (O,I), dh (B,I).
+/// Where x feeds a second layer `dh` already holds its part of dx. [`fusion`](crate::fusion) records it.
+pub fn backward_x_with_slope(
+    r: &mut Recorder,
+    [x, w, dy]: [Tensor; 3],
+    dh: Tensor,
+    activation: Activation,
+    adds: bool,
+) {
     let ([rows, outputs], [w_outputs, inputs]) = (dy.matrix(), w.matrix());
     assert!(outputs == w_outputs, "matmul.backward_x: dy {dy:?} does not fit w {w:?}");
     assert!([x, dh].iter().all(|t| t.shape() == [rows, inputs]), "matmul.backward_x: x {x:?}, dh {dh:?}, dy {dy:?}");
@@ -524,14 +346,14 @@ pub(super) fn weight_gradients(
 }
 
 /// The first rows * columns values as a matrix.
-pub(super) fn matrix(values: &mut [f32], rows: usize, columns: usize) -> MatMut<'_, f32> {
-    MatMut::from_row_major_slice_mut(&mut values[..rows * columns], rows, columns)
+pub(super) fn matrix(values: &mut [f32], rows: usize, columns: usize) -> ArrayViewMut2<'_, f32> {
+    ArrayViewMut2::from_shape((rows, columns), &mut values[..rows * columns]).expect("as many values as the shape has")
 }
 
 // ---- Cases
 
 /// (B, I, O): tiles exactly filled, one more, one less, a single element, long and short sums, the presets' layers,
-/// multiples of 4 that are none of 16, of 8 that are none of 32.
+/// multiples of 4 that are none of 16.
 const SIZES: [[usize; 3]; 13] = [
     [1, 1, 1],
     [1, 65, 17],
@@ -569,7 +391,7 @@ fn forward_cases() -> Vec<Case> {
 fn backward_x_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let kinds = [(0, false), (0, true), (1, false), (2, true), (4, false)].into_iter().cycle();
-    // Forms of their own: no rectifier, on multiples of 8 and of 4, assigned and added.
+    // No rectifier, on multiples of 4, which has shaders of its own; assigned and added.
     let bends = [([104, 200, 136], (5, false)), ([40, 72, 88], (4, true)), ([36, 44, 52], (6, true))];
     for ([b, i, o], (act, accumulate)) in SIZES.into_iter().zip(kinds).chain(bends) {
         let act = Activation::from_number(act);

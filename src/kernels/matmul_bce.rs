@@ -1,5 +1,5 @@
-//! A decoder's last layer with binary cross-entropy and its gradient, `shaders/matmul_bce.wgsl` in a family of tiles: what
-//! [`matmul::forward`], [`bce::loss`] and [`bce::backward`] do in three dispatches, without writing
+//! A decoder's last layer with binary cross-entropy and its gradient, `shaders/matmul_bce.wgsl` in a family of tiles:
+//! what [`matmul::forward`], [`bce::loss`] and [`bce::backward`] do in three dispatches, without writing
 //! the logits. [`fusion`](crate::fusion) records it in their place.
 
 use bytemuck::{Pod, Zeroable};
@@ -7,12 +7,11 @@ use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::gemm::{Store, View, product};
-use super::tiles::{self, Forms, TILES};
+use super::tiles::{self, Family, Texts};
 use super::{activation, bce, fill, joint, math, matmul, reduce};
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::{GradientCase, weighted};
-use crate::kernel::{Constant, Cost, GradientCheck, Kernel, Lanes, Shader, Source, params};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Source, Text, params};
+use crate::kernels::weighted;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -39,7 +38,7 @@ impl Params {
 
 // ---- Kernels
 
-const ENTRY: &str = include_str!("../../shaders/matmul_bce.wgsl");
+const ENTRY: Text = Text { file: "matmul_bce.wgsl", text: include_str!("../../shaders/matmul_bce.wgsl") };
 const BINDINGS: &[&str] = &["x", "w", "b", "picture", "dy", "loss"];
 
 const VEC4: Source = Source {
@@ -47,7 +46,7 @@ const VEC4: Source = Source {
     text: include_str!("../../shaders/matmul_bce_vec4.wgsl"),
     common: &[ENTRY, super::OPERANDS_VEC4, super::PRODUCT_FORWARD, super::PRODUCT],
     bindings: BINDINGS,
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 const ANY: Source = Source {
@@ -55,21 +54,7 @@ const ANY: Source = Source {
     text: include_str!("../../shaders/matmul_bce_any.wgsl"),
     common: &[ENTRY, super::OPERANDS_ANY, super::PRODUCT_FORWARD, super::PRODUCT],
     bindings: BINDINGS,
-    constants: &[],
-};
-
-/// Where B, I and O are multiples of 8. A workgroup owns 64 rows and 32 outputs of a result.
-static EIGHT: Shader = Shader {
-    source: &Source {
-        file: "software/matmul_bce.wgsl",
-        text: include_str!("../../shaders/software/matmul_bce.wgsl"),
-        common: &[super::EIGHT, super::EIGHT_TURNED, super::SUBGROUP_TILE, super::RECTIFIERS, super::WORDS],
-        bindings: BINDINGS,
-        constants: &[("OUTPUTS", COLUMNS as u32)],
-    },
-    entry: "forward",
-    workgroup: [8, 1, 1],
-    grid: |p| [p[0].div_ceil(64) * p[2].div_ceil(COLUMNS as u32), 1, 1],
+    ..PLAIN_SOURCE
 };
 
 /// x (B,I), w (O,I), b (O) and the picture (B,O) to dy (B,O) and loss (B, ceil(O/32)), both assigned; recorded by
@@ -80,9 +65,8 @@ pub static FORWARD: Kernel = Kernel {
     params: &["B", "I", "O", "scale"],
     reads: &["x", "w", "b", "picture"],
     writes: &["dy", "loss"],
-    shader: Tiled::<0>::FORWARD.any.shader,
-    software: Some(|lanes, p| if matmul::is_whole(p, 8) && lanes == Lanes::Eight { &EIGHT } else { &FORWARD.shader }),
-    candidates: Some(|software, p| tiles::portable(&FAMILY, software, matmul::is_whole(p, 4))),
+    shader: FAMILY[0].any.shader,
+    candidates: Some(|p| tiles::candidates(&FAMILY, &WIDE, matmul::is_whole(p))),
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let [rows, inputs, outputs] = p.sizes();
@@ -108,24 +92,27 @@ pub static FORWARD: Kernel = Kernel {
     },
     cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
-/// The shaders of the N-th tile, which must be as wide as [`COLUMNS`] or wider.
-struct Tiled<const N: usize>;
+static VEC4_TEXTS: Texts = tiles::texts(VEC4);
+static ANY_TEXTS: Texts = tiles::texts(ANY);
 
-impl<const N: usize> Tiled<N> {
-    const CONSTANTS: &'static [Constant] = &TILES[N].constants();
-    const VEC4: Source = Source { constants: Self::CONSTANTS, ..VEC4 };
-    const ANY: Source = Source { constants: Self::CONSTANTS, ..ANY };
-    const FORWARD: Forms = tiles::forms(N, [&Self::VEC4, &Self::ANY], "forward", |p| {
-        assert!(TILES[N].workgroup()[0] >= COLUMNS as u32 / 4, "{} is too narrow", TILES[N].name);
-        [p[2].div_ceil(TILES[N].columns), p[0].div_ceil(TILES[N].rows), 1]
-    });
-}
+static FAMILY: Family = tiles::family(&VEC4_TEXTS, &ANY_TEXTS, "forward", |p, tile| {
+    let [x, y] = tiles::across_and_down(tile, [p[0], p[2]]);
+    [x, y, 1]
+});
 
-/// Without 16x16, which has no whole part of the loss.
-static FAMILY: [Forms; 5] =
-    [Tiled::<0>::FORWARD, Tiled::<1>::FORWARD, Tiled::<2>::FORWARD, Tiled::<5>::FORWARD, Tiled::<7>::FORWARD];
+/// Without 16x16, which has no whole part of the loss: a tile must be as wide as [`COLUMNS`] or wider.
+const WIDE: [usize; 5] = [0, 1, 2, 5, 7];
+
+const _: () = {
+    let mut n = 0;
+    while n < WIDE.len() {
+        assert!(tiles::TILES[WIDE[n]].columns as usize >= COLUMNS, "a tile is too narrow");
+        n += 1;
+    }
+};
 
 // ---- Record
 
@@ -210,6 +197,6 @@ fn gradients() -> Vec<GradientCase> {
         }),
         state: vec![],
     };
-    // More than one piece of the loss; sizes that the form for lanes takes.
+    // More than one piece of the loss; sizes that the form for multiples of 4 takes.
     vec![case([2, 3, COLUMNS + 3]), case([8, 8, 8])]
 }

@@ -1,18 +1,19 @@
-//! The kernels, a file an operation: Params, Kernels, Record, References, Accelerated, Cases, Gradients.
+//! The kernels, a file an operation: Params, Kernels, Record, References, Accelerated, Cases, Gradients. Of the
+//! longest, `conv2d` and `batch_norm`, the parts are files in a folder beside it.
 //! The WGSL of `kernels/<stem>.rs` is `shaders/<stem>.wgsl`.
 //!
-//! What a kernel computes stands in its `formula`; its documentation says the shapes, what is assigned and what is added
-//! to, and which function records it. Shapes: B batch, D pixels, I and O features or channels in and out, Z latent
-//! dimensions, H W rows and columns of a large picture and P Q of a small one, KH KW of a window, C channels, G groups, R
-//! rows of a matrix, F features of a row, N elements of a tensor of any shape. Pictures are channels last where nothing
-//! else is said. `dt` is the gradient of `t`. Losses are in nats. "The clock" is a [`clock::Clock`] on the device, as words.
+//! What a kernel computes stands in its `formula`; its documentation says the shapes, what is assigned and what is
+//! added to, and which function records it. Shapes: B batch, D pixels, I and O features or channels in and out, Z
+//! latent dimensions, H W rows and columns of a large picture and P Q of a small one, KH KW of a window, C channels, G
+//! groups, R rows of a matrix, F features of a row, N elements of a tensor of any shape. Pictures are channels last
+//! where nothing else is said. `dt` is the gradient of `t`. Losses are in nats. "The clock" is a [`clock::Clock`] on
+//! the device, as words.
 //!
 //! Functions that record panic where shapes do not fit, naming the kernel and the shapes; what they return is assigned.
 
 pub mod activation;
 pub mod adam;
 pub mod augment;
-pub mod batch;
 pub mod batch_norm;
 pub mod bce;
 pub mod channels;
@@ -21,9 +22,15 @@ pub mod clock;
 mod columns;
 pub mod continuous_bernoulli;
 pub mod conv2d;
+pub mod corrupt;
 pub mod discretised_logistic;
 pub mod dropout;
 pub mod fill;
+pub mod fused_batch;
+pub mod fused_latent;
+pub mod fused_linear;
+pub mod fused_update;
+pub mod fused_weights;
 pub mod gather;
 pub mod gaussian_kl;
 mod gemm;
@@ -31,52 +38,49 @@ pub mod group_norm;
 pub mod joint;
 pub mod ladder;
 pub mod laplace;
-pub mod latent;
 pub mod layer_norm;
-pub mod linear;
 pub mod math;
 pub mod matmul;
 pub mod matmul_bce;
 pub mod mse;
+pub mod one_hot;
 pub mod optimal_sigma;
 pub mod pool;
 pub mod probe;
 pub mod random;
 pub mod reduce;
 pub mod reparameterise;
+pub mod rows;
 mod scratch;
 pub mod sgd;
 pub mod shuffle;
 pub mod tiles;
-pub mod update;
 pub mod upsample;
-pub mod weights;
 
-use crate::check::gradient::GradientCase;
+use crate::cases::GradientCase;
 use crate::error::{Error, Result, nearest};
-use crate::kernel::{GradientCheck, Kernel};
+use crate::kernel::{GradientCheck, Kernel, Text};
 
-const ADAM: &str = include_str!("../../shaders/common/adam.wgsl");
-const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
-const BENDS: &str = include_str!("../../shaders/software/bends.wgsl");
-const BLOCKS: &str = include_str!("../../shaders/software/blocks.wgsl");
-const EIGHT: &str = include_str!("../../shaders/software/eight.wgsl");
-const FOURS: &str = include_str!("../../shaders/software/fours.wgsl");
-const RECTIFIERS: &str = include_str!("../../shaders/software/rectifiers.wgsl");
-const SUBGROUP_TILE: &str = include_str!("../../shaders/software/tile.wgsl");
-const WORDS: &str = include_str!("../../shaders/software/words.wgsl");
-const EIGHT_TURNED: &str = include_str!("../../shaders/software/eight_turned.wgsl");
-const CLOCK: &str = include_str!("../../shaders/common/clock.wgsl");
-const INDEX: &str = include_str!("../../shaders/common/index.wgsl");
-const LAYERS: &str = include_str!("../../shaders/common/layers.wgsl");
-const OPERANDS_VEC4: &str = include_str!("../../shaders/common/operands_vec4.wgsl");
-const OPERANDS_ANY: &str = include_str!("../../shaders/common/operands_any.wgsl");
-const PHILOX: &str = include_str!("../../shaders/common/philox.wgsl");
-const PRODUCT: &str = include_str!("../../shaders/common/product.wgsl");
-const PRODUCT_FORWARD: &str = include_str!("../../shaders/common/product_forward.wgsl");
-const PRODUCT_BACKWARD_X: &str = include_str!("../../shaders/common/product_backward_x.wgsl");
-const PRODUCT_BACKWARD_W: &str = include_str!("../../shaders/common/product_backward_w.wgsl");
-const SUM: &str = include_str!("../../shaders/common/sum.wgsl");
+const ADAM: Text = Text { file: "common/adam.wgsl", text: include_str!("../../shaders/common/adam.wgsl") };
+const ACTIVATION: Text =
+    Text { file: "common/activation.wgsl", text: include_str!("../../shaders/common/activation.wgsl") };
+const CLOCK: Text = Text { file: "common/clock.wgsl", text: include_str!("../../shaders/common/clock.wgsl") };
+const INDEX: Text = Text { file: "common/index.wgsl", text: include_str!("../../shaders/common/index.wgsl") };
+const LAYERS: Text = Text { file: "common/layers.wgsl", text: include_str!("../../shaders/common/layers.wgsl") };
+const OPERANDS_VEC4: Text =
+    Text { file: "common/operands_vec4.wgsl", text: include_str!("../../shaders/common/operands_vec4.wgsl") };
+const OPERANDS_ANY: Text =
+    Text { file: "common/operands_any.wgsl", text: include_str!("../../shaders/common/operands_any.wgsl") };
+const PHILOX: Text = Text { file: "common/philox.wgsl", text: include_str!("../../shaders/common/philox.wgsl") };
+const PRODUCT: Text = Text { file: "common/product.wgsl", text: include_str!("../../shaders/common/product.wgsl") };
+const PRODUCT_FORWARD: Text =
+    Text { file: "common/product_forward.wgsl", text: include_str!("../../shaders/common/product_forward.wgsl") };
+const PRODUCT_BACKWARD_X: Text =
+    Text { file: "common/product_backward_x.wgsl", text: include_str!("../../shaders/common/product_backward_x.wgsl") };
+const PRODUCT_BACKWARD_W: Text =
+    Text { file: "common/product_backward_w.wgsl", text: include_str!("../../shaders/common/product_backward_w.wgsl") };
+const SOFTWARE_TILE: Text = Text { file: "software/tile.wgsl", text: include_str!("../../shaders/software/tile.wgsl") };
+const SUM: Text = Text { file: "common/sum.wgsl", text: include_str!("../../shaders/common/sum.wgsl") };
 
 /// Elements a thread of the CPU device takes at a time: small enough to share a batch out, large enough to be worth it.
 const CHUNK: usize = 8192;
@@ -105,6 +109,7 @@ pub static ALL: &[&Kernel] = &[
     &joint::SCALE,
     &joint::MULTIPLY,
     &joint::BACKWARD_MULTIPLY,
+    &joint::WEIGH,
     &joint::CONCAT,
     &joint::SPLIT,
     &batch_norm::PARTIALS,
@@ -136,6 +141,7 @@ pub static ALL: &[&Kernel] = &[
     &reparameterise::FORWARD,
     &reparameterise::BACKWARD,
     &gaussian_kl::LOSS,
+    &gaussian_kl::ROWS,
     &gaussian_kl::BACKWARD,
     &bce::LOSS,
     &bce::BACKWARD,
@@ -152,6 +158,10 @@ pub static ALL: &[&Kernel] = &[
     &discretised_logistic::LOSS,
     &discretised_logistic::BACKWARD,
     &gather::FORWARD,
+    &one_hot::FORWARD,
+    &corrupt::GAUSSIAN,
+    &corrupt::SALT_AND_PEPPER,
+    &corrupt::MASK,
     &augment::FORWARD,
     &augment::CENTER,
     &shuffle::FORWARD,
@@ -164,13 +174,13 @@ pub static ALL: &[&Kernel] = &[
     &clip::FORWARD,
     &clock::TALLY,
     &clock::TICK,
-    &batch::BEGIN,
-    &latent::FORWARD,
-    &latent::BACKWARD,
-    &linear::BACKWARD,
+    &fused_batch::BEGIN,
+    &fused_latent::FORWARD,
+    &fused_latent::BACKWARD,
+    &fused_linear::BACKWARD,
     &matmul_bce::FORWARD,
-    &weights::BACKWARD,
-    &update::ADAM,
+    &fused_weights::BACKWARD,
+    &fused_update::ADAM,
     &probe::MULTIPLY_ADD,
     &probe::COPY,
     &probe::EMPTY,
@@ -204,6 +214,16 @@ pub fn find(name: &str) -> Result<Vec<&'static Kernel>> {
     let known = ALL.iter().flat_map(|k| [k.name, k.stem()]);
     let hint = nearest(name, known).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
     Err(Error::Usage(format!("no kernel is called `{name}`{hint} (`elbo kernels` lists them)")))
+}
+
+/// The gradient of a loss whose kernel assumes dy = 1, times the dy of the check.
+fn weighted(
+    r: &mut crate::program::Recorder,
+    dy: crate::tensor::Tensor,
+    gradient: crate::tensor::Tensor,
+) -> crate::tensor::Tensor {
+    let weights = reduce::backward_whole(r, dy, gradient.matrix());
+    joint::multiply(r, weights, gradient)
 }
 
 /// Every operation with a backward, for the finite-difference check: what the kernels name, each once.

@@ -25,10 +25,9 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::math;
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::{GradientCase, weighted};
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
+use crate::kernels::weighted;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -52,7 +51,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/optimal_sigma.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["y", "x", "errors", "sigma", "row_errors", "rows", "batch_sigma", "dy"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// Means y (B,D), x (B,D) to row_errors (B), assigned; recorded by [`loss`].
@@ -62,9 +61,7 @@ pub static SQUARES: Kernel = Kernel {
     params: FIELDS,
     reads: &["y", "x"],
     writes: &["row_errors"],
-    shader: Shader { source: &SOURCE, entry: "squares", workgroup: [64, 1, 1], grid: |p| [p[0], 1, 1] },
-    software: None,
-    candidates: None,
+    shader: Shader { source: &SOURCE, entry: "squares", workgroup: [64, 1, 1], grid: |p, _| [p[0], 1, 1] },
     reference: |p, reads, writes| {
         let [b, d] = [p[0] as usize, p[1] as usize];
         for r in 0..b {
@@ -76,6 +73,7 @@ pub static SQUARES: Kernel = Kernel {
     cost: |p| Cost { flops: 3 * p[0] as u64 * p[1] as u64, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: squares_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 /// errors (B), which [`SQUARES`] wrote, to rows (B) in nats and batch_sigma (1), both assigned; sigma*^2 is the mean of
@@ -86,9 +84,7 @@ pub static LOSS: Kernel = Kernel {
     params: FIELDS,
     reads: &["errors"],
     writes: &["rows", "batch_sigma"],
-    shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |_| [1, 1, 1] },
-    software: None,
-    candidates: None,
+    shader: Shader { source: &SOURCE, entry: "loss", workgroup: [64, 1, 1], grid: |_, _| [1, 1, 1] },
     reference: |p, reads, writes| {
         let [b, d] = [p[0] as usize, p[1] as usize];
         let log_sigma = log_sigma(reads[0][..b].iter().map(|&e| e as f64).sum::<f64>() / (b * d) as f64);
@@ -98,10 +94,10 @@ pub static LOSS: Kernel = Kernel {
         }
         writes[1][0] = log_sigma.exp() as f32;
     },
-    accelerated: None,
     cost: |p| Cost { flops: 4 * p[0] as u64, bytes: 8 * p[0] as u64 },
     cases: loss_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 /// y (B,D), x (B,D), sigma (1), which [`LOSS`] wrote, to dy (B,D), assigned; recorded by [`backward`].
@@ -115,10 +111,8 @@ pub static BACKWARD: Kernel = Kernel {
         source: &SOURCE,
         entry: "backward",
         workgroup: [64, 1, 1],
-        grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
+        grid: |p, _| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
-    software: None,
-    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let variance = (reads[2][0] as f64).powi(2);
@@ -131,6 +125,7 @@ pub static BACKWARD: Kernel = Kernel {
     cost: |p| Cost { flops: 3 * p[0] as u64 * p[1] as u64, bytes: 12 * p[0] as u64 * p[1] as u64 },
     cases: backward_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
 // ---- Record

@@ -6,10 +6,8 @@ use std::ops::Range;
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source, grid_1d, params};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN_SOURCE, Reference, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -112,7 +110,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/pool.wgsl"),
     common: &[super::INDEX],
     bindings: &["x", "saved", "dy", "y", "index", "dx"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// x (B,H,W,C) to y and index (B,P,Q,C), assigned; index is h*W + w of the maximum as an integer, the first where
@@ -179,7 +177,7 @@ const fn kernel(
             source: &SOURCE,
             entry,
             workgroup: [64, 1, 1],
-            grid: if backward { |p| grid_1d(elements(p)[0], 64) } else { |p| grid_1d(elements(p)[1], 64) },
+            grid: if backward { |p, _| grid_1d(elements(p)[0], 64) } else { |p, _| grid_1d(elements(p)[1], 64) },
         },
         software: None,
         candidates: None,

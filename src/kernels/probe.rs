@@ -4,9 +4,8 @@ use bytemuck::{Pod, Zeroable};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
+use crate::cases::{Case, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -28,21 +27,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/probe.wgsl"),
     common: &[super::INDEX],
     bindings: &["x", "y"],
-    constants: &[],
-};
-
-/// Where N is a multiple of 64: an invocation takes that many elements.
-static COPY_SOFTWARE: Shader = Shader {
-    source: &Source {
-        file: "software/probe.wgsl",
-        text: include_str!("../../shaders/software/probe.wgsl"),
-        common: SOURCE.common,
-        bindings: SOURCE.bindings,
-        constants: &[],
-    },
-    entry: "copy",
-    workgroup: [64, 1, 1],
-    grid: |p| grid_1d(p[0] as usize / 64, 64),
+    ..PLAIN_SOURCE
 };
 
 /// The kernel whose floating-point rate is the device's.
@@ -56,10 +41,8 @@ pub static MULTIPLY_ADD: Kernel = Kernel {
         source: &SOURCE,
         entry: "multiply_add",
         workgroup: [64, 1, 1],
-        grid: |p| grid_1d(p[0] as usize, 64),
+        grid: |p, _| grid_1d(p[0] as usize, 64),
     },
-    software: None,
-    candidates: None,
     reference: |p, reads, writes| {
         let p: Params = params(p);
         for i in 0..p.n as usize {
@@ -88,6 +71,7 @@ pub static MULTIPLY_ADD: Kernel = Kernel {
         [(1, 0), (7, 1), (65, 2), (257, 5)].map(case).into()
     },
     gradients: GradientCheck::None("measures a device and is in no model"),
+    ..PLAIN
 };
 
 /// The kernel whose memory traffic is the device's.
@@ -101,10 +85,8 @@ pub static COPY: Kernel = Kernel {
         source: &SOURCE,
         entry: "copy",
         workgroup: [64, 1, 1],
-        grid: |p| grid_1d((p[0] as usize).div_ceil(8), 64),
+        grid: |p, _| grid_1d((p[0] as usize).div_ceil(8), 64),
     },
-    software: Some(|_, p| if p[0].is_multiple_of(64) { &COPY_SOFTWARE } else { &COPY.shader }),
-    candidates: None,
     reference: |p, reads, writes| {
         let n = p[0] as usize;
         writes[0][..n].copy_from_slice(&reads[0][..n]);
@@ -124,6 +106,7 @@ pub static COPY: Kernel = Kernel {
         [1, 65, 511, 1024, 4099, 4160].map(case).into()
     },
     gradients: GradientCheck::None("measures a device and is in no model"),
+    ..PLAIN
 };
 
 /// The kernel whose time is that of a dispatch itself.
@@ -133,11 +116,8 @@ pub static EMPTY: Kernel = Kernel {
     params: PARAMS,
     reads: &[],
     writes: &["y"],
-    shader: Shader { source: &SOURCE, entry: "empty", workgroup: [1, 1, 1], grid: |_| [1, 1, 1] },
-    software: None,
-    candidates: None,
+    shader: Shader { source: &SOURCE, entry: "empty", workgroup: [1, 1, 1], grid: |_, _| [1, 1, 1] },
     reference: |_, _, writes| writes[0][0] += 1.0,
-    accelerated: None,
     cost: |_| Cost { flops: 1, bytes: 8 },
     cases: || {
         let case = |n: usize| {
@@ -147,6 +127,7 @@ pub static EMPTY: Kernel = Kernel {
         [1, 5].map(case).into()
     },
     gradients: GradientCheck::None("measures a device and is in no model"),
+    ..PLAIN
 };
 
 /// Floating-point operations of [`multiply_add`] on `n` elements, a multiply-add counted as two.
@@ -189,8 +170,8 @@ struct Chains<'a> {
 impl WithSimd for Chains<'_> {
     type Output = ();
 
-    /// A multiply-add takes about four cycles, and two are begun in each: eight chains at once keep a core busy, more of
-    /// them better so, as long as they stay in registers.
+    /// A multiply-add takes about four cycles, and two are begun in each: eight chains at once keep a core busy, more
+    /// of them better so, as long as they stay in registers.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         for (y, x) in self.y.chunks_mut(S::F32_LANES).zip(self.x.chunks(S::F32_LANES)) {

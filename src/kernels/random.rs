@@ -7,9 +7,8 @@ use rayon::prelude::*;
 
 use super::clock::Clock;
 use super::math;
-use crate::check::case::Case;
-use crate::check::close::Tolerance;
-use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source, grid_1d, params};
+use crate::cases::{Case, Tolerance};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Reference, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -30,7 +29,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/random.wgsl"),
     common: &[super::INDEX, super::PHILOX],
     bindings: &["clock", "y", "bits"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// The clock to bits (N), assigned: uniform 32-bit words. No model records it; its cases hold the generator to the
@@ -53,7 +52,7 @@ pub static UNIT: Kernel = kernel(
     "y ~ U(0, 1)",
     &["y"],
     |p, reads, writes| draw(p, reads, writes, |words| words.map(|w| to_uniform(w) as f32)),
-    None,
+    Some(unit_accelerated),
     || cases(Tolerance::Exact),
 );
 
@@ -87,15 +86,14 @@ const fn kernel(
             source: &SOURCE,
             entry,
             workgroup: [64, 1, 1],
-            grid: |p| grid_1d((p[0] as usize).div_ceil(4), 64),
+            grid: |p, _| grid_1d((p[0] as usize).div_ceil(4), 64),
         },
-        software: None,
-        candidates: None,
         reference,
         accelerated,
         cost: |p| Cost { flops: 25 * p[0] as u64, bytes: 4 * p[0] as u64 },
         cases,
         gradients: GradientCheck::None("draws by counter, from nothing that is trained"),
+        ..PLAIN
     }
 }
 
@@ -183,6 +181,20 @@ fn draw(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]], convert: impl Fn
 
 /// Blocks of four of them.
 const LANES: usize = 64;
+
+fn unit_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let p: Params = params(p);
+    let [low, high, step] = [0, 1, 2].map(|i: usize| reads[0][i].to_bits());
+    let pieces = writes[0][..p.n as usize].par_chunks_mut(4 * LANES).with_min_len(8);
+    pieces.enumerate().for_each(|(i, y)| {
+        math::vectorised(|| {
+            for (block, four) in y.chunks_mut(4).enumerate() {
+                let words = philox([(i * LANES + block) as u32, p.site, step, 0], [low, high]);
+                four.iter_mut().zip(words).for_each(|(y, word)| *y = to_uniform(word) as f32);
+            }
+        });
+    });
+}
 
 fn normal_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);

@@ -4,10 +4,8 @@ use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::{math, scratch};
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source, grid_1d, params};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Grid, Kernel, PLAIN_SOURCE, Reference, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -34,33 +32,35 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/reduce.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &["x", "dy", "y", "dx"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// x (B,F) to y (B), assigned; recorded by [`rows`].
 pub static ROWS: Kernel = Kernel {
     accelerated: Some(rows_accelerated),
-    ..reduction("reduce.rows", "rows", "y[r] = sum_f x[r,f]", |p| [p[0], 1, 1], rows_reference, rows_cases)
+    ..reduction("reduce.rows", "rows", "y[r] = sum_f x[r,f]", |p, _| [p[0], 1, 1], rows_reference, rows_cases)
 };
 /// x (B,F) to y (F), assigned; recorded by [`columns`].
 pub static COLUMNS: Kernel = reduction(
     "reduce.columns",
     "columns",
     "y[f] = sum_r x[r,f]",
-    |p| [p[1].div_ceil(64), 1, 1],
+    |p, _| [p[1].div_ceil(64), 1, 1],
     columns_reference,
     columns_cases,
 );
 /// x (B,F) to y (1), assigned, by one workgroup; recorded by [`whole`].
 pub static WHOLE: Kernel = Kernel {
     accelerated: Some(whole_accelerated),
-    ..reduction("reduce.whole", "whole", "y = sum of x", |_| [1, 1, 1], whole_reference, whole_cases)
+    ..reduction("reduce.whole", "whole", "y = sum of x", |_, _| [1, 1, 1], whole_reference, whole_cases)
 };
 /// dy (B) to dx (B,F), assigned; recorded by [`backward_rows`].
-pub static BACKWARD_ROWS: Kernel =
-    broadcast("reduce.backward_rows", "backward_rows", "dx[r,f] = dy[r]", backward_rows_reference, || {
+pub static BACKWARD_ROWS: Kernel = Kernel {
+    accelerated: Some(backward_rows_accelerated),
+    ..broadcast("reduce.backward_rows", "backward_rows", "dx[r,f] = dy[r]", backward_rows_reference, || {
         broadcast_cases(|b, _| b)
-    });
+    })
+};
 /// dy (F) to dx (B,F), assigned; recorded by [`backward_columns`].
 pub static BACKWARD_COLUMNS: Kernel =
     broadcast("reduce.backward_columns", "backward_columns", "dx[r,f] = dy[f]", backward_columns_reference, || {
@@ -76,7 +76,7 @@ const fn reduction(
     name: &'static str,
     entry: &'static str,
     formula: &'static str,
-    grid: fn(&[u32]) -> [u32; 3],
+    grid: Grid,
     reference: Reference,
     cases: fn() -> Vec<Case>,
 ) -> Kernel {
@@ -114,7 +114,7 @@ const fn broadcast(
             source: &SOURCE,
             entry,
             workgroup: [64, 1, 1],
-            grid: |p| grid_1d(p[0] as usize * p[1] as usize, 64),
+            grid: |p, _| grid_1d(p[0] as usize * p[1] as usize, 64),
         },
         software: None,
         candidates: None,
@@ -240,6 +240,12 @@ fn whole_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let pieces = sums.par_iter_mut().zip(x.par_chunks(PIECE));
     pieces.for_each(|(sum, x)| *sum = math::sum_pairs([x, x], |x, _| x));
     writes[0][0] = sums.iter().map(|&sum| sum as f64).sum::<f64>() as f32;
+}
+
+fn backward_rows_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
+    let [b, f] = params::<Params>(p).sizes();
+    let rows = writes[0][..b * f].par_chunks_mut(f).with_min_len((super::CHUNK / f).max(1));
+    rows.zip(reads[0]).for_each(|(dx, &dy)| dx.fill(dy));
 }
 
 // ---- Cases

@@ -5,10 +5,8 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{CHUNK, math};
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Constant, Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -27,7 +25,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/reparameterise.wgsl"),
     common: &[super::INDEX],
     bindings: &["mean", "logvar", "noise", "dz", "z", "dmean", "dlogvar"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 // ANCHOR: kernel
@@ -39,8 +37,6 @@ pub static FORWARD: Kernel = Kernel {
     reads: &["mean", "logvar", "noise"],
     writes: &["z"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid },
-    software: None,
-    candidates: None,
     reference: |p, reads, writes| {
         for i in 0..p[0] as usize {
             let [mean, logvar, noise] = [reads[0][i], reads[1][i], reads[2][i]].map(f64::from);
@@ -51,6 +47,7 @@ pub static FORWARD: Kernel = Kernel {
     cost: |p| Cost { flops: 4 * p[0] as u64, bytes: 16 * p[0] as u64 },
     cases: forward_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 // ANCHOR_END: kernel
 
@@ -63,8 +60,6 @@ pub static BACKWARD: Kernel = Kernel {
     reads: &["logvar", "noise", "dz"],
     writes: &["dmean", "dlogvar"],
     shader: Shader { source: &SOURCE, entry: "backward", workgroup: [64, 1, 1], grid },
-    software: None,
-    candidates: None,
     reference: |p, reads, writes| {
         for i in 0..p[0] as usize {
             let [logvar, noise, dz] = [reads[0][i], reads[1][i], reads[2][i]].map(f64::from);
@@ -76,9 +71,10 @@ pub static BACKWARD: Kernel = Kernel {
     cost: |p| Cost { flops: 6 * p[0] as u64, bytes: 28 * p[0] as u64 },
     cases: backward_cases,
     gradients: GradientCheck::Cases(gradients),
+    ..PLAIN
 };
 
-fn grid(p: &[u32]) -> [u32; 3] {
+fn grid(p: &[u32], _: &[Constant]) -> [u32; 3] {
     grid_1d(p[0] as usize, 64)
 }
 

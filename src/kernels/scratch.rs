@@ -1,5 +1,5 @@
-//! Memory that a kernel of the CPU device needs for the length of a call. A thread keeps what it has been given back and
-//! lends it out again, so that a training step allocates nothing once each thread has had its share.
+//! Memory that a kernel of the CPU device needs for the length of a call. A thread keeps what it has been given back
+//! and lends it out again, so that a training step allocates nothing once each thread has had its share.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};

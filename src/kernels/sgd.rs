@@ -3,9 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::clock::{Clock, Row};
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
+use crate::cases::{Case, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -22,7 +21,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/sgd.wgsl"),
     common: &[super::INDEX, super::CLOCK],
     bindings: &["grad", "clock", "p", "velocity"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// grad (N) and the clock, whose row has lr; p and velocity (N) are updated in place. Recorded by [`forward`]. Polyak
@@ -33,9 +32,12 @@ pub static FORWARD: Kernel = Kernel {
     params: &["N", "momentum", "weight_decay"],
     reads: &["grad", "clock"],
     writes: &["p", "velocity"],
-    shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| grid_1d(p[0] as usize, 64) },
-    software: None,
-    candidates: None,
+    shader: Shader {
+        source: &SOURCE,
+        entry: "forward",
+        workgroup: [64, 1, 1],
+        grid: |p, _| grid_1d(p[0] as usize, 64),
+    },
     reference: |p, reads, writes| {
         let lr = Row::read(reads[1]).lr as f64;
         let p: Params = params(p);
@@ -47,7 +49,6 @@ pub static FORWARD: Kernel = Kernel {
             writes[1][i] = velocity as f32;
         }
     },
-    accelerated: None,
     cost: |p| Cost { flops: 6 * p[0] as u64, bytes: 20 * p[0] as u64 },
     cases: || {
         let tolerance = Tolerance::Because(5e-7, "four rounded operations");
@@ -61,6 +62,7 @@ pub static FORWARD: Kernel = Kernel {
         [1, 65, 1001].map(case).into()
     },
     gradients: GradientCheck::None("follows the gradients: nothing is differentiated through an update"),
+    ..PLAIN
 };
 
 /// Updates `p` from `grad` and `velocity`, all of one length; the learning rate is the clock's.

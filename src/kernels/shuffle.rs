@@ -3,9 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::{clock::Clock, random::philox};
-use crate::check::case::Case;
-use crate::check::close::Tolerance;
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
+use crate::cases::{Case, Tolerance};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -23,7 +22,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/shuffle.wgsl"),
     common: &[super::INDEX, super::PHILOX],
     bindings: &["clock", "order"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// The clock to order (N), assigned, as integers; recorded by [`forward`], once an epoch. Cycle walking: Black &
@@ -34,9 +33,12 @@ pub static FORWARD: Kernel = Kernel {
     params: &["N", "half_bits", "shuffled"],
     reads: &["clock"],
     writes: &["order"],
-    shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p| grid_1d(p[0] as usize, 64) },
-    software: None,
-    candidates: None,
+    shader: Shader {
+        source: &SOURCE,
+        entry: "forward",
+        workgroup: [64, 1, 1],
+        grid: |p, _| grid_1d(p[0] as usize, 64),
+    },
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let clock = |i: usize| reads[0][i].to_bits();
@@ -52,10 +54,10 @@ pub static FORWARD: Kernel = Kernel {
             writes[0][i as usize] = f32::from_bits(value);
         }
     },
-    accelerated: None,
     cost: |p| Cost { flops: 100 * p[0] as u64, bytes: 4 * p[0] as u64 },
     cases,
     gradients: GradientCheck::None("writes an order of whole numbers"),
+    ..PLAIN
 };
 
 fn sizes(n: usize, shuffled: bool) -> Params {

@@ -2,11 +2,11 @@
 //! of the fused kernels and of `conv2d` have a shader for each.
 //!
 //! A large tile reads each operand fewer times: of a 64x64 one a fetched word is used 64 times. A small one leaves more
-//! tiles to share out among a GPU's cores. With slices, a small tile has as many invocations as a large one: a part of the
-//! sum each. All hold WebGPU's default limits, 256 invocations
+//! tiles to share out among a GPU's cores. With slices, a small tile has as many invocations as a large one: a part of
+//! the sum each. All hold WebGPU's default limits, 256 invocations
 //! and 16 KiB of workgroup memory.
 
-use crate::kernel::{Candidate, Constant, Lanes, Shader, Source};
+use crate::kernel::{Candidate, Constant, Grid, Shader, Source, grid_1d};
 
 /// A tile and how it is shared out.
 #[derive(Clone, Copy)]
@@ -36,13 +36,13 @@ const fn deep(name: &'static str, sizes: [u32; 3], slices: u32) -> Tile {
     Tile { gap: 0, ..tile(name, sizes, 1, slices) }
 }
 
-/// The first is the one where nothing is known; convolutions have the first five, products all but the fourth and the fifth,
-/// which have deep ones in their place.
+/// The first is the one where nothing is known; convolutions have the first five, products all but the fourth and the
+/// fifth, which have deep ones in their place.
 ///
-/// Measured on an NVIDIA H100 (benches/results/2026-11-26-h100-tuned/tune-128.json, tune-4096.json): of 27 forms none that is not here was
-/// more than 3 % faster than these for a product of the MNIST presets at batch 128 or 4096. Taken out again: 8x8 elements an
-/// invocation in tiles of 64x64, 128x64 and 128x128, never the fastest, and 6 % to several times slower; 32 neighbours that own
-/// 8x4 blocks in place of 16x2, no faster; 128x32 and 256x16.
+/// Measured on an NVIDIA H100 (benches/results/2026-11-26-h100-tuned/tune-128.json, tune-4096.json): of 27 forms none
+/// that is not here was more than 3 % faster than these for a product of the MNIST presets at batch 128 or 4096. Taken
+/// out again: 8x8 elements an invocation in tiles of 64x64, 128x64 and 128x128, never the fastest, and 6 % to several
+/// times slower; 32 neighbours that own 8x4 blocks in place of 16x2, no faster; 128x32 and 256x16.
 pub const TILES: [Tile; 8] = [
     tile("64x64", [64, 64, 16], 1, 1),
     tile("128x64", [128, 64, 16], 2, 1),
@@ -74,6 +74,7 @@ impl Tile {
 }
 
 /// The shaders of an entry point in one tile, or in none, by what they may assume.
+#[derive(Clone, Copy)]
 pub(super) struct Forms {
     /// Where the sizes that lie side by side in memory are multiples of 4.
     pub vec4: Candidate,
@@ -87,24 +88,74 @@ impl Forms {
     }
 }
 
-/// The forms of an entry point in the n-th tile: `vec4` and `any` are its text on the two kinds of buffers.
-pub(super) const fn forms(
-    n: usize,
-    [vec4, any]: [&'static Source; 2],
-    entry: &'static str,
-    grid: fn(&[u32]) -> [u32; 3],
-) -> Forms {
-    let Tile { name, .. } = TILES[n];
-    let workgroup = TILES[n].workgroup();
-    Forms {
-        vec4: Candidate { name, shader: Shader { source: vec4, entry, workgroup, grid } },
-        any: Candidate { name, shader: Shader { source: any, entry, workgroup, grid } },
+/// What `product.wgsl` leaves open, for each of [`TILES`].
+static CONSTANTS: [[Constant; 6]; TILES.len()] = {
+    let mut constants = [TILES[0].constants(); TILES.len()];
+    let mut n = 0;
+    while n < TILES.len() {
+        constants[n] = TILES[n].constants();
+        n += 1;
     }
+    constants
+};
+
+/// A text in each of [`TILES`].
+pub(super) type Texts = [Source; TILES.len()];
+
+/// The text, completed for each tile.
+pub(super) const fn texts(text: Source) -> Texts {
+    let mut texts = [text; TILES.len()];
+    let mut n = 0;
+    while n < TILES.len() {
+        texts[n].constants = &CONSTANTS[n];
+        n += 1;
+    }
+    texts
 }
 
-/// All of a family, on adapters that do not run on a CPU; `is_whole` as in [`Forms::suited`].
-pub(super) fn portable(family: &'static [Forms], software: Option<Lanes>, is_whole: bool) -> Vec<&'static Candidate> {
-    if software.is_some() { Vec::new() } else { family.iter().map(|forms| forms.suited(is_whole)).collect() }
+/// An entry point in each of [`TILES`]; `vec4` and `any` are its text on the two kinds of buffers.
+pub(super) type Family = [Forms; TILES.len()];
+
+/// A family: the grid is told the tile by the constants, see [`across_and_down`].
+pub(super) const fn family(vec4: &'static Texts, any: &'static Texts, entry: &'static str, grid: Grid) -> Family {
+    const fn candidate(n: usize, texts: &'static Texts, entry: &'static str, grid: Grid) -> Candidate {
+        let Tile { name, .. } = TILES[n];
+        Candidate { name, shader: Shader { source: &texts[n], entry, workgroup: TILES[n].workgroup(), grid } }
+    }
+    let first = Forms { vec4: candidate(0, vec4, entry, grid), any: candidate(0, any, entry, grid) };
+    let mut family = [first; TILES.len()];
+    let mut n = 1;
+    while n < TILES.len() {
+        family[n] = Forms { vec4: candidate(n, vec4, entry, grid), any: candidate(n, any, entry, grid) };
+        n += 1;
+    }
+    family
+}
+
+/// The tiles of a linear layer's products, as places in [`TILES`].
+pub(super) const OF_PRODUCTS: [usize; 6] = [0, 1, 2, 5, 6, 7];
+
+/// Rows and columns of the tile whose constants these are; none where they are no tile's.
+pub fn size(constants: &[Constant]) -> Option<[u32; 2]> {
+    let of = |wanted: &str| constants.iter().find(|(name, _)| *name == wanted).map(|&(_, value)| value);
+    Some([of("ROWS")?, of("COLUMNS")?])
+}
+
+/// Tiles that cover so many columns, and so many rows.
+pub(super) fn across_and_down(constants: &[Constant], [rows, columns]: [u32; 2]) -> [u32; 2] {
+    let [tall, wide] = size(constants).expect("the constants of a tile");
+    [columns.div_ceil(wide), rows.div_ceil(tall)]
+}
+
+/// Those of a family in the wanted tiles; `is_whole` as in [`Forms::suited`].
+pub(super) fn candidates(family: &'static Family, wanted: &[usize], is_whole: bool) -> Vec<&'static Candidate> {
+    wanted.iter().map(|&n| family[n].suited(is_whole)).collect()
+}
+
+/// The grid of a software form: `count` products, each of `rows` by `columns`. An invocation owns 16 x 16 of one
+/// (`shaders/software/tile.wgsl`), a workgroup 8 of these tiles.
+pub(super) fn software([rows, columns]: [usize; 2], count: usize) -> [u32; 3] {
+    grid_1d(rows.div_ceil(16) * columns.div_ceil(16) * count, 8)
 }
 
 #[cfg(test)]

@@ -4,10 +4,8 @@
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::check::gradient::GradientCase;
-use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source, grid_1d, params};
+use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN_SOURCE, Reference, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -66,7 +64,7 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/upsample.wgsl"),
     common: &[super::INDEX],
     bindings: &["x", "dy", "y", "dx"],
-    constants: &[],
+    ..PLAIN_SOURCE
 };
 
 /// x (B,H,W,C) to y (B,FH,FW,C), assigned; recorded by [`nearest`].
@@ -128,7 +126,7 @@ const fn forward_kernel(
             source: &SOURCE,
             entry,
             workgroup: [64, 1, 1],
-            grid: |p| grid_1d(params::<Params>(p).sizes().elements()[1], 64),
+            grid: |p, _| grid_1d(params::<Params>(p).sizes().elements()[1], 64),
         },
         software: None,
         candidates: None,
@@ -155,7 +153,7 @@ const fn backward_kernel(
     let mut kernel = forward_kernel(name, entry, formula, reference, accelerated, cases);
     kernel.reads = &["dy"];
     kernel.writes = &["dx"];
-    kernel.shader.grid = |p| grid_1d(params::<Params>(p).sizes().elements()[0], 64);
+    kernel.shader.grid = |p, _| grid_1d(params::<Params>(p).sizes().elements()[0], 64);
     kernel
 }
 

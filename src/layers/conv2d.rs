@@ -29,8 +29,8 @@ pub struct Saved {
 }
 
 impl Conv2d {
-    /// Declares `name.weight` and, with a bias, `name.bias`, for I and O channels. Panics where the groups do not divide
-    /// them, and on an activation that is no rectifier.
+    /// Declares `name.weight` and, with a bias, `name.bias`, for I and O channels. Panics where the groups do not
+    /// divide them, and on an activation that is no rectifier.
     pub fn new(
         arena: &mut Arena,
         name: &str,
@@ -47,8 +47,8 @@ impl Conv2d {
         Conv2d { name: name.into(), weight, bias, geometry, activation, bias_cancels: false }
     }
 
-    /// The layer in front of a batch norm, which takes the mean away and the bias with it: the bias's gradient is zero, and
-    /// its sum, only rounding, is left out. (PyTorch takes it, and Adam makes steps of that rounding.)
+    /// The layer in front of a batch norm, which takes the mean away and the bias with it: the bias's gradient is zero,
+    /// and its sum, only rounding, is left out. (PyTorch takes it, and Adam makes steps of that rounding.)
     pub fn before_batch_norm(self) -> Conv2d {
         Conv2d { bias_cancels: true, ..self }
     }
@@ -73,7 +73,8 @@ impl Conv2d {
         conv2d::backward_x(r, dh, self.weight.value, None, self.geometry, [h, w], Activation::Identity)
     }
 
-    /// The parameters' share alone, for a first layer, whose input needs no gradient. Returns the gradient of x * w + b.
+    /// The parameters' share alone, for a first layer, whose input needs no gradient. Returns the gradient of x * w +
+    /// b.
     pub fn backward_parameters(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
         r.scope(&self.name);
         let dh = match self.activation {

@@ -1,5 +1,6 @@
-//! y = act(x * w transposed + b), `torch.nn.ConvTranspose2d` with the rectifier that follows it. It is a convolution read
-//! backwards: its forward is conv2d's backward to x, its backward to x conv2d's forward. Pictures have their channels last.
+//! y = act(x * w transposed + b), `torch.nn.ConvTranspose2d` with the rectifier that follows it. It is a convolution
+//! read backwards: its forward is conv2d's backward to x, its backward to x conv2d's forward. Pictures have their
+//! channels last.
 
 use rand_chacha::ChaCha8Rng;
 
@@ -31,8 +32,8 @@ pub struct Saved {
 }
 
 impl ConvTranspose2d {
-    /// Declares `name.weight` and, with a bias, `name.bias`, for I and O channels. Panics where the groups do not divide
-    /// them, and on an activation that is no rectifier.
+    /// Declares `name.weight` and, with a bias, `name.bias`, for I and O channels. Panics where the groups do not
+    /// divide them, and on an activation that is no rectifier.
     pub fn new(
         arena: &mut Arena,
         name: &str,
@@ -50,13 +51,14 @@ impl ConvTranspose2d {
         ConvTranspose2d { name: name.into(), weight, bias, geometry, output_padding, activation, bias_cancels: false }
     }
 
-    /// The layer in front of a batch norm, which takes the mean away and the bias with it: the bias's gradient is zero, and
-    /// its sum, only rounding, is left out. (PyTorch takes it, and Adam makes steps of that rounding.)
+    /// The layer in front of a batch norm, which takes the mean away and the bias with it: the bias's gradient is zero,
+    /// and its sum, only rounding, is left out. (PyTorch takes it, and Adam makes steps of that rounding.)
     pub fn before_batch_norm(self) -> ConvTranspose2d {
         ConvTranspose2d { bias_cancels: true, ..self }
     }
 
-    /// PyTorch's default: weight and bias uniform within 1/sqrt(fan_in); what it takes for the fan-in here is O/G KH KW.
+    /// PyTorch's default: weight and bias uniform within 1/sqrt(fan_in); what it takes for the fan-in here is O/G KH
+    /// KW.
     pub fn initial(&self, rng: &mut ChaCha8Rng) -> Vec<(Tensor, Vec<f32>)> {
         uniform_by_fan_in(rng, &self.weight, self.bias.as_ref())
     }

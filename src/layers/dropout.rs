@@ -52,7 +52,7 @@ mod tests {
     use super::*;
     use crate::arena::Arena;
     use crate::backend::{Device, cpu::Cpu};
-    use crate::check::case::uniform;
+    use crate::cases::uniform;
     use crate::kernels::clock::Clock;
 
     const N: usize = 100_000;

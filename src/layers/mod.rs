@@ -36,8 +36,8 @@ fn weight_one_bias_zero(weight: &Parameter, bias: &Parameter) -> Vec<(Tensor, Ve
     vec![(weight.value, vec![1.0; weight.value.len()]), (bias.value, vec![0.0; bias.value.len()])]
 }
 
-/// PyTorch's default for linear layers and convolutions: weight and bias uniform within 1/sqrt(fan_in), the fan-in being
-/// the elements of the weight that one of its first dimension has.
+/// PyTorch's default for linear layers and convolutions: weight and bias uniform within 1/sqrt(fan_in), the fan-in
+/// being the elements of the weight that one of its first dimension has.
 fn uniform_by_fan_in(rng: &mut ChaCha8Rng, weight: &Parameter, bias: Option<&Parameter>) -> Vec<(Tensor, Vec<f32>)> {
     let fan_in = weight.value.len() / weight.value.shape()[0];
     let bound = 1.0 / (fan_in as f32).sqrt();

@@ -90,8 +90,8 @@ impl Sequential {
         self.layers.iter().flat_map(|layer| layer.initial(rng)).collect()
     }
 
-    /// x, (B,H,W,C) or (B,F) as the first layer takes it, to the last layer's y. Panics where a shape does not fit, with
-    /// the kernel's name.
+    /// x, (B,H,W,C) or (B,F) as the first layer takes it, to the last layer's y. Panics where a shape does not fit,
+    /// with the kernel's name.
     pub fn forward(&self, r: &mut Recorder, x: Tensor, mode: Mode) -> (Tensor, Saved) {
         let mut y = x;
         let mut saved = Vec::new();

@@ -3,10 +3,10 @@
 
 use proptest::prelude::*;
 
-use super::network::{Network, Shape};
+use super::parts::network::{Network, Shape};
 use crate::arena::Arena;
 use crate::backend::{Device, cpu::Cpu};
-use crate::check::case::uniform;
+use crate::cases::uniform;
 use crate::kernels::clock::{Clock, Row};
 use crate::layers::Mode;
 use crate::program::Recorder;
@@ -74,7 +74,7 @@ fn run(text: &str, input: [usize; 3], cpu: Cpu) -> Option<Vec<f32>> {
     }
     let mut backend = Device::Cpu(cpu).backend();
     let loaded = backend.load(&arena, &program).unwrap();
-    let row = Row { lr: 0.0, kl_weight: 1.0, bias_correction1: 1.0, bias_correction2_sqrt: 1.0 };
+    let row = Row { kl_weight: 1.0, ..Row::default() };
     let time = Clock { seed: 3, step: 0, batch: 0, epoch: 0, rows: vec![row] };
     backend.write_words(clock, &time.words());
     let parameters = arena.parameters().iter().map(|p| p.value);
@@ -87,8 +87,8 @@ fn run(text: &str, input: [usize; 3], cpu: Cpu) -> Option<Vec<f32>> {
     Some(results.concat())
 }
 
-/// Whether both forms of the kernels agree. A norm of two equal numbers divides rounding by almost nothing, so networks with
-/// norms have only to run.
+/// Whether both forms of the kernels agree. A norm of two equal numbers divides rounding by almost nothing, so networks
+/// with norms have only to run.
 fn agree(text: &str, input: [usize; 3]) -> bool {
     let (Some(fast), Some(reference)) = (run(text, input, Cpu::Accelerated), run(text, input, Cpu::Reference)) else {
         return true;

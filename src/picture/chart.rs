@@ -40,8 +40,8 @@ pub fn color(index: usize) -> RGBColor {
     PALETTE[index % PALETTE.len()]
 }
 
-/// The colour of one of `count` classes: the ten, or where those are too few, hues that are far apart for neighbours, in
-/// three degrees of lightness.
+/// The colour of one of `count` classes: the ten, or where those are too few, hues that are far apart for neighbours,
+/// in three degrees of lightness.
 pub fn class_color(index: usize, count: usize) -> RGBColor {
     if count <= PALETTE.len() {
         return color(index);

@@ -31,36 +31,37 @@ pub fn grid(values: &[f32], shape: [usize; 4], columns: usize, upscale: usize) -
     draw(values, shape, &cells, columns, upscale)
 }
 
-/// Originals with their reconstructions below them, as the VAE of pytorch/examples shows them: a row of `columns`
-/// originals, under it the row of their reconstructions, then the next pair of rows.
+/// One picture (C,H,W) as it is, without gaps. Errors: as [`grid`]. Panics if it has not the length its shape says.
+pub fn plain(values: &[f32], [c, h, w]: [usize; 3]) -> Result<Picture> {
+    let framed = grid(values, [1, c, h, w], 1, 1)?;
+    let (width, channels) = (framed.width as usize, usize::from(framed.channels));
+    let rows = framed.pixels.chunks(width * channels).skip(GAP).take(h);
+    let pixels = rows.flat_map(|row| row[GAP * channels..(GAP + w) * channels].to_vec()).collect();
+    Ok(Picture { width: w as u32, height: h as u32, channels: framed.channels, pixels })
+}
+
+/// Pictures in bands, as the VAE of pytorch/examples shows originals and reconstructions: a row of `columns` pictures
+/// of the first set, under it those of the second that belong to them, and so on; then the next pictures of each.
 ///
-/// Both are flat, of one shape (N,C,H,W); the rest is as in [`grid`].
+/// Each set is flat, all of one shape (N,C,H,W); the rest is as in [`grid`].
 ///
 /// # Errors
 /// As [`grid`].
 ///
 /// # Panics
-/// If either has not the length the shape says.
-pub fn reconstructions(
-    originals: &[f32],
-    reconstructions: &[f32],
-    shape: [usize; 4],
-    columns: usize,
-    upscale: usize,
-) -> Result<Picture> {
-    assert_holds(originals, shape);
-    assert_holds(reconstructions, shape);
+/// If one has not the length the shape says.
+pub fn bands(sets: &[&[f32]], shape: [usize; 4], columns: usize, upscale: usize) -> Result<Picture> {
+    sets.iter().for_each(|set| assert_holds(set, shape));
     let [n, c, h, w] = shape;
-    let both = [originals, reconstructions].concat();
-    // A last pair of rows that is not full leaves empty cells in both of its rows.
+    // Rows of a last band that is not full have empty cells.
     let mut cells = Vec::new();
     let columns_used = columns.clamp(1, n.max(1));
     for start in (0..n).step_by(columns_used) {
-        let row = start..start + columns_used;
-        cells.extend(row.clone().map(|i| (i < n).then_some(i)));
-        cells.extend(row.map(|i| (i < n).then_some(n + i)));
+        for set in 0..sets.len() {
+            cells.extend((start..start + columns_used).map(|i| (i < n).then_some(set * n + i)));
+        }
     }
-    draw(&both, [2 * n, c, h, w], &cells, columns.min(columns_used), upscale)
+    draw(&sets.concat(), [sets.len() * n, c, h, w], &cells, columns.min(columns_used), upscale)
 }
 
 fn assert_holds(values: &[f32], shape: [usize; 4]) {
@@ -140,9 +141,9 @@ pub struct Fit {
     pub upscale: usize,
 }
 
-/// The largest grid of at most `count` images of (H,W) that [`grid_size`] allows: enlarged by `upscale` if that fits, else as
-/// it is, else with fewer images. `size` is rows and columns of so many. `None` where not even one fits.
-pub fn fit(count: usize, image: [usize; 2], upscale: usize, size: fn(usize) -> [usize; 2]) -> Option<Fit> {
+/// The largest grid of at most `count` images of (H,W) that [`grid_size`] allows: enlarged by `upscale` if that fits,
+/// else as it is, else with fewer images. `size` is rows and columns of so many. `None` where not even one fits.
+pub fn fit(count: usize, image: [usize; 2], upscale: usize, size: impl Fn(usize) -> [usize; 2]) -> Option<Fit> {
     let fits = |count: usize, upscale| grid_size(size(count), image, upscale).is_ok();
     let found = |count: usize, upscale| Fit { count, columns: size(count)[1], upscale };
     if let Some(upscale) = [upscale, 1].into_iter().find(|&upscale| fits(count, upscale)) {
@@ -217,17 +218,17 @@ mod tests {
     }
 
     #[test]
-    fn reconstructions_stand_under_their_originals() {
+    fn bands_stand_under_each_other() {
         // Three 1x1 originals and reconstructions in two columns: rows o0 o1, r0 r1, o2 -, r2 -.
         let originals = [10.0, 20.0, 30.0].map(|v| v / 255.0);
         let made = [11.0, 21.0, 31.0].map(|v| v / 255.0);
-        let picture = reconstructions(&originals, &made, [3, 1, 1, 1], 2, 1).unwrap();
+        let picture = bands(&[&originals, &made], [3, 1, 1, 1], 2, 1).unwrap();
         let rows = rows(&picture);
         let cell = |row: usize, column: usize| rows[2 + 3 * row][2 + 3 * column];
         let cells: Vec<[u8; 2]> = (0..4).map(|row| [cell(row, 0), cell(row, 1)]).collect();
         assert_eq!(cells, [[10, 20], [11, 21], [30, 64], [31, 64]]);
         // More columns than images: no empty columns.
-        let wide = reconstructions(&originals, &made, [3, 1, 1, 1], 8, 1).unwrap();
+        let wide = bands(&[&originals, &made], [3, 1, 1, 1], 8, 1).unwrap();
         assert_eq!((wide.width, wide.height), (2 + 3 * 3, 2 + 3 * 2));
     }
 
@@ -237,7 +238,7 @@ mod tests {
         assert!(message(grid(&[], [0, 1, 2, 2], 4, 1)).contains("no images"));
         assert!(message(grid(&[0.0], [1, 1, 1, 1], 0, 1)).contains("1 column"));
         assert!(message(grid(&[0.0], [1, 1, 1, 1], 1, 0)).contains("1 column"));
-        assert!(message(reconstructions(&[0.0], &[0.0], [1, 1, 1, 1], 0, 1)).contains("1 column"));
+        assert!(message(bands(&[&[0.0], &[0.0]], [1, 1, 1, 1], 0, 1)).contains("1 column"));
         assert!(message(grid(&[0.0; 2], [1, 2, 1, 1], 1, 1)).contains("2 channels"));
         assert!(message(grid(&[0.0], [1, 1, 1, 1], 1, 1 << 20)).contains("fewer images"));
         assert!(message(grid(&[0.0], [1, 1, 1, 1], 1, usize::MAX)).contains("fewer images"));

@@ -1,6 +1,6 @@
 //! Pictures out: grids of images, charts of losses, scatters of latents, and the latent points they start from.
 //!
-//! - `grid` arranges (N,C,H,W) values as one picture; `reconstructions` puts originals above their reconstructions.
+//! - `grid` arranges (N,C,H,W) values as one picture; `bands` puts originals above their reconstructions.
 //! - `curves` draws losses over epochs or steps, `scatter` draws 2-D encodings coloured by label, `roofline`
 //!   what kernels reach of a device, `bars` rates side by side, `powers` times over sizes; `chart` is what they share.
 //! - `save_gif` shows pictures one after the other.
@@ -15,13 +15,14 @@ mod curves;
 mod grid;
 pub mod latent;
 mod powers;
+pub mod quality;
 mod roofline;
 mod scatter;
 
 pub use animation::{save_gif, save_gif_of};
 pub use bars::{Bar, Bars, bars};
 pub use curves::{Series, curves};
-pub use grid::{Fit, fit, grid, grid_size, reconstructions};
+pub use grid::{Fit, bands, fit, grid, grid_size, plain};
 pub use powers::powers;
 pub use roofline::{Mark, roofline};
 pub use scatter::scatter;
@@ -48,8 +49,8 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Writes the picture in the [`Format`] that the file's name asks for, in place of an older one, and makes its folder
-    /// if missing.
+    /// Writes the picture in the [`Format`] that the file's name asks for, in place of an older one, and makes its
+    /// folder if missing.
     ///
     /// # Errors
     /// `Error::Io` where the folder is full or not writable; `Error::File` where `path` names no file or no format;
@@ -69,7 +70,8 @@ impl Picture {
     /// Reads a PNG file. Grey stays grey; anything else becomes RGB of 8 bits, without its transparency.
     ///
     /// # Errors
-    /// `Error::Io` where it cannot be read; `Error::File` where it is no regular file, too large, or not a whole PNG picture.
+    /// `Error::Io` where it cannot be read; `Error::File` where it is no regular file, too large, or not a whole PNG
+    /// picture.
     pub fn read_png(path: impl AsRef<Path>) -> Result<Picture> {
         let path = path.as_ref();
         let bytes = read_regular(path, LARGEST_PNG)?;

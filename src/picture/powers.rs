@@ -9,8 +9,8 @@ use plotters::prelude::*;
 const WIDTH: u32 = 900;
 const HEIGHT: u32 = 560;
 
-/// A line with its points for each series; x is marked at powers of two, y at powers of ten. Points that are not above 0
-/// are left out. 900 x 560 pixels.
+/// A line with its points for each series; x is marked at powers of two, y at powers of ten. Points that are not above
+/// 0 are left out. 900 x 560 pixels.
 pub fn powers(series: &[Series], title: &str, x_label: &str, y_label: &str) -> Picture {
     let is_drawn = |(x, y): &&(f64, f64)| [*x, *y].iter().all(|&v| v > 0.0 && chart::drawable(v));
     let place = |(x, y): &(f64, f64)| (x.log2(), y.log10());

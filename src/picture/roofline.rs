@@ -1,5 +1,5 @@
-//! Kernels under the roof of a device (Williams, Waterman, Patterson 2009): what they reach over how much they compute with
-//! each byte. Left of the ridge memory is the limit, right of it arithmetic.
+//! Kernels under the roof of a device (Williams, Waterman, Patterson 2009): what they reach over how much they compute
+//! with each byte. Left of the ridge memory is the limit, right of it arithmetic.
 
 use super::Picture;
 use super::chart::{self, Axis, SCALE};
@@ -24,8 +24,8 @@ pub struct Mark {
     pub share: f64,
 }
 
-/// A dot for each kernel, named, on logarithmic axes, and the roof: `[flops_per_second, bytes_per_second]`. Kernels without
-/// arithmetic have no place on these axes; the chart names them below. 1000 x 640 pixels.
+/// A dot for each kernel, named, on logarithmic axes, and the roof: `[flops_per_second, bytes_per_second]`. Kernels
+/// without arithmetic have no place on these axes; the chart names them below. 1000 x 640 pixels.
 pub fn roofline(marks: &[Mark], roof: [f64; 2], title: &str) -> Picture {
     let [flops, bytes] = roof;
     let placed: Vec<&Mark> =

@@ -11,8 +11,9 @@ const HEIGHT: u32 = 740;
 
 /// A dot for each encoding (z1, z2), in the colour of its label: do the classes part, does the cloud fill N(0, I)?
 ///
-/// Both axes have the same scale. A label is called by its name in `names`, or where that has none by its number; without
-/// labels all dots have one colour and there is no legend. Points with a NaN or infinite coordinate are left out.
+/// Both axes have the same scale. A label is called by its name in `names`, or where that has none by its number;
+/// without labels all dots have one colour and there is no legend. Points with a NaN or infinite coordinate are left
+/// out.
 ///
 /// # Panics
 /// If there are not as many labels as points.

@@ -5,18 +5,19 @@ use std::path::Path;
 
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors};
+use toml::Table;
 
 use super::fit::LARGEST_PICTURE;
-use super::settings::LARGEST_SIZE;
+use super::foreign;
 use super::tensor_file::{self, Outgoing};
-use super::{foreign, presets, trainer};
 use crate::arena::{Arena, Layout, Statistic};
 use crate::backend::Backend;
+use crate::data::table::{Columns, Kind, PICTURES};
 use crate::error::{Error, Result};
 use crate::files::read_regular;
-use crate::kernels::activation::Activation;
-use crate::models::likelihood::Likelihood;
-use crate::models::vae::{Config, Head};
+use crate::models::parts::complete;
+use crate::models::parts::networks::{Head, Networks};
+use crate::models::{Model, find, presets, vae};
 use crate::tensor::Tensor;
 
 /// Larger files are not checkpoints of these models; nothing of that size is read into memory.
@@ -36,32 +37,59 @@ pub struct Checkpoint {
 /// What a model file says of itself beside its parameters, under the metadata key [`MODEL`].
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ModelCard {
-    /// What the parameters' names and shapes follow from.
-    pub config: Config,
+    /// The model's name in [`MODELS`](crate::models::MODELS).
+    pub model: String,
+    /// Its settings, all of them: what the parameters' names and shapes follow from, with the columns.
+    pub settings: Table,
+    /// The columns of the data that it takes.
+    pub columns: Columns,
     /// The data set it was trained on.
     pub dataset: String,
     /// Epochs it was trained; 0 where the file does not say.
     pub epoch: usize,
 }
 
+impl ModelCard {
+    /// The model that it describes, declared in the arena. Errors: it describes none.
+    pub fn open(&self, arena: &mut Arena) -> Result<Box<dyn Model>> {
+        let entry = find(&self.model)?;
+        (entry.check)(&self.settings)?;
+        (entry.open)(arena, &self.settings, &self.columns)
+    }
+
+    /// (C,H,W) of its pictures. Errors: it takes none.
+    pub fn picture(&self) -> Result<[usize; 3]> {
+        self.columns.picture(PICTURES)
+    }
+
+    /// Of a file that says nothing of itself: a VAE of these settings for pictures of this shape.
+    fn foreign(settings: Table, shape: [usize; 3]) -> ModelCard {
+        let (model, columns) = (vae::ENTRY.name.to_string(), Columns::of_pictures(shape, 0));
+        ModelCard { model, settings, columns, dataset: "unknown".into(), epoch: 0 }
+    }
+
+    /// From JSON. Cards of older versions are of the only model there was, and have the pictures' shape among its
+    /// settings.
+    fn parse(text: &str) -> std::result::Result<ModelCard, String> {
+        let mut card: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        if let Some(mut config) = card.get_mut("config").map(serde_json::Value::take) {
+            let config = config.as_object_mut().ok_or("its settings are no table")?;
+            config.retain(|_, value| !value.is_null());
+            let shape = config.remove("shape").ok_or("it has no shape")?;
+            card["columns"] = serde_json::json!({ PICTURES: { "picture": shape } });
+            let settings: Table = serde_json::from_value(config.clone().into()).map_err(|e| e.to_string())?;
+            let mut complete = (vae::ENTRY.defaults)();
+            complete.extend(settings);
+            card["settings"] = serde_json::to_value(complete).map_err(|e| e.to_string())?;
+            card["model"] = vae::ENTRY.name.into();
+        }
+        serde_json::from_value(card).map_err(|e| e.to_string())
+    }
+}
+
 /// Whether a tensor of this name is a whole number: i64 in files, as PyTorch has it.
 fn is_count(name: &str) -> bool {
     name.ends_with(".num_batches_tracked")
-}
-
-/// The numbers of a tensor as f32, where they are floating-point ones of 16, 32 or 64 bits.
-fn floats(kind: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    Some(match kind {
-        Dtype::F32 => bytemuck::pod_collect_to_vec(bytes),
-        Dtype::F64 => bytemuck::pod_collect_to_vec::<u8, f64>(bytes).into_iter().map(|v| v as f32).collect(),
-        Dtype::F16 => halves(bytes).map(|bits| f16::from_bits(bits).to_f32()).collect(),
-        Dtype::BF16 => halves(bytes).map(|bits| bf16::from_bits(bits).to_f32()).collect(),
-        _ => return None,
-    })
-}
-
-fn halves(bytes: &[u8]) -> impl Iterator<Item = u16> {
-    bytemuck::pod_collect_to_vec::<u8, u16>(bytes).into_iter()
 }
 
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
@@ -98,8 +126,8 @@ fn outgoing<'a>(name: &'a str, shape: &'a [usize], values: &'a [f32]) -> Outgoin
     Outgoing { name, values, shape, layout: Layout::Same, file_shape: shape.to_vec(), is_count: is_count(name) }
 }
 
-/// Writes [`Checkpoint::of_model`] straight from the flat buffers' values, without a copy of them, and with it `more` flat
-/// tensors by name; `metadata` is text under a key. Errors: those of [`write_atomic`](crate::files::write_atomic).
+/// Writes [`Checkpoint::of_model`] straight from the flat buffers' values, without a copy of them, and with it `more`
+/// flat tensors by name; `metadata` is text under a key. Errors: those of [`write_atomic`](crate::files::write_atomic).
 pub fn write_model(
     path: &Path,
     arena: &Arena,
@@ -120,9 +148,9 @@ pub fn write_model(
 }
 
 impl Checkpoint {
-    /// Numbers of 16 and 64 bits become f32, and names lose what a wrapper has put in front of them, each with a notice.
-    /// Errors: no such file, none that is regular, no memory for it, not safetensors, truncated, a tensor of whole numbers, one
-    /// that holds NaN or infinity.
+    /// Numbers of 16 and 64 bits become f32, and names lose what a wrapper has put in front of them, each with a
+    /// notice. Errors: no such file, none that is regular, no memory for it, not safetensors, truncated, a tensor of
+    /// whole numbers, one that holds NaN or infinity.
     pub fn read(path: &Path) -> Result<Checkpoint> {
         let bytes = read_regular(path, LARGEST_FILE)?;
         let damaged = |e| match foreign::kind(&bytes) {
@@ -139,15 +167,18 @@ impl Checkpoint {
             if values.try_reserve_exact(count).is_err() {
                 return Err(Error::file(path, format!("there is no memory for {name} of {} MiB", count >> 18)));
             }
+            let bytes = view.data();
             match view.dtype() {
-                Dtype::F32 => values.extend(view.data().as_chunks().0.iter().map(|&word| f32::from_ne_bytes(word))),
-                Dtype::I64 if is_count(&name) => {
-                    values.extend(view.data().as_chunks().0.iter().map(|&word| i64::from_ne_bytes(word) as f32));
+                Dtype::F32 => values.extend(bytes.as_chunks().0.iter().map(|&word| f32::from_ne_bytes(word))),
+                Dtype::F64 => values.extend(bytes.as_chunks().0.iter().map(|&word| f64::from_ne_bytes(word) as f32)),
+                Dtype::F16 => values.extend(bytes.as_chunks().0.iter().map(|&word| f16::from_ne_bytes(word).to_f32())),
+                Dtype::BF16 => {
+                    values.extend(bytes.as_chunks().0.iter().map(|&word| bf16::from_ne_bytes(word).to_f32()))
                 }
-                other => match floats(other, view.data()) {
-                    Some(floats) => values = floats,
-                    None => return Err(Error::file(path, format!("{name} is {other:?}; save it as float32"))),
-                },
+                Dtype::I64 if is_count(&name) => {
+                    values.extend(bytes.as_chunks().0.iter().map(|&word| i64::from_ne_bytes(word) as f32));
+                }
+                other => return Err(Error::file(path, format!("{name} is {other:?}; save it as float32"))),
             }
             if !matches!(view.dtype(), Dtype::F32 | Dtype::I64) && !converted.contains(&view.dtype()) {
                 converted.push(view.dtype());
@@ -198,8 +229,8 @@ impl Checkpoint {
         Ok(values)
     }
 
-    /// That every parameter and statistic of the arena is here, with its shape, and nothing else. Errors: the first tensor
-    /// that is missing, too many, or of another shape.
+    /// That every parameter and statistic of the arena is here, with its shape, and nothing else. Errors: the first
+    /// tensor that is missing, too many, or of another shape.
     pub fn check_model(&self, arena: &Arena, path: &Path) -> Result<()> {
         for name in self.tensors.keys() {
             if !entries(arena).any(|(known, ..)| known == name) {
@@ -236,23 +267,24 @@ impl Checkpoint {
     /// Errors: a card that is damaged or describes no model; without a card, names of no model known here.
     pub fn card(&self, path: &Path) -> Result<ModelCard> {
         if let Some(text) = self.metadata.get(MODEL) {
-            let card: ModelCard =
-                serde_json::from_str(text).map_err(|e| Error::file(path, format!("its model card is damaged: {e}")))?;
-            let Config { shape, ref hidden, latent, sigma, .. } = card.config;
-            let pixels = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(0);
-            let sized = hidden.iter().chain([&latent]).all(|n| (1..=LARGEST_SIZE).contains(n))
-                && (1..=LARGEST_PICTURE).contains(&pixels);
-            let layered = (1..=self.tensors.len()).contains(&hidden.len());
-            let scaled = sigma > 0.0 && sigma.is_finite();
-            if !sized || !layered || !scaled || card.config.check().is_err() {
+            let card =
+                ModelCard::parse(text).map_err(|e| Error::file(path, format!("its model card is damaged: {e}")))?;
+            let numbers = |kind: &Kind| match kind {
+                Kind::Picture(shape) => shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(0),
+                Kind::Label(n) | Kind::Vector(n) => *n,
+            };
+            let is_sized = card.columns.0.values().all(|kind| (1..=LARGEST_PICTURE).contains(&numbers(kind)));
+            let hidden = card.settings.get("hidden").and_then(|hidden| hidden.as_array()).map_or(1, Vec::len);
+            let is_layered = (1..=self.tensors.len()).contains(&hidden);
+            if !is_sized || !is_layered || card.open(&mut Arena::new()).is_err() {
                 return Err(Error::file(path, format!("its model card does not fit together: {text}")));
             }
             return Ok(card);
         }
         if self.tensors.get("encoder.0.0.weight").is_some_and(|(shape, _)| shape.len() == 4) {
             // The strides are nowhere in a state_dict: of listed networks only the article's is known by its names.
-            let article = trainer::config(&presets::find("mnist-conv")?.settings(), [1, 28, 28]);
-            return Ok(ModelCard { config: article, dataset: "unknown".into(), epoch: 0 });
+            let (_, article) = presets::find("mnist-conv")?;
+            return Ok(ModelCard::foreign(article.settings().own, article.picture));
         }
         let rows_of = |name: &str| match self.tensors.get(name) {
             Some((shape, _)) if shape.len() == 2 && shape.iter().all(|&d| d > 0) => Some([shape[0], shape[1]]),
@@ -275,187 +307,13 @@ impl Checkpoint {
             _ => return Err(unknown()),
         };
         let side = input.isqrt();
-        Ok(ModelCard {
-            config: Config {
-                shape: if side * side == input { [1, side, side] } else { [1, 1, input] },
-                encoder: None,
-                decoder: None,
-                hidden: hidden.iter().map(|[rows, _]| *rows).collect(),
-                latent,
-                head,
-                activation: Activation::Relu,
-                output: Likelihood::Bernoulli,
-                sigma: 1.0,
-            },
-            dataset: "unknown".into(),
-            epoch: 0,
-        })
+        let networks =
+            Networks { hidden: hidden.iter().map(|[rows, _]| *rows).collect(), latent, head, ..Networks::default() };
+        let config = vae::Config { networks, ..vae::Config::default() };
+        let shape = if side * side == input { [1, side, side] } else { [1, 1, input] };
+        Ok(ModelCard::foreign(complete(&config), shape))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use safetensors::tensor::TensorView;
-
-    use super::*;
-
-    fn example() -> Checkpoint {
-        let mut checkpoint = Checkpoint::default();
-        checkpoint.tensors.insert("fc1.weight".into(), (vec![2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
-        checkpoint.metadata.insert(MODEL.into(), "text".into());
-        checkpoint
-    }
-
-    fn problem(path: &Path) -> String {
-        Checkpoint::read(path).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn round_trip_and_stable_bytes() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.safetensors");
-        example().write(&path).unwrap();
-        let bytes = fs::read(&path).unwrap();
-        assert_eq!(Checkpoint::read(&path).unwrap(), example());
-        example().write(&path).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), bytes);
-    }
-
-    #[test]
-    fn damaged_files_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.safetensors");
-        assert!(problem(&path).contains("cannot open"));
-        example().write(&path).unwrap();
-        let bytes = fs::read(&path).unwrap();
-        fs::write(&path, b"").unwrap();
-        assert!(problem(&path).contains("the file is empty"));
-        for length in 1..bytes.len() {
-            fs::write(&path, &bytes[..length]).unwrap();
-            assert!(problem(&path).contains("not a whole safetensors file"), "{length} bytes");
-        }
-        let mut bad = example();
-        bad.tensors.get_mut("fc1.weight").unwrap().1[4] = f32::NAN;
-        bad.write(&path).unwrap();
-        assert!(problem(&path).contains("fc1.weight[4] is NaN"));
-    }
-
-    #[test]
-    fn counts_are_whole_numbers_of_64_bits_without_dimensions() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.safetensors");
-        let name = "encoder.1.num_batches_tracked";
-        let mut checkpoint = example();
-        // 2^24: up to there f32 counts.
-        checkpoint.tensors.insert(name.into(), (vec![], vec![16_777_216.0]));
-        checkpoint.write(&path).unwrap();
-        assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint);
-        let bytes = fs::read(&path).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let view = file.tensor(name).unwrap();
-        assert_eq!((view.dtype(), view.shape(), view.data()), (Dtype::I64, &[][..], &16_777_216i64.to_le_bytes()[..]));
-        assert_eq!(file.tensor("fc1.weight").unwrap().dtype(), Dtype::F32);
-
-        let read = |name: &str, dtype, bytes: &[u8]| {
-            let view = TensorView::new(dtype, vec![], bytes).unwrap();
-            fs::write(&path, safetensors::serialize([(name, view)], None).unwrap()).unwrap();
-            Checkpoint::read(&path)
-        };
-        assert_eq!(read(name, Dtype::I64, &7i64.to_le_bytes()).unwrap().tensors[name], (vec![], vec![7.0]));
-        for (dtype, bytes) in [(Dtype::U64, 8), (Dtype::I32, 4), (Dtype::U8, 1), (Dtype::BOOL, 1)] {
-            let message = read(name, dtype, &vec![0; bytes]).unwrap_err().to_string();
-            assert!(message.contains(name) && message.contains(&format!("is {dtype:?}")), "{message}");
-        }
-        // Whole numbers are for counts alone.
-        let message = read("fc1.bias", Dtype::I64, &[0; 8]).unwrap_err().to_string();
-        assert!(message.contains("fc1.bias is I64; save it as float32"), "{message}");
-    }
-
-    #[test]
-    fn a_model_goes_to_a_file_in_pytorchs_order_and_comes_back_in_the_devices() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.safetensors");
-        let arena = &mut Arena::new();
-        arena.parameter("fc.bias", &[3]);
-        // (O,H,W,I) = (1,1,3,2)
-        let weight = arena.parameter_in(Layout::ChannelsLast, "conv.weight", &[1, 1, 3, 2]).value;
-        arena.statistic("bn.running_mean", 2, 0.0);
-        let count = arena.count("bn.num_batches_tracked");
-        // The padding between the tensors has numbers of its own, which no file holds.
-        let mut parameters = vec![-1.0; arena.flat_parameters().len()];
-        let mut statistics = vec![-2.0; arena.flat_statistics().unwrap().len()];
-        parameters[..3].copy_from_slice(&[10.0, 11.0, 12.0]);
-        parameters[weight.offset..][..6].copy_from_slice(&[0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
-        statistics[..2].copy_from_slice(&[20.0, 21.0]);
-        statistics[count.offset] = 9.0;
-
-        Checkpoint::of_model(arena, &parameters, &statistics).write(&path).unwrap();
-        let bytes = fs::read(&path).unwrap();
-        write_model(&path, arena, [&parameters, &statistics], &[], ("key", "text")).unwrap();
-        let straight = Checkpoint::read(&path).unwrap();
-        assert_eq!(straight.metadata, BTreeMap::from([("key".into(), "text".into())]));
-        Checkpoint { metadata: BTreeMap::new(), ..straight }.write(&path).unwrap();
-        assert!(fs::read(&path).unwrap() == bytes, "straight from the buffers it is the same file");
-        let file = Checkpoint::read(&path).unwrap();
-        let expected: [(&str, Vec<usize>, Vec<f32>); 4] = [
-            ("bn.num_batches_tracked", vec![], vec![9.0]),
-            ("bn.running_mean", vec![2], vec![20.0, 21.0]),
-            ("conv.weight", vec![1, 2, 1, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
-            ("fc.bias", vec![3], vec![10.0, 11.0, 12.0]),
-        ];
-        let expected = expected.map(|(name, shape, values)| (name.to_string(), (shape, values)));
-        assert_eq!(file.tensors, BTreeMap::from(expected));
-
-        let mut back = Vec::new();
-        file.for_each_of_model(arena, &path, |tensor, values| back.push((tensor, values))).unwrap();
-        assert_eq!(back.len(), 4);
-        for (tensor, values) in back {
-            let flat = if tensor.buffer == weight.buffer { &parameters } else { &statistics };
-            assert_eq!(values, flat[tensor.offset..][..tensor.len()], "{}", arena.name(tensor));
-        }
-        // A number without dimensions is not a vector of one.
-        let mut vector = file;
-        vector.tensors.get_mut("bn.num_batches_tracked").unwrap().0 = vec![1];
-        let message = vector.check_model(arena, &path).unwrap_err().to_string();
-        assert!(message.contains("bn.num_batches_tracked has shape [1], the model needs []"), "{message}");
-    }
-
-    #[test]
-    fn a_model_card_that_does_not_fit_together_is_refused() {
-        let card = r#"{"config":{"shape":[1,2,2],"hidden":[3],"latent":2,"head":"split","activation":"relu",
-            "output":"bernoulli","sigma":1.0},"dataset":"digits","epoch":1}"#;
-        let read = |text: String| {
-            let mut checkpoint = example();
-            checkpoint.metadata.insert(MODEL.into(), text);
-            checkpoint.card(Path::new("a.safetensors")).map_err(|e| e.to_string())
-        };
-        assert_eq!(read(card.into()).unwrap().config.hidden, [3]);
-        for (good, bad) in [
-            ("[1,2,2]", "[1,2,0]"),
-            (r#""head":"split""#, r#""head":"direct""#),
-            (r#""sigma":1.0"#, r#""sigma":1.0,"encoder":"conv 2 k2","decoder":"conv_transpose 1 k3""#),
-            ("[1,2,2]", "[4294967296,4294967296,1]"),
-            ("[3]", "[]"),
-            ("[3]", "[0]"),
-            ("[3]", "[1152921504606846976]"),
-            ("[3]", "[3,3]"),
-            (r#""latent":2"#, r#""latent":0"#),
-            (r#""sigma":1.0"#, r#""sigma":0.0"#),
-        ] {
-            let message = read(card.replace(good, bad)).unwrap_err();
-            assert!(message.contains("does not fit together"), "{bad}: {message}");
-        }
-        assert!(read("{".into()).unwrap_err().contains("damaged"));
-    }
-
-    #[test]
-    fn a_wrong_shape_names_both() {
-        let path = Path::new("a.safetensors");
-        let message = example().tensor("fc1.weight", &[3, 2], path).unwrap_err().to_string();
-        assert!(message.contains("[2, 3]") && message.contains("[3, 2]"), "{message}");
-        let message = example().tensor("fc9.weight", &[1], path).unwrap_err().to_string();
-        assert!(message.contains("fc9.weight") && message.contains("fc1.weight"), "{message}");
-    }
-}
+mod tests;

@@ -22,8 +22,8 @@ fn place(arena: &Arena, tensor: Tensor, i: usize) -> (String, String) {
     }
 }
 
-/// Runs the program once, one dispatch at a time. The text names tensor, element, kernel and layer; `None`: everything it
-/// wrote is finite. Errors: a device that is lost or has no room.
+/// Runs the program once, one dispatch at a time. The text names tensor, element, kernel and layer; `None`: everything
+/// it wrote is finite. Errors: a device that is lost or has no room.
 pub fn first_offender(backend: &mut Backend, arena: &Arena, program: &Program) -> Result<Option<String>> {
     for step in &program.steps {
         let one = Program { name: step.kernel.name.into(), steps: vec![step.clone()] };
@@ -56,7 +56,8 @@ mod tests {
     use crate::kernels::{adam, clock};
     use crate::program::Recorder;
 
-    /// A step that counts on, then moves two parameters of which the second is infinite, in a clock whose seed is a NaN.
+    /// A step that counts on, then moves two parameters of which the second is infinite, in a clock whose seed is a
+    /// NaN.
     fn offender(seed: u64, second: f32) -> Option<String> {
         let mut arena = Arena::new();
         let parameters = [arena.parameter("fc1.weight", &[3, 5]), arena.parameter("fc2.bias", &[4])];
@@ -71,7 +72,7 @@ mod tests {
         let program = r.finish("step");
         let mut backend = Device::Cpu(Cpu::Reference).backend();
         backend.load(&arena, &program).unwrap();
-        let row = || Row { lr: 0.1, kl_weight: 1.0, bias_correction1: 1.0, bias_correction2_sqrt: 1.0 };
+        let row = || Row { lr: 0.1, kl_weight: 1.0, ..Row::default() };
         let clock = Clock { seed, step: u32::MAX - 1, batch: 0, epoch: 0, rows: vec![row(), row()] };
         backend.write_words(time, &clock.words());
         let mut values = vec![0.0; p.len()];

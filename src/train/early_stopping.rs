@@ -3,12 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::train::settings::{Monitor, Settings};
+use crate::train::settings::Settings;
 
 /// The state that decides when to stop. It is saved with the optimiser's, so that a resumed run decides the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EarlyStopping {
-    monitor: Monitor,
+    monitor: String,
     /// Epochs in a row without an improvement that stop the run; `None` never stops it.
     patience: Option<usize>,
     /// Nats by which a value must undercut `reference` to count as an improvement.
@@ -35,7 +35,7 @@ impl EarlyStopping {
     /// No epoch seen yet; monitor, patience and min_delta are the settings'.
     pub fn new(settings: &Settings) -> EarlyStopping {
         EarlyStopping {
-            monitor: settings.monitor,
+            monitor: settings.monitor.clone(),
             patience: settings.patience,
             min_delta: settings.min_delta,
             reference: None,
@@ -71,8 +71,8 @@ impl EarlyStopping {
     }
 
     /// The metric whose values [`update`](EarlyStopping::update) takes.
-    pub fn monitor(&self) -> Monitor {
-        self.monitor
+    pub fn monitor(&self) -> &str {
+        &self.monitor
     }
 
     /// Epochs since the last improvement.
@@ -89,11 +89,11 @@ impl EarlyStopping {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::presets;
 
     fn stopping(patience: Option<usize>, min_delta: f64) -> EarlyStopping {
-        let settings = presets::find("mnist-mlp").unwrap().settings();
-        EarlyStopping::new(&Settings { patience, min_delta, ..settings })
+        let mut settings = Settings::of_preset("mnist-mlp").unwrap();
+        (settings.patience, settings.min_delta) = (patience, min_delta);
+        EarlyStopping::new(&settings)
     }
 
     /// The 1-based epoch at which these values stop, if they do.
@@ -150,14 +150,14 @@ mod tests {
 
     #[test]
     fn resuming_takes_the_new_patience_and_forgets_another_metric() {
-        let base = presets::find("mnist-2d").unwrap().settings();
+        let base = Settings::of_preset("mnist-2d").unwrap();
         let mut stopping = EarlyStopping::new(&base);
         stopping.update(1, 3.0);
         stopping.update(2, 4.0);
-        let mut shorter = stopping.clone().resume(&Settings { patience: Some(2), ..base.clone() });
+        let mut shorter = stopping.clone().resume(&base.with("patience = 2").unwrap());
         assert_eq!(shorter.best(), Some((1, 3.0)));
         assert!(shorter.update(3, 4.0).stop);
-        let other = stopping.resume(&Settings { monitor: Monitor::TrainLoss, ..base });
-        assert_eq!((other.best(), other.bad_epochs(), other.monitor()), (None, 0, Monitor::TrainLoss));
+        let other = stopping.resume(&base.with("monitor = 'train_loss'").unwrap());
+        assert_eq!((other.best(), other.bad_epochs(), other.monitor()), (None, 0, "train_loss"));
     }
 }

@@ -1,17 +1,18 @@
-//! What settings and a data set have to do with each other: defaults that shrink to what is there, and what can never work,
-//! refused before the first step.
+//! What settings and a data set have to do with each other: defaults that shrink to what is there, and what can never
+//! work, refused before the first step.
 
-use super::overrides::Overrides;
+use super::given::Given;
 use super::pictures;
-use super::settings::Settings;
-use super::trainer::config;
+use super::settings::{Run, Settings};
 use crate::data::Dataset;
+use crate::data::table::PICTURES;
 use crate::error::{Error, Result};
 
 /// The most values of a picture, channels x height x width: 2^26, those of a grey one of 8192 x 8192.
 pub const LARGEST_PICTURE: usize = 1 << 26;
 
-/// The settings that [`to_data`] may change, by whether the user gave them. What was given is refused where it does not fit.
+/// The settings that [`to_data`] may change, by whether the user gave them. What was given is refused where it does not
+/// fit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
     batch_size: bool,
@@ -20,22 +21,23 @@ pub struct Asked {
 
 impl Asked {
     /// What these say, from a file or a command line; the rest are defaults.
-    pub fn of<'a>(given: impl IntoIterator<Item = &'a Overrides>) -> Asked {
-        let add = |asked: Asked, o: &Overrides| Asked {
-            batch_size: asked.batch_size || o.batch_size.is_some(),
-            samples: asked.samples || o.samples.is_some(),
+    pub fn of<'a>(given: impl IntoIterator<Item = &'a Given>) -> Asked {
+        let add = |asked: Asked, o: &Given| Asked {
+            batch_size: asked.batch_size || o.has("batch_size"),
+            samples: asked.samples || o.has("samples"),
         };
         given.into_iter().fold(Asked::default(), add)
     }
 
     /// On a run that goes on. Its batch stays what it was, whoever chose it.
-    pub fn resumed(cli: &Overrides) -> Asked {
+    pub fn resumed(cli: &Given) -> Asked {
         Asked { batch_size: true, ..Asked::of([cli]) }
     }
 }
 
-/// Shrinks defaults that are more than the data has, or than a picture holds. A note for each.
-pub fn to_data(settings: &mut Settings, asked: Asked, data: &Dataset) -> Vec<String> {
+/// Shrinks defaults that are more than the data has, or than a picture holds. A note for each. Errors: a data set
+/// without pictures.
+pub fn to_data(settings: &mut Settings, asked: Asked, data: &Dataset) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let count = data.train.count;
     if settings.batch_size > count && !asked.batch_size {
@@ -45,8 +47,8 @@ pub fn to_data(settings: &mut Settings, asked: Asked, data: &Dataset) -> Vec<Str
         ));
         settings.batch_size = count;
     }
-    let [_, h, w] = data.train.shape;
-    let fit = pictures::samples(settings.samples, [h, w]).map_or(0, |fit| fit.count);
+    let [_, h, w] = data.columns().picture(PICTURES)?;
+    let fit = pictures::samples(settings.samples, [h, w], None).map_or(0, |fit| fit.count);
     if settings.samples > fit && !asked.samples {
         notes.push(format!(
             "note: {} samples of {h}x{w} pixels are more than a picture holds: --samples is {fit}",
@@ -54,20 +56,21 @@ pub fn to_data(settings: &mut Settings, asked: Asked, data: &Dataset) -> Vec<Str
         ));
         settings.samples = fit;
     }
-    notes
+    Ok(notes)
 }
 
 /// That a run with these settings can work on this data. Errors: what cannot, by the name of its option.
 pub fn check(settings: &Settings, data: &Dataset) -> Result<()> {
     let usage = |problem: String| Err(Error::Usage(problem));
-    let Settings { batch_size, shift, samples, .. } = *settings;
+    let Run { batch_size, shift, samples, .. } = settings.run;
     if batch_size > data.train.count {
         return usage(format!(
             "--batch-size {batch_size} is larger than the {} training pictures of {}",
             data.train.count, data.name
         ));
     }
-    let [c, h, w] = data.train.shape;
+    let columns = data.columns();
+    let [c, h, w] = columns.picture(PICTURES)?;
     if shift >= h.min(w) {
         return usage(format!(
             "--shift {shift} moves pictures of {h}x{w} (height, width) out of sight: it must be below {}",
@@ -82,44 +85,43 @@ pub fn check(settings: &Settings, data: &Dataset) -> Result<()> {
             data.train.dims()
         ));
     }
-    let fit = pictures::samples(samples, [h, w]).map_or(0, |fit| fit.count);
+    let model = settings.outline(&columns)?;
+    let fit = pictures::samples(samples, [h, w], None).map_or(0, |fit| fit.count);
     if samples > fit {
         return usage(format!("--samples is {samples}, but a picture holds at most {fit} samples of {h}x{w} pixels"));
     }
-    let config = config(settings, data.train.shape);
-    config.check()?;
-    config.check_batch(batch_size)
+    model.check_batch(batch_size)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Split;
-    use crate::train::presets;
+    use crate::data::table::{Column, Kind, Table};
 
     fn data(count: usize, shape: [usize; 3]) -> Dataset {
-        let split = |count| Split { pixels: Vec::new(), count, shape, labels: None };
-        let (train, test) = (split(count), split(1));
-        Dataset { name: "drawn".into(), classes: 0, class_names: Vec::new(), train, test }
+        // Nothing looks at the pictures.
+        let pictures = || Column { name: PICTURES.into(), kind: Kind::Picture(shape), bytes: Vec::new() };
+        let split = |count| Table { count, columns: vec![pictures()] };
+        Dataset { name: "drawn".into(), class_names: Vec::new(), train: split(count), test: split(1) }
     }
 
     fn settings() -> Settings {
-        presets::find("mnist-mlp").unwrap().settings()
+        Settings::of_preset("mnist-mlp").unwrap()
     }
 
     #[test]
     fn defaults_shrink_with_a_note_and_what_was_given_is_refused() {
         let (mut fitted, data) = (settings(), data(36, [1, 3000, 3000]));
-        let notes = to_data(&mut fitted, Asked::default(), &data);
+        let notes = to_data(&mut fitted, Asked::default(), &data).unwrap();
         assert_eq!(fitted.batch_size, 36);
         assert!((1..64).contains(&fitted.samples), "{}", fitted.samples);
         assert!(notes.len() == 2 && notes[0].contains("--batch-size is 36") && notes[1].contains("--samples is"));
         assert!(check(&fitted, &data).is_ok());
-        assert!(to_data(&mut fitted, Asked::default(), &data).is_empty());
+        assert!(to_data(&mut fitted, Asked::default(), &data).unwrap().is_empty());
 
-        let given = Overrides { batch_size: Some(128), samples: Some(64), ..Overrides::default() };
+        let given = Given::from_text("batch_size = 128\nsamples = 64").unwrap();
         let mut kept = settings();
-        assert!(to_data(&mut kept, Asked::of([&Overrides::default(), &given]), &data).is_empty());
+        assert!(to_data(&mut kept, Asked::of([&Given::default(), &given]), &data).unwrap().is_empty());
         assert_eq!(kept, settings());
         assert!(check(&kept, &data).unwrap_err().to_string().contains("--batch-size 128 is larger than the 36"));
         kept.batch_size = 36;
@@ -129,22 +131,22 @@ mod tests {
     #[test]
     fn what_fits_is_left_alone() {
         let mut kept = settings();
-        assert!(to_data(&mut kept, Asked::default(), &data(128, [1, 28, 28])).is_empty());
+        assert!(to_data(&mut kept, Asked::default(), &data(128, [1, 28, 28])).unwrap().is_empty());
         assert_eq!(kept, settings());
         assert!(check(&kept, &data(128, [1, 28, 28])).is_ok());
         // Pictures of more than 2^20 values train, and can be opened again.
-        let one = Settings { batch_size: 1, samples: 0, ..settings() };
+        let one = settings().with("batch_size = 1\nsamples = 0").unwrap();
         assert!(check(&one, &data(1, [3, 600, 600])).is_ok());
         let message = check(&one, &data(1, [3, 8192, 8192])).unwrap_err().to_string();
         assert!(message.contains("3x8192x8192") && message.contains("--image-size"), "{message}");
-        assert!(check(&Settings { samples: 1 << 20, ..one }, &data(1, [1, 28, 28])).is_err());
+        assert!(check(&one.with("samples = 1048576").unwrap(), &data(1, [1, 28, 28])).is_err());
     }
 
     #[test]
     fn a_batch_norm_that_sees_one_row_is_refused() {
         let vectors = |encoder: &str, batch_size| {
-            let decoder = Some("flatten, linear 784".parse().unwrap());
-            let settings = Settings { encoder: Some(encoder.parse().unwrap()), decoder, batch_size, ..settings() };
+            let text = format!("encoder = '{encoder}'\ndecoder = 'flatten, linear 784'\nbatch_size = {batch_size}");
+            let settings = settings().with(&text).unwrap();
             check(&settings, &data(9, [1, 28, 28])).map_err(|e| e.to_string())
         };
         for encoder in [

@@ -16,8 +16,8 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Holds the folder, which is made if it is missing; none where another process has it. Errors: a folder that cannot be
-    /// made or opened.
+    /// Holds the folder, which is made if it is missing; none where another process has it. Errors: a folder that
+    /// cannot be made or opened.
     pub fn take(root: &Path) -> Result<Option<Hold>> {
         loop {
             let made = make(root).map_err(Error::io("create the folder", root))?;
@@ -59,7 +59,8 @@ impl Hold {
         self.lock.as_ref().is_some_and(|held| id(held.metadata()) == id(fs::metadata(root)))
     }
 
-    /// A folder cannot be locked here. A file in it that others cannot open, and that goes when it is closed, does the same.
+    /// A folder cannot be locked here. A file in it that others cannot open, and that goes when it is closed, does the
+    /// same.
     #[cfg(windows)]
     fn lock(root: &Path, made: Vec<PathBuf>) -> Result<Option<Hold>> {
         use std::os::windows::fs::OpenOptionsExt;

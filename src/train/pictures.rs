@@ -1,32 +1,73 @@
-//! The pictures that each epoch leaves: samples, reconstructions, curves. Large ones are drawn smaller or fewer, so that no
-//! run ends because of them.
+//! The pictures that each epoch leaves: samples, reconstructions, curves. Large ones are drawn smaller or fewer, so
+//! that no run ends because of them.
 
 use super::metrics::EpochMetrics;
-use super::programs::RECONSTRUCTIONS;
 use super::run_folder::RunFolder;
+use crate::arena::Arena;
+use crate::backend::Backend;
+use crate::data::table::{Columns, Kind, PICTURES, Table};
 use crate::error::Result;
+use crate::kernels::clock::{Clock, Row};
+use crate::kernels::random;
+use crate::models::draw::Draw;
+use crate::models::{Model, View};
 use crate::picture::{self, Fit};
+use crate::program::{Program, Recorder};
+use crate::tensor::Tensor;
 
 /// Side of the square that a pixel becomes, where there is room.
 const UPSCALE: usize = 2;
 /// Test pictures side by side, each above its reconstruction.
 const COLUMNS: usize = 16;
+/// Test pictures that an epoch's reconstruction picture shows.
+const RECONSTRUCTIONS: usize = 32;
+/// The site of the samples' latent points; programs number theirs from 1.
+pub const SAMPLE_SITE: u32 = 0;
 
-/// How many of `count` samples of (H,W) the grid holds, and how it is laid out: nearly a square. `None` for not even one.
-pub fn samples(count: usize, image: [usize; 2]) -> Option<Fit> {
-    picture::fit(count, image, UPSCALE, |count| {
-        let columns = count.isqrt().max(1);
-        [count.div_ceil(columns), columns]
-    })
+/// How many of `count` samples of (H,W) the grid holds, and how it is laid out: nearly a square, or of a model that is
+/// told the label a row a class. `None` for not even one.
+pub fn samples(count: usize, image: [usize; 2], classes: Option<usize>) -> Option<Fit> {
+    let size = |count: usize| match classes {
+        Some(classes) => {
+            let rows = classes.min(count).max(1);
+            [rows, count / rows]
+        }
+        None => {
+            let columns = count.isqrt().max(1);
+            [count.div_ceil(columns), columns]
+        }
+    };
+    let fit = picture::fit(count, image, UPSCALE, size)?;
+    let [rows, columns] = size(fit.count);
+    Some(Fit { count: fit.count.min(rows * columns), ..fit })
 }
 
-/// The same of test pictures above their reconstructions.
-pub fn reconstructions(count: usize, image: [usize; 2]) -> Option<Fit> {
-    picture::fit(count, image, UPSCALE, |count| [2 * count.div_ceil(COLUMNS), count.min(COLUMNS)])
+/// The same of test pictures in bands of so many: above their reconstructions, or noisy between both.
+pub fn reconstructions(count: usize, image: [usize; 2], band: usize) -> Option<Fit> {
+    picture::fit(count, image, UPSCALE, |count| [band * count.div_ceil(COLUMNS), count.min(COLUMNS)])
+}
+
+/// The label input of a view, in classes.
+pub fn classes(view: &View) -> Option<usize> {
+    match view.input("label") {
+        Some(Kind::Label(classes)) => Some(classes),
+        _ => None,
+    }
+}
+
+/// The numbers of labels as models take them: (N,K), 1 at the label.
+pub fn one_hot(labels: impl IntoIterator<Item = usize>, classes: usize) -> Vec<f32> {
+    labels.into_iter().flat_map(|label| (0..classes).map(move |k| f32::from(k == label))).collect()
+}
+
+/// Latent points (count,Z) for a grid of so many columns; where the rows are classes each has the same points.
+pub fn latent_points(seed: u64, fit: Fit, latent: usize, classes: Option<usize>) -> Vec<f32> {
+    let points = if classes.is_some() { fit.columns } else { fit.count };
+    random::host_normal(seed, SAMPLE_SITE, points * latent).repeat(fit.count / points)
 }
 
 /// How a run's grids are laid out; what is `None` is not drawn.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Layout {
     /// (C,H,W) of a picture.
     pub shape: [usize; 3],
@@ -34,14 +75,21 @@ pub struct Layout {
     pub samples: Option<Fit>,
     /// Of the reconstructions.
     pub reconstructions: Option<Fit>,
+    /// Pictures of a band of reconstructions, the original among them.
+    band: usize,
 }
 
 impl Layout {
-    /// For `count` samples (none for 0) and a test set of `test` pictures.
-    pub fn new(count: usize, test: usize, shape: [usize; 3]) -> Layout {
+    /// For `count` samples (none for 0) and a test set of `test` pictures. Errors: a data set without pictures.
+    pub fn new(count: usize, test: usize, columns: &Columns, model: &dyn Model) -> Result<Layout> {
+        let shape = columns.picture(PICTURES)?;
         let [_, h, w] = shape;
-        let samples = if count > 0 { samples(count, [h, w]) } else { None };
-        Layout { shape, samples, reconstructions: reconstructions(RECONSTRUCTIONS.min(test), [h, w]) }
+        let decode = model.find_view("decode");
+        let samples = decode.filter(|_| count > 0).and_then(|view| samples(count, [h, w], classes(&view)));
+        let reconstruct = model.find_view("reconstruct");
+        let band = reconstruct.as_ref().map_or(1, |view| 1 + view.outputs.len());
+        let reconstructions = reconstruct.and_then(|_| reconstructions(RECONSTRUCTIONS.min(test), [h, w], band));
+        Ok(Layout { shape, samples, reconstructions, band })
     }
 
     /// A line where fewer test pictures are drawn than usual.
@@ -49,35 +97,104 @@ impl Layout {
         let usual = RECONSTRUCTIONS.min(test);
         let [_, h, w] = self.shape;
         let what = match self.reconstructions {
+            _ if self.band == 1 => return None,
             Some(fit) if fit.count == usual => return None,
             Some(fit) => format!("{} of {usual} are drawn", fit.count),
             None => "none are drawn".into(),
         };
         Some(format!("note: reconstructions of {h}x{w} pixels are more than a picture holds: {what}"))
     }
+}
 
-    /// Draws samples (S,D), if there are any to draw. Errors: a file that cannot be written.
-    pub fn save_samples(&self, folder: &RunFolder, epoch: usize, samples: &[f32]) -> Result<()> {
-        let [c, h, w] = self.shape;
-        match self.samples {
-            None => Ok(()),
-            Some(Fit { count, columns, upscale }) => {
-                picture::grid(samples, [count, c, h, w], columns, upscale)?.save(folder.samples(epoch))
+/// What a trained model draws after each epoch, by a program that is recorded once.
+pub struct EpochPictures {
+    /// How the grids are drawn.
+    pub layout: Layout,
+    samples: Option<Drawn>,
+    reconstructions: Option<Drawn>,
+    /// The noise of the reconstructions, the same after each epoch.
+    clock: Tensor,
+}
+
+/// A recorded view.
+struct Drawn {
+    view: View,
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+}
+
+impl Drawn {
+    fn record(r: &mut Recorder, model: &dyn Model, name: &str, rows: usize, clock: Tensor) -> Option<Drawn> {
+        let view = model.find_view(name)?;
+        r.scope(name);
+        let inputs: Vec<Tensor> =
+            view.inputs.iter().map(|port| r.tensor(port.name, &[rows, port.kind.width()])).collect();
+        let outputs = model.view(r, name, &inputs, &mut Draw::Clock(clock));
+        Some(Drawn { view, inputs, outputs })
+    }
+
+    fn write(&self, backend: &mut Backend, name: &str, values: &[f32]) {
+        let inputs = self.view.inputs.iter().zip(&self.inputs);
+        inputs.filter(|(port, _)| port.name == name).for_each(|(_, &tensor)| backend.write(tensor, values));
+    }
+}
+
+impl EpochPictures {
+    /// Records the views that the layout has room for.
+    pub(crate) fn record(arena: &mut Arena, model: &dyn Model, layout: Layout) -> (EpochPictures, Program) {
+        let clock = Clock::tensor(arena, "pictures.clock", 1);
+        let mut r = Recorder::new(arena);
+        let mut drawn = |name, fit: Option<Fit>| Drawn::record(&mut r, model, name, fit?.count, clock);
+        let samples = drawn("decode", layout.samples);
+        let reconstructions = drawn("reconstruct", layout.reconstructions);
+        (EpochPictures { layout, samples, reconstructions, clock }, r.finish("pictures"))
+    }
+
+    /// Writes what they are drawn from: the seed's latent points, test pictures spread over the set.
+    pub(crate) fn write(&self, backend: &mut Backend, test: &Table, seed: u64) {
+        let row = Row { kl_weight: 1.0, ..Row::default() };
+        backend.write_words(self.clock, &Clock { seed, step: 0, batch: 0, epoch: 0, rows: vec![row] }.words());
+        if let (Some(samples), Some(fit)) = (&self.samples, self.layout.samples) {
+            let latent = samples.view.input("z").map_or(0, Kind::width);
+            let classes = classes(&samples.view);
+            samples.write(backend, "z", &latent_points(seed, fit, latent, classes));
+            if let Some(classes) = classes {
+                samples.write(backend, "label", &one_hot((0..fit.count).map(|i| i / fit.columns), classes));
+            }
+        }
+        if let (Some(made), Some(fit)) = (&self.reconstructions, self.layout.reconstructions) {
+            made.write(backend, "x", &test.spread(fit.count));
+            if let (Some(classes), Some(labels)) = (classes(&made.view), test.labels()) {
+                let labels = test.spread_indices(fit.count).map(|i| usize::from(labels[i]));
+                made.write(backend, "label", &one_hot(labels, classes));
             }
         }
     }
 
-    /// Draws originals (R,D) above their reconstructions (R,D), if there is room for any. Errors: a file that cannot be
-    /// written.
-    pub fn save_reconstructions(&self, folder: &RunFolder, epoch: usize, [originals, made]: [&[f32]; 2]) -> Result<()> {
-        let [c, h, w] = self.shape;
-        match self.reconstructions {
-            None => Ok(()),
-            Some(Fit { count, columns, upscale }) => {
-                let shape = [count, c, h, w];
-                picture::reconstructions(originals, made, shape, columns, upscale)?.save(folder.reconstructions(epoch))
-            }
+    /// What the host reads after an epoch, for [`save`](EpochPictures::save).
+    pub(crate) fn tensors(&self) -> Vec<Tensor> {
+        let samples = self.samples.iter().flat_map(|drawn| &drawn.outputs);
+        let made =
+            self.reconstructions.iter().flat_map(|drawn| std::iter::once(&drawn.inputs[0]).chain(&drawn.outputs));
+        samples.chain(made).copied().collect()
+    }
+
+    /// Draws the values of [`tensors`](EpochPictures::tensors): a result for each picture. Errors: a file that cannot
+    /// be written.
+    pub(crate) fn save(&self, folder: &RunFolder, epoch: usize, values: &[Vec<f32>]) -> Vec<Result<()>> {
+        let [c, h, w] = self.layout.shape;
+        let (samples, made) = values.split_at(self.samples.iter().map(|drawn| drawn.outputs.len()).sum());
+        let mut results = Vec::new();
+        if let (Some(Fit { count, columns, upscale }), [samples, ..]) = (self.layout.samples, samples) {
+            let grid = picture::grid(samples, [count, c, h, w], columns, upscale);
+            results.push(grid.and_then(|grid| grid.save(folder.samples(epoch))));
         }
+        if let Some(Fit { count, columns, upscale }) = self.layout.reconstructions.filter(|_| !made.is_empty()) {
+            let sets: Vec<&[f32]> = made.iter().map(Vec::as_slice).collect();
+            let bands = picture::bands(&sets, [count, c, h, w], columns, upscale);
+            results.push(bands.and_then(|bands| bands.save(folder.reconstructions(epoch))));
+        }
+        results
     }
 }
 
@@ -86,29 +203,48 @@ pub fn save_curves(folder: &RunFolder, title: &str, rows: &[EpochMetrics]) -> Re
     let series = |name: &str, value: fn(&EpochMetrics) -> f64| {
         (name.to_string(), rows.iter().map(|m| (m.epoch as f64, value(m))).collect::<Vec<_>>())
     };
-    let curves = [series("train", |m| m.train_loss), series("test", |m| m.test_loss)];
+    let curves = [series("train", |m| m.train.loss), series("test", |m| m.test.loss)];
     picture::curves(&curves, title, "epoch", "loss (nats)").save(folder.curves())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::presets;
+
+    fn layout(preset: &str, [count, test]: [usize; 2], shape: [usize; 3]) -> Layout {
+        let settings = presets::find(preset).unwrap().1.settings();
+        let columns = Columns::of_pictures(shape, 10);
+        Layout::new(count, test, &columns, &*settings.outline(&columns).unwrap()).unwrap()
+    }
 
     #[test]
     fn grids_of_every_size_are_what_the_picture_holds() {
-        let usual = Layout::new(64, 1000, [1, 28, 28]);
+        let usual = layout("mnist-mlp", [64, 1000], [1, 28, 28]);
         assert_eq!(usual.samples, Some(Fit { count: 64, columns: 8, upscale: 2 }));
         assert_eq!(usual.reconstructions, Some(Fit { count: 32, columns: 16, upscale: 2 }));
         assert_eq!(usual.note(1000), None);
-        assert!(Layout::new(0, 5, [1, 28, 28]).samples.is_none());
-        for side in [520, 740, 3000, 8200] {
-            let layout = Layout::new(64, 40, [3, side, side]);
-            for (fit, each) in [(layout.samples, 1), (layout.reconstructions, 2)] {
+        assert!(layout("mnist-mlp", [0, 5], [1, 28, 28]).samples.is_none());
+        for (side, band) in [520, 740, 3000, 8200].into_iter().flat_map(|side| [(side, 2), (side, 3)]) {
+            let preset = if band == 2 { "mnist-mlp" } else { "mnist-denoise" };
+            let layout = layout(preset, [64, 40], [3, side, side]);
+            for (fit, each) in [(layout.samples, 1), (layout.reconstructions, band)] {
                 let Some(fit) = fit else { continue };
                 let rows = each * fit.count.div_ceil(fit.columns);
                 assert!(picture::grid_size([rows, fit.columns], [side, side], fit.upscale).is_ok(), "{side}: {fit:?}");
             }
             assert_eq!(layout.note(40).is_some(), layout.reconstructions.is_none_or(|fit| fit.count < 32), "{side}");
         }
+    }
+
+    #[test]
+    fn a_model_that_is_told_the_label_draws_a_row_a_class_of_the_same_points() {
+        let fit = layout("mnist-cvae", [64, 40], [1, 28, 28]).samples.unwrap();
+        assert_eq!((fit.count, fit.columns), (60, 6));
+        assert_eq!(samples(4, [28, 28], Some(10)).map(|fit| (fit.count, fit.columns)), Some((4, 1)));
+        let points = latent_points(1, fit, 3, Some(10));
+        assert_eq!(points.len(), 180);
+        assert!(points[..18] == points[18..36] && points[..3] != points[3..6]);
+        assert_eq!(one_hot([1, 0], 3), [0.0, 1.0, 0.0, 1.0, 0.0, 0.0]);
     }
 }

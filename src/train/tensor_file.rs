@@ -1,5 +1,6 @@
-//! Writing safetensors files a tensor at a time: a file of any size takes the memory of one block of one tensor. The crate
-//! `safetensors` reads such files; its own writer makes another temporary file, for the user alone, and does not flush it.
+//! Writing safetensors files a tensor at a time: a file of any size takes the memory of one block of one tensor. The
+//! crate `safetensors` reads such files; its own writer makes another temporary file, for the user alone, and does not
+//! flush it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -66,8 +67,8 @@ impl Outgoing<'_> {
     }
 }
 
-/// Replaces the file as a whole. The bytes depend on the content alone. `metadata` is text under a key: the format keeps it
-/// in a hash map, whose order changes from run to run, so there is at most one. Errors: those of
+/// Replaces the file as a whole. The bytes depend on the content alone. `metadata` is text under a key: the format
+/// keeps it in a hash map, whose order changes from run to run, so there is at most one. Errors: those of
 /// [`write_atomic`](crate::files::write_atomic). Panics where values do not fill a shape.
 pub fn write(path: &Path, mut tensors: Vec<Outgoing>, metadata: Option<(&str, &str)>) -> Result<()> {
     // The format's order: the widest types first, then by name.

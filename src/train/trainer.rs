@@ -8,25 +8,20 @@ use super::checkpoint::{Checkpoint, MODEL, ModelCard, write_model};
 use super::diverged::first_offender;
 use super::early_stopping::EarlyStopping;
 use super::fit;
-use super::metrics::{EpochMetrics, MetricsLog};
-use super::optimizer::OptimizerState;
+use super::metrics::{EpochMetrics, Means, MetricsLog};
 use super::pictures;
-use super::programs::{Programs, Resident, record_step};
+use super::programs::{Programs, initial};
+use super::rows::rows;
 use super::run_folder::{Progress, RunFolder};
-use super::schedule;
 use super::settings::Settings;
 use crate::arena::Arena;
 use crate::backend::{Backend, Counters, Device};
-use crate::data::{Dataset, Split};
+use crate::data::Dataset;
+use crate::data::table::Columns;
 use crate::error::{Error, Result};
-use crate::fusion::{Fusion, fuse};
-use crate::kernels::clock::{Clock, Row};
-use crate::kernels::random;
-use crate::models::vae::{Config, Vae};
-use crate::program::Program;
+use crate::kernels::clock::Clock;
+use crate::models::Term;
 
-/// The site of the samples' latent points; programs number theirs from 1.
-const SAMPLE_SITE: u32 = 0;
 /// Metadata key of the progress in a state file.
 const PROGRESS: &str = "elbo.progress";
 
@@ -72,6 +67,7 @@ pub enum Ending {
 pub struct Trainer {
     settings: Settings,
     data_name: String,
+    columns: Columns,
     folder: RunFolder,
     backend: Backend,
     programs: Programs,
@@ -89,46 +85,16 @@ struct Snapshot {
     batch: usize,
 }
 
-/// The model a data set and settings describe.
-pub fn config(settings: &Settings, shape: [usize; 3]) -> Config {
-    Config {
-        shape,
-        encoder: settings.encoder.clone(),
-        decoder: settings.decoder.clone(),
-        hidden: settings.hidden.clone(),
-        latent: settings.latent,
-        head: settings.head,
-        activation: settings.activation,
-        output: settings.output,
-        sigma: settings.sigma,
-    }
-}
-
-/// The training step that the settings describe for pictures of this (C,H,W), as a device of this fusion runs it, and not
-/// loaded: for whoever must see its dispatches before anything runs. Errors: a network that does not fit the pictures.
-pub fn training_step(settings: &Settings, shape: [usize; 3], fusion: Fusion) -> Result<Program> {
-    let config = config(settings, shape);
-    config.check()?;
-    let mut arena = Arena::new();
-    let model = Vae::new(&mut arena, &config);
-    let optimizer = OptimizerState::new(&mut arena, settings.optimizer);
-    let batch = Split { pixels: Vec::new(), count: settings.batch_size, shape, labels: None };
-    let data = Resident::new(&mut arena, "train", &batch, settings.batch_size, usize::MAX);
-    let before = arena.buffers().len();
-    let step = record_step(&mut arena, &model, &optimizer, settings, &data, settings.batch_size);
-    Ok(fuse(&mut arena, step, settings.fusion(fusion), before))
-}
-
 impl Trainer {
-    /// Records, loads and initialises a run, or restores it from the folder's state. The pictures are moved to the device.
-    /// Errors: data of no use for the settings, no room on the device, a state that does not fit.
+    /// Records, loads and initialises a run, or restores it from the folder's state. The pictures are moved to the
+    /// device. Errors: data of no use for the settings, no room on the device, a state that does not fit.
     pub fn new(settings: Settings, data: Dataset, device: &Device, folder: RunFolder, resume: bool) -> Result<Trainer> {
-        Trainer::in_parts(settings, data, device, folder, resume, device.largest_binding())
+        Trainer::with_largest_part(settings, data, device, folder, resume, device.largest_binding())
     }
 
-    /// [`new`](Trainer::new) with the pictures in buffers of at most `largest_part` bytes. Where they are parted changes no
-    /// result. Errors are its.
-    pub fn in_parts(
+    /// [`new`](Trainer::new) with the pictures in buffers of at most `largest_part` bytes. Where they are parted
+    /// changes no result. Its errors are the same.
+    pub fn with_largest_part(
         settings: Settings,
         data: Dataset,
         device: &Device,
@@ -138,11 +104,8 @@ impl Trainer {
     ) -> Result<Trainer> {
         fit::check(&settings, &data)?;
         let mut backend = device.backend();
-        let config = config(&settings, data.train.shape);
-        let data_name = data.name.clone();
-        let programs = Programs::in_parts(&mut backend, &settings, &config, data, largest_part)?;
-        let latent = random::host_normal(settings.seed, SAMPLE_SITE, programs.samples.len());
-        backend.write(programs.samples, &latent);
+        let (data_name, columns) = (data.name.clone(), data.columns());
+        let programs = Programs::with_largest_part(&mut backend, &settings, data, largest_part)?;
         let state = if resume && folder.state().exists() { Some(Checkpoint::read(&folder.state())?) } else { None };
         let progress = match &state {
             Some(state) => {
@@ -160,12 +123,12 @@ impl Trainer {
                 settings.epochs
             )));
         }
-        let log = MetricsLog::open(folder.metrics(), progress.epoch)?;
+        let log = MetricsLog::open(folder.metrics(), programs.model.entry().terms, progress.epoch)?;
         let snapshot = match &state {
             Some(state) => Snapshot::read(state, &programs, &folder, progress.batch)?,
             None => Snapshot::initial(&programs, settings.seed),
         };
-        let mut trainer = Trainer { settings, data_name, folder, backend, programs, log, progress, snapshot };
+        let mut trainer = Trainer { settings, data_name, columns, folder, backend, programs, log, progress, snapshot };
         trainer.restore();
         Ok(trainer)
     }
@@ -175,7 +138,8 @@ impl Trainer {
         self.programs.dispatches_a_step()
     }
 
-    /// Buffers that the training pictures and the test pictures lie in: one each, unless they are more than the device binds.
+    /// Buffers that the training pictures and the test pictures lie in: one each, unless they are more than the device
+    /// binds.
     pub fn data_parts(&self) -> [usize; 2] {
         [self.programs.train.parts(), self.programs.test.data.parts()]
     }
@@ -183,7 +147,7 @@ impl Trainer {
     /// What the user should know of the pictures that are drawn: a line where they are fewer than usual.
     pub fn note(&self) -> Option<String> {
         let test = self.programs.test.data.count;
-        self.programs.layout.note(test)
+        self.programs.pictures.layout.note(test)
     }
 
     /// Epochs already trained.
@@ -201,11 +165,11 @@ impl Trainer {
         self.backend.counters()
     }
 
-    /// Trains until the epochs are done, patience runs out or `stop` is set, which is looked at after each event but the last
-    /// epoch's. A batch's replay is never cut in two.
+    /// Trains until the epochs are done, patience runs out or `stop` is set, which is looked at after each event but
+    /// the last epoch's. A batch's replay is never cut in two.
     ///
-    /// Errors: [`Error::Diverged`], naming the first tensor that is not finite where it can be found; a device that is lost;
-    /// files that cannot be written.
+    /// Errors: [`Error::Diverged`], naming the first tensor that is not finite where it can be found; a device that is
+    /// lost; files that cannot be written.
     pub fn train(&mut self, stop: &AtomicBool, watch: &mut dyn FnMut(Event)) -> Result<Ending> {
         while self.progress.epoch < self.settings.epochs {
             let started = Instant::now();
@@ -254,64 +218,47 @@ impl Trainer {
         let (train, test) = (&programs.train, &programs.test);
         let steps = train.batches();
         let first_step = progress.epoch as u64 * steps as u64;
-        let row = |[lr, kl_weight, bias_correction1, bias_correction2_sqrt]: [f32; 4]| Row {
-            lr,
-            kl_weight,
-            bias_correction1,
-            bias_correction2_sqrt,
-        };
-        let rows = schedule::rows(settings, first_step, steps, settings.epochs as u64 * steps as u64);
+        let knobs = programs.model.knobs();
         let clock = Clock {
             seed: settings.seed,
             step: (first_step + progress.batch as u64) as u32,
             batch: progress.batch as u32,
             epoch: progress.epoch as u32,
-            rows: rows.into_iter().map(row).collect(),
+            rows: rows(settings, &knobs, first_step, steps, settings.epochs as u64 * steps as u64),
         };
         backend.write_words(train.clock, &clock.words());
-        // The test set is judged with the full KL weight.
+        // The test set is judged with the whole weight, whatever its schedule says.
         let step = (progress.epoch * test.data.batches()) as u32;
-        test.write_clock(backend, settings.seed, step, settings.kl_weight as f32);
+        let weight = knobs.first().map_or(0.0, |knob| knob.value as f32);
+        test.write_clock(backend, settings.seed, step, weight);
     }
 
     /// The epoch's one synchronisation: losses, state and pictures come back, are judged and saved.
     fn finish_epoch(&mut self, started: Instant, watch: &mut dyn FnMut(Event)) -> Result<(EpochMetrics, bool, bool)> {
         let p = &self.programs;
-        let pictures = [p.test.data.losses, p.sample_pictures, p.originals, p.reconstructions];
-        let (snapshot, rest) = self.read_state(&pictures)?;
-        let [test_losses, samples, originals, reconstructions] =
-            rest.try_into().unwrap_or_else(|_| unreachable!("four tensors were read"));
+        let terms = p.model.entry().terms;
+        let mut wanted = vec![p.test.data.losses];
+        wanted.extend(p.pictures.tensors());
+        let (snapshot, mut rest) = self.read_state(&wanted)?;
+        let pictures = rest.split_off(1);
+        let test_losses = rest.remove(0);
         self.refuse_divergence(&snapshot.losses, &snapshot.parameters)?;
         let epoch = self.progress.epoch + 1;
-        refuse_test_divergence(&test_losses, epoch)?;
-        let train = Means::of(&snapshot.losses);
-        let test = Means::of(&test_losses);
-        let metrics = EpochMetrics {
-            epoch,
-            train_loss: train.loss,
-            train_recon: train.recon,
-            train_kl: train.kl,
-            test_loss: test.loss,
-            test_recon: test.recon,
-            test_kl: test.kl,
-            seconds: started.elapsed().as_secs_f64(),
-        };
-        self.log.push(metrics)?;
-        let verdict = self.progress.early_stopping.update(epoch, metrics.get(self.settings.monitor));
+        refuse_test_divergence(&test_losses, terms, epoch)?;
+        let (train, test) = (Means::of(&snapshot.losses, terms), Means::of(&test_losses, terms));
+        let metrics = EpochMetrics { epoch, train, test, seconds: started.elapsed().as_secs_f64() };
+        self.log.push(metrics.clone())?;
+        let verdict = self.progress.early_stopping.update(epoch, metrics.get(&self.settings.monitor, terms));
         self.progress = Progress { epoch, batch: 0, early_stopping: self.progress.early_stopping.clone() };
         self.snapshot = Snapshot { batch: 0, ..snapshot };
         self.save_model(&self.folder.model())?;
         if verdict.is_best {
             self.save_model(&self.folder.best())?;
         }
-        // Before the state, so that an epoch that counts as done has its pictures whenever the run is killed. But none that
-        // fails takes anything of the run with it.
-        let (layout, folder) = (&self.programs.layout, &self.folder);
-        let drawn = [
-            layout.save_samples(folder, epoch, &samples),
-            layout.save_reconstructions(folder, epoch, [&originals, &reconstructions]),
-            self.save_curves(),
-        ];
+        // Before the state, so that an epoch that counts as done has its pictures whenever the run is killed. But none
+        // that fails takes anything of the run with it.
+        let mut drawn = self.programs.pictures.save(&self.folder, epoch, &pictures);
+        drawn.push(self.save_curves());
         self.save_state()?;
         drawn.iter().filter_map(|drawn| drawn.as_ref().err()).for_each(|problem| watch(Event::NotDrawn { problem }));
         Ok((metrics, verdict.is_best, verdict.stop))
@@ -355,7 +302,9 @@ impl Trainer {
 
     fn save_model(&self, path: &Path) -> Result<()> {
         let card = ModelCard {
-            config: self.programs.model.config.clone(),
+            model: self.settings.model.clone(),
+            settings: self.settings.own.clone(),
+            columns: self.columns.only(self.programs.model.entry().takes)?,
             dataset: self.data_name.clone(),
             epoch: self.progress.epoch,
         };
@@ -374,15 +323,16 @@ impl Trainer {
 
     fn save_interrupted(&mut self, batch: usize) -> Result<()> {
         let (snapshot, _) = self.read_state(&[])?;
-        self.refuse_divergence(&snapshot.losses[..4 * batch], &snapshot.parameters)?;
+        let width = self.programs.train.losses.matrix()[1];
+        self.refuse_divergence(&snapshot.losses[..width * batch], &snapshot.parameters)?;
         self.snapshot = Snapshot { batch, ..snapshot };
         self.progress.batch = batch;
         self.save_model(&self.folder.model())?;
         self.save_state()
     }
 
-    /// Writes what follows from the state of the last epoch and is missing in the folder: the model and the curves. What was
-    /// written. Errors: those of the file system.
+    /// Writes what follows from the state of the last epoch and is missing in the folder: the model and the curves.
+    /// What was written. Errors: those of the file system.
     pub fn write_missing(&self) -> Result<Vec<PathBuf>> {
         let [model, curves] = [self.folder.model(), self.folder.curves()];
         let mut written = Vec::new();
@@ -401,12 +351,12 @@ impl Trainer {
 
     /// An error that names the step and the first offending tensor, if a loss or a parameter is not finite.
     fn refuse_divergence(&mut self, losses: &[f32], parameters: &[f32]) -> Result<()> {
-        let batches = self.programs.train.batches();
-        let bad = losses.chunks(4).position(|row| row.iter().any(|v| !v.is_finite()));
+        let (batches, width) = (self.programs.train.batches(), self.programs.train.losses.matrix()[1]);
+        let bad = losses.chunks(width).position(|row| row.iter().any(|v| !v.is_finite()));
         let (what, batch) = match bad {
             Some(batch) => ("the loss of", batch),
             None if parameters.iter().all(|v| v.is_finite()) => return Ok(()),
-            None => ("a parameter after", losses.len() / 4 - 1),
+            None => ("a parameter after", losses.len() / width - 1),
         };
         let step = self.progress.epoch * batches + batch + 1;
         // The step before may have left infinite parameters behind a finite loss, so the search starts there.
@@ -446,15 +396,15 @@ impl Trainer {
 }
 
 /// Training losses can all be finite and the model still overflow on a test picture unlike any of them.
-fn refuse_test_divergence(losses: &[f32], epoch: usize) -> Result<()> {
-    let bad = losses.chunks(4).enumerate().find_map(|(batch, row)| {
-        let term = ["loss.recon", "loss.kl"].into_iter().zip(row).find(|(_, v)| !v.is_finite())?;
+fn refuse_test_divergence(losses: &[f32], terms: &[Term], epoch: usize) -> Result<()> {
+    let bad = losses.chunks(terms.len() + 2).enumerate().find_map(|(batch, row)| {
+        let term = terms.iter().map(|term| term.name).zip(row).find(|(_, v)| !v.is_finite())?;
         Some((batch + 1, term))
     });
     match bad {
         None => Ok(()),
         Some((batch, (term, value))) => Err(Error::Diverged(format!(
-            "the test loss after epoch {epoch} is not finite: {term} of test batch {batch} is {value}, though every \
+            "the test loss after epoch {epoch} is not finite: loss.{term} of test batch {batch} is {value}, though every \
              training loss is finite. The checkpoints of the epoch before are as they were. A smaller --lr may help."
         ))),
     }
@@ -471,10 +421,7 @@ impl Snapshot {
     }
 
     fn initial(programs: &Programs, seed: u64) -> Snapshot {
-        let mut parameters = vec![0.0; programs.arena.flat_parameters().len()];
-        for (tensor, values) in programs.model.initial(seed) {
-            parameters[tensor.offset..][..values.len()].copy_from_slice(&values);
-        }
+        let parameters = initial(&programs.arena, &*programs.model, seed);
         let mut statistics = empty_statistics(&programs.arena);
         for s in programs.arena.statistics() {
             statistics[s.value.offset..][..s.value.len()].fill(s.initial);
@@ -509,46 +456,17 @@ impl Snapshot {
     }
 }
 
-/// Means over pictures of a table of losses, in nats.
-pub struct Means {
-    /// recon + kl_weight * kl, with the weight each batch had.
-    pub loss: f64,
-    /// -log p(x|z).
-    pub recon: f64,
-    /// KL(q(z|x) || p(z)), without its weight.
-    pub kl: f64,
-}
-
-impl Means {
-    /// `losses` is (batches, 4): recon, kl, kl_weight, rows.
-    pub fn of(losses: &[f32]) -> Means {
-        let mut sums = [0f64; 4];
-        for row in losses.chunks(4) {
-            let [recon, kl, weight, rows] = [row[0], row[1], row[2], row[3]].map(f64::from);
-            for (sum, value) in sums.iter_mut().zip([recon + weight * kl, recon, kl, rows]) {
-                *sum += value;
-            }
-        }
-        let [loss, recon, kl, rows] = sums;
-        Means { loss: loss / rows, recon: recon / rows, kl: kl / rows }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn means_weigh_batches_by_their_rows_and_the_kl_by_its_weight() {
-        // Two batches of 3 and 1 pictures.
-        let means = Means::of(&[30.0, 6.0, 0.5, 3.0, 2.0, 4.0, 1.0, 1.0]);
-        assert_eq!([means.recon, means.kl, means.loss], [8.0, 2.5, (30.0 + 3.0 + 2.0 + 4.0) / 4.0]);
-    }
+    use crate::models::vae;
 
     #[test]
     fn a_test_loss_that_is_not_finite_names_its_batch_and_term() {
-        assert!(refuse_test_divergence(&[1.0, 1.0, 1.0, 2.0], 3).is_ok());
-        let message = refuse_test_divergence(&[1.0, 1.0, 1.0, 2.0, 1.0, f32::INFINITY, 1.0, 2.0], 3).unwrap_err();
+        let terms = vae::ENTRY.terms;
+        assert!(refuse_test_divergence(&[1.0, 1.0, 1.0, 2.0], terms, 3).is_ok());
+        let losses = [1.0, 1.0, 1.0, 2.0, 1.0, f32::INFINITY, 1.0, 2.0];
+        let message = refuse_test_divergence(&losses, terms, 3).unwrap_err();
         assert!(
             message.to_string().contains("after epoch 3") && message.to_string().contains("loss.kl of test batch 2")
         );

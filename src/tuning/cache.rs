@@ -1,7 +1,7 @@
 //! What was measured, kept on disk: one JSON file for each adapter, `tuning/<adapter>.json` in the folder of caches.
 //!
-//! It holds for one version of this program on one adapter with one driver, by exact shape. Nothing depends on it: what does
-//! not fit is ignored as a whole, with a line that says so, and written anew.
+//! It holds for one version of this program on one adapter with one driver, by exact shape. Nothing depends on it: what
+//! does not fit is ignored as a whole, with a line that says so, and written anew.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -13,7 +13,6 @@ use super::Entry;
 use crate::error::Result;
 use crate::files::{read_regular, write_atomic};
 use crate::kernel::Candidate;
-use crate::kernel::Lanes;
 use crate::kernels;
 
 /// Largest file read, in bytes.
@@ -33,7 +32,7 @@ pub struct Identity {
     /// Its name and version.
     pub driver: String,
     /// Whether it runs the forms for adapters that run on a CPU.
-    pub software: Option<Lanes>,
+    pub software: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -88,7 +87,7 @@ pub fn write(path: &Path, identity: &Identity, entries: &[Entry]) -> Result<()> 
 
 impl Entry {
     /// The candidate that it names. None where this program has no such kernel, params or candidate.
-    pub fn resolve(&self, software: Option<Lanes>) -> Option<&'static Candidate> {
+    pub fn resolve(&self, software: bool) -> Option<&'static Candidate> {
         let kernel = kernels::ALL.iter().find(|kernel| kernel.name == self.kernel)?;
         if kernel.params.len() != self.params.len() {
             return None;
@@ -110,7 +109,7 @@ mod tests {
             pci: [0x10de, 1],
             backend: "Vulkan".into(),
             driver: "driver 1.2".into(),
-            software: None,
+            software: false,
         }
     }
 
@@ -160,7 +159,7 @@ mod tests {
         refused(Identity { driver: "driver 1.3".into(), ..identity() }, "driver 1.2, not driver 1.3");
         refused(Identity { pci: [0x10de, 2], ..identity() }, "another adapter");
         refused(Identity { backend: "Dx12".into(), ..identity() }, "another adapter or backend");
-        refused(Identity { software: Some(Lanes::Eight), ..identity() }, "another adapter");
+        refused(Identity { software: true, ..identity() }, "another adapter");
     }
 
     #[test]

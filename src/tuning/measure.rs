@@ -30,8 +30,8 @@ pub struct Measured {
     pub seconds: std::result::Result<f64, String>,
 }
 
-/// Times the candidates in their order, until all are or the deadline has passed. Results that differ from the first one's are
-/// a driver's mistake, and such a candidate is not timed.
+/// Times the candidates in their order, until all are or the deadline has passed. Results that differ from the first
+/// one's are a driver's mistake, and such a candidate is not timed.
 pub fn measure(
     gpu: &Gpu,
     step: &Step,

@@ -1,9 +1,10 @@
-//! Which of a kernel's candidates a device runs: what a run's record says, what the cache on disk says, what is measured
-//! now, or, where none of these is, the table that is shipped (`backend/shipped.rs`).
+//! Which of a kernel's candidates a device runs: what a run's record says, what the cache on disk says, what is
+//! measured now, or, where none of these is, the table that is shipped (`backend/shipped.rs`).
 //!
-//! Candidates add the same terms in different orders, so another choice is another last bit. Runs repeat because the first
-//! run's choice is kept: in the cache for later runs, in `run.toml` for `--resume`. What cannot be kept is not measured.
-//! Instruments measure no candidates: they look at what the cache holds, else at the table's. Tests take the table's.
+//! Candidates add the same terms in different orders, so another choice is another last bit. Runs repeat because the
+//! first run's choice is kept: in the cache for later runs, in `run.toml` for `--resume`. What cannot be kept is not
+//! measured. Instruments measure no candidates: they look at what the cache holds, else at the table's. Tests take the
+//! table's.
 
 mod cache;
 mod measure;
@@ -26,7 +27,7 @@ use crate::program::{Program, Step};
 /// Measuring at the start of a run takes at most this long.
 pub const LIMIT: Duration = Duration::from_secs(2);
 /// The table's choice stays unless another is faster by this factor: noise alone should change nothing.
-const WORTH: f64 = 1.03;
+const LEAST_GAIN: f64 = 1.03;
 
 /// The choice for one shape.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,8 +102,8 @@ pub struct Tuning {
     pub seconds: f64,
 }
 
-/// Chooses a candidate for every dispatch of the program that has some, and tells the device: programs that are loaded from
-/// now on run them. `progress` hears the shape being measured, how many are done and how many there are.
+/// Chooses a candidate for every dispatch of the program that has some, and tells the device: programs that are loaded
+/// from now on run them. `progress` hears the shape being measured, how many are done and how many there are.
 /// Errors: the device is lost.
 pub fn tune(gpu: &Gpu, program: &Program, how: &How, progress: &mut dyn FnMut(&Step, usize, usize)) -> Result<Tuning> {
     let mut tuning = Tuning { shapes: shapes(gpu, program), ..Tuning::default() };
@@ -145,9 +146,10 @@ pub fn recall(gpu: &Gpu, program: &Program, caches: Option<&Path>) {
     apply(gpu, &known.into_iter().filter(wanted).collect::<Vec<_>>());
 }
 
-/// Gives the device the choices of a record, as of a run that is resumed. Returns how many of them this device does not have.
+/// Gives the device the choices of a record, as of a run that is resumed. Returns how many of them this device does not
+/// have.
 pub fn apply(gpu: &Gpu, entries: &[Entry]) -> usize {
-    let resolved = entries.iter().filter_map(|entry| Some((entry, entry.resolve(gpu.software())?)));
+    let resolved = entries.iter().filter_map(|entry| Some((entry, entry.resolve(gpu.runs_software_forms())?)));
     let known = resolved.map(|(entry, candidate)| gpu.choose(&entry.kernel, &entry.params, candidate)).count();
     entries.len() - known
 }
@@ -161,7 +163,7 @@ pub fn identity(gpu: &Gpu) -> Identity {
         pci: [info.vendor, info.device],
         backend: format!("{:?}", info.backend),
         driver: format!("{} {}", info.driver, info.driver_info).trim().into(),
-        software: gpu.software(),
+        software: gpu.runs_software_forms(),
     }
 }
 
@@ -261,7 +263,7 @@ fn best(measured: &[Measured]) -> Option<&'static str> {
     let mut timed = measured.iter().filter_map(|m| Some((m.candidate, m.seconds.clone().ok()?)));
     let first = timed.next().filter(|_| measured.len() > 1)?;
     let fastest = timed.fold(first, |a, b| if b.1 < a.1 { b } else { a });
-    Some(if fastest.1 * WORTH < first.1 { fastest.0 } else { first.0 })
+    Some(if fastest.1 * LEAST_GAIN < first.1 { fastest.0 } else { first.0 })
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use elbo::arena::Arena;
-use elbo::check::close::{Tolerance, compare};
+use elbo::cases::Tolerance;
+use elbo::check::close::compare;
 use elbo::train::checkpoint::Checkpoint;
 
 /// A golden file.

@@ -12,7 +12,6 @@ use elbo::backend::Device;
 use elbo::backend::choose;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::gpu::{Checks, Form, Gpu, Options};
-use elbo::kernel::Lanes;
 
 /// The best adapter wgpu finds, opened. Where there is none the calling test cannot run: this says so and returns
 /// `None`, or panics where `ELBO_REQUIRE_GPU` is 1.
@@ -36,25 +35,14 @@ pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// The best adapter with its kernels in a form. Where there is no adapter, or where it lacks the lanes that the form is
-/// for, the calling test cannot run, and this says so.
-pub fn gpu_in(checks: Checks, form: Form) -> Option<Device> {
-    let Device::Gpu(gpu) = gpu(Options { checks, form: Form::Portable })? else { unreachable!("a GPU was opened") };
-    if form == Form::Software(Lanes::Eight) && gpu.lanes() != Lanes::Eight {
-        say(&format!("NOT RUN: software forms for subgroups of 8. {} has none.", gpu.info.name));
-        return None;
-    }
-    Some(Device::Gpu(Arc::new(gpu.in_form(form))))
-}
-
-/// Every device that must come to the same results, named: the CPU in both forms and, where there is an adapter, the GPU
-/// in both forms, as users run it (checks off, the software form for the lanes that the adapter has).
+/// Every device that must come to the same results, named: the CPU in both forms and, where there is an adapter, the
+/// GPU in both forms, as users run it (checks off).
 pub fn devices() -> Vec<(&'static str, Device)> {
     let mut devices =
         vec![("CPU reference", Device::Cpu(Cpu::Reference)), ("CPU accelerated", Device::Cpu(Cpu::Accelerated))];
-    let Some(portable) = gpu_in(Checks::Off, Form::Portable) else { return devices };
+    let Some(portable) = gpu(Options { checks: Checks::Off, form: Form::Portable }) else { return devices };
     let Device::Gpu(gpu) = &portable else { unreachable!("a GPU was opened") };
-    let software = Device::Gpu(Arc::new(gpu.in_form(Form::Software(gpu.lanes()))));
+    let software = Device::Gpu(Arc::new(gpu.in_form(Form::Software)));
     devices.extend([("GPU portable", portable), ("GPU software", software)]);
     devices
 }

@@ -1,13 +1,11 @@
 //! The ten training steps of a golden file, taken on a device: the same weights, batches and noise.
 
-use clap::ValueEnum;
 use elbo::backend::Device;
-use elbo::check::close::Tolerance;
+use elbo::cases::Tolerance;
+use elbo::data::table::Columns;
 use elbo::instruments::replay::{Replay, Taken};
-use elbo::models::likelihood::Likelihood;
-use elbo::models::vae::Head;
+use elbo::models::presets;
 use elbo::train::settings::Settings;
-use elbo::train::{presets, trainer};
 
 use super::golden::{Golden, check, initial_by_formula};
 
@@ -25,35 +23,28 @@ pub struct Trajectory {
 
 /// The settings that a golden file's metadata names; a key that does not apply there keeps the preset's value.
 pub fn settings(golden: &Golden) -> Settings {
-    fn choice<T: ValueEnum>(text: &str) -> T {
-        T::from_str(text, false).unwrap()
-    }
-    let text = |key: &str| golden.file.metadata[key].as_str();
-    let number = |key: &str, default: f64| golden.text(key).map_or(default, |t| t.parse().unwrap());
-    let numbers = |t: &str| -> Vec<f64> { t.split(',').map(|n| n.parse().unwrap()).collect() };
-    let preset = presets::find(presets::DEFAULT).unwrap().settings();
-    Settings {
-        hidden: golden.sizes("hidden").unwrap_or(preset.hidden),
-        encoder: golden.text("encoder").map(|t| t.parse().unwrap()),
-        decoder: golden.text("decoder").map(|t| t.parse().unwrap()),
-        latent: golden.size("latent"),
+    let all = |key: &str| golden.file.metadata[key].clone();
+    let quoted = |text: &str| format!("'{text}'");
+    let listed = |text: &str| format!("[{text}]");
+    let mut keys: Vec<(&str, String)> = vec![
+        ("latent", all("latent")),
         // Listed networks leave mean and logvar themselves.
-        head: golden.text("head").map_or(Head::Direct, choice),
-        activation: golden.text("activation").map_or(preset.activation, choice),
-        output: if text("output") == "bce" { Likelihood::Bernoulli } else { choice(text("output")) },
-        sigma: number("sigma", preset.sigma),
-        reduction: choice(text("reduction")),
-        kl_weight: number("kl_weight", f64::NAN),
-        optimizer: choice(text("optimizer")),
-        lr: number("lr", f64::NAN),
-        betas: golden.text("betas").map_or(preset.betas, |t| numbers(t).try_into().unwrap()),
-        eps: number("eps", preset.eps),
-        momentum: number("momentum", preset.momentum),
-        weight_decay: number("weight_decay", f64::NAN),
-        clip_norm: golden.text("clip_norm").map(|t| t.parse().unwrap()),
-        batch_size: golden.size("batch"),
-        ..preset
-    }
+        ("head", quoted(golden.text("head").unwrap_or("direct"))),
+        ("output", quoted(if all("output") == "bce" { "bernoulli" } else { golden.text("output").unwrap() })),
+        ("reduction", quoted(&all("reduction"))),
+        ("kl_weight", all("kl_weight")),
+        ("optimizer", quoted(&all("optimizer"))),
+        ("lr", all("lr")),
+        ("weight_decay", all("weight_decay")),
+        ("batch_size", all("batch")),
+    ];
+    let given = |key| golden.text(key).map(|text| (key, text.to_string()));
+    keys.extend(["sigma", "eps", "momentum", "clip_norm"].into_iter().filter_map(given));
+    keys.extend(["hidden", "betas"].into_iter().filter_map(given).map(|(key, text)| (key, listed(&text))));
+    let texts = ["encoder", "decoder", "activation"].into_iter().filter_map(given);
+    keys.extend(texts.map(|(key, text)| (key, quoted(&text))));
+    let text: String = keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+    Settings::of_preset(presets::DEFAULT).unwrap().with(&text).unwrap()
 }
 
 impl Trajectory {
@@ -65,8 +56,7 @@ impl Trajectory {
             Some(shape) => shape.try_into().expect("(C,H,W)"),
             None => [1, 1, golden.size("input")],
         };
-        trainer::config(&settings, shape).check().unwrap();
-        let mut replay = Replay::new(&settings, shape, steps, device).unwrap();
+        let mut replay = Replay::new(&settings, &Columns::of_pictures(shape, 0), steps, device).unwrap();
         let formula = (golden.text("init") == Some("formula")).then(|| initial_by_formula(&replay.arena));
         replay.write_parameters(|p| match &formula {
             Some(values) => values[&p.name].clone(),
@@ -77,7 +67,10 @@ impl Trajectory {
 
     /// The pictures and the noise of step `s`.
     pub fn batch(&self, s: usize) -> [Vec<f32>; 2] {
-        [("x", self.replay.x), ("eps", self.replay.noise)].map(|(name, tensor)| {
+        let (&[x], &[noise]) = (&self.replay.inputs[..], &self.replay.noise[..]) else {
+            panic!("a VAE takes pictures and draws one noise")
+        };
+        [("x", x), ("eps", noise)].map(|(name, tensor)| {
             let (shape, values) = self.golden.any(name);
             assert_eq!(
                 (shape[0], shape[1], values.len()),
@@ -91,8 +84,9 @@ impl Trajectory {
     /// Takes step `s`, the next one, and compares its losses.
     pub fn step(&mut self, s: usize, failures: &mut Vec<String>) -> Taken {
         let [x, noise] = self.batch(s);
-        let taken = self.replay.take(&x, &noise).unwrap();
-        for (what, got, tolerance) in [("recon", taken.recon, LOSS), ("kl", taken.kl, KL), ("loss", taken.loss, LOSS)] {
+        let taken = self.replay.take(&[x], &[&noise]).unwrap();
+        let &[recon, kl] = &taken.terms[..] else { panic!("a VAE has two terms") };
+        for (what, got, tolerance) in [("recon", recon, LOSS), ("kl", kl, KL), ("loss", taken.loss, LOSS)] {
             let want = self.golden.tensor(what, &[self.steps])[s];
             check(format!("step {s} {what}"), &[got], &[want], tolerance, failures);
         }

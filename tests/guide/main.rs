@@ -1,5 +1,5 @@
-//! The guide and the other documents name nothing that does not exist: files, kernels, commands, options, links, anchors.
-//! The last tests show that each of these checks can fail.
+//! The guide and the other documents name nothing that does not exist: files, kernels, commands, options, links,
+//! anchors. The last tests show that each of these checks can fail.
 
 mod names;
 mod page;
@@ -125,8 +125,8 @@ fn the_step_in_the_guide_is_the_recorded_one() {
     assert_eq!(rows.collect::<Vec<_>>(), recorded);
 }
 
-/// What the chapter on wgpu says of barriers, by the rule that it gives: one between two uses of a buffer in a pass, unless
-/// both read it.
+/// What the chapter on wgpu says of barriers, by the rule that it gives: one between two uses of a buffer in a pass,
+/// unless both read it.
 #[test]
 fn barriers_are_counted_as_the_guide_has_them() {
     let step = Subject::open("mnist-mlp", None).unwrap().step;

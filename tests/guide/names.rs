@@ -8,7 +8,7 @@ use std::process::Command;
 
 use elbo::instruments::faults::{FAULTS, Fault};
 use elbo::kernels;
-use elbo::train::presets;
+use elbo::models::presets;
 
 use crate::page::{Kind, items, slugs};
 
@@ -51,8 +51,8 @@ impl Repository {
         fs::read_to_string(self.root.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
     }
 
-    /// One line for each thing that is wrong with a page. `file` is where it lies, from the root. In the guide, code must be
-    /// included.
+    /// One line for each thing that is wrong with a page. `file` is where it lies, from the root. In the guide, code
+    /// must be included.
     pub fn problems(&self, file: &str, text: &str) -> Vec<String> {
         let mut problems = Vec::new();
         for item in items(text) {

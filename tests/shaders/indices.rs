@@ -1,5 +1,5 @@
-//! Indices into buffers that were themselves read from a buffer. Every other index comes from params and invocations, whose
-//! ranges the host has set; these hold whatever somebody wrote, and shaders run without wgpu's checks.
+//! Indices into buffers that were themselves read from a buffer. Every other index comes from params and invocations,
+//! whose ranges the host has set; these hold whatever somebody wrote, and shaders run without wgpu's checks.
 
 use naga::{AddressSpace, Block, Expression, Function, Handle, LocalVariable, MathFunction, Module, Statement};
 

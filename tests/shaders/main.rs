@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use elbo::instruments::catalogue;
-use elbo::kernel::{Kernel, Lanes, Shader, Source};
+use elbo::kernel::{Kernel, Shader, Source, Text};
 use elbo::kernels;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{GlobalUse, ModuleInfo, ValidationFlags, Validator};
@@ -44,7 +44,7 @@ fn parse_all() -> Vec<Parsed> {
 }
 
 impl Parsed {
-    /// `matmul.forward in software/matmul_any.wgsl`
+    /// `matmul.forward in software/matmul.wgsl`
     fn label(&self) -> String {
         format!("{} in {}", self.kernel.name, self.shader.describe())
     }
@@ -158,20 +158,16 @@ fn every_barrier_is_reached_by_all_invocations() {
 
 // ---- Each shader and its Rust declaration
 
-/// One stem everywhere: `reduce.rows`, src/kernels/reduce.rs, shaders/reduce.wgsl; of several forms each carries a suffix,
-/// shaders/matmul_any.wgsl. A kernel on another's buffers has a text of its own appended: shaders/linear.wgsl to
-/// shaders/matmul_any.wgsl. The rungs of a ladder share a file: `matmul_1_naive.forward`,
+/// One stem everywhere: `reduce.rows`, src/kernels/reduce.rs, shaders/reduce.wgsl; of several forms each carries a
+/// suffix, shaders/matmul_any.wgsl. A kernel on another's buffers has a text of its own appended:
+/// shaders/fused_linear.wgsl to shaders/matmul_any.wgsl. The rungs of a ladder share a file: `matmul_1_naive.forward`,
 /// src/kernels/ladder/matmul.rs, shaders/ladder/matmul_1_naive.wgsl.
 /// Indices that are read from a buffer are held by `min`, or stand here with what holds them.
 #[test]
 fn indices_that_are_read_are_held() {
     // Behind an `if`: a picture of another part, a batch that has no row.
-    const HELD: [(&str, &[&str]); 4] = [
-        ("clock.wgsl", &["losses", "time"]),
-        ("gather.wgsl", &["data"]),
-        ("software/gather.wgsl", &["data"]),
-        ("update.wgsl", &["losses"]),
-    ];
+    const HELD: [(&str, &[&str]); 3] =
+        [("clock.wgsl", &["losses", "time"]), ("gather.wgsl", &["data"]), ("fused_update.wgsl", &["losses"])];
     let mut held = BTreeSet::new();
     for parsed in parse_all() {
         let file = parsed.shader.source.file;
@@ -211,8 +207,8 @@ fn names_agree() {
             Some(("software", name)) => variant(name),
             Some((folder, name)) => folder == "ladder" && name == stem,
         };
-        let own = fs::read_to_string(root().join(format!("shaders/{stem}.wgsl")));
-        let is_appended = own.is_ok_and(|own| shader.shader.source.common.contains(&own.as_str()));
+        let own = format!("{stem}.wgsl");
+        let is_appended = shader.shader.source.common.iter().any(|text| text.file == own);
         assert!(fits || is_appended, "{label}: neither the file nor a text in it is named after the kernel");
     }
 }
@@ -224,22 +220,18 @@ fn workgroup_sizes_agree() {
     }
 }
 
-/// A software form with subgroups is for `Lanes::Eight`, and its workgroups are one subgroup.
+/// A software form has what such an adapter runs fast, or at all: no barriers, no workgroup memory, no subgroups.
 #[test]
-fn software_forms_use_subgroups_where_there_are_some() {
-    let mut with_subgroups = 0;
-    for kernel in kernels::ALL {
-        for case in (kernel.cases)() {
-            let [apart, eight] = [Lanes::Apart, Lanes::Eight].map(|lanes| kernel.shader_for(Some(lanes), &case.params));
-            let name = kernel.name;
-            assert!(kernel.shader.source.uses_subgroups() || !apart.source.uses_subgroups(), "{name} [{}]", case.label);
-            if eight.source.file.starts_with("software/") && eight.source.uses_subgroups() {
-                assert_eq!(eight.workgroup, [8, 1, 1], "{name} in {}", eight.source.file);
-                with_subgroups += 1;
-            }
-        }
+fn software_forms_are_plain() {
+    let software = parse_all().into_iter().filter(|parsed| parsed.shader.source.file.starts_with("software/"));
+    let mut forms = 0;
+    for form in software {
+        forms += 1;
+        let label = form.label();
+        assert!(!form.text.contains("Barrier(") && !form.shader.source.uses_subgroups(), "{label}");
+        assert!(form.used().all(|(_, v, _)| v.space != AddressSpace::WorkGroup), "{label} has workgroup memory");
     }
-    assert!(with_subgroups > 0);
+    assert_eq!(forms, kernels::ALL.iter().filter(|kernel| kernel.software.is_some()).count());
 }
 
 /// The first of a kernel's candidates is what runs where nothing is known, and each has a name and a text of its own.
@@ -247,14 +239,13 @@ fn software_forms_use_subgroups_where_there_are_some() {
 fn candidates_are_told_apart() {
     let mut lists = 0;
     for kernel in kernels::ALL {
-        for (adapter, case) in [None, Some(Lanes::Apart), Some(Lanes::Eight)]
-            .into_iter()
-            .flat_map(|a| (kernel.cases)().into_iter().map(move |c| (a, c)))
+        for (software, case) in
+            [false, true].into_iter().flat_map(|s| (kernel.cases)().into_iter().map(move |case| (s, case)))
         {
-            let candidates = kernel.candidates_for(adapter, &case.params);
+            let candidates = kernel.candidates_for(software, &case.params);
             let Some(first) = candidates.first() else { continue };
             lists += 1;
-            assert_eq!(kernel.shader_for(adapter, &case.params).id(), first.shader.id(), "{}", kernel.name);
+            assert_eq!(kernel.shader_for(software, &case.params).id(), first.shader.id(), "{}", kernel.name);
             let names: BTreeSet<&str> = candidates.iter().map(|candidate| candidate.name).collect();
             let texts: BTreeSet<_> = candidates.iter().map(|candidate| candidate.shader.id()).collect();
             assert_eq!([names.len(), texts.len()], [candidates.len(); 2], "{} [{}]", kernel.name, case.label);
@@ -318,7 +309,8 @@ fn bindings_agree() {
     }
 }
 
-/// Each binding's comment begins with the tensor's shape, and where it is written in params alone it is that of the cases.
+/// Each binding's comment begins with the tensor's shape, and where it is written in params alone it is that of the
+/// cases.
 #[test]
 fn shapes_are_those_of_the_cases() {
     let (mut computed, mut wrong) = (0, Vec::new());
@@ -366,10 +358,10 @@ fn elements(shape: &str, kernel: &Kernel, params: &[u32]) -> Option<usize> {
 #[test]
 fn nothing_in_the_shaders_is_unused() {
     // Kernels may share a file, each with texts of its own behind it.
-    type Text = (&'static str, &'static [&'static str]);
-    let mut used: BTreeMap<Text, BTreeSet<String>> = BTreeMap::new();
-    let mut there: BTreeMap<Text, BTreeSet<String>> = BTreeMap::new();
-    let mut texts: BTreeMap<Text, &Source> = BTreeMap::new();
+    type Texts = (&'static str, &'static [Text]);
+    let mut used: BTreeMap<Texts, BTreeSet<String>> = BTreeMap::new();
+    let mut there: BTreeMap<Texts, BTreeSet<String>> = BTreeMap::new();
+    let mut texts: BTreeMap<Texts, &Source> = BTreeMap::new();
     for shader in parse_all() {
         let source = shader.shader.source;
         let file = (source.file, source.common);
@@ -389,7 +381,7 @@ fn nothing_in_the_shaders_is_unused() {
         // What a text declares may be used where it stands with others.
         let used_elsewhere = |name: &String| {
             let declares = |text: &&str| text.contains(&format!("fn {name}(")) || text.contains(&format!("> {name}:"));
-            let of = |source: &Source| [&[source.text], source.common].concat();
+            let of = |source: &Source| source.texts().map(|text| text.text).collect::<Vec<_>>();
             let declared_in = of(texts[file]).into_iter().find(declares);
             declared_in.is_some_and(|text| texts.iter().any(|(f, s)| of(s).contains(&text) && used[f].contains(name)))
         };
@@ -400,13 +392,13 @@ fn nothing_in_the_shaders_is_unused() {
     }
 
     let folder = root().join("shaders");
-    let common: BTreeSet<&str> = texts.values().flat_map(|source| source.common.iter().copied()).collect();
+    let embedded: BTreeSet<Text> = texts.values().flat_map(|source| source.texts()).collect();
     for path in files_below(&folder) {
         let file = path.to_str().unwrap().replace('\\', "/");
         let text = fs::read_to_string(folder.join(&path)).unwrap();
-        let mut declared = texts.values().filter(|source| source.file == file).peekable();
-        assert!(declared.peek().is_some() || common.contains(text.as_str()), "no kernel uses shaders/{file}");
-        declared.for_each(|source| assert_eq!(source.text, text, "{file} is declared with another file's text"));
+        let mut declared = embedded.iter().filter(|embedded| embedded.file == file).peekable();
+        assert!(declared.peek().is_some(), "no kernel uses shaders/{file}");
+        declared.for_each(|embedded| assert_eq!(embedded.text, text, "{file} is declared with another file's text"));
     }
 }
 
@@ -434,7 +426,7 @@ fn every_kernel_has_an_odd_case() {
         // What is bound as vec4 has a length in fours.
         let text = kernel.shader.source.text;
         let unit = |name: &str| if text.contains(&format!(" {name}: array<vec4<f32>>")) { 4 } else { 1 };
-        let tensors = |case: &elbo::check::case::Case| -> Vec<usize> {
+        let tensors = |case: &elbo::cases::Case| -> Vec<usize> {
             let writes = case.writes.iter().map(|output| output.before.len());
             let names = kernel.reads.iter().chain(kernel.writes);
             case.reads.iter().map(Vec::len).chain(writes).zip(names).map(|(len, name)| len / unit(name)).collect()

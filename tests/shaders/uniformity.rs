@@ -9,9 +9,10 @@
 //! - an operation varies if an operand does, a call if an argument does or if the function returns what varies;
 //! - a local variable varies if what is stored into it does, or if the store itself is in divergent control flow.
 //!
-//! Control flow is *divergent* below an `if`, `switch` or loop whose condition varies, after a divergent `return` (to the
-//! end of the function), and throughout a loop that has a divergent `break` or `return`. A barrier in divergent control
-//! flow is reported, and so is a subgroup operation. The rules follow WGSL's uniformity analysis and are stricter where that keeps them short.
+//! Control flow is *divergent* below an `if`, `switch` or loop whose condition varies, after a divergent `return` (to
+//! the end of the function), and throughout a loop that has a divergent `break` or `return`. A barrier in divergent
+//! control flow is reported, and so is a subgroup operation. The rules follow WGSL's uniformity analysis and are
+//! stricter where that keeps them short.
 
 use std::collections::{BTreeSet, HashSet};
 

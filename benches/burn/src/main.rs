@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release -- --inputs inputs.safetensors --out burn.csv
 //!
-//! Data are on the device in float32, in the order of the first epoch, so that a batch is a slice and needs no gather, which
-//! is in burn's favour. Losses add up on the device and nothing is read back within a window.
+//! Data are on the device in float32, in the order of the first epoch, so that a batch is a slice and needs no gather,
+//! which is in burn's favour. Losses add up on the device and nothing is read back within a window.
 
 mod model;
 mod training;

@@ -1,5 +1,5 @@
-//! The peer on libtorch, eager, by its C++ interface: the same models, initial parameters, batches and operations as `elbo
-//! bench`, in the same windows, to the same schema. From this folder:
+//! The peer on libtorch, eager, by its C++ interface: the same models, initial parameters, batches and operations as
+//! `elbo bench`, in the same windows, to the same schema. From this folder:
 //!
 //!     LIBTORCH_USE_PYTORCH=1 cargo run --release -- --inputs inputs.safetensors --out libtorch.csv --threads 2
 //!

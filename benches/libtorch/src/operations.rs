@@ -35,7 +35,8 @@ pub fn all(device: Device) -> Vec<Operation> {
     let mut adam = nn::adam(0.9, 0.999, 0.0).build(&variables, 1e-3).expect("an optimiser of the library");
     // A gradient, once.
     (&parameters * random(&[1 << 22])).sum(Kind::Float).backward();
-    // The C++ interface has no fused Adam: `elbo bench` times one dispatch under another name, `adam`, as PyTorch's is there.
+    // The C++ interface has no fused Adam: `elbo bench` times one dispatch under another name, `adam`, as PyTorch's is
+    // there.
     all.push(operation("adam_unfused", &[1 << 22], move || {
         // The store keeps the parameters alive.
         let _ = &variables;

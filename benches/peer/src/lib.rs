@@ -1,5 +1,5 @@
-//! What the peers share: the method and the schema, which are this project's own files, the inputs that `elbo bench inputs`
-//! writes, and the options.
+//! What the peers share: the method and the schema, which are this project's own files, the inputs that `elbo bench
+//! inputs` writes, and the options.
 
 #[path = "../../../src/instruments/bench/memory.rs"]
 pub mod memory;

@@ -13,9 +13,9 @@ use crate::cli::shared::wrote;
 use crate::cli::table::{Column, table};
 
 /// Prints a table for each device of ours: what we and a peer both measured, and how many times as fast we are (a ratio
-/// above 1 is ours). A ratio is of one device with as many threads; a peer's time on another kind of device, such as a GPU
-/// beside the CPU or a software adapter beside the CPU device, stands there without one. Rows of one measurement in several files, such as a peer's before and after ours, become one: the
-/// median of their medians.
+/// above 1 is ours). A ratio is of one device with as many threads; a peer's time on another kind of device, such as a
+/// GPU beside the CPU or a software adapter beside the CPU device, stands there without one. Rows of one measurement in
+/// several files, such as a peer's before and after ours, become one: the median of their medians.
 #[derive(clap::Args)]
 pub struct Args {
     /// Result files, and folders of them

@@ -6,6 +6,7 @@ use elbo::error::Result;
 use elbo::instruments::bench::{data, inputs};
 
 use super::{MODELS, settings};
+use crate::cli::progress;
 use crate::cli::shared::wrote;
 
 /// Peers read it, so that all train the same models from the same parameters on the same batches.
@@ -24,7 +25,7 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> Result<()> {
-        let data = data(self.data.as_deref(), self.pictures)?;
+        let data = data(self.data.as_deref(), self.pictures, &mut progress::shown())?;
         let models = MODELS.map(settings).into_iter().collect::<Result<Vec<_>>>()?;
         inputs::write(&self.file, &models, &data)?;
         let what = format!("{} {} pictures, orders and initial parameters", data.train.count, data.name);

@@ -10,7 +10,7 @@ use elbo::instruments::bench::file;
 use elbo::instruments::bench::row::{Origin, Row, processor};
 use elbo::instruments::bench::scale::SWEEPS;
 use elbo::messages::notice;
-use elbo::train::presets::DEFAULT;
+use elbo::models::presets::DEFAULT;
 use elbo::train::run_folder::{git_revision, now_utc};
 use elbo::units::metric;
 use serde::Serialize;

@@ -1,6 +1,7 @@
-//! Ours beside the peers': for each of our devices a table of what both measured, with the ratios of what was measured on
-//! that very device. A time on another kind of device stands beside it without a ratio: the CPU device and a software adapter
-//! are two ways to use one processor, a GPU and a CPU two machines, and a ratio would say nothing of the programs.
+//! Ours beside the peers': for each of our devices a table of what both measured, with the ratios of what was measured
+//! on that very device. A time on another kind of device stands beside it without a ratio: the CPU device and a
+//! software adapter are two ways to use one processor, a GPU and a CPU two machines, and a ratio would say nothing of
+//! the programs.
 
 use super::row::{Better, METRICS, Metric, Row};
 use crate::error::{Error, Result};
@@ -204,8 +205,8 @@ impl Line {
     }
 }
 
-/// The document with `text` between the two markers, in place of what is there. Errors: a marker that is not there once, or
-/// they are the wrong way around.
+/// The document with `text` between the two markers, in place of what is there. Errors: a marker that is not there
+/// once, or they are the wrong way around.
 pub fn replace(document: &str, text: &str) -> std::result::Result<String, String> {
     let place = |marker: &str| match document.match_indices(marker).collect::<Vec<_>>()[..] {
         [(at, _)] => Ok(at),

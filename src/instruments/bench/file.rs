@@ -49,8 +49,8 @@ pub fn read(path: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Gives an operation of older files the name of what it is: batch norm's statistics alone are no batch norm, and libtorch's
-/// C++ interface has no fused Adam.
+/// Gives an operation of older files the name of what it is: batch norm's statistics alone are no batch norm, and
+/// libtorch's C++ interface has no fused Adam.
 fn rename(row: &mut Row) {
     let renamed = match row.case.split_once(' ') {
         Some(("batch_norm", size)) => format!("column_moments {size}"),
@@ -78,8 +78,8 @@ fn check(row: &Row) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// The rows of all files; of a folder, of the CSV files in it and in the folders in it. Errors: as [`read`], and a folder
-/// without any.
+/// The rows of all files; of a folder, of the CSV files in it and in the folders in it. Errors: as [`read`], and a
+/// folder without any.
 pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for path in paths {

@@ -1,5 +1,5 @@
-//! What the peers start from, in one safetensors file: the same pictures, the same order of the batches, the same initial
-//! parameters.
+//! What the peers start from, in one safetensors file: the same pictures, the same order of the batches, the same
+//! initial parameters.
 //!
 //! | tensor | type, shape |
 //! |---|---|
@@ -17,14 +17,14 @@ use safetensors::tensor::{Dtype, TensorView};
 use crate::arena::Arena;
 use crate::backend::{Device, cpu::Cpu};
 use crate::data::Dataset;
+use crate::data::table::Columns;
 use crate::error::Result;
 use crate::files::write_atomic;
 use crate::kernels::clock::Clock;
 use crate::kernels::shuffle;
-use crate::models::vae::Vae;
 use crate::program::Recorder;
+use crate::train::programs::initial;
 use crate::train::settings::Settings;
-use crate::train::trainer::config;
 
 /// Epochs whose order is written.
 const EPOCHS: usize = 10;
@@ -42,7 +42,7 @@ pub fn write(path: &Path, models: &[Settings], data: &Dataset) -> Result<()> {
     let mut tensors = Vec::new();
     for (name, split) in [("train", &data.train), ("test", &data.test)] {
         let shape = vec![split.count, split.dims()];
-        tensors.push(Tensor { name: name.into(), dtype: Dtype::U8, shape, bytes: split.pixels.clone() });
+        tensors.push(Tensor { name: name.into(), dtype: Dtype::U8, shape, bytes: split.pixels().to_vec() });
     }
     let seed = models.first().map_or(1, |settings| settings.seed);
     let count = data.train.count;
@@ -50,7 +50,7 @@ pub fn write(path: &Path, models: &[Settings], data: &Dataset) -> Result<()> {
     let bytes = bytemuck::cast_slice(&orders).to_vec();
     tensors.push(Tensor { name: "order".into(), dtype: Dtype::I64, shape: vec![EPOCHS, count], bytes });
     for settings in models {
-        tensors.extend(parameters(settings, data.train.shape)?);
+        tensors.extend(parameters(settings, &data.columns())?);
     }
     let views = tensors.iter().map(|tensor| {
         let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes);
@@ -81,16 +81,12 @@ fn order(seed: u64, count: usize) -> Result<Vec<Vec<i64>>> {
 }
 
 /// The initial parameters of a model.
-fn parameters(settings: &Settings, shape: [usize; 3]) -> Result<Vec<Tensor>> {
-    let config = config(settings, shape);
-    config.check()?;
+fn parameters(settings: &Settings, columns: &Columns) -> Result<Vec<Tensor>> {
     let mut arena = Arena::new();
-    let model = Vae::new(&mut arena, &config);
-    let initial = model.initial(settings.seed);
+    let model = (settings.entry()?.open)(&mut arena, &settings.own, columns)?;
+    let flat = initial(&arena, &*model, settings.seed);
     let tensor = |p: &crate::arena::Parameter| {
-        let zeros = || vec![0.0; p.value.len()];
-        let values = initial.iter().find(|(tensor, _)| *tensor == p.value).map_or_else(zeros, |(_, v)| v.clone());
-        let values = p.layout.to_file(&values, p.value.shape());
+        let values = p.layout.to_file(&flat[p.value.offset..][..p.value.len()], p.value.shape());
         Tensor {
             name: format!("{}/{}", settings.preset, p.name),
             dtype: Dtype::F32,
@@ -107,19 +103,18 @@ mod tests {
 
     use super::*;
     use crate::instruments::bench;
-    use crate::train::presets;
 
     #[test]
     fn the_file_holds_pictures_orders_and_parameters() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("inputs.safetensors");
-        let models = ["mnist-mlp", "mnist-conv"].map(|name| presets::find(name).unwrap().settings());
-        let data = bench::data(None, Some(60)).unwrap();
+        let models = ["mnist-mlp", "mnist-conv"].map(|name| Settings::of_preset(name).unwrap());
+        let data = bench::data(None, Some(60), &mut |_| ()).unwrap();
         write(&path, &models, &data).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let train = file.tensor("train").unwrap();
-        assert_eq!((train.shape(), train.data()), (&[60, 784][..], &data.train.pixels[..]));
+        assert_eq!((train.shape(), train.data()), (&[60, 784][..], data.train.pixels()));
         assert_eq!(file.tensor("test").unwrap().shape(), [10, 784]);
         let order = file.tensor("order").unwrap();
         assert_eq!(order.shape(), [EPOCHS, 60]);

@@ -1,11 +1,12 @@
-//! Single operations: those that every framework has, at the sizes of models and beyond, and this project's kernels on the
-//! larger ones of their own cases.
+//! Single operations: those that every framework has, at the sizes of models and beyond, and this project's kernels on
+//! the larger ones of their own cases.
 
 use super::windows::{Spread, Windows};
 use super::{Bench, Item};
 use crate::arena::Arena;
 use crate::backend::Device;
-use crate::check::case::{self, Case, Prepared, uniform};
+use crate::cases::{Case, uniform};
+use crate::check::case::{self, Prepared};
 use crate::error::{Error, Result};
 use crate::instruments::ladder;
 use crate::kernel::Kernel;
@@ -16,8 +17,8 @@ use crate::kernels::{ALL, clock};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
-/// Names of operations, the ladders whose production kernels do them, and the sizes they are timed at, the same on every
-/// device and for every peer: the products of `mnist-mlp` and a large one; a first layer, a narrow and two wider
+/// Names of operations, the ladders whose production kernels do them, and the sizes they are timed at, the same on
+/// every device and for every peer: the products of `mnist-mlp` and a large one; a first layer, a narrow and two wider
 /// convolutions; a sum, and mean and variance of each column, over more than caches hold.
 const OPERATIONS: [(&str, &Ladder, &[usize]); 9] = [
     ("matmul", &matmul::LADDER, &[128, 784, 400]),

@@ -1,8 +1,10 @@
-//! `elbo bench`: how fast this project is on one device, by a method and in a schema that the peers in `benches/` share.
+//! `elbo bench`: how fast this project is on one device, by a method and in a schema that the peers in `benches/`
+//! share.
 //!
-//! - `windows` is the method: warm-up, windows of time, median and quartiles. `row` is the schema, `file` reads and writes it.
-//! - `steps`, `kernels`, `start`, `probes`, `scale` are what is measured. Each gives [`Item`]s, which a caller runs one after
-//!   the other.
+//! - `windows` is the method: warm-up, windows of time, median and quartiles. `row` is the schema, `file` reads and
+//!   writes it.
+//! - `steps`, `kernels`, `start`, `probes`, `scale` are what is measured. Each gives [`Item`]s, which a caller runs one
+//!   after the other.
 //! - `inputs` is what the peers start from; `compare` holds their results against ours.
 
 pub mod compare;
@@ -20,9 +22,9 @@ pub mod windows;
 use std::path::Path;
 
 use crate::backend::Device;
+use crate::data::progress::Report;
 use crate::data::{self, Dataset, digits};
 use crate::error::Result;
-use crate::messages::notice;
 use crate::train::run_folder::now_utc;
 use row::{Origin, Row, processor};
 use windows::Windows;
@@ -95,16 +97,15 @@ fn threads(device: &Device) -> Option<usize> {
     }
 }
 
-/// What models are measured on: MNIST where it is on the disk (in `folder`, if one is given), else the built-in digits. At
-/// most `pictures` for training, a sixth of that for testing. Errors: files that are none of MNIST's.
-pub fn data(folder: Option<&Path>, pictures: Option<usize>) -> Result<Dataset> {
+/// What models are measured on: MNIST where it is on the disk (in `folder`, if one is given), else the built-in digits.
+/// At most `pictures` for training, a sixth of that for testing. Errors: files that are none of MNIST's.
+pub fn data(folder: Option<&Path>, pictures: Option<usize>, report: &mut Report) -> Result<Dataset> {
     let Some(pictures) = pictures else {
-        return data::mnist_or_digits(folder, &mut notice);
+        return data::mnist_or_digits(folder, report);
     };
     // Few digits are drawn faster than all.
     let few = Dataset {
         name: "digits".into(),
-        classes: 10,
         class_names: Vec::new(),
         train: digits::split(0, pictures),
         test: digits::split(1, (pictures / 6).max(1)),
@@ -112,7 +113,7 @@ pub fn data(folder: Option<&Path>, pictures: Option<usize>) -> Result<Dataset> {
     Ok(match folder {
         None => few,
         Some(_) => {
-            let all = data::mnist_or_digits(folder, &mut notice)?;
+            let all = data::mnist_or_digits(folder, report)?;
             Dataset { train: all.train.truncated(pictures), test: all.test.truncated((pictures / 6).max(1)), ..all }
         }
     })

@@ -4,8 +4,8 @@ use super::windows::Spread;
 use super::{Bench, Item};
 use crate::instruments::peak::{self, Peak};
 
-/// Peak arithmetic, copy bandwidth, an empty dispatch. A window is one measurement of [`peak`], itself the best of several
-/// moments.
+/// Peak arithmetic, copy bandwidth, an empty dispatch. A window is one measurement of [`peak`], itself the best of
+/// several moments.
 pub fn items(bench: &Bench) -> Vec<Item<'_>> {
     let run = || {
         let peaks = (0..bench.windows.count).map(|_| peak::measure(&bench.device));

@@ -16,8 +16,8 @@ pub struct Sweep {
     /// One line for the axis of the picture.
     pub about: &'static str,
     values: &'static [usize],
-    /// The settings with this size.
-    with: fn(&Settings, usize) -> Settings,
+    /// The setting.
+    key: &'static str,
 }
 
 /// Every sweep.
@@ -26,26 +26,27 @@ pub static SWEEPS: [Sweep; 3] = [
         name: "batch",
         about: "pictures a step",
         values: &[32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384],
-        with: |settings, batch_size| Settings { batch_size, ..settings.clone() },
+        key: "batch_size",
     },
     Sweep {
         name: "hidden",
         about: "units of the hidden layers",
         values: &[64, 128, 256, 512, 1024, 2048, 4096],
-        with: |settings, hidden| Settings { hidden: vec![hidden], ..settings.clone() },
+        key: "hidden",
     },
-    Sweep {
-        name: "latent",
-        about: "latent dimensions",
-        values: &[2, 4, 8, 16, 32, 64, 128, 256, 512],
-        with: |settings, latent| Settings { latent, ..settings.clone() },
-    },
+    Sweep { name: "latent", about: "latent dimensions", values: &[2, 4, 8, 16, 32, 64, 128, 256, 512], key: "latent" },
 ];
 
 /// Steps after which memory must be what it was.
 const MANY: usize = 10_000;
 
 impl Sweep {
+    /// The settings with this size. Errors: a model without it.
+    fn with(&self, settings: &Settings, value: usize) -> Result<Settings> {
+        let value = if self.key == "hidden" { format!("[{value}]") } else { value.to_string() };
+        settings.with(&format!("{} = {value}", self.key))
+    }
+
     /// The case of a value: the batch has a column of its own.
     fn case(&self, model: &str, value: usize) -> String {
         if self.name == "batch" { model.into() } else { format!("{model} {}={value}", self.name) }
@@ -82,7 +83,7 @@ pub fn items<'a>(bench: &'a Bench, settings: &'a Settings, data: &'a Dataset, is
     for sweep in &SWEEPS {
         let values = sweep.values.iter().step_by(if is_quick { 3 } else { 1 });
         for &value in values {
-            let settings = (sweep.with)(settings, value);
+            let Ok(settings) = sweep.with(settings, value) else { continue };
             if settings.batch_size > data.train.count {
                 continue;
             }
@@ -104,7 +105,7 @@ pub fn items<'a>(bench: &'a Bench, settings: &'a Settings, data: &'a Dataset, is
 
 /// What the process gains over many small steps, after as many as fill whatever is kept.
 fn growth(bench: &Bench, settings: &Settings, data: &Dataset) -> Result<Vec<Row>> {
-    let settings = Settings { hidden: vec![16], latent: 2, batch_size: 32, ..settings.clone() };
+    let settings = settings.with("hidden = [16]\nlatent = 2\nbatch_size = 32")?;
     let mut steps = Steps::new(&bench.device, &settings, data)?;
     steps.take(MANY / 10)?;
     let Some(before) = memory::resident() else { return Ok(Vec::new()) };
@@ -118,7 +119,6 @@ fn growth(bench: &Bench, settings: &Settings, data: &Dataset) -> Result<Vec<Row>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::presets;
 
     #[test]
     fn a_row_is_of_its_sweep_alone() {
@@ -144,10 +144,11 @@ mod tests {
 
     #[test]
     fn a_sweep_changes_its_own_size() {
-        let settings = presets::find("mnist-mlp").unwrap().settings();
-        let changed = SWEEPS.each_ref().map(|sweep| (sweep.with)(&settings, 64));
-        assert_eq!(changed[0], Settings { batch_size: 64, ..settings.clone() });
-        assert_eq!(changed[1], Settings { hidden: vec![64], ..settings.clone() });
-        assert_eq!(changed[2], Settings { latent: 64, ..settings });
+        let settings = Settings::of_preset("mnist-mlp").unwrap();
+        let changed = SWEEPS.each_ref().map(|sweep| sweep.with(&settings, 64).unwrap());
+        assert_eq!(changed[0].batch_size, 64);
+        assert_eq!(changed[0].own, settings.own);
+        assert_eq!(changed[1], settings.with("hidden = [64]").unwrap());
+        assert_eq!(changed[2], settings.with("latent = 64").unwrap());
     }
 }

@@ -1,5 +1,5 @@
-//! From the start of a process to its first finished training step, and the memory it comes to: measured on a process of
-//! its own, which this program starts.
+//! From the start of a process to its first finished training step, and the memory it comes to: measured on a process
+//! of its own, which this program starts.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -66,8 +66,8 @@ fn say(what: &impl Serialize) {
     let _ = writeln!(out, "{}", serde_json::to_string(what).expect("plain data")).and_then(|()| out.flush());
 }
 
-/// Starts of a model at its usual batch size, cold and warm, and its memory at every batch size. `command(model, batch)`
-/// starts this program as [`first_step`].
+/// Starts of a model at its usual batch size, cold and warm, and its memory at every batch size. `command(model,
+/// batch)` starts this program as [`first_step`].
 pub fn items<'a>(
     bench: &'a Bench,
     models: &'a [Settings],

@@ -1,5 +1,5 @@
-//! Training steps as a run takes them: the data set on the device in this epoch's order, full batches one after the other,
-//! one wait at the end of a window.
+//! Training steps as a run takes them: the data set on the device in this epoch's order, full batches one after the
+//! other, one wait at the end of a window.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,15 +8,18 @@ use super::windows::Spread;
 use super::{Bench, Item};
 use crate::backend::{Backend, Device, Loaded};
 use crate::data::Dataset;
+use crate::data::table::Columns;
 use crate::error::{Error, Result};
 use crate::files::cache_folder;
-use crate::kernels::clock::{Clock, Row as ClockRow};
+use crate::fusion::Fusion;
+use crate::kernels::clock::Clock;
 use crate::tensor::Tensor;
-use crate::train::programs::{Programs, write_initial};
+use crate::train::metrics::Means;
+use crate::train::programs::{Programs, training_step, write_initial};
+use crate::train::rows::rows;
 use crate::train::run_folder::RunFolder;
-use crate::train::schedule;
 use crate::train::settings::Settings;
-use crate::train::trainer::{Event, Means, Trainer, config, training_step};
+use crate::train::trainer::{Event, Trainer};
 use crate::tuning::{self, How};
 
 /// Steps of the end of the last window whose mean loss is reported.
@@ -46,10 +49,8 @@ impl Steps {
             )));
         }
         let mut backend = device.backend();
-        let config = config(settings, data.train.shape);
-        config.check()?;
-        let programs = Programs::new(&mut backend, settings, &config, data.clone())?;
-        write_initial(&mut backend, &programs.arena, &programs.model, &programs.optimizer, settings.seed);
+        let programs = Programs::new(&mut backend, settings, data.clone())?;
+        write_initial(&mut backend, &programs.arena, &*programs.model, &programs.optimizer, settings.seed);
         let [(shuffle, _), (step, batches), ..] = programs.training(0)[..] else {
             unreachable!("an epoch is an order and at least one full batch");
         };
@@ -76,15 +77,9 @@ impl Steps {
     }
 
     fn begin_epoch(&mut self) {
-        let rows = self.programs.train.batches();
-        let total = (self.settings.epochs * rows) as u64;
-        let row = |[lr, kl_weight, bias_correction1, bias_correction2_sqrt]: [f32; 4]| ClockRow {
-            lr,
-            kl_weight,
-            bias_correction1,
-            bias_correction2_sqrt,
-        };
-        let rows = schedule::rows(&self.settings, self.taken as u64, rows, total).into_iter().map(row).collect();
+        let batches = self.programs.train.batches();
+        let total = (self.settings.epochs * batches) as u64;
+        let rows = rows(&self.settings, &self.programs.model.knobs(), self.taken as u64, batches, total);
         let (step, epoch) = (self.taken as u32, (self.taken / self.batches) as u32);
         let clock = Clock { seed: self.settings.seed, step, batch: 0, epoch, rows };
         self.backend.write_words(self.programs.train.clock, &clock.words());
@@ -94,7 +89,9 @@ impl Steps {
     pub fn loss(&mut self) -> Result<f64> {
         let end = (self.taken + self.batches - 1) % self.batches + 1;
         let losses = self.backend.read_one(self.programs.train.losses)?;
-        Ok(Means::of(&losses[4 * end.saturating_sub(JUDGED)..4 * end]).loss)
+        let terms = self.programs.model.entry().terms;
+        let width = terms.len() + 2;
+        Ok(Means::of(&losses[width * end.saturating_sub(JUDGED)..width * end], terms).loss)
     }
 
     /// Dispatches so far, and the host's seconds to record and submit them.
@@ -109,7 +106,8 @@ pub fn items<'a>(bench: &'a Bench, models: &[Settings], batches: &[usize], data:
     let mut items = Vec::new();
     for settings in models {
         for &batch_size in batches {
-            let settings = Settings { batch_size, ..settings.clone() };
+            let mut settings = settings.clone();
+            settings.batch_size = batch_size;
             let label = format!("{}, batch {batch_size}", settings.preset);
             items.push(Item::new(label, move || measure(bench, &settings, data, &settings.preset)));
         }
@@ -123,16 +121,16 @@ pub fn to_loss_item<'a>(bench: &'a Bench, settings: &'a Settings, data: &'a Data
 }
 
 /// Gives a GPU the shaders that it is fastest with for this step, as `elbo tune` and every `train` after it do.
-fn tune(device: &Device, settings: &Settings, shape: [usize; 3]) -> Result<()> {
+fn tune(device: &Device, settings: &Settings, columns: &Columns) -> Result<()> {
     let Device::Gpu(gpu) = device else { return Ok(()) };
     let how = How { caches: cache_folder(), ..How::default() };
-    tuning::tune(gpu, &training_step(settings, shape, device.fusion())?, &how, &mut |_, _, _| {})?;
+    tuning::tune(gpu, &training_step(settings, columns, Fusion::of(device))?, &how, &mut |_, _, _| {})?;
     Ok(())
 }
 
 /// Measures the steps of a model: their time, what they consist of, the loss they come to.
 pub(super) fn measure(bench: &Bench, settings: &Settings, data: &Dataset, case: &str) -> Result<Vec<Row>> {
-    tune(&bench.device, settings, data.train.shape)?;
+    tune(&bench.device, settings, &data.columns())?;
     let mut steps = Steps::new(&bench.device, settings, data)?;
     let mut recording = Vec::new();
     let time = bench.windows.measure(&mut |n| {
@@ -157,10 +155,12 @@ pub(super) fn measure(bench: &Bench, settings: &Settings, data: &Dataset, case: 
     Ok(rows)
 }
 
-/// Trains until the test loss is `target` or less, for at most `epochs`: the time that took, and how often the host waited.
+/// Trains until the test loss is `target` or less, for at most `epochs`: the time that took, and how often the host
+/// waited.
 fn to_loss(bench: &Bench, settings: &Settings, data: &Dataset, target: f64) -> Result<Vec<Row>> {
-    let settings = Settings { samples: 0, ..settings.clone() };
-    tune(&bench.device, &settings, data.train.shape)?;
+    let mut settings = settings.clone();
+    settings.samples = 0;
+    tune(&bench.device, &settings, &data.columns())?;
     let folder = tempfile::tempdir().map_err(Error::io("create a folder in", std::env::temp_dir()))?;
     let run = RunFolder::create(folder.path())?;
     let mut trainer = Trainer::new(settings.clone(), data.clone(), &bench.device, run, false)?;
@@ -169,7 +169,7 @@ fn to_loss(bench: &Bench, settings: &Settings, data: &Dataset, target: f64) -> R
     trainer.train(&stop, &mut |event| {
         if let Event::Epoch { metrics, .. } = event {
             seconds += metrics.seconds;
-            (epochs, loss) = (metrics.epoch, metrics.test_loss);
+            (epochs, loss) = (metrics.epoch, metrics.test.loss);
             stop.store(loss <= target, Ordering::Relaxed);
         }
     })?;

@@ -1,5 +1,6 @@
-//! How long something takes that can be repeated: several windows of time after a warm-up, their median and how far they
-//! spread. The peers in `benches/` include this file, so that all are measured by the same lines; it needs std alone.
+//! How long something takes that can be repeated: several windows of time after a warm-up, their median and how far
+//! they spread. The peers in `benches/` include this file, so that all are measured by the same lines; it needs std
+//! alone.
 
 use std::time::Instant;
 
@@ -57,8 +58,8 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 }
 
 impl Windows {
-    /// Seconds of one run. `take(n)` does n runs and returns when they are done. The warm-up, of half a window and at least
-    /// two runs, also finds how many runs make a window: the same number in each.
+    /// Seconds of one run. `take(n)` does n runs and returns when they are done. The warm-up, of half a window and at
+    /// least two runs, also finds how many runs make a window: the same number in each.
     pub fn measure<E>(&self, take: &mut dyn FnMut(usize) -> Result<(), E>) -> Result<Spread, E> {
         let mut time = |runs: usize| -> Result<f64, E> {
             let start = Instant::now();

@@ -1,11 +1,11 @@
-//! Convolution on the CPU device: a thread takes some pictures, writes the windows of the large picture down as the rows
-//! of a matrix (im2col), and leaves the product to `gemm.rs`.
+//! Convolution on the CPU device: a thread takes some pictures, writes the windows of the large picture down as the
+//! rows of a matrix (im2col), and leaves the product to `gemm.rs`.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock, RwLock};
 
-use faer::MatMut;
+use ndarray::s;
 use rayon::prelude::*;
 
 use super::{Activation, Params, Sizes};
@@ -13,6 +13,7 @@ use crate::kernel::params;
 use crate::kernels::columns;
 use crate::kernels::gemm::{Store, View, product_here};
 use crate::kernels::math::vectorised;
+use crate::kernels::matmul;
 use crate::kernels::scratch;
 
 /// Elements of the matrix of windows that a thread makes at a time: it stays in the cache until it is multiplied.
@@ -143,7 +144,7 @@ pub fn forward(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
                 View::rows(&windows, width)
             };
             let w = View::rows(&reads[1][g * outputs * width..], width).transposed();
-            let y = MatMut::from_row_major_slice_mut(&mut *y, rows, s.o).subcols_mut(g * outputs, outputs);
+            let y = matmul::matrix(y, rows, s.o).slice_move(s![.., g * outputs..(g + 1) * outputs]);
             product_here(y, [windows, w], width, Store::Assign, &|_, _, _| ());
         }
         epilogue(p, reads[2], s.o, y);
@@ -163,7 +164,7 @@ pub fn backward_x(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
         for g in 0..s.groups {
             let w = View::rows(&reads[0][g * outputs * width..], width);
             let dy = View::rows(&dy[g * outputs..], s.o);
-            let product = MatMut::from_row_major_slice_mut(&mut windows, rows, width);
+            let product = matmul::matrix(&mut windows, rows, width);
             product_here(product, [dy, w], outputs, Store::Assign, &|_, _, _| ());
             vectorised(|| s.fold(&runs, &windows, g, dx));
         }
@@ -228,7 +229,7 @@ pub fn backward_w(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
             let places = dy.len() / s.o;
             s.unfold(&runs, x, group, &mut windows);
             let dy = View::rows(&dy[group * outputs..], s.o).transposed();
-            let sums = MatMut::from_row_major_slice_mut(&mut *sums, outputs, width);
+            let sums = matmul::matrix(sums, outputs, width);
             product_here(sums, [dy, View::rows(&windows, width)], places, Store::Add, &|_, _, _| ());
         }
     });

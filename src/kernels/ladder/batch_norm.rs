@@ -4,9 +4,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::{Ladder, Rung, Single, source, takes_any};
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Shader, Source, params};
+use crate::cases::{Case, Tolerance, uniform};
+use crate::kernel::{Constant, Cost, Grid, Kernel, Shader, Source, params};
 use crate::kernels::batch_norm::{self, EPS, Running};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
@@ -62,13 +61,13 @@ pub static WELFORD: Kernel =
     SINGLE.kernel("batch_norm_2_welford.statistics", shader(&WELFORD_SOURCE, 64, by_64), cases);
 /// x (R,C) to moments (2,C), assigned: 32 invocations a channel, merged as in Chan, Golub & LeVeque 1979.
 pub static CHAN: Kernel =
-    SINGLE.kernel("batch_norm_3_chan.statistics", shader(&CHAN_SOURCE, 256, |p| [p[1].div_ceil(8), 1, 1]), cases);
+    SINGLE.kernel("batch_norm_3_chan.statistics", shader(&CHAN_SOURCE, 256, |p, _| [p[1].div_ceil(8), 1, 1]), cases);
 
-const fn shader(source: &'static Source, lanes: u32, grid: fn(&[u32]) -> [u32; 3]) -> Shader {
+const fn shader(source: &'static Source, lanes: u32, grid: Grid) -> Shader {
     Shader { source, entry: "statistics", workgroup: [lanes, 1, 1], grid }
 }
 
-fn by_64(p: &[u32]) -> [u32; 3] {
+fn by_64(p: &[u32], _: &[Constant]) -> [u32; 3] {
     [p[1].div_ceil(64), 1, 1]
 }
 
@@ -124,7 +123,7 @@ pub static LADDER: Ladder = Ladder {
             batch_norm::statistics(r, t[0], running)
         },
     },
-    software: "four channels of a chunk an invocation",
+    software: "",
     advice: "Pictures have many rows and few channels, linear layers few rows and many channels: --size 128,4096.",
 };
 

@@ -4,9 +4,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::{Ladder, Rung, Single, source, takes_any};
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::kernel::{Cost, Kernel, Shader, Source, grid_1d, params};
+use crate::cases::{Case, Tolerance, uniform};
+use crate::kernel::{Constant, Cost, Grid, Kernel, Shader, Source, Text, grid_1d, params};
 use crate::kernels::INDEX;
 use crate::kernels::activation::Activation;
 use crate::kernels::conv2d::{self, Geometry};
@@ -49,7 +48,8 @@ impl Params {
 // ---- Kernels
 
 const BINDINGS: &[&str] = &["x", "w", "y"];
-const PLACES: &str = include_str!("../../../shaders/ladder/conv2d_places.wgsl");
+const PLACES: Text =
+    Text { file: "ladder/conv2d_places.wgsl", text: include_str!("../../../shaders/ladder/conv2d_places.wgsl") };
 
 const NAIVE_SOURCE: Source = source(
     "ladder/conv2d_1_naive.wgsl",
@@ -88,7 +88,7 @@ const SINGLE: Single = Single {
 /// x (B,H,W,I), w (O,KH,KW,I) to y (B,P,Q,O), assigned: an invocation an element of y.
 pub static NAIVE: Kernel = SINGLE.kernel(
     "conv2d_1_naive.forward",
-    linear(&NAIVE_SOURCE, |p| grid_1d(params::<Params>(p).words()[2], 64)),
+    linear(&NAIVE_SOURCE, |p, _| grid_1d(params::<Params>(p).words()[2], 64)),
     cases,
 );
 /// As [`NAIVE`]: an invocation four places by four channels of y.
@@ -104,7 +104,7 @@ pub static IMPLICIT: Kernel = SINGLE.kernel(
         source: &IMPLICIT_SOURCE,
         entry: "forward",
         workgroup: [16, 16, 1],
-        grid: |p| {
+        grid: |p, _| {
             let p: Params = params(p);
             [p.o.div_ceil(64), (p.b * p.p * p.q).div_ceil(64), 1]
         },
@@ -112,12 +112,12 @@ pub static IMPLICIT: Kernel = SINGLE.kernel(
     cases_of_fours,
 );
 
-const fn linear(source: &'static Source, grid: fn(&[u32]) -> [u32; 3]) -> Shader {
+const fn linear(source: &'static Source, grid: Grid) -> Shader {
     Shader { source, entry: "forward", workgroup: [64, 1, 1], grid }
 }
 
 /// An invocation four places by four channels.
-fn grid_of_fours(p: &[u32]) -> [u32; 3] {
+fn grid_of_fours(p: &[u32], _: &[Constant]) -> [u32; 3] {
     let p: Params = params(p);
     grid_1d((p.b * p.p * p.q).div_ceil(4) as usize * p.o.div_ceil(4) as usize, 64)
 }
@@ -195,7 +195,7 @@ pub static LADDER: Ladder = Ladder {
         refuses: takes_any,
         record: |r, s, t| conv2d::forward(r, t[0], t[1], None, geometry(s).1, Activation::Identity),
     },
-    software: "a place in 32 pictures, tiles in registers",
+    software: "a place in 16 pictures, tiles in registers",
     advice: "With 1 or 3 input channels, as of grey and colour pictures, rungs of 16 bytes cannot run: --size 128,28,1,32,4,2,1.",
 };
 
@@ -245,8 +245,8 @@ fn reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 
 // ---- Cases
 
-/// Each with something of its own: a single place; a window that is not square and a border that the last stride does not
-/// reach; more than a tile of channels; more than a tile of places; a window that is nearly all padding.
+/// Each with something of its own: a single place; a window that is not square and a border that the last stride does
+/// not reach; more than a tile of channels; more than a tile of places; a window that is nearly all padding.
 const SHAPES: [[u32; 9]; 6] = [
     // b, h, w, i, o, kh, kw, stride, padding
     [1, 1, 1, 1, 1, 1, 1, 1, 0],

@@ -6,9 +6,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::{Ladder, Rung, SHARED, Single, source, takes_any};
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
-use crate::kernel::{Cost, GradientCheck, Kernel, Shader, Source, grid_1d, params};
+use crate::cases::{Case, Tolerance, uniform};
+use crate::kernel::{Cost, GradientCheck, Grid, Kernel, PLAIN, Shader, Source, Text, grid_1d, params};
 use crate::kernels::{INDEX, matmul};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
@@ -46,8 +45,10 @@ fn split(m: usize, k: usize, n: usize) -> SplitParams {
 // ---- Kernels
 
 const BINDINGS: &[&str] = &["a", "b", "c"];
-const TILE_TEXT: &str = include_str!("../../../shaders/ladder/matmul_tile.wgsl");
-const FOURS: &str = include_str!("../../../shaders/ladder/matmul_fours.wgsl");
+const TILE_TEXT: Text =
+    Text { file: "ladder/matmul_tile.wgsl", text: include_str!("../../../shaders/ladder/matmul_tile.wgsl") };
+const FOURS: Text =
+    Text { file: "ladder/matmul_fours.wgsl", text: include_str!("../../../shaders/ladder/matmul_fours.wgsl") };
 
 const NAIVE_SOURCE: Source =
     source("ladder/matmul_1_naive.wgsl", include_str!("../../../shaders/ladder/matmul_1_naive.wgsl"), &[], BINDINGS);
@@ -84,27 +85,33 @@ const SINGLE: Single = Single {
 };
 
 /// a (M,K), b (K,N) to c (M,N), assigned: an invocation an element, neighbours in different rows of c.
-pub static NAIVE: Kernel =
-    SINGLE.kernel("matmul_1_naive.forward", tiled(&NAIVE_SOURCE, |p| [p[0].div_ceil(16), p[2].div_ceil(16), 1]), cases);
+pub static NAIVE: Kernel = SINGLE.kernel(
+    "matmul_1_naive.forward",
+    tiled(&NAIVE_SOURCE, |p, _| [p[0].div_ceil(16), p[2].div_ceil(16), 1]),
+    cases,
+);
 /// As [`NAIVE`], neighbours in different columns of c.
 pub static COALESCED: Kernel = SINGLE.kernel(
     "matmul_2_coalesced.forward",
-    tiled(&COALESCED_SOURCE, |p| [p[2].div_ceil(16), p[0].div_ceil(16), 1]),
+    tiled(&COALESCED_SOURCE, |p, _| [p[2].div_ceil(16), p[0].div_ceil(16), 1]),
     cases,
 );
 /// As [`NAIVE`]: a workgroup 16x16 elements of c, a and b passed through workgroup memory.
-pub static TILE: Kernel =
-    SINGLE.kernel("matmul_3_tile.forward", tiled(&TILE_SOURCE, |p| [p[2].div_ceil(16), p[0].div_ceil(16), 1]), cases);
+pub static TILE: Kernel = SINGLE.kernel(
+    "matmul_3_tile.forward",
+    tiled(&TILE_SOURCE, |p, _| [p[2].div_ceil(16), p[0].div_ceil(16), 1]),
+    cases,
+);
 /// As [`NAIVE`]: a workgroup 64x64 elements of c, an invocation 4x4 of them.
 pub static REGISTERS: Kernel = SINGLE.kernel(
     "matmul_4_registers.forward",
-    tiled(&REGISTERS_SOURCE, |p| [p[2].div_ceil(64), p[0].div_ceil(64), 1]),
+    tiled(&REGISTERS_SOURCE, |p, _| [p[2].div_ceil(64), p[0].div_ceil(64), 1]),
     cases,
 );
 /// As [`REGISTERS`], with loads and stores of four words: K and N must be multiples of 4.
 pub static VEC4: Kernel = SINGLE.kernel(
     "matmul_5_vec4.forward",
-    tiled(&VEC4_SOURCE, |p| [p[2].div_ceil(64), p[0].div_ceil(64), 1]),
+    tiled(&VEC4_SOURCE, |p, _| [p[2].div_ceil(64), p[0].div_ceil(64), 1]),
     cases_of_fours,
 );
 
@@ -121,18 +128,16 @@ pub static PARTIALS: Kernel = Kernel {
         source: &SPLIT_K_SOURCE,
         entry: "partials",
         workgroup: [16, 16, 1],
-        grid: |p| [p[2].div_ceil(64), p[0].div_ceil(64), p[4]],
+        grid: |p, _| [p[2].div_ceil(64), p[0].div_ceil(64), p[4]],
     },
-    software: None,
-    candidates: None,
     reference: partials_reference,
-    accelerated: None,
     cost: |p| {
         let [m, k, n, slices] = [p[0], p[1], p[2], p[4]].map(u64::from);
         Cost { flops: 2 * m * k * n, bytes: 4 * (m * k + k * n + slices * m * n) }
     },
     cases: partials_cases,
     gradients: GradientCheck::None(SHARED),
+    ..PLAIN
 };
 
 /// parts (S,M,N), which [`PARTIALS`] wrote, to c (M,N), assigned; summed in the order of the slices.
@@ -146,21 +151,19 @@ pub static SUM: Kernel = Kernel {
         source: &SPLIT_K_SOURCE,
         entry: "sum",
         workgroup: [64, 1, 1],
-        grid: |p| grid_1d(p[0] as usize * p[2] as usize / 4, 64),
+        grid: |p, _| grid_1d(p[0] as usize * p[2] as usize / 4, 64),
     },
-    software: None,
-    candidates: None,
     reference: sum_reference,
-    accelerated: None,
     cost: |p| {
         let [elements, slices] = [p[0] as u64 * p[2] as u64, p[4] as u64];
         Cost { flops: slices * elements, bytes: 4 * (slices + 1) * elements }
     },
     cases: sum_cases,
     gradients: GradientCheck::None(SHARED),
+    ..PLAIN
 };
 
-const fn tiled(source: &'static Source, grid: fn(&[u32]) -> [u32; 3]) -> Shader {
+const fn tiled(source: &'static Source, grid: Grid) -> Shader {
     Shader { source, entry: "forward", workgroup: [16, 16, 1], grid }
 }
 

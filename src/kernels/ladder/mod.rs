@@ -1,15 +1,16 @@
-//! Ladders: an operation in numbered rungs, each a kernel with one idea more than the rung before it, up to the production
-//! kernel. What a rung adds, and why that is faster, is the header of its shader, `shaders/ladder/<rung>.wgsl`.
-//! `elbo ladder` runs them. They have no CPU forms but their references, which the rungs of an operation share.
+//! Ladders: an operation in numbered rungs, each a kernel with one idea more than the rung before it, up to the
+//! production kernel. What a rung adds, and why that is faster, is the header of its shader,
+//! `shaders/ladder/<rung>.wgsl`. `elbo ladder` runs them. They have no CPU forms but their references, which the rungs
+//! of an operation share.
 
 pub mod batch_norm;
 pub mod conv2d;
 pub mod matmul;
 pub mod reduce;
 
-use crate::check::close::Tolerance;
+use crate::cases::Tolerance;
 use crate::error::{Error, Result, nearest};
-use crate::kernel::{Cost, GradientCheck, Kernel, Reference, Shader, Source};
+use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN_SOURCE, Reference, Shader, Source, Text};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -107,10 +108,10 @@ const SHARED: &str = "a rung computes what its production kernel does, and that 
 const fn source(
     file: &'static str,
     text: &'static str,
-    common: &'static [&'static str],
+    common: &'static [Text],
     bindings: &'static [&'static str],
 ) -> Source {
-    Source { file, text, common, bindings, constants: &[] }
+    Source { file, text, common, bindings, ..PLAIN_SOURCE }
 }
 
 /// A rung of one dispatch.
@@ -124,7 +125,7 @@ struct Single {
 }
 
 impl Single {
-    const fn kernel(&self, name: &'static str, shader: Shader, cases: fn() -> Vec<crate::check::case::Case>) -> Kernel {
+    const fn kernel(&self, name: &'static str, shader: Shader, cases: fn() -> Vec<crate::cases::Case>) -> Kernel {
         Kernel {
             name,
             formula: self.formula,
@@ -161,7 +162,8 @@ mod tests {
         r.finish(rung.name).steps.iter().map(|step| step.kernel.name).collect()
     }
 
-    /// Every kernel of this folder is on a ladder, in the order of its number, and the last rung is a production kernel.
+    /// Every kernel of this folder is on a ladder, in the order of its number, and the last rung is a production
+    /// kernel.
     #[test]
     fn ladders_hold_every_rung_in_order() {
         let mut climbed = Vec::new();

@@ -1,11 +1,11 @@
-//! The ladder of a sum over everything, `shaders/ladder/reduce_*.wgsl`. Each rung leaves the sums of about 4096 workgroups
-//! and a second dispatch, `reduce.whole`, adds those up. In production it is `reduce.rows` on the vector as a matrix.
+//! The ladder of a sum over everything, `shaders/ladder/reduce_*.wgsl`. Each rung leaves the sums of about 4096
+//! workgroups and a second dispatch, `reduce.whole`, adds those up. In production it is `reduce.rows` on the vector as
+//! a matrix.
 
 use bytemuck::{Pod, Zeroable};
 
 use super::{Ladder, Rung, Single, source, takes_any};
-use crate::check::case::{Case, uniform};
-use crate::check::close::Tolerance;
+use crate::cases::{Case, Tolerance, uniform};
 use crate::kernel::{Cost, Kernel, Shader, Source, params};
 use crate::kernels::{SUM, reduce};
 use crate::program::Recorder;
@@ -79,7 +79,7 @@ pub static UNROLLED: Kernel = SINGLE.kernel("reduce_4_unrolled.forward", shader(
 pub static SUBGROUP: Kernel = SINGLE.kernel("reduce_5_subgroup.forward", shader(&SUBGROUP_SOURCE), cases);
 
 const fn shader(source: &'static Source) -> Shader {
-    Shader { source, entry: "forward", workgroup: [64, 1, 1], grid: |p| [params::<Params>(p).parts(), 1, 1] }
+    Shader { source, entry: "forward", workgroup: [64, 1, 1], grid: |p, _| [params::<Params>(p).parts(), 1, 1] }
 }
 
 // ---- Record

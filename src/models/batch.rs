@@ -1,0 +1,113 @@
+//! The batch that a model asks for its columns. Each column is gathered from the resident data when it is asked for, so
+//! one that the model does not use costs nothing.
+
+use crate::kernels::gather::Part;
+use crate::kernels::rows::Rows;
+use crate::kernels::{augment, gather, one_hot};
+use crate::layers::Mode;
+use crate::program::Recorder;
+use crate::tensor::Tensor;
+
+/// Where a column's values are.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A data set's pictures of this (C,H,W), in parts.
+    Pictures {
+        /// In the order of the data set.
+        parts: Vec<Part>,
+        /// (C,H,W)
+        shape: [usize; 3],
+    },
+    /// A data set's labels, four bytes a word.
+    Labels {
+        /// (words)
+        labels: Tensor,
+        /// K
+        classes: usize,
+    },
+    /// This batch's rows, (B, width): somebody wrote them.
+    Given(Tensor),
+}
+
+/// Where rows of a data set come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// (N): the epoch's order.
+    pub order: Tensor,
+    /// The rows of a full batch: where batch k starts in the order.
+    pub stride: usize,
+}
+
+/// What is done to training pictures: mirrored and shifted at random.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Augmentation {
+    /// Mirror half of them left to right.
+    pub flip: bool,
+    /// Shift by up to so many pixels each way.
+    pub shift: usize,
+}
+
+/// A batch of `rows` examples.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// B
+    pub rows: usize,
+    /// The step's sense of time.
+    pub clock: Tensor,
+    /// How layers see it.
+    pub mode: Mode,
+    /// dL/drow of the loss's terms: 1 for a loss summed over the batch, 1/B for its mean.
+    pub weight: Rows,
+    /// `None` where every column is given.
+    pub order: Option<Order>,
+    /// By name.
+    pub columns: Vec<(String, Source)>,
+    /// Nothing in an evaluation.
+    pub augmentation: Augmentation,
+}
+
+impl Batch {
+    fn source(&self, column: &str) -> &Source {
+        let found = self.columns.iter().find(|(name, _)| name == column);
+        let names = || self.columns.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        &found.unwrap_or_else(|| panic!("a batch of {} has no column {column}", names())).1
+    }
+
+    fn place(&self) -> [Tensor; 2] {
+        [self.order.expect("a data set has an order").order, self.clock]
+    }
+
+    /// (B,D): pictures in `[0,1]`, channels first, shifted and mirrored where that is asked for. Panics where the
+    /// column holds something else.
+    pub fn pictures(&self, r: &mut Recorder, column: &str) -> Tensor {
+        r.scope("batch");
+        let (parts, shape) = match self.source(column) {
+            Source::Given(tensor) => return *tensor,
+            Source::Pictures { parts, shape } => (parts, *shape),
+            Source::Labels { .. } => panic!("column {column} holds labels, not pictures"),
+        };
+        let stride = self.order.expect("a data set has an order").stride;
+        let x = gather::forward(r, parts, self.place(), [self.rows, shape.iter().product()], stride);
+        let Augmentation { flip, shift } = self.augmentation;
+        if !flip && shift == 0 {
+            return x;
+        }
+        let [_, h, w] = shape;
+        augment::forward(r, x, self.clock, shape, [h, w], shift, flip)
+    }
+
+    // ANCHOR: one_hot
+    /// (B,K): 1 at the label, 0 elsewhere. Panics where the column holds something else.
+    pub fn one_hot(&self, r: &mut Recorder, column: &str) -> Tensor {
+        r.scope("batch");
+        match self.source(column) {
+            Source::Given(tensor) => *tensor,
+            &Source::Labels { labels, classes } => {
+                let stride = self.order.expect("a data set has an order").stride;
+                one_hot::forward(r, labels, self.place(), [self.rows, classes], stride)
+            }
+            Source::Pictures { .. } => panic!("column {column} holds pictures, not labels"),
+        }
+    }
+    // ANCHOR_END: one_hot
+}

@@ -1,0 +1,88 @@
+//! p(x|z): a network from z to a picture, and the distribution of a pixel given what it leaves.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::likelihood::{Likelihood, Loss};
+use super::mlp;
+use super::network::Shape;
+use super::networks::Networks;
+use crate::arena::Arena;
+use crate::kernels::channels;
+use crate::kernels::rows::Rows;
+use crate::layers::Mode;
+use crate::layers::sequential::{self, Sequential};
+use crate::program::Recorder;
+use crate::tensor::Tensor;
+
+/// The decoder. It gives rows, channels first; listed networks see z as a picture of 1 x 1.
+pub struct Decoder {
+    /// (C,H,W)
+    picture: [usize; 3],
+    /// What it takes of an example.
+    inputs: usize,
+    is_listed: bool,
+    network: Sequential,
+    output: Likelihood,
+    sigma: f64,
+}
+
+/// What the decoder's backward needs.
+pub struct Saved {
+    network: sequential::Saved,
+    leaves_picture: bool,
+}
+
+impl Decoder {
+    /// Declares the parameters for `inputs` numbers an example: fc3 and fc4 as in pytorch/examples, or decoder.0 and so
+    /// on. Panics where [`Networks::fit`] gives an error.
+    pub fn new(arena: &mut Arena, networks: &Networks, inputs: usize, picture: [usize; 3]) -> Decoder {
+        let network = match &networks.decoder {
+            Some(network) => network.build(arena, "decoder", Shape::Picture([inputs, 1, 1])),
+            None => mlp::decoder(arena, networks, inputs, picture.iter().product()),
+        };
+        let is_listed = networks.decoder.is_some();
+        Decoder { picture, inputs, is_listed, network, output: networks.output, sigma: networks.sigma }
+    }
+
+    /// The initial values of every parameter.
+    pub fn initial(&self, rng: &mut ChaCha8Rng) -> Vec<(Tensor, Vec<f32>)> {
+        self.network.initial(rng)
+    }
+
+    /// z (B, inputs) to the output before its link: logits or means, (B,D).
+    pub fn forward(&self, r: &mut Recorder, z: Tensor, mode: Mode) -> (Tensor, Saved) {
+        let [b, _] = z.matrix();
+        let z = if self.is_listed { z.reshape(&[b, 1, 1, self.inputs]) } else { z };
+        let (y, network) = self.network.forward(r, z, mode);
+        r.scope("decoder");
+        let leaves_picture = y.shape().len() == 4;
+        let y = if leaves_picture { channels::first(r, y) } else { y };
+        (y, Saved { network, leaves_picture })
+    }
+
+    /// dy (B,D) to dz (B, inputs), and the parameters' gradients.
+    pub fn backward(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
+        let [b, _] = dy.matrix();
+        r.scope("decoder");
+        let dy = if saved.leaves_picture { channels::last(r, dy, self.picture) } else { dy };
+        self.network.backward(r, saved.network, dy).reshape(&[b, self.inputs])
+    }
+
+    /// -log p(x|z) of each row in nats, for outputs y (B,D) and pictures x (B,D).
+    pub fn loss(&self, r: &mut Recorder, y: Tensor, x: Tensor) -> Loss {
+        r.scope("loss");
+        self.output.loss(r, y, x, self.sigma)
+    }
+
+    /// dy (B,D) of the weighted sum of the rows.
+    pub fn loss_backward(&self, r: &mut Recorder, loss: Loss, weight: Rows) -> Tensor {
+        r.scope("loss");
+        self.output.backward(r, loss, weight)
+    }
+
+    /// z (B, inputs) to the mean of p(x|z), (B,D): the picture to look at.
+    pub fn generate(&self, r: &mut Recorder, z: Tensor) -> Tensor {
+        let (y, _) = self.forward(r, z, Mode::Evaluate);
+        self.output.generate(r, y)
+    }
+}

@@ -1,0 +1,28 @@
+//! What models share: pairs of forward and backward lines, and the settings that describe them.
+//!
+//! [`networks`] has the settings of two networks, [`gaussian`] and [`decoder`] make them: q(z|x) and p(x|z).
+//! [`network`] is a network as text, [`mlp`] one of hidden sizes, [`likelihood`] the distribution of a pixel.
+
+pub mod decoder;
+pub mod gaussian;
+pub mod likelihood;
+pub mod mlp;
+pub mod network;
+pub mod networks;
+
+use serde::{Serialize, de::DeserializeOwned};
+use toml::Table;
+
+use crate::error::{Error, Result};
+use crate::keys::one_line;
+pub use crate::keys::reads;
+
+/// All settings of a model as a table. Those that are off have no line.
+pub fn complete(config: &impl Serialize) -> Table {
+    Table::try_from(config).expect("settings that were checked have a TOML form")
+}
+
+/// A model's settings from a table, with the default for what is not there. Errors: a value of another type.
+pub fn read<T: DeserializeOwned>(table: &Table) -> Result<T> {
+    table.clone().try_into().map_err(|e: toml::de::Error| Error::Usage(one_line(e.message())))
+}

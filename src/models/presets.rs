@@ -1,0 +1,247 @@
+//! The presets: settings files under a name, embedded. `elbo models show NAME` prints one, to be edited and passed back
+//! by `--config`.
+
+use super::{Entry, MODELS};
+use crate::data::table::Columns;
+use crate::error::{Error, Result, nearest};
+
+/// A settings file under a name.
+#[derive(Debug)]
+pub struct Preset {
+    /// The argument of `elbo train`, and of `elbo plan` and the like.
+    pub name: &'static str,
+    /// One line for lists and help.
+    pub about: &'static str,
+    /// The tutorial whose model it is.
+    pub article: &'static str,
+    /// (C,H,W) of the pictures that it is made for.
+    pub picture: [usize; 3],
+    /// The classes of their labels; 0 where none are used.
+    pub classes: usize,
+    /// The settings file. A key that it lacks has its default.
+    pub text: &'static str,
+}
+
+/// What `elbo train` without arguments trains.
+pub const DEFAULT: &str = "mnist-mlp";
+
+const MNIST: [usize; 3] = [1, 28, 28];
+
+// The five tutorials.
+const MLP: &str = "the MLP VAE and its variants";
+const CONV: &str = "the convolutional VAE";
+const OVERVIEW: &str = "an overview with variants and metrics";
+const FUSED: &str = "the VAE whose encoder ends in one layer";
+const PLANE: &str = "the VAE of a 2-D latent space";
+
+/// Of the model `vae`.
+pub static VAE: [Preset; 7] = [
+    Preset {
+        name: "mnist-mlp",
+        about: "784-400-20, two heads, batch 128, Adam 1e-3, 10 epochs: the VAE of pytorch/examples",
+        article: MLP,
+        picture: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-mlp.toml"),
+    },
+    Preset {
+        name: "mnist-fused",
+        about: "784-400-2x20, mean and logvar from one layer, 100 epochs",
+        article: FUSED,
+        picture: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-fused.toml"),
+    },
+    Preset {
+        name: "mnist-2d",
+        about: "784-256-2, batch 64, Adam betas 0.9 and 0.99, L2 1e-5, early stopping: latents one can draw on a plane",
+        article: PLANE,
+        picture: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-2d.toml"),
+    },
+    Preset {
+        name: "mnist-conv",
+        about: "convolutions 16-32-64 down to 1x1, transposed 256-128-64-1 back up, batch norm, 32 latents",
+        article: CONV,
+        picture: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-conv.toml"),
+    },
+    Preset {
+        name: "cifar-conv",
+        about: "colour pictures of 32x32, convolutions 32-64-128 with residual blocks, 128 latents, optimal sigma",
+        article: OVERVIEW,
+        picture: [3, 32, 32],
+        classes: 0,
+        text: include_str!("presets/cifar-conv.toml"),
+    },
+    Preset {
+        name: "faces-conv",
+        about: "colour pictures of 64x64 from a folder (--data), convolutions 32-64-128-256, 100 latents, optimal sigma",
+        article: MLP,
+        picture: [3, 64, 64],
+        classes: 0,
+        text: include_str!("presets/faces-conv.toml"),
+    },
+    Preset {
+        name: "faces-mlp",
+        about: "12288-400-100 on colour pictures of 64x64 from a folder (--data)",
+        article: MLP,
+        picture: [3, 64, 64],
+        classes: 0,
+        text: include_str!("presets/faces-mlp.toml"),
+    },
+];
+
+/// Of the model `conditional`.
+pub static CONDITIONAL: [Preset; 3] = [
+    Preset {
+        name: "mnist-cvae",
+        about: "784+10-400-20, the label beside the input of encoder and decoder, batch 128, Adam 1e-3, 10 epochs",
+        article: MLP,
+        picture: MNIST,
+        classes: 10,
+        text: include_str!("presets/mnist-cvae.toml"),
+    },
+    Preset {
+        name: "mnist-cvae-256",
+        about: "784+10-256-128-20, the same with two hidden layers",
+        article: OVERVIEW,
+        picture: MNIST,
+        classes: 10,
+        text: include_str!("presets/mnist-cvae-256.toml"),
+    },
+    Preset {
+        name: "mnist-cvae-conv",
+        about: "the networks of mnist-conv, the label as ten more channels of the picture",
+        article: OVERVIEW,
+        picture: MNIST,
+        classes: 10,
+        text: include_str!("presets/mnist-cvae-conv.toml"),
+    },
+];
+
+/// Of the model `denoising`.
+pub static DENOISING: [Preset; 2] = [
+    Preset {
+        name: "mnist-denoise",
+        about: "784-400-20 on pictures with Gaussian noise of 0.5, drawn anew at each step; the clean one is wanted",
+        article: MLP,
+        picture: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-denoise.toml"),
+    },
+    Preset {
+        name: "mnist-denoise-conv",
+        about: "the networks of mnist-conv, likewise",
+        article: OVERVIEW,
+        picture: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-denoise-conv.toml"),
+    },
+];
+
+impl Preset {
+    /// The columns of the data that it is made for.
+    pub fn columns(&self) -> Columns {
+        Columns::of_pictures(self.picture, self.classes)
+    }
+}
+
+/// All of them with their models, in the order that lists show.
+pub fn all() -> impl Iterator<Item = (&'static Entry, &'static Preset)> + Clone {
+    MODELS.iter().flat_map(|&entry| entry.presets.iter().map(move |preset| (entry, preset)))
+}
+
+/// The preset of that name, or a usage error with the nearest name and the list.
+pub fn find(name: &str) -> Result<(&'static Entry, &'static Preset)> {
+    all().find(|(_, preset)| preset.name == name).ok_or_else(|| {
+        let names: Vec<&str> = all().map(|(_, preset)| preset.name).collect();
+        let hint = nearest(name, names.iter().copied()).map_or(".".into(), |n| format!("; did you mean `{n}`?"));
+        Error::Usage(format!("no preset is called `{name}`{hint} The presets are {}.", names.join(", ")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::Arena;
+    use crate::train::given::Given;
+    use crate::train::settings::{Optimizer, Reduction, Settings};
+
+    fn settings(name: &str) -> Settings {
+        find(name).unwrap().1.settings()
+    }
+
+    fn own(settings: &Settings, keys: [&str; 3]) -> [String; 3] {
+        keys.map(|key| settings.own(key).map_or("off".into(), |value| value.to_string()))
+    }
+
+    #[test]
+    fn every_preset_is_valid_and_goes_to_its_own_folder() {
+        for (entry, preset) in all() {
+            let mut asked = Given::default();
+            asked.flag("preset", preset.name);
+            let settings = Settings::resolve(None, asked).unwrap();
+            assert_eq!(settings, preset.settings());
+            assert_eq!((settings.preset.as_str(), settings.model.as_str()), (preset.name, entry.name));
+            assert_eq!(settings.out, std::path::Path::new("runs").join(preset.name));
+            assert!(preset.text.starts_with("# "), "{}: a file says what it is", preset.name);
+        }
+        assert!(find(DEFAULT).is_ok());
+    }
+
+    #[test]
+    fn the_published_recipes_stand() {
+        let sizes = ["hidden", "latent", "head"];
+        for (name, expected, batch, epochs) in [
+            ("mnist-mlp", ["[400]", "20", "\"split\""], 128, 10),
+            ("mnist-fused", ["[400]", "20", "\"fused\""], 128, 100),
+            ("mnist-2d", ["[256]", "2", "\"split\""], 64, 10),
+            ("mnist-cvae", ["[400]", "20", "\"split\""], 128, 10),
+            ("mnist-cvae-256", ["[256, 128]", "20", "\"split\""], 128, 10),
+            ("mnist-denoise", ["[400]", "20", "\"split\""], 128, 10),
+        ] {
+            let s = settings(name);
+            assert_eq!((own(&s, sizes), s.batch_size, s.epochs), (expected.map(String::from), batch, epochs), "{name}");
+            assert_eq!((s.optimizer, s.lr, s.eps, s.reduction), (Optimizer::Adam, 1e-3, 1e-8, Reduction::Sum));
+            assert_eq!(own(&s, ["kl_weight", "output", "activation"]), ["1.0", "\"bernoulli\"", "\"relu\""]);
+        }
+        let s = settings("mnist-mlp");
+        assert_eq!((s.betas, s.weight_decay, s.patience), ([0.9, 0.999], 0.0, None));
+        let s = settings("mnist-2d");
+        assert_eq!((s.betas, s.weight_decay, s.patience), ([0.9, 0.99], 1e-5, Some(5)));
+        assert_eq!((s.monitor.as_str(), s.min_delta), ("test_loss", 0.0));
+        let s = settings("mnist-conv");
+        assert_eq!((own(&s, ["latent", "head", "output"])[0].as_str(), s.batch_size, s.epochs), ("32", 128, 10));
+        assert_eq!(settings("mnist-denoise").own("noise").unwrap().as_str(), Some("gaussian:0.5"));
+    }
+
+    #[test]
+    fn a_mistyped_name_gets_the_nearest_and_the_list() {
+        let message = find("mnist-fusd").err().unwrap().to_string();
+        assert!(message.contains("did you mean `mnist-fused`?") && message.contains("mnist-2d"), "{message}");
+        let message = find("zzz").err().unwrap().to_string();
+        assert!(!message.contains("did you mean") && message.contains("mnist-mlp, mnist-fused"), "{message}");
+    }
+
+    #[test]
+    fn the_networks_fit_their_data() {
+        for (name, parameters) in [
+            ("mnist-mlp", 652_824),
+            ("mnist-conv", 715_537),
+            ("cifar-conv", 1_896_643),
+            ("faces-conv", 5_752_331),
+            ("faces-mlp", 9_963_688),
+            // Ten more inputs of each network: 4,000 weights each.
+            ("mnist-cvae", 652_824 + 8_000),
+            ("mnist-denoise", 652_824),
+        ] {
+            let (entry, preset) = find(name).unwrap();
+            let arena = &mut Arena::new();
+            (entry.open)(arena, &preset.settings().own, &preset.columns()).unwrap();
+            assert_eq!(arena.parameters().iter().map(|p| p.value.len()).sum::<usize>(), parameters, "{name}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! A data set on the device, and how an epoch walks through it.
+
+use crate::arena::Arena;
+use crate::backend::{Backend, Loaded};
+use crate::data::table::{Columns, Kind, Table};
+use crate::kernels::clock::Clock;
+use crate::kernels::gather;
+use crate::kernels::rows::Rows;
+use crate::layers::Mode;
+use crate::models::Entry;
+use crate::models::batch::{Augmentation, Batch, Order, Source};
+use crate::tensor::Tensor;
+
+/// Bytes of pictures that are uploaded at once at least.
+const SMALLEST_PIECE: usize = 1 << 24;
+
+/// The columns of a data set that a model takes, on the device, and how an epoch walks through them.
+pub struct Resident {
+    /// N, examples.
+    pub count: usize,
+    /// B, examples of a batch. The last batch of an epoch has the rest.
+    pub batch_size: usize,
+    /// By name. None of them is given.
+    columns: Vec<(String, Source)>,
+    /// (N): this epoch's order, indices as u32.
+    pub order: Tensor,
+    /// Seed, step, batch, and the schedules' row of each batch of the epoch: a [`Clock`].
+    pub clock: Tensor,
+    /// (batches, T+2): the model's terms in nats, summed over the batch; the KL weight; rows of the batch.
+    pub losses: Tensor,
+}
+
+impl Resident {
+    /// Declares the columns that the model takes of `count` examples, the pictures in parts of at most `largest_part`
+    /// bytes. Panics where the columns lack one of them: the model was not opened for them.
+    pub(crate) fn new(
+        arena: &mut Arena,
+        name: &str,
+        model: &Entry,
+        [count, batch_size]: [usize; 2],
+        columns: &Columns,
+        largest_part: usize,
+    ) -> Resident {
+        let batches = count.div_ceil(batch_size);
+        let taken = columns.only(model.takes).unwrap_or_else(|e| panic!("{e}")).0;
+        let columns = taken.into_iter().map(|(column, kind)| {
+            let source = declare(arena, &format!("{name}.{column}"), kind, count, largest_part);
+            (column, source)
+        });
+        Resident {
+            count,
+            batch_size,
+            columns: columns.collect(),
+            order: arena.tensor(format!("{name}.order"), &[count]),
+            clock: Clock::tensor(arena, &format!("{name}.clock"), batches),
+            losses: arena.tensor(format!("{name}.losses"), &[batches, model.terms.len() + 2]),
+        }
+    }
+
+    /// Batches of an epoch, the shorter last one included.
+    pub fn batches(&self) -> usize {
+        self.count.div_ceil(self.batch_size)
+    }
+
+    /// Batches of the full size, and the rows of the shorter one that follows them (0 if none).
+    pub(crate) fn full_and_rest(&self) -> (usize, usize) {
+        (self.count / self.batch_size, self.count % self.batch_size)
+    }
+
+    /// A batch of so many rows, to train on or to evaluate.
+    pub(crate) fn batch(&self, rows: usize, mode: Mode, weight: Rows, augmentation: Augmentation) -> Batch {
+        Batch {
+            rows,
+            clock: self.clock,
+            mode,
+            weight,
+            order: Some(Order { order: self.order, stride: self.batch_size }),
+            columns: self.columns.clone(),
+            augmentation,
+        }
+    }
+
+    /// Writes the columns. Panics where the table lacks one: the model was opened for it.
+    pub(crate) fn upload(&self, backend: &mut Backend, table: &Table) {
+        for (name, source) in &self.columns {
+            let column = table.column(name).unwrap_or_else(|| panic!("the table has no column {name}"));
+            let mut end = column.bytes.len();
+            for (start, data) in pieces(source).into_iter().rev() {
+                backend.write_words(data, &gather::pack(&column.bytes[start..end]));
+                end = start;
+            }
+        }
+    }
+
+    /// [`upload`](Resident::upload) that gives back the memory of what is uploaded, from the end on: a data set that
+    /// fills half of the memory is never there twice.
+    pub(crate) fn hand_over(&self, backend: &mut Backend, mut table: Table) {
+        for (name, source) in &self.columns {
+            let column = table.columns.iter_mut().find(|column| column.name == *name);
+            let bytes = &mut column.unwrap_or_else(|| panic!("the table has no column {name}")).bytes;
+            // Whole words; few enough pieces for allocators that shrink by copying.
+            let most = (bytes.len() / 16).max(SMALLEST_PIECE).next_multiple_of(4);
+            for (start, data) in pieces(source).into_iter().rev() {
+                while bytes.len() > start {
+                    let words = (bytes.len() - start - 1) / most * most / 4;
+                    let packed = gather::pack(&bytes[start + 4 * words..]);
+                    let view = Tensor::new(data.buffer, data.offset + words, &[packed.len()]);
+                    backend.write_words(view, &packed);
+                    bytes.truncate(start + 4 * words);
+                    bytes.shrink_to_fit();
+                }
+            }
+        }
+    }
+
+    /// Indices of its buffers in the arena.
+    pub(crate) fn buffers(&self) -> Vec<usize> {
+        let columns = self.columns.iter().flat_map(|(_, source)| pieces(source)).map(|(_, data)| data);
+        let others = [self.order, self.clock, self.losses];
+        columns.chain(others).map(|tensor| tensor.buffer).collect()
+    }
+
+    /// Buffers that the column of the most lies in.
+    pub fn parts(&self) -> usize {
+        self.columns.iter().map(|(_, source)| pieces(source).len()).max().unwrap_or(0)
+    }
+}
+
+/// Room for a column of `count` examples. Panics on vectors, which no data set has.
+fn declare(arena: &mut Arena, name: &str, kind: Kind, count: usize, largest_part: usize) -> Source {
+    match kind {
+        Kind::Picture(shape) => {
+            Source::Pictures { parts: gather::parts(arena, name, [count, kind.width()], largest_part), shape }
+        }
+        Kind::Label(classes) => Source::Labels { labels: arena.tensor(name, &[count.div_ceil(4)]), classes },
+        Kind::Vector(_) => unreachable!("a data set has no vectors"),
+    }
+}
+
+/// The buffers of a column's bytes, each with the place of its first one among them.
+fn pieces(source: &Source) -> Vec<(usize, Tensor)> {
+    match source {
+        Source::Pictures { parts, shape } => {
+            let dims: usize = shape.iter().product();
+            parts.iter().map(|part| (part.first * dims, part.data)).collect()
+        }
+        Source::Labels { labels, .. } => vec![(0, *labels)],
+        Source::Given(_) => unreachable!("a data set's columns lie on the device"),
+    }
+}
+
+/// One step over a data set in its two sizes: full batches, and the shorter last one, which is never dropped.
+pub(crate) struct Walk {
+    pub full: Option<Loaded>,
+    pub full_batches: usize,
+    pub short: Option<Loaded>,
+}
+
+impl Walk {
+    /// Replays for the batches from `first` on.
+    pub fn plan(&self, first: usize) -> Vec<(Loaded, usize)> {
+        let full = self.full.map(|p| (p, self.full_batches.saturating_sub(first)));
+        let short = self.short.map(|p| (p, usize::from(first <= self.full_batches)));
+        full.into_iter().chain(short).filter(|(_, times)| *times > 0).collect()
+    }
+}
