@@ -5,7 +5,7 @@
 struct Params { B: u32, I: u32, O: u32, activation: u32, accumulate: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;          // (B,I/4); backward_x: (words/4), of dy where there is no activation
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;          // (B,I/4); backward_x: (words/4), of dy or x
 @group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;          // (O,I/4)
 @group(0) @binding(3) var<storage, read> b: array<vec4<f32>>;          // (O/4)
 @group(0) @binding(4) var<storage, read> dy: array<vec4<f32>>;         // (B,O/4)
@@ -72,9 +72,9 @@ fn store_y(row: u32, column: u32, sum: mat4x4<f32>) {
     }
 }
 
-// backward of y = x W^T to x, and on to what the activation that left x read: dx[m,n] = (dx[m,n] + sum_k dy[m,k]
-// w[k,n]) * slope(x[m,n]); the dx before only where x already has a gradient, the slope only where there is an
-// activation.
+// backward of y = x W^T to x, and on to what the activation that left x read:
+// dx[m,n] = (dx[m,n] + sum_k dy[m,k] w[k,n]) * slope(x[m,n]); the dx before only where x already has a gradient, the
+// slope only where there is an activation.
 @compute @workgroup_size(8)
 fn backward_x(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let tile = tile_of(id, groups, params.I);
