@@ -67,6 +67,7 @@ fn put_right_block(slice: u32, d: u32, j: u32, block: mat4x4<f32>) {
     put_right(slice, d + 3u, j, block[3]);
 }
 
+// ANCHOR: multiply
 // Adds DEPTH terms to every sum of invocation (t.x,t.y) of slice t.z.
 fn multiply_slices(t: vec3<u32>) {
     let left = t.z * SLICE + t.y;
@@ -87,7 +88,9 @@ fn multiply_slices(t: vec3<u32>) {
         }
     }
 }
+// ANCHOR_END: multiply
 
+// ANCHOR: slices
 // Adds the slices up, pairwise, so that slice 0 has the sum. All invocations call it, after a barrier.
 fn add_slices(t: vec3<u32>) {
     let index = t.y * ACROSS + t.x;
@@ -102,6 +105,7 @@ fn add_slices(t: vec3<u32>) {
         workgroupBarrier();
     }
 }
+// ANCHOR_END: slices
 
 // The invocation's rows of four columns are numbered block by block.
 fn place(t: vec3<u32>, i: u32) -> vec2<u32> {

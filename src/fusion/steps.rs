@@ -68,6 +68,7 @@ impl<'a> Steps<'a> {
         self.only(kernel, |step| step.writes.iter().any(|&t| same(t, tensor)))
     }
 
+    // ANCHOR: questions
     /// Whether no step but these uses the tensor's buffer.
     pub fn is_private(&self, tensor: Tensor, to: &[usize]) -> bool {
         let uses = |step: &Step| step.reads.iter().chain(&step.writes).any(|t| t.buffer == tensor.buffer);
@@ -106,6 +107,7 @@ impl<'a> Steps<'a> {
         };
         moved.iter().all(|&i| (i.min(at)..=i.max(at)).all(|k| is_free(i, k)))
     }
+    // ANCHOR_END: questions
 
     /// Dispatches to put into the program, recorded as a model records them; none if the device is better off without.
     pub fn record<T>(&mut self, scope: &str, record: impl FnOnce(&mut Recorder) -> T) -> Option<(T, Vec<Step>)> {
