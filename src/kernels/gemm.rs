@@ -5,7 +5,7 @@
 //! An element's sum is made in one order, which the sizes fix and the threads do not: results are the same to the bit
 //! for any number of threads.
 
-use ndarray::{ArrayViewMut2, Axis, s};
+use faer::MatMut;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::scratch;
@@ -67,7 +67,7 @@ pub(crate) enum Store {
 /// C = A B or C += A B: C (m,n) with contiguous rows, A (m,k), B (k,n). `finish(row, column, values)` then gets each
 /// piece of a row of C, from that column on, while it is in the cache, once.
 pub(crate) fn product(
-    c: ArrayViewMut2<'_, f32>,
+    c: MatMut<'_, f32>,
     [a, b]: [View; 2],
     k: usize,
     store: Store,
@@ -80,7 +80,7 @@ pub(crate) fn product(
 
 /// [`product`] in this thread alone, for one that has its share of a larger work.
 pub(crate) fn product_here(
-    c: ArrayViewMut2<'_, f32>,
+    c: MatMut<'_, f32>,
     [a, b]: [View; 2],
     k: usize,
     store: Store,
@@ -100,7 +100,7 @@ struct Product<'a, F> {
 impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
     /// The part of C that begins at (row, column), halved until a half is a thread's share: the columns, then no two
     /// threads pack the same part of B, or where there are more of them the rows, for A.
-    fn split(&self, c: ArrayViewMut2<'_, f32>, [row, column]: [usize; 2], share: usize) {
+    fn split(&self, c: MatMut<'_, f32>, [row, column]: [usize; 2], share: usize) {
         let (m, n) = (c.nrows(), c.ncols());
         let small = m * n * self.k < share + share / 2;
         if small || (n < 2 * COLUMNS && m < 2 * ROWS) {
@@ -108,17 +108,17 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
         }
         if n >= 2 * COLUMNS && (n >= m || m < 2 * ROWS) {
             let at = half(n, 16);
-            let (left, right) = c.split_at(Axis(1), at);
+            let (left, right) = c.split_at_col_mut(at);
             rayon::join(|| self.split(left, [row, column], share), || self.split(right, [row, column + at], share));
         } else {
             let at = half(m, ROWS);
-            let (top, bottom) = c.split_at(Axis(0), at);
+            let (top, bottom) = c.split_at_row_mut(at);
             rayon::join(|| self.split(top, [row, column], share), || self.split(bottom, [row + at, column], share));
         }
     }
 
     /// One thread's part of C. Whether A is packed for it changes no sum.
-    fn part(&self, c: ArrayViewMut2<'_, f32>, place: [usize; 2]) {
+    fn part(&self, c: MatMut<'_, f32>, place: [usize; 2]) {
         if c.nrows() > ROWS && c.ncols().div_ceil(COLUMNS) >= WORTH_PACKING {
             self.part_packed(c, place);
         } else {
@@ -131,7 +131,7 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
         if self.a.strides[0] == 1 { COLUMN_DEPTH } else { DEPTH }.min(self.k)
     }
 
-    fn part_packed(&self, mut c: ArrayViewMut2<'_, f32>, [row, column]: [usize; 2]) {
+    fn part_packed(&self, mut c: MatMut<'_, f32>, [row, column]: [usize; 2]) {
         let (m, n, arch) = (c.nrows(), c.ncols(), Arch::new());
         let deepest = self.depth();
         let mut panel = scratch::any(deepest * COLUMNS + LINE);
@@ -141,7 +141,7 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
         let mut blocks = scratch::any(BAND.min(m).div_ceil(ROWS) * stride);
         for band in (0..m).step_by(BAND) {
             let height = BAND.min(m - band);
-            let mut c = c.slice_mut(s![band..band + height, ..]);
+            let mut c = c.as_mut().submatrix_mut(band, 0, height, n);
             for first in (0..self.k).step_by(deepest) {
                 let depth = deepest.min(self.k - first);
                 arch.dispatch(PackA {
@@ -157,7 +157,7 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
                     let assign = self.store == Store::Assign && first == 0;
                     for (block, top) in blocks.chunks(stride).zip((0..height).step_by(ROWS)) {
                         let block = &block[..depth * ROWS];
-                        let c = c.slice_mut(s![top..height.min(top + ROWS), left..left + width]);
+                        let c = c.as_mut().submatrix_mut(top, left, ROWS.min(height - top), width);
                         if height - top >= ROWS {
                             arch.dispatch(Tile { block, panel, c, assign });
                         } else {
@@ -173,7 +173,7 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
         }
     }
 
-    fn part_in_place(&self, mut c: ArrayViewMut2<'_, f32>, [row, column]: [usize; 2]) {
+    fn part_in_place(&self, mut c: MatMut<'_, f32>, [row, column]: [usize; 2]) {
         let (m, n, arch) = (c.nrows(), c.ncols(), Arch::new());
         let deepest = self.depth();
         let mut panel = scratch::any(deepest * COLUMNS + LINE);
@@ -184,14 +184,14 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
             let bottom = m.min(band + height);
             for left in (0..n).step_by(COLUMNS) {
                 let width = COLUMNS.min(n - left);
-                let mut c = c.slice_mut(s![band..bottom, left..left + width]);
+                let mut c = c.as_mut().submatrix_mut(band, left, bottom - band, width);
                 for first in (0..self.k).step_by(deepest) {
                     let depth = deepest.min(self.k - first);
                     let panel = &mut panel[..depth * COLUMNS];
                     arch.dispatch(PackB { b: self.b.from([first, column + left]), width, panel });
                     let a = self.a.from([row + band, first]);
                     let assign = self.store == Store::Assign && first == 0;
-                    arch.dispatch(Band { a, panel, depth, c: c.view_mut(), assign });
+                    arch.dispatch(Band { a, panel, depth, c: c.as_mut(), assign });
                 }
                 for i in 0..c.nrows() {
                     (self.finish)(row + band + i, column + left, row_of(&mut c, i));
@@ -203,8 +203,8 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
 
 /// Row i of C, or of a part of it: its elements lie side by side.
 #[inline(always)]
-fn row_of<'a>(c: &'a mut ArrayViewMut2<'_, f32>, i: usize) -> &'a mut [f32] {
-    c.row_mut(i).into_slice().expect("C has contiguous rows")
+fn row_of<'a>(c: &'a mut MatMut<'_, f32>, i: usize) -> &'a mut [f32] {
+    c.as_mut().row_mut(i).try_as_row_major_mut().expect("C has contiguous rows").as_slice_mut()
 }
 
 /// Without the first numbers, where they are before the start of a cache line.
@@ -319,7 +319,7 @@ struct Band<'a> {
     a: View<'a>,
     panel: &'a [f32],
     depth: usize,
-    c: ArrayViewMut2<'a, f32>,
+    c: MatMut<'a, f32>,
     assign: bool,
 }
 
@@ -372,7 +372,7 @@ impl Band<'_> {
                 add_term(simd, &a.values[k * a.strides[1]..], &b[column..], &mut sums);
             }
         }
-        store(simd, self.c.view_mut(), [row, column], sums, self.assign);
+        store(simd, self.c.as_mut(), [row, column], sums, self.assign);
         V
     }
 }
@@ -381,7 +381,7 @@ impl Band<'_> {
 struct Tile<'a> {
     block: &'a [f32],
     panel: &'a [f32],
-    c: ArrayViewMut2<'a, f32>,
+    c: MatMut<'a, f32>,
     assign: bool,
 }
 
@@ -418,7 +418,7 @@ impl Tile<'_> {
     #[inline(always)]
     fn piece<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, place: [usize; 2]) {
         let sums = packed_sums::<S, M, V>(simd, self.block.as_chunks().0, self.panel.as_chunks().0, place);
-        store(simd, self.c.view_mut(), place, sums, self.assign);
+        store(simd, self.c.as_mut(), place, sums, self.assign);
     }
 }
 
@@ -447,7 +447,7 @@ fn packed_sums<S: Simd, const M: usize, const V: usize>(
 #[inline(always)]
 fn store<S: Simd, const M: usize, const V: usize>(
     simd: S,
-    mut c: ArrayViewMut2<f32>,
+    mut c: MatMut<f32>,
     [row, column]: [usize; 2],
     sums: [[S::f32s; V]; M],
     assign: bool,

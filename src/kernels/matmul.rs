@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
-use ndarray::ArrayViewMut2;
+use faer::MatMut;
 use rayon::prelude::*;
 
 use super::activation::Activation;
@@ -346,8 +346,8 @@ pub(super) fn weight_gradients(
 }
 
 /// The first rows * columns values as a matrix.
-pub(super) fn matrix(values: &mut [f32], rows: usize, columns: usize) -> ArrayViewMut2<'_, f32> {
-    ArrayViewMut2::from_shape((rows, columns), &mut values[..rows * columns]).expect("as many values as the shape has")
+pub(super) fn matrix(values: &mut [f32], rows: usize, columns: usize) -> MatMut<'_, f32> {
+    MatMut::from_row_major_slice_mut(&mut values[..rows * columns], rows, columns)
 }
 
 // ---- Cases

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock, RwLock};
 
-use ndarray::s;
 use rayon::prelude::*;
 
 use super::{Activation, Params, Sizes};
@@ -144,7 +143,7 @@ pub fn forward(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
                 View::rows(&windows, width)
             };
             let w = View::rows(&reads[1][g * outputs * width..], width).transposed();
-            let y = matmul::matrix(y, rows, s.o).slice_move(s![.., g * outputs..(g + 1) * outputs]);
+            let y = matmul::matrix(y, rows, s.o).subcols_mut(g * outputs, outputs);
             product_here(y, [windows, w], width, Store::Assign, &|_, _, _| ());
         }
         epilogue(p, reads[2], s.o, y);
