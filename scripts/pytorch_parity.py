@@ -89,6 +89,71 @@ class VAE(nn.Module):
         return self.decode(mean + torch.exp(0.5 * logvar) * noise, y), mean, logvar
 
 
+class BayesianLinear(nn.Linear):
+    """A Gaussian for every weight; forward draws what comes out, each row by itself, from given noise (B, O)."""
+
+    def __init__(self, fan_in, fan_out):
+        super().__init__(fan_in, fan_out)
+        self.weight_logvar = nn.Parameter(torch.empty(fan_out, fan_in))
+        self.bias_logvar = nn.Parameter(torch.empty(fan_out))
+
+    def forward(self, x, noise):
+        variance = F.linear(x * x, self.weight_logvar.exp(), self.bias_logvar.exp())
+        return super().forward(x) + variance.sqrt() * noise
+
+    def kl(self, sigma):
+        """KL(q(w) || N(0, sigma^2)) in nats."""
+        prior = torch.distributions.Normal(0, sigma)
+        return sum(
+            torch.distributions.kl_divergence(torch.distributions.Normal(mean, (0.5 * logvar).exp()), prior).sum()
+            for mean, logvar in [(self.weight, self.weight_logvar), (self.bias, self.bias_logvar)]
+        )
+
+
+class BayesianVAE(nn.Module):
+    """The VAE with Gaussian weights in the decoder or in both networks: x (B, D), noise in the order of the layers."""
+
+    def __init__(self, settings, pixels):
+        super().__init__()
+        hidden, self.latent = settings["hidden"], settings["latent"]
+        both = settings["inferred"] == "both"
+        self.act = ACTIVATIONS[settings["activation"]]()
+        single = len(hidden) == 1
+        sizes = [pixels, *hidden, 2 * self.latent]
+        names = ["fc1"] if single else [f"encoder_{2 * i}" for i in range(len(hidden))]
+        self.order = [self.layers(BayesianLinear if both else nn.Linear, sizes, [*names, "fc2"])]
+        sizes = [self.latent, *reversed(hidden), pixels]
+        names = ["fc3", "fc4"] if single else [f"decoder_{2 * i}" for i in range(len(hidden) + 1)]
+        self.order.append(self.layers(BayesianLinear, sizes, names))
+
+    def layers(self, kind, sizes, names):
+        made = [kind(fan_in, fan_out) for fan_in, fan_out in zip(sizes, sizes[1:])]
+        for name, layer in zip(names, made):
+            if "_" in name:
+                stack, index = name.split("_")
+                if not hasattr(self, stack):
+                    self.add_module(stack, nn.Module())
+                getattr(self, stack).add_module(index, layer)
+            else:
+                self.add_module(name, layer)
+        return made
+
+    def through(self, layers, x, noise):
+        for i, layer in enumerate(layers):
+            x = self.act(x) if i else x
+            x = layer(x, next(noise)) if isinstance(layer, BayesianLinear) else layer(x)
+        return x
+
+    def forward(self, x, noise):
+        noise = iter(noise)
+        mean, logvar = self.through(self.order[0], x, noise).chunk(2, dim=1)
+        z = mean + torch.exp(0.5 * logvar) * next(noise)
+        return self.through(self.order[1], z, noise), mean, logvar
+
+    def weight_kl(self, sigma):
+        return sum(m.kl(sigma) for m in self.modules() if isinstance(m, BayesianLinear))
+
+
 def perceptron(sizes, activation, ends_with_activation=False):
     layers = []
     for fan_in, fan_out in zip(sizes, sizes[1:]):

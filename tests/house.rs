@@ -18,7 +18,7 @@ use elbo::kernels::rows::Rows;
 use elbo::layers::Mode;
 use elbo::models::batch::{Augmentation, Batch, Source};
 use elbo::models::draw::{Distribution, Draw};
-use elbo::models::{MODELS, Model, Weight, conditional, presets};
+use elbo::models::{Entry, MODELS, Model, Weight, conditional, presets};
 use elbo::program::Recorder;
 use elbo::tensor::Tensor;
 use elbo::train::metrics::monitors;
@@ -51,12 +51,20 @@ fn a_model_keeps_the_settings_that_it_was_opened_with() {
     }
 }
 
+/// Whether its networks can be listed layer by layer.
+fn is_listable(entry: &Entry) -> bool {
+    entry.key_names().any(|key| key == "encoder")
+}
+
 #[test]
 fn a_settings_text_means_the_same_however_its_numbers_are_written() {
     for entry in MODELS {
         let base = Settings::of_model(entry);
         let [whole, decimal] = ["2", "2.0"].map(|n| base.with(&format!("kl_weight = {n}\nlr = {n}")).unwrap());
         assert_eq!(whole, decimal, "{}", entry.name);
+        if !is_listable(entry) {
+            continue;
+        }
         let networks = |encoder: &str| {
             let text = format!("latent = 3\nencoder = \"\"\"{encoder}\"\"\"\ndecoder = 'flatten, linear 784'");
             base.with(&text).unwrap()
@@ -173,7 +181,7 @@ struct Step {
     /// By column.
     inputs: Vec<(String, Tensor)>,
     noise: Vec<(Tensor, Distribution)>,
-    terms: Vec<Tensor>,
+    terms: Vec<(Tensor, Weight)>,
     scale: f32,
 }
 
@@ -204,6 +212,7 @@ impl Step {
         let program = r.finish("step");
         let Draw::Given(noise) = draw else { unreachable!("it was given") };
         assert_eq!(terms.len(), entry.terms.len());
+        let terms = terms.into_iter().zip(entry.terms).map(|(tensor, term)| (tensor, term.weight)).collect();
 
         let mut backend = Device::Cpu(Cpu::Reference).backend();
         let loaded = backend.load(&arena, &program).unwrap();
@@ -228,12 +237,21 @@ impl Step {
         self.backend.write(*tensor, values);
     }
 
-    /// The loss as it is minimised, summed in f64, from the two terms of a VAE.
+    /// The loss as it is minimised, summed in f64. A knob is the KL weight.
     fn loss(&mut self) -> f64 {
         self.backend.run(&[(self.loaded, 1)]).unwrap();
-        let terms = self.backend.read(&self.terms).unwrap();
-        let [recon, kl] = [0, 1].map(|i| terms[i].iter().map(|&v| f64::from(v)).sum::<f64>());
-        f64::from(self.scale) * (recon + f64::from(KL_WEIGHT) * kl)
+        let parts = self.parts();
+        let weighted = parts.iter().zip(&self.terms).map(|(parts, (_, weight))| {
+            let sum: f64 = parts.iter().map(|&v| f64::from(v)).sum();
+            if *weight == Weight::One { sum } else { f64::from(KL_WEIGHT) * sum }
+        });
+        f64::from(self.scale) * weighted.sum::<f64>()
+    }
+
+    /// The parts of each term, as the last run left them.
+    fn parts(&mut self) -> Vec<Vec<f32>> {
+        let terms: Vec<Tensor> = self.terms.iter().map(|(tensor, _)| *tensor).collect();
+        self.backend.read(&terms).unwrap()
     }
 }
 
@@ -320,6 +338,15 @@ fn a_denoising_models_gradients_are_those_of_its_loss() {
     }
 }
 
+#[test]
+fn a_bayesian_models_gradients_are_those_of_its_loss() {
+    for (inferred, more) in [("decoder", ""), ("both", "hidden = [6, 5]\nreduction = 'mean'\nexamples = 7")] {
+        let text = format!("{CONNECTED}\ninferred = '{inferred}'\ninitial_logvar = -3.0\nprior_sigma = 0.5");
+        let settings = of_model("bayesian", &text).with(more).unwrap();
+        check_gradients(inferred, &settings, [1, 4, 4]);
+    }
+}
+
 /// The loss is of the clean picture: the corrupted one moves it through z alone, and is drawn before z is.
 #[test]
 fn a_denoising_model_is_judged_by_the_clean_picture() {
@@ -345,10 +372,10 @@ fn a_denoising_model_is_judged_by_the_clean_picture() {
         let weight = step.arena.parameters().iter().find(|p| p.name == "fc4.weight").unwrap().value;
         step.backend.write(weight, &vec![0.0; weight.len()]);
         step.loss();
-        let [recon, kl] = step.backend.read(&step.terms).unwrap().try_into().unwrap();
+        let [recon, kl] = step.parts().try_into().unwrap();
         step.backend.write(corruption, &drawn_noise);
         step.loss();
-        let [noisy_recon, noisy_kl] = step.backend.read(&step.terms).unwrap().try_into().unwrap();
+        let [noisy_recon, noisy_kl] = step.parts().try_into().unwrap();
         assert_eq!(recon, noisy_recon, "{noise}");
         assert_ne!(kl, noisy_kl, "{noise}");
     }
@@ -399,6 +426,9 @@ fn views_agree_with_each_other() {
     let (x, label) = (uniform(1, ROWS * 16, 0.0, 1.0), one_hot([2, 0, 3], CLASSES));
     for entry in MODELS {
         for networks in [CONNECTED, LISTED] {
+            if networks == LISTED && !is_listable(entry) {
+                continue;
+            }
             let settings = of_model(entry.name, networks);
             let is_told = entry.takes.contains(&LABELS);
             let view = |name: &str, input: &[f32]| {
@@ -426,6 +456,22 @@ fn views_agree_with_each_other() {
             }
         }
     }
+}
+
+/// Where nothing is uncertain draws agree, and a weight that is uncertain shows.
+#[test]
+fn disagreement_is_the_spread_of_the_weights() {
+    let x = uniform(1, ROWS * 16, 0.0, 1.0);
+    let spread = |logvar: f64| {
+        let settings = of_model("bayesian", &format!("{CONNECTED}\ninitial_logvar = {logvar:.1}"));
+        let [mean, deviation] = viewed(&settings, [1, 4, 4], "disagreement", &[&x]).try_into().unwrap();
+        let [plain] = viewed(&settings, [1, 4, 4], "reconstruct", &[&x]).try_into().unwrap();
+        let apart = mean.iter().zip(&plain).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        (apart, deviation.iter().sum::<f32>() / deviation.len() as f32)
+    };
+    let [(apart, none), (_, some), (_, more)] = [-30.0, -6.0, -2.0].map(spread);
+    assert!(apart < 1e-5 && none < 1e-5, "{apart} {none}");
+    assert!(some > 1e-3 && more > 3.0 * some, "{some} {more}");
 }
 
 // ---- Labels

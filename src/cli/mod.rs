@@ -7,6 +7,7 @@ mod classify;
 mod decode;
 mod denoise;
 mod devices;
+mod disagreement;
 mod encode;
 mod eval;
 mod flags;
@@ -59,6 +60,8 @@ enum Command {
     Classify(classify::Args),
     /// Give clean pictures for noisy ones, by a denoising model, and measure how clean
     Denoise(denoise::Args),
+    /// Show where a Bayesian model's weights disagree about test pictures: where they are unlike what it was trained on
+    Disagreement(disagreement::Args),
     /// Draw the way through latent space between two test pictures
     Interpolate(interpolate::Args),
     /// Vary one latent dimension after the other
@@ -105,6 +108,7 @@ impl Cli {
             Command::Eval(args) => args.run(),
             Command::Classify(args) => args.run(),
             Command::Denoise(args) => args.run(),
+            Command::Disagreement(args) => args.run(),
             Command::Sample(args) => args.run(),
             Command::Reconstruct(args) => args.run(),
             Command::Interpolate(args) => args.run(),

@@ -28,6 +28,12 @@ pub fn map_pairs(out: &mut [f32], [y, x]: [&[f32]; 2], value: impl Fn(f32, f32) 
     chunks.for_each(|((out, y), x)| update_pairs(out, [y, x], |_, y, x| value(y, x)));
 }
 
+/// `out[i] = value(out[i], y[i], x[i])`. Threads share the elements.
+pub fn update_all_pairs(out: &mut [f32], [y, x]: [&[f32]; 2], value: impl Fn(f32, f32, f32) -> f32 + Sync + Copy) {
+    let chunks = out.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).zip(x.par_chunks(CHUNK));
+    chunks.for_each(|((out, y), x)| update_pairs(out, [y, x], value));
+}
+
 /// The sum of `term(y[i], x[i])` in one thread. What `term` captures it must capture by value: a loop that reads its
 /// constants through a reference does not vectorise.
 pub(crate) fn sum_pairs(yx: [&[f32]; 2], term: impl Fn(f32, f32) -> f32 + Copy) -> f32 {

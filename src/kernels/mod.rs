@@ -39,6 +39,7 @@ pub mod joint;
 pub mod ladder;
 pub mod laplace;
 pub mod layer_norm;
+pub mod local_reparameterise;
 pub mod math;
 pub mod matmul;
 pub mod matmul_bce;
@@ -50,12 +51,15 @@ pub mod probe;
 pub mod random;
 pub mod reduce;
 pub mod reparameterise;
+pub mod repeat;
 pub mod rows;
 mod scratch;
 pub mod sgd;
 pub mod shuffle;
+pub mod spread;
 pub mod tiles;
 pub mod upsample;
+pub mod weight_kl;
 
 use crate::cases::GradientCase;
 use crate::error::{Error, Result, nearest};
@@ -140,6 +144,15 @@ pub static ALL: &[&Kernel] = &[
     &dropout::BACKWARD,
     &reparameterise::FORWARD,
     &reparameterise::BACKWARD,
+    &local_reparameterise::VARIANCES,
+    &local_reparameterise::FORWARD,
+    &local_reparameterise::BACKWARD,
+    &local_reparameterise::BACKWARD_LOGVAR,
+    &local_reparameterise::BACKWARD_X,
+    &weight_kl::LOSS,
+    &weight_kl::BACKWARD,
+    &spread::FORWARD,
+    &repeat::FORWARD,
     &gaussian_kl::LOSS,
     &gaussian_kl::ROWS,
     &gaussian_kl::BACKWARD,

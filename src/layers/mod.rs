@@ -3,6 +3,7 @@
 //! `saved` is a value that the backward consumes: running a backward twice, or before its forward, does not compile.
 
 pub mod batch_norm;
+pub mod bayesian_linear;
 pub mod conv2d;
 pub mod conv_transpose2d;
 pub mod dropout;

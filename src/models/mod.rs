@@ -6,6 +6,7 @@
 //! B batch, D pixels of a picture (C,H,W), K classes, Z latent dimensions.
 
 pub mod batch;
+pub mod bayesian;
 pub mod conditional;
 pub mod denoising;
 pub mod draw;
@@ -33,7 +34,7 @@ use crate::schedule::KnobSchedule;
 use crate::tensor::Tensor;
 
 /// All of them, in the order that lists show.
-pub static MODELS: &[&Entry] = &[&vae::ENTRY, &conditional::ENTRY, &denoising::ENTRY];
+pub static MODELS: &[&Entry] = &[&vae::ENTRY, &conditional::ENTRY, &denoising::ENTRY, &bayesian::ENTRY];
 
 /// A model's entry in the list: what is known of it before it is opened.
 pub struct Entry {

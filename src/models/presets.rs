@@ -142,6 +142,16 @@ pub static DENOISING: [Preset; 2] = [
     },
 ];
 
+/// Of the model `bayesian`.
+pub static BAYESIAN: [Preset; 1] = [Preset {
+    name: "mnist-bayes",
+    about: "784-400-20 with a Gaussian for every weight of the decoder: a picture of where they disagree",
+    article: OVERVIEW,
+    picture: MNIST,
+    classes: 0,
+    text: include_str!("presets/mnist-bayes.toml"),
+}];
+
 impl Preset {
     /// The columns of the data that it is made for.
     pub fn columns(&self) -> Columns {

@@ -35,7 +35,8 @@ impl Asked {
     }
 }
 
-/// Shrinks defaults that are more than the data has, or than a picture holds. A note for each. Errors: a data set
+/// Shrinks defaults that are more than the data has, or than a picture holds, with a note for each, and fills in the
+/// key `examples` of a model that has it. Errors: a data set
 /// without pictures.
 pub fn to_data(settings: &mut Settings, asked: Asked, data: &Dataset) -> Result<Vec<String>> {
     let mut notes = Vec::new();
@@ -46,6 +47,11 @@ pub fn to_data(settings: &mut Settings, asked: Asked, data: &Dataset) -> Result<
             data.name, settings.batch_size
         ));
         settings.batch_size = count;
+    }
+    // A model that spreads something over all training examples is told how many there are.
+    let is_asked = settings.entry()?.key_names().any(|key| key == "examples");
+    if is_asked && settings.own("examples").is_none() {
+        settings.own.insert("examples".into(), i64::try_from(count).expect("examples in memory").into());
     }
     let [_, h, w] = data.columns().picture(PICTURES)?;
     let fit = pictures::samples(settings.samples, [h, w], None).map_or(0, |fit| fit.count);

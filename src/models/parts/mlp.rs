@@ -12,7 +12,7 @@ use crate::layers::sequential::{Layer, Sequential};
 pub fn encoder(arena: &mut Arena, networks: &Networks, mut inputs: usize) -> Sequential {
     let mut layers = Vec::new();
     for (i, &width) in networks.hidden.iter().enumerate() {
-        let name = name(networks, "encoder", "fc1", i);
+        let name = name(&networks.hidden, "encoder", "fc1", i);
         layers.push(Layer::Linear(Linear::new(arena, &name, inputs, width, networks.activation)));
         inputs = width;
     }
@@ -24,17 +24,18 @@ pub fn encoder(arena: &mut Arena, networks: &Networks, mut inputs: usize) -> Seq
 pub fn decoder(arena: &mut Arena, networks: &Networks, mut inputs: usize, pixels: usize) -> Sequential {
     let mut layers = Vec::new();
     for (i, &width) in networks.hidden.iter().rev().enumerate() {
-        let name = name(networks, "decoder", "fc3", i);
+        let name = name(&networks.hidden, "decoder", "fc3", i);
         layers.push(Layer::Linear(Linear::new(arena, &name, inputs, width, networks.activation)));
         inputs = width;
     }
-    let name = name(networks, "decoder", "fc4", networks.hidden.len());
+    let name = name(&networks.hidden, "decoder", "fc4", networks.hidden.len());
     layers.push(Layer::Linear(Linear::new(arena, &name, inputs, pixels, Activation::Identity)));
     Sequential::new(layers)
 }
 
-fn name(networks: &Networks, stack: &str, single: &str, index: usize) -> String {
-    match networks.hidden.len() {
+/// What the layer of that index in a stack is called: as in pytorch/examples where there is one hidden layer.
+pub(super) fn name(hidden: &[usize], stack: &str, single: &str, index: usize) -> String {
+    match hidden.len() {
         1 => single.to_string(),
         _ => format!("{stack}.{}", 2 * index),
     }
