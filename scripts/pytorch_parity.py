@@ -200,16 +200,23 @@ def corrupted(form, x, noise):
 
 
 def loss_terms(settings, model, x, label, noise):
-    """Reconstruction and KL in nats, each summed over the batch. noise has the step's random numbers in order."""
+    """The model's terms by name, in nats, each summed over the batch. noise has the step's random numbers in order."""
     seen = x
     if settings["model"] == "denoising":
         seen = corrupted(settings["noise"], x, noise[0].view_as(x))
         noise = noise[1:]
-    y, mean, logvar = model(seen, label, noise[0])
+    if settings["model"] == "bayesian":
+        y, mean, logvar = model(x.flatten(1), noise)
+    else:
+        y, mean, logvar = model(seen, label, noise[0])
     kl = -0.5 * (1 + logvar - mean.pow(2) - logvar.exp()).sum(0)
     free = torch.full_like(kl, len(x) * settings["free_bits"])
     kl = torch.where(kl < free, free, kl) if settings["free_bits"] > 0 else kl
-    return reconstruction(settings, y, x.flatten(1)), kl.sum()
+    terms = {"recon": reconstruction(settings, y, x.flatten(1)), "kl": kl.sum()}
+    if settings["model"] == "bayesian":
+        share = len(x) / (settings.get("examples") or len(x))
+        terms["weight_kl"] = share * model.weight_kl(settings["prior_sigma"])
+    return terms
 
 
 def make_optimizer(settings, parameters):
@@ -265,7 +272,8 @@ def run(folder, dtype, is_whole):
     settings = about["settings"]
     columns = about["columns"]
     classes = columns["label"]["label"] if "label" in columns else 0
-    model = VAE(settings, tuple(columns["x"]["picture"]), classes)
+    shape = tuple(columns["x"]["picture"])
+    model = BayesianVAE(settings, math.prod(shape)) if settings["model"] == "bayesian" else VAE(settings, shape, classes)
     prefix = "init."
     load_initial(model, {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)})
     model = model.to(dtype)
@@ -283,14 +291,14 @@ def run(folder, dtype, is_whole):
             group["lr"] = lr
         optimizer.zero_grad()
         # Grey levels become float32 as in elbo; float64 starts from those.
-        recon, kl = loss_terms(settings, model, (x.float() / 255).to(dtype), label, noise)
-        loss = recon + kl_weight * kl
+        terms = loss_terms(settings, model, (x.float() / 255).to(dtype), label, noise)
+        loss = sum(kl_weight * term if name == "kl" else term for name, term in terms.items())
         if settings["reduction"] == "mean":
             loss = loss / len(x)
         loss.backward()
         if settings.get("clip_norm") is not None:
             nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
-        for name, value in [("loss", loss), ("recon", recon), ("kl", kl)]:
+        for name, value in {"loss": loss, **terms}.items():
             recording.add(name, value)
         for name, parameter in model.named_parameters():
             recording.add_tensor("gradient", name, parameter.grad, False, step == steps)
