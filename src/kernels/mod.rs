@@ -16,6 +16,7 @@ pub mod adam;
 pub mod augment;
 pub mod batch_norm;
 pub mod bce;
+pub mod binarise;
 pub mod channels;
 pub mod clip;
 pub mod clock;
@@ -35,6 +36,7 @@ pub mod gather;
 pub mod gaussian_kl;
 mod gemm;
 pub mod group_norm;
+pub mod importance;
 pub mod joint;
 pub mod ladder;
 pub mod laplace;
@@ -50,6 +52,7 @@ pub mod probe;
 pub mod random;
 pub mod reduce;
 pub mod reparameterise;
+pub mod repeat;
 pub mod rows;
 mod scratch;
 pub mod sgd;
@@ -140,6 +143,13 @@ pub static ALL: &[&Kernel] = &[
     &dropout::BACKWARD,
     &reparameterise::FORWARD,
     &reparameterise::BACKWARD,
+    &repeat::FORWARD,
+    &importance::SAMPLE,
+    &importance::LOG_WEIGHTS,
+    &importance::BOUND,
+    &importance::ACCUMULATE,
+    &importance::BACKWARD_IWAE,
+    &importance::BACKWARD_DREG,
     &gaussian_kl::LOSS,
     &gaussian_kl::ROWS,
     &gaussian_kl::BACKWARD,
@@ -164,6 +174,7 @@ pub static ALL: &[&Kernel] = &[
     &corrupt::MASK,
     &augment::FORWARD,
     &augment::CENTER,
+    &binarise::FORWARD,
     &shuffle::FORWARD,
     &random::INTEGERS,
     &random::UNIT,
