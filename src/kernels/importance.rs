@@ -3,14 +3,14 @@
 //! some at a time. Row b*K + k holds sample k of picture b.
 
 use bytemuck::{Pod, Zeroable};
-use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
-use super::math;
-use crate::cases::{Case, GradientCase, Tolerance, uniform};
+use crate::cases::Case;
 use crate::kernel::{Constant, Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Reference, Shader, Source, grid_1d};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
+
+mod accelerated;
+mod cases;
 
 // ---- Params
 
@@ -56,7 +56,7 @@ const SOURCE: Source = Source {
 
 /// mean, logvar (B,Z) and noise (B*K,Z) to sampled (B*K,Z), assigned; recorded by [`sample`].
 pub static SAMPLE: Kernel = Kernel {
-    accelerated: Some(sample_accelerated),
+    accelerated: Some(accelerated::sample),
     ..kernel(
         "importance.sample",
         "sample",
@@ -71,13 +71,13 @@ pub static SAMPLE: Kernel = Kernel {
                 writes[0][i] = (mean + (0.5 * logvar).exp() * noise) as f32;
             }
         },
-        sample_cases,
+        cases::sample,
     )
 };
 
 /// recon (B*K), logvar (B,Z), noise and z (B*K,Z) to row_log_w (B*K), assigned; recorded by [`log_weights`].
 pub static LOG_WEIGHTS: Kernel = Kernel {
-    accelerated: Some(log_weights_accelerated),
+    accelerated: Some(accelerated::log_weights),
     ..kernel(
         "importance.log_weights",
         "log_weights",
@@ -95,7 +95,7 @@ pub static LOG_WEIGHTS: Kernel = Kernel {
                 writes[0][r] = ((0..z).map(term).sum::<f64>() - reads[0][r] as f64) as f32;
             }
         },
-        log_weights_cases,
+        cases::log_weights,
     )
 };
 
@@ -118,7 +118,7 @@ pub static BOUND: Kernel = kernel(
             writes[0][b] = ((k as f64).ln() - sum.ln() - most) as f32;
         }
     },
-    bound_cases,
+    cases::bound,
 );
 
 /// log_w (B*K) into state (B,3), which is updated: the largest log w so far, sum w and sum w^2 relative to it; recorded
@@ -145,14 +145,14 @@ pub static ACCUMULATE: Kernel = Kernel {
                 state[2] = (squares * kept * kept + w.map(|w| w * w).sum::<f64>()) as f32;
             }
         },
-        accumulate_cases,
+        cases::accumulate,
     )
 };
 
 /// dz, z, noise (B*K,Z), logvar (B,Z) and weights (B*K) to dmean and dlogvar (B,Z), assigned; recorded by
 /// [`backward_iwae`].
 pub static BACKWARD_IWAE: Kernel = Kernel {
-    accelerated: Some(|p, reads, writes| backward_accelerated(p, reads, reads[4], None, writes)),
+    accelerated: Some(|p, reads, writes| accelerated::backward(p, reads, reads[4], None, writes)),
     ..kernel(
         "importance.backward_iwae",
         "backward_iwae",
@@ -169,13 +169,13 @@ pub static BACKWARD_IWAE: Kernel = Kernel {
                 [d, 0.5 * (d * (0.5 * logvar).exp() * noise - w)]
             });
         },
-        backward_iwae_cases,
+        cases::backward_iwae,
     )
 };
 
 /// The same with shares (B*K) before the weights; recorded by [`backward_dreg`].
 pub static BACKWARD_DREG: Kernel = Kernel {
-    accelerated: Some(|p, reads, writes| backward_accelerated(p, reads, reads[5], Some(reads[4]), writes)),
+    accelerated: Some(|p, reads, writes| accelerated::backward(p, reads, reads[5], Some(reads[4]), writes)),
     ..kernel(
         "importance.backward_dreg",
         "backward_dreg",
@@ -192,7 +192,7 @@ pub static BACKWARD_DREG: Kernel = Kernel {
                 [d, 0.5 * d * (0.5 * logvar).exp() * noise]
             });
         },
-        backward_dreg_cases,
+        cases::backward_dreg,
     )
 };
 
@@ -218,7 +218,7 @@ const fn kernel(
             Cost { flops: 6 * elements, bytes: 12 * elements }
         },
         cases,
-        gradients: GradientCheck::Cases(gradients),
+        gradients: GradientCheck::Cases(cases::gradients),
         ..PLAIN
     }
 }
@@ -317,257 +317,10 @@ fn each_of_q(p: &[u32], writes: &mut [&mut [f32]], terms: impl Fn(usize, usize) 
     }
 }
 
-// ---- Accelerated
-
-fn sample_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
-    let [b, k, z] = sizes(p);
-    let rows = writes[0][..b * k * z].par_chunks_mut(z).zip(reads[2].par_chunks(z)).enumerate();
-    rows.with_min_len((super::CHUNK / z).max(1)).for_each(|(r, (sampled, noise))| {
-        let q = r / k * z..(r / k + 1) * z;
-        sampled.copy_from_slice(&reads[0][q.clone()]);
-        math::update_pairs(sampled, [&reads[1][q], noise], |mean, logvar, noise| {
-            mean + math::exp(0.5 * logvar) * noise
-        });
-    });
-}
-
-fn log_weights_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
-    let [b, k, z] = sizes(p);
-    let rows = writes[0][..b * k].par_iter_mut().with_min_len((super::CHUNK / z).max(1)).enumerate();
-    rows.zip(reads[2].par_chunks(z).zip(reads[3].par_chunks(z))).for_each(|((r, log_w), (noise, sampled))| {
-        let logvar = &reads[1][r / k * z..][..z];
-        let densities = math::sum_pairs([noise, sampled], |noise, z| noise * noise - z * z);
-        *log_w = 0.5 * (densities + math::sum_pairs([logvar, logvar], |logvar, _| logvar)) - reads[0][r];
-    });
-}
-
-/// Both estimators; the doubly reparameterised one has shares. Threads share the pictures.
-fn backward_accelerated(
-    p: &[u32],
-    reads: &[&[f32]],
-    weights: &[f32],
-    shares: Option<&[f32]>,
-    writes: &mut [&mut [f32]],
-) {
-    let [b, k, z] = sizes(p);
-    let [dmean, dlogvar] = writes else { unreachable!("both gradients are written") };
-    let outputs = dmean[..b * z].par_chunks_mut(z).zip(dlogvar[..b * z].par_chunks_mut(z)).enumerate();
-    outputs.with_min_len((super::CHUNK / (k * z)).max(1)).for_each(|(b, (dmean, dlogvar))| {
-        let [dz, sampled, noise] = [0, 1, 2].map(|i| &reads[i][b * k * z..][..k * z]);
-        let logvar = &reads[3][b * z..][..z];
-        let (weights, shares) = (&weights[b * k..][..k], shares.map(|shares| &shares[b * k..][..k]));
-        dmean.fill(0.0);
-        dlogvar.fill(0.0);
-        for sample in 0..k {
-            let row = sample * z..(sample + 1) * z;
-            Arch::new().dispatch(Backward {
-                dz: &dz[row.clone()],
-                sampled: &sampled[row.clone()],
-                noise: &noise[row],
-                logvar,
-                weight: weights[sample],
-                share: shares.map(|shares| shares[sample]),
-                dmean,
-                dlogvar,
-            });
-        }
-    });
-}
-
-/// What a sample adds to the gradients of its picture.
-struct Backward<'a> {
-    dz: &'a [f32],
-    sampled: &'a [f32],
-    noise: &'a [f32],
-    logvar: &'a [f32],
-    weight: f32,
-    share: Option<f32>,
-    dmean: &'a mut [f32],
-    dlogvar: &'a mut [f32],
-}
-
-impl WithSimd for Backward<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let outputs = self.dmean.iter_mut().zip(self.dlogvar);
-        let samples = self.dz.iter().zip(self.sampled).zip(self.noise.iter().zip(self.logvar));
-        let w = self.weight;
-        match self.share {
-            None => {
-                for ((dmean, dlogvar), ((&dz, &z), (&noise, &logvar))) in outputs.zip(samples) {
-                    let d = dz + w * z;
-                    *dmean += d;
-                    *dlogvar += 0.5 * (d * math::exp(0.5 * logvar) * noise - w);
-                }
-            }
-            Some(share) => {
-                for ((dmean, dlogvar), ((&dz, &z), (&noise, &logvar))) in outputs.zip(samples) {
-                    let deviation = math::exp(0.5 * logvar);
-                    let d = share * (dz + w * (z - noise / deviation));
-                    *dmean += d;
-                    *dlogvar += 0.5 * d * deviation * noise;
-                }
-            }
-        }
-    }
-}
-
-// ---- Cases
-
-/// (B, K, Z): one of each, odd sizes, Burda's latent, several workgroups.
-const SIZES: [[usize; 3]; 5] = [[1, 1, 1], [17, 3, 5], [3, 65, 2], [20, 5, 50], [65, 17, 3]];
-
-fn case([b, k, z]: [usize; 3]) -> Case {
-    Case::new(format!("{b} of {k}x{z}"), Params { b: b as u32, k: k as u32, z: z as u32 })
-}
-
-fn sample_cases() -> Vec<Case> {
-    let tolerance = Tolerance::Because(1e-6, "exp of an argument of size 2: 3 + 2|x| ulp");
-    let of = |[b, k, z]: [usize; 3]| {
-        case([b, k, z])
-            .read(uniform(1, b * z, -2.0, 2.0))
-            .read(uniform(2, b * z, -4.0, 4.0))
-            .read(uniform(3, b * k * z, -3.0, 3.0))
-            .assign(b * k * z, tolerance)
-    };
-    SIZES.map(of).into()
-}
-
-fn log_weights_cases() -> Vec<Case> {
-    let of = |[b, k, z]: [usize; 3]| {
-        case([b, k, z])
-            .read(uniform(1, b * k, 0.0, 1.0))
-            .read(uniform(2, b * z, -1.0, 1.0))
-            .read(uniform(3, b * k * z, -1.0, 1.0))
-            .read(uniform(4, b * k * z, -1.0, 1.0))
-            .assign(b * k, Tolerance::Dot(3 * z))
-    };
-    SIZES.map(of).into()
-}
-
-/// Log weights of -10 to 10, and of what a picture of 784 pixels has.
-fn log_w(seed: u64, b: usize, k: usize) -> [Vec<f32>; 2] {
-    [uniform(seed, b * k, -10.0, 10.0), uniform(seed, b * k, -120.0, -80.0)]
-}
-
-const EXPONENTIALS: Tolerance =
-    Tolerance::Because(4e-6, "exp of differences of up to 40, themselves rounded, and a log of their sum");
-
-fn bound_cases() -> Vec<Case> {
-    let of = |[b, k, _]: [usize; 3]| {
-        log_w(5, b, k).map(|log_w| case([b, k, 1]).read(log_w).assign(b, EXPONENTIALS).assign(b * k, EXPONENTIALS))
-    };
-    SIZES.into_iter().flat_map(of).collect()
-}
-
-/// Of pictures of which nothing was known, and of such with a larger or a smaller maximum.
-fn accumulate_cases() -> Vec<Case> {
-    let of = |[b, k, _]: [usize; 3]| {
-        let known = |b: usize| if b.is_multiple_of(3) { EMPTY } else { [(b % 7) as f32 * 4.0 - 12.0, 2.5, 1.5] };
-        let [log_w, _] = log_w(6, b, k);
-        case([b, k, 1]).read(log_w).update((0..b).flat_map(known).collect(), EXPONENTIALS)
-    };
-    SIZES.map(of).into()
-}
-
-const BACKWARD: Tolerance = Tolerance::Because(4e-6, "a sum of up to 65 products with an exp of size up to e");
-
-fn backward_reads([b, k, z]: [usize; 3]) -> Case {
-    let case = [7, 8, 9].into_iter().fold(case([b, k, z]), |case, seed| case.read(uniform(seed, b * k * z, -1.0, 1.0)));
-    case.read(uniform(10, b * z, -1.0, 1.0))
-}
-
-fn backward_iwae_cases() -> Vec<Case> {
-    let of = |[b, k, z]: [usize; 3]| {
-        let case = backward_reads([b, k, z]).read(uniform(11, b * k, 0.0, 1.0));
-        case.assign(b * z, BACKWARD).assign(b * z, BACKWARD)
-    };
-    SIZES.map(of).into()
-}
-
-fn backward_dreg_cases() -> Vec<Case> {
-    let of = |[b, k, z]: [usize; 3]| {
-        let case = backward_reads([b, k, z]).read(uniform(12, b * k, 0.0, 1.0)).read(uniform(11, b * k, 0.0, 1.0));
-        case.assign(b * z, BACKWARD).assign(b * z, BACKWARD)
-    };
-    SIZES.map(of).into()
-}
-
-// ---- Gradients
-
-/// For the finite-difference check: the bound with a reconstruction that depends on z, and the objective whose gradient
-/// the doubly reparameterised one is.
-fn gradients() -> Vec<GradientCase> {
-    const B: usize = 3;
-    const K: usize = 4;
-    const Z: usize = 2;
-    let inputs = || vec![(vec![B, Z], uniform(1, B * Z, -1.0, 1.0)), (vec![B, Z], uniform(2, B * Z, -0.5, 0.5))];
-    let words = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
-    let samples = |seed, low, high| words(uniform(seed, B * K * Z, low, high));
-    let matrix = |tensor: Tensor| tensor.reshape(&[B * K, Z]);
-    vec![
-        GradientCase {
-            label: "importance".into(),
-            inputs: inputs(),
-            output: vec![B],
-            record: Box::new(move |r, inputs, dy| {
-                let [mean, logvar, noise, x] = [inputs[0], inputs[1], matrix(inputs[2]), matrix(inputs[3])];
-                let z = sample(r, mean, logvar, noise);
-                let recon = super::mse::loss(r, z, x, 0.8);
-                let log_w = log_weights(r, recon, logvar, [noise, z]);
-                let (bound, shares) = bound(r, log_w, B);
-                let weights = super::joint::weigh(r, shares.reshape(&[B, K]), dy).reshape(&[B * K]);
-                let dz = super::mse::backward(r, z, x, 0.8, 1.0);
-                let dz = super::joint::weigh(r, dz, weights);
-                (bound, backward_iwae(r, dz, [z, noise, logvar], weights).into())
-            }),
-            state: vec![("noise", samples(3, -2.0, 2.0)), ("x", samples(4, -1.0, 1.0))],
-        },
-        // q's density is that of the state, which the inputs do not move: -sum_k share^2 log w_k.
-        GradientCase {
-            label: "importance, doubly reparameterised".into(),
-            inputs: inputs(),
-            output: vec![B],
-            record: Box::new(move |r, inputs, dy| {
-                let [mean, logvar, noise, x] = [inputs[0], inputs[1], matrix(inputs[2]), matrix(inputs[3])];
-                let [still_logvar, still_mean, precision, shares] =
-                    [inputs[4].reshape(&[B, Z]), matrix(inputs[5]), matrix(inputs[6]), inputs[7]];
-                let z = sample(r, mean, logvar, noise);
-                let recon = super::mse::loss(r, z, x, 0.8);
-                let away = super::joint::add(r, z, still_mean, -1.0);
-                let still_noise = super::joint::multiply(r, away, precision);
-                let log_w = log_weights(r, recon, still_logvar, [still_noise, z]);
-                let squares = super::joint::multiply(r, shares, shares);
-                let counted = super::joint::multiply(r, squares, log_w).reshape(&[B, K]);
-                let sum = super::reduce::rows(r, counted);
-                let y = super::joint::scale(r, sum, -1.0);
-                let weights = super::joint::weigh(r, shares.reshape(&[B, K]), dy).reshape(&[B * K]);
-                let dz = super::mse::backward(r, z, x, 0.8, 1.0);
-                let dz = super::joint::weigh(r, dz, weights);
-                (y, backward_dreg(r, dz, [z, noise, logvar], [shares, weights]).into())
-            }),
-            state: {
-                let [(_, mean), (_, logvar)] = inputs().try_into().expect("two inputs");
-                let repeated = |values: &[f32]| values.chunks(Z).flat_map(|row| row.repeat(K)).collect::<Vec<f32>>();
-                let precision = repeated(&logvar).into_iter().map(|logvar| (-0.5 * logvar).exp()).collect();
-                vec![
-                    ("noise", samples(3, -2.0, 2.0)),
-                    ("x", samples(4, -1.0, 1.0)),
-                    ("still_logvar", words(logvar)),
-                    ("still_mean", words(repeated(&mean))),
-                    ("precision", words(precision)),
-                    ("shares", words(uniform(5, B * K, 0.1, 0.9))),
-                ]
-            },
-        },
-    ]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cases::uniform;
 
     /// log mean w of samples that came some at a time is that of all of them at once.
     #[test]
