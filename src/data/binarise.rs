@@ -46,7 +46,7 @@ impl Binarise {
     }
 
     /// The table with pictures that do not change: those of the threshold, or drawn by (seed, picture, pixel).
-    fn fixed(self, mut table: Table, seed: u64) -> Table {
+    pub fn fixed(self, mut table: Table, seed: u64) -> Table {
         let dims = table.dims();
         let Some(column) = table.columns.iter_mut().find(|column| column.name == PICTURES) else { return table };
         if self == Binarise::None || dims == 0 {

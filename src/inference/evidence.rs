@@ -10,14 +10,14 @@
 
 use super::Trained;
 use crate::arena::Arena;
-use crate::backend::Loaded;
+use crate::backend::{Backend, Loaded};
 use crate::data::table::{LABELS, PICTURES, Table};
 use crate::error::{Error, Result};
 use crate::kernels::clock::{self, Clock, Row};
 use crate::kernels::{importance, random, repeat};
 use crate::models::draw::Draw;
 use crate::models::parts::likelihood::Likelihood;
-use crate::models::{Model, View};
+use crate::models::{Model, Port, View};
 use crate::program::{Program, Recorder};
 use crate::tensor::Tensor;
 use crate::train::pictures::one_hot;
@@ -176,7 +176,7 @@ impl Recorded {
         };
         let x = input(PICTURES).expect("a likelihood is of a picture");
         let label = input(LABELS);
-        let given = |port: &crate::models::Port| if port.name == PICTURES { x } else { label.expect("it is told") };
+        let given = |port: &Port| if port.name == PICTURES { x } else { label.expect("it is told") };
 
         let mut r = Recorder::new(arena);
         r.scope("encode");
@@ -219,7 +219,7 @@ impl Recorded {
         Recorded { x, label, state, clock, encode, sample }
     }
 
-    fn load(self, backend: &mut crate::backend::Backend, arena: &Arena) -> Result<Programs> {
+    fn load(self, backend: &mut Backend, arena: &Arena) -> Result<Programs> {
         let Recorded { x, label, state, clock, encode, sample } = self;
         let encode = backend.load(arena, &encode)?;
         let sample = sample.iter().map(|(program, times)| Ok((backend.load(arena, program)?, *times)));
@@ -227,3 +227,6 @@ impl Recorded {
         Ok(Programs { x, label, state, clock, encode, sample })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,8 @@
 //!
 //! The label stands beside what each network takes, as K numbers of which one is 1. A listed encoder, which sees
 //! pictures, gets it as K more channels, each all 0 or all 1. B batch, D = C H W pixels, K classes, Z latent
-//! dimensions. Where `importance` asks for several samples of z a picture ([`parts::bound`](super::parts::bound)), z and
-//! all that follows have so many times B rows.
+//! dimensions, S samples of z a picture: 1, unless `importance` says more, for the tighter bound of
+//! [`parts::bound`](super::parts::bound), which calls them K.
 
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -122,11 +122,11 @@ impl Model for Conditional {
         let y = batch.one_hot(r, LABELS); // (B,K)
 
         let xy = self.beside(r, x, y);
-        let (z, q) = self.encoder.sample(r, xy, draw, batch.mode); // (B,Z): z ~ q(z|x,y)
+        let (z, q) = self.encoder.sample(r, xy, draw, batch.mode); // (B*S,Z): z ~ q(z|x,y)
         let (x, y) = (self.encoder.repeat(r, x), self.encoder.repeat(r, y)); // as many rows as z
-        let zy = joint::concat(r, z, y); // (B,Z+K)
-        let (out, decoder) = self.decoder.forward(r, zy, batch.mode); // (B,D): logits or means
-        let recon = self.decoder.loss(r, out, x); // (B): -log p(x|z,y)
+        let zy = joint::concat(r, z, y); // (B*S,Z+K)
+        let (out, decoder) = self.decoder.forward(r, zy, batch.mode); // (B*S,D): logits or means
+        let recon = self.decoder.loss(r, out, x); // (B*S): -log p(x|z,y)
         let bound = self.encoder.bound(r, &q, recon.rows, batch); // recon and KL(q(z|x,y) || N(0,1)), or -L_K
 
         let dout = self.decoder.loss_backward(r, recon, bound.rows);
