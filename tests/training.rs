@@ -17,6 +17,7 @@ use elbo::data::{Dataset, digits};
 use elbo::error::{Error, Result};
 use elbo::fusion::Fusion;
 use elbo::inference::Trained;
+use elbo::models::parts::bound::BOUND;
 use elbo::models::parts::likelihood::Likelihood;
 use elbo::models::{presets, vae};
 use elbo::train::checkpoint::Checkpoint;
@@ -175,6 +176,23 @@ fn two_epochs_and_two_more_are_four() {
             assert_same(&run, &trained(&four, &data, &device), &device.description());
             assert_eq!(run.metrics().iter().map(|m| m.epoch).collect::<Vec<_>>(), [1, 2, 3, 4]);
         }
+    }
+}
+
+/// The draw of the pixels is the step's, as the noise is, and the bound is one term.
+#[test]
+fn several_samples_of_drawn_pixels_go_on_too() {
+    let data = data(20, 10);
+    let two = small_with("importance = 3\nestimator = 'dreg'\nbinarise = 'dynamic'");
+    let four = two.with("epochs = 4").unwrap();
+    for device in devices() {
+        let [run, whole] = [&two, &four].map(|settings| trained(settings, &data, &device));
+        assert_eq!(run.train(&four, &data, &device).unwrap(), Ending::Finished);
+        assert!(run.state() == whole.state(), "{}", device.description());
+        let rows = read_metrics(&run.folder.metrics(), &[BOUND]).unwrap();
+        assert!(rows.len() == 4 && rows.iter().all(|row| row.train.terms == [row.train.loss]));
+        let grey = trained(&four.with("binarise = 'none'").unwrap(), &data, &device);
+        assert_ne!(run.parameters(), grey.parameters());
     }
 }
 
