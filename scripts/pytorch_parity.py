@@ -24,6 +24,7 @@ try:
     from safetensors import safe_open
     from safetensors.torch import save_file
     from torch import nn
+    from torch.distributions import Normal
 except ImportError as error:
     print(f"cannot import the Python package '{error.name}' ({error})", file=sys.stderr)
     sys.exit(3)
@@ -162,28 +163,28 @@ def perceptron(sizes, activation, ends_with_activation=False):
 
 
 def reconstruction(settings, y, x):
-    """-log p(x|z) in nats, summed over the batch, for decoder outputs y and pictures x, both (B, D)."""
+    """-log p(x|z) in nats of each picture, (B), for decoder outputs y and pictures x, both (B, D)."""
     output, sigma = settings["output"], settings["sigma"]
     if output == "bernoulli":
-        return F.binary_cross_entropy_with_logits(y, x, reduction="sum")
+        return F.binary_cross_entropy_with_logits(y, x, reduction="none").sum(1)
     if output == "continuous_bernoulli":
         distribution = torch.distributions.ContinuousBernoulli(logits=y, validate_args=False)
-        return -distribution.log_prob(x).sum()
+        return -distribution.log_prob(x).sum(1)
     if output == "gaussian":
-        return F.gaussian_nll_loss(y, x, torch.full_like(y, sigma**2), full=True, reduction="sum")
+        return F.gaussian_nll_loss(y, x, torch.full_like(y, sigma**2), full=True, reduction="none").sum(1)
     if output == "laplace":
-        return -torch.distributions.Laplace(y, sigma).log_prob(x).sum()
+        return -torch.distributions.Laplace(y, sigma).log_prob(x).sum(1)
     if output == "optimal_sigma":
         # The batch's own best sigma, softly clipped at e^-6 and held fixed by the gradient.
         best = 0.5 * torch.log(F.mse_loss(y, x))
         sigma = (F.softplus(best + 6) - 6).exp().detach()
-        return F.gaussian_nll_loss(y, x, (sigma**2).expand_as(y), full=True, reduction="sum")
+        return F.gaussian_nll_loss(y, x, (sigma**2).expand_as(y), full=True, reduction="none").sum(1)
     if output == "discretised_logistic":
         # log of sigmoid(upper) - sigmoid(lower), the edges of a grey level's bin; the outermost bins are open.
         upper, lower = (x + 1 / 510 - y) / sigma, (x - 1 / 510 - y) / sigma
         width = math.log(-math.expm1(-1 / (255 * sigma)))
         inner = F.logsigmoid(upper) + F.logsigmoid(-lower) + width
-        return -torch.where(x <= 0, F.logsigmoid(upper), torch.where(x >= 1, F.logsigmoid(-lower), inner)).sum()
+        return -torch.where(x <= 0, F.logsigmoid(upper), torch.where(x >= 1, F.logsigmoid(-lower), inner)).sum(1)
     raise SystemExit(f"there is no output {output} here")
 
 
@@ -205,6 +206,8 @@ def loss_terms(settings, model, x, label, noise):
     if settings["model"] == "denoising":
         seen = corrupted(settings["noise"], x, noise[0].view_as(x))
         noise = noise[1:]
+    if settings.get("importance", 1) > 1:
+        return {"bound": importance_bound(settings, model, seen, x, label, noise[0])}
     if settings["model"] == "bayesian":
         y, mean, logvar = model(x.flatten(1), noise)
     else:
@@ -212,11 +215,33 @@ def loss_terms(settings, model, x, label, noise):
     kl = -0.5 * (1 + logvar - mean.pow(2) - logvar.exp()).sum(0)
     free = torch.full_like(kl, len(x) * settings["free_bits"])
     kl = torch.where(kl < free, free, kl) if settings["free_bits"] > 0 else kl
-    terms = {"recon": reconstruction(settings, y, x.flatten(1)), "kl": kl.sum()}
+    terms = {"recon": reconstruction(settings, y, x.flatten(1)).sum(), "kl": kl.sum()}
     if settings["model"] == "bayesian":
         share = len(x) / (settings.get("examples") or len(x))
         terms["weight_kl"] = share * model.weight_kl(settings["prior_sigma"])
     return terms
+
+
+def importance_bound(settings, model, seen, x, label, noise):
+    """-L_K in nats, summed over the batch (Burda et al. 2015): K samples of q(z|seen), each to explain x; noise (B*K, Z).
+
+    The estimator dreg (Tucker et al. 2018) changes gradients alone: q's density is held fixed, and the gradient of z
+    counts as the sample's share of the bound once more.
+    """
+    samples = settings["importance"]
+    mean, logvar = (t.repeat_interleave(samples, 0) for t in model.encode(seen, label))
+    z = mean + torch.exp(0.5 * logvar) * noise
+    is_dreg = settings["estimator"] == "dreg"
+    q = Normal(mean.detach(), torch.exp(0.5 * logvar.detach())) if is_dreg else Normal(mean, torch.exp(0.5 * logvar))
+    told = None if label is None else label.repeat_interleave(samples, 0)
+    recon = reconstruction(settings, model.decode(z, told), x.flatten(1).repeat_interleave(samples, 0))
+    prior = Normal(torch.zeros_like(z), torch.ones_like(z))
+    log_w = (prior.log_prob(z).sum(1) - q.log_prob(z).sum(1) - recon).view(-1, samples)
+    bound = (math.log(samples) - torch.logsumexp(log_w, 1)).sum()
+    if is_dreg:
+        shares = torch.softmax(log_w, 1).detach()
+        z.register_hook(lambda dz: shares.view(-1, 1) * dz)
+    return bound
 
 
 def make_optimizer(settings, parameters):
@@ -292,13 +317,13 @@ def run(folder, dtype, is_whole):
         optimizer.zero_grad()
         # Grey levels become float32 as in elbo; float64 starts from those.
         terms = loss_terms(settings, model, (x.float() / 255).to(dtype), label, noise)
-        loss = sum(kl_weight * term if name == "kl" else term for name, term in terms.items())
+        loss = sum(kl_weight * value if name == "kl" else value for name, value in terms.items())
         if settings["reduction"] == "mean":
             loss = loss / len(x)
         loss.backward()
         if settings.get("clip_norm") is not None:
             nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
-        for name, value in {"loss": loss, **terms}.items():
+        for name, value in [("loss", loss), *terms.items()]:
             recording.add(name, value)
         for name, parameter in model.named_parameters():
             recording.add_tensor("gradient", name, parameter.grad, False, step == steps)

@@ -1,5 +1,8 @@
 //! Using a trained model: encode pictures, decode latent points, take the loss on a data set.
 
+pub mod evidence;
+pub mod latents;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -267,7 +270,7 @@ impl Trained {
         self.checkpoint.load_model(arena, &mut backend, &self.path)?;
         evaluation.write_clock(&mut backend, seed, 0, 1.0);
         backend.run(&evaluation.plan())?;
-        let means = Means::of(&backend.read_one(evaluation.data.losses)?, model.entry().terms);
+        let means = Means::of(&backend.read_one(evaluation.data.losses)?, model.terms());
         if means.loss.is_finite() {
             return Ok(means);
         }

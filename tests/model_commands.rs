@@ -161,6 +161,31 @@ fn eval_prints_lines_and_takes_the_best_model_too() {
     assert!(printed.contains("z is the mean: a cross-entropy"), "{printed}");
 }
 
+/// The estimate of -log p(x) lies below the bound, and is one of a likelihood where the pixels are black or white.
+#[test]
+fn eval_estimates_log_p_and_reports_on_the_latent_dimensions() {
+    let run = Run::copy();
+    let root = run.root();
+    let black_and_white = ["eval", &root, "--limit", "64", "--binarise", "static", "--nll", "200", "--latent-report"];
+    let got = losses(&black_and_white);
+    let number = |object: &serde_json::Value, key: &str| object[key].as_f64().unwrap();
+    let (nll, latents) = (&got["nll"], &got["latents"]);
+    assert!(number(nll, "nats") < number(&got, "test_loss") && number(nll, "standard_error") > 0.0, "{got}");
+    assert_eq!((nll["samples"].as_u64(), nll["pictures"].as_u64()), (Some(200), Some(64)), "{got}");
+    assert_eq!([&nll["is_likelihood"], &got["is_bound"]].map(|is| is.as_bool()), [Some(true); 2], "{got}");
+    let dimensions = latents["dimensions"].as_array().unwrap();
+    let kl: f64 = dimensions.iter().map(|dimension| number(dimension, "kl")).sum();
+    assert!((kl - number(&got, "test_kl")).abs() < 1e-4 && (kl - number(latents, "kl")).abs() < 1e-4, "{got}");
+    assert!(dimensions.len() == 2 && latents["active"].as_u64().unwrap() <= 2, "{got}");
+    let parts = number(latents, "information") + number(latents, "marginal_kl");
+    assert!((parts - kl).abs() < 1e-4 && number(latents, "information") < 64f64.ln() + 0.5, "{got}");
+
+    let printed = succeeds(&["eval", &root, "--limit", "64", "--nll", "20", "--latent-report"]);
+    assert!(printed.contains("\nnll ") && printed.contains(", of a cross-entropy of grey levels, "), "{printed}");
+    assert!(printed.contains(" of 2 dimensions are active") && printed.contains("variance of q(z)"), "{printed}");
+    run.refused(&["eval", &root, "--nll", "0"], "--nll is 0, but must be at least 1");
+}
+
 #[test]
 fn eval_gives_bits_where_the_output_is_a_likelihood() {
     let run = Run::copy();

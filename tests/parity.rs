@@ -134,6 +134,10 @@ fn pytorch_takes_the_same_steps() {
         ("conditional, listed", [2, 18, 17], small("mnist-cvae", listed)),
         ("Gaussian corruption", [1, 6, 5], small("mnist-denoise", "")),
         ("salt and pepper", [1, 6, 5], small("mnist-denoise", "noise = 'salt_and_pepper:0.3'")),
+        ("several samples", [1, 6, 5], small("mnist-iwae", "")),
+        ("doubly reparameterised", [1, 6, 5], small("mnist-iwae", "estimator = 'dreg'\nreduction = 'mean'")),
+        ("several samples, conditional", [1, 6, 5], small("mnist-cvae", "importance = 7\noutput = 'laplace'")),
+        ("several samples, denoising", [1, 6, 5], small("mnist-denoise", "importance = 2\nhead = 'fused'")),
         ("a mask, listed", [2, 18, 17], small("mnist-denoise", listed).with("noise = 'mask:0.3'").unwrap()),
     ];
     let folder = tempfile::tempdir().unwrap();

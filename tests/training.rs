@@ -17,6 +17,7 @@ use elbo::data::{Dataset, digits};
 use elbo::error::{Error, Result};
 use elbo::fusion::Fusion;
 use elbo::inference::Trained;
+use elbo::models::parts::bound::BOUND;
 use elbo::models::parts::likelihood::Likelihood;
 use elbo::models::{presets, vae};
 use elbo::train::checkpoint::Checkpoint;
@@ -175,6 +176,23 @@ fn two_epochs_and_two_more_are_four() {
             assert_same(&run, &trained(&four, &data, &device), &device.description());
             assert_eq!(run.metrics().iter().map(|m| m.epoch).collect::<Vec<_>>(), [1, 2, 3, 4]);
         }
+    }
+}
+
+/// The draw of the pixels is the step's, as the noise is, and the bound is one term.
+#[test]
+fn several_samples_of_drawn_pixels_go_on_too() {
+    let data = data(20, 10);
+    let two = small_with("importance = 3\nestimator = 'dreg'\nbinarise = 'dynamic'");
+    let four = two.with("epochs = 4").unwrap();
+    for device in devices() {
+        let [run, whole] = [&two, &four].map(|settings| trained(settings, &data, &device));
+        assert_eq!(run.train(&four, &data, &device).unwrap(), Ending::Finished);
+        assert!(run.state() == whole.state(), "{}", device.description());
+        let rows = read_metrics(&run.folder.metrics(), &[BOUND]).unwrap();
+        assert!(rows.len() == 4 && rows.iter().all(|row| row.train.terms == [row.train.loss]));
+        let grey = trained(&four.with("binarise = 'none'").unwrap(), &data, &device);
+        assert_ne!(run.parameters(), grey.parameters());
     }
 }
 
@@ -745,7 +763,7 @@ fn a_batch_larger_than_the_data_is_refused() {
 
 /// Dispatches of a training step: a limit for each preset as a device with few fused kernels runs it, and one as it is
 /// run by a device that takes every fused kernel, as GPUs do, and the CPU device those that it has.
-const BUDGETS: [(&str, usize, usize); 13] = [
+const BUDGETS: [(&str, usize, usize); 15] = [
     ("mnist-mlp", 30, 8),
     ("mnist-fused", 30, 8),
     ("mnist-2d", 30, 8),
@@ -753,6 +771,8 @@ const BUDGETS: [(&str, usize, usize); 13] = [
     ("cifar-conv", 216, 216),
     ("faces-conv", 279, 279),
     ("faces-mlp", 30, 30),
+    ("mnist-iwae", 60, 60),
+    ("binarized-mnist", 60, 60),
     ("mnist-cvae", 32, 23),
     ("mnist-cvae-256", 40, 27),
     ("mnist-cvae-conv", 73, 73),

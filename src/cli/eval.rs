@@ -1,12 +1,21 @@
 //! `elbo eval`
 
-use elbo::data::Selection;
+use std::time::{Duration, Instant};
+
+use elbo::data::binarise::is_binary;
+use elbo::data::table::Table;
+use elbo::data::{Dataset, Selection};
 use elbo::error::Result;
-use elbo::inference::kl_by_dimension;
+use elbo::inference::evidence::Evidence;
+use elbo::inference::latents::{ACTIVE, Latents};
+use elbo::inference::{Trained, kl_by_dimension};
 use elbo::models::parts::likelihood::Likelihood;
 use elbo::train::evaluation::Latent;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
 
-use super::shared::{CROSS_ENTROPY, DataArgs, ModelArgs, require};
+use super::shared::{CROSS_ENTROPY, DataArgs, ModelArgs, bound_name, require};
+use super::table::{Column, table};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -15,7 +24,7 @@ pub struct Args {
     #[command(flatten)]
     data: DataArgs,
     /// Take N test pictures only: the first ones, of a folder or array a share of all; 0 takes all
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, visible_alias = "limit")]
     test_limit: usize,
     /// Pictures a step
     #[arg(long, value_name = "N", default_value_t = 128)]
@@ -29,6 +38,14 @@ pub struct Args {
     /// Print the KL of each latent dimension too, the largest first
     #[arg(long)]
     dimensions: bool,
+    /// Estimate -log p(x) of each picture too, by importance sampling with S samples of z (5000 is usual), and print its
+    /// mean with the standard error
+    #[arg(long, value_name = "S")]
+    nll: Option<usize>,
+    /// Print what the latent dimensions are used for: their KL, how much their means move, mean and variance of q(z),
+    /// how many are active, and the information that z has of the picture
+    #[arg(long)]
+    latent_report: bool,
     /// Print JSON for a program to read
     #[arg(long)]
     json: bool,
@@ -37,6 +54,7 @@ pub struct Args {
 impl Args {
     pub fn run(self) -> Result<()> {
         require(self.batch_size > 0, "--batch-size is 0, but must be at least 1")?;
+        require(self.nll.is_none_or(|samples| samples > 0), "--nll is 0, but must be at least 1")?;
         let mut model = self.model.open()?;
         let data = self.data.open(&self.model, &model, false)?;
         let limit = Some(self.test_limit).filter(|&n| n > 0);
@@ -44,13 +62,17 @@ impl Args {
         let latent = if self.mean { Latent::Mean } else { Latent::Sampled };
         let means = model.evaluate(&data.test, latent, self.seed, self.batch_size)?;
         let dimensions = if self.dimensions { sorted(&mut model, &data.test)? } else { Vec::new() };
+        let evidence = self.nll.map(|samples| self.evidence(&model, &data, samples)).transpose()?;
+        let latents = if self.latent_report { Some(self.latents(&mut model, &data.test)?) } else { None };
+
         let count = data.test.count;
-        let (output, terms) = (model.output, elbo::models::find(&model.card.model)?.terms);
+        let terms = elbo::models::find(&model.card.model)?.terms_of(&model.card.settings);
+        let output = model.output;
         let nats = means.sum();
         let bits = output.and_then(|output| output.bits_per_dimension(nats, data.test.dims()));
-        let is_likelihood = output.is_some_and(Likelihood::is_likelihood);
+        let is_likelihood = output.is_some_and(|output| output.is_likelihood() || is_binary(&data.test));
         if self.json {
-            let mut object = serde_json::json!({
+            let mut object = json!({
                 "dataset": data.name, "pictures": count, "latent": if self.mean { "mean" } else { "sampled" },
                 "is_bound": !self.mean && is_likelihood, "seed": self.seed, "batch_size": self.batch_size,
                 "test_loss": means.loss, "output": output, "nats": nats, "bits_per_dimension": bits,
@@ -59,17 +81,23 @@ impl Args {
                 object[format!("test_{}", term.name)] = (*value).into();
             }
             if self.dimensions {
-                let row = |(dimension, kl): &(usize, f64)| serde_json::json!({ "dimension": dimension, "kl": kl });
+                let row = |(dimension, kl): &(usize, f64)| json!({ "dimension": dimension, "kl": kl });
                 object["dimensions"] = dimensions.iter().map(row).collect();
+            }
+            if let Some((evidence, seconds)) = &evidence {
+                object["nll"] = nll_object(evidence, *seconds, is_likelihood);
+            }
+            if let Some(latents) = &latents {
+                object["latents"] = latents_object(latents);
             }
             super::print_json(&object);
             return Ok(());
         }
         let z = if self.mean { "z is the mean".into() } else { format!("z sampled with seed {}", self.seed) };
         let what = match (is_likelihood, self.mean) {
-            (true, false) => "-ELBO",
-            (true, true) => "not a bound on log p(x)",
-            (false, _) => CROSS_ENTROPY,
+            (true, false) => bound_name(&model.card.settings),
+            (true, true) => "not a bound on log p(x)".into(),
+            (false, _) => CROSS_ENTROPY.into(),
         };
         super::print(&format!("{count} test pictures of {}, nats a picture, {z}: {what}", data.name));
         let named = terms.iter().zip(&means.terms).map(|(term, value)| format!(" {} {value:.4}", term.name));
@@ -84,15 +112,115 @@ impl Args {
         for (dimension, kl) in dimensions {
             super::print(&format!("kl of dimension {dimension}: {kl:.4}"));
         }
+        if let Some((evidence, seconds)) = &evidence {
+            print_nll(evidence, *seconds, is_likelihood);
+        }
+        if let Some(latents) = &latents {
+            print_latents(latents, count);
+        }
         Ok(())
+    }
+
+    /// What importance sampling says of the test pictures, and the seconds that it took.
+    fn evidence(&self, model: &Trained, data: &Dataset, samples: usize) -> Result<(Evidence, f64)> {
+        let bar = bar(data.test.count);
+        let start = Instant::now();
+        let evidence = model.evidence(&data.test, samples, self.seed, &mut |done| bar.set_position(done as u64));
+        bar.finish_and_clear();
+        Ok((evidence?, start.elapsed().as_secs_f64()))
+    }
+
+    fn latents(&self, model: &mut Trained, split: &Table) -> Result<Latents> {
+        let [mean, logvar] = model.encode_split(split)?;
+        let bar = bar(split.count);
+        let latents = Latents::of(&mean, &logvar, model.latent()?, self.seed, &|_| bar.inc(1));
+        bar.finish_and_clear();
+        Ok(latents)
     }
 }
 
+fn bar(pictures: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} pictures, {eta} left").expect("a valid template");
+    let bar = ProgressBar::new(pictures as u64).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
 /// Each latent dimension with its KL, the largest first.
-fn sorted(model: &mut elbo::inference::Trained, split: &elbo::data::table::Table) -> Result<Vec<(usize, f64)>> {
+fn sorted(model: &mut Trained, split: &Table) -> Result<Vec<(usize, f64)>> {
     let [mean, logvar] = model.encode_split(split)?;
     let kl = kl_by_dimension(&mean, &logvar, model.latent()?);
     let mut dimensions: Vec<(usize, f64)> = kl.into_iter().enumerate().collect();
     dimensions.sort_by(|a, b| b.1.total_cmp(&a.1));
     Ok(dimensions)
+}
+
+// ---- log p(x)
+
+fn nll_object(evidence: &Evidence, seconds: f64, is_likelihood: bool) -> Value {
+    json!({
+        "samples": evidence.samples, "pictures": evidence.nats.len(), "nats": evidence.mean(),
+        "standard_error": evidence.standard_error(), "effective_samples": evidence.mean_effective(),
+        "is_likelihood": is_likelihood, "seconds": seconds,
+    })
+}
+
+fn print_nll(evidence: &Evidence, seconds: f64, is_likelihood: bool) {
+    let of = if is_likelihood { "" } else { ", of a cross-entropy of grey levels" };
+    super::print(&format!(
+        "nll {:.4}, standard error {:.4}, {} samples a picture, worth {:.1} on average{of}, {seconds:.1} s",
+        evidence.mean(),
+        evidence.standard_error(),
+        evidence.samples,
+        evidence.mean_effective(),
+    ));
+}
+
+// ---- What the latent dimensions are used for
+
+/// The dimension of the largest KL first.
+fn by_kl(latents: &Latents) -> Vec<elbo::inference::latents::Dimension> {
+    let mut dimensions = latents.dimensions.clone();
+    dimensions.sort_by(|a, b| b.kl.total_cmp(&a.kl));
+    dimensions
+}
+
+fn latents_object(latents: &Latents) -> Value {
+    let row = |d: elbo::inference::latents::Dimension| {
+        json!({
+            "dimension": d.index, "kl": d.kl, "activity": d.activity, "is_active": d.activity > ACTIVE,
+            "mean": d.mean, "variance": d.variance,
+        })
+    };
+    json!({
+        "kl": latents.kl, "active": latents.active(), "information": latents.information,
+        "marginal_kl": latents.marginal_kl, "dimensions": by_kl(latents).into_iter().map(row).collect::<Vec<_>>(),
+    })
+}
+
+fn print_latents(latents: &Latents, pictures: usize) {
+    let heads = [
+        ("dimension", Column::Right),
+        ("kl", Column::Right),
+        ("variance of the mean", Column::Right),
+        ("mean of q(z)", Column::Right),
+        ("variance of q(z)", Column::Right),
+    ];
+    let row = |d: elbo::inference::latents::Dimension| {
+        let numbers = [d.kl, d.activity, d.mean, d.variance].map(|value| format!("{value:.4}"));
+        std::iter::once(d.index.to_string()).chain(numbers).collect()
+    };
+    super::print(&format!("\n{}", table(&heads, &by_kl(latents).into_iter().map(row).collect::<Vec<_>>())));
+    super::print(&format!(
+        "\n{} of {} dimensions are active: their mean varies by more than {ACTIVE} from picture to picture",
+        latents.active(),
+        latents.dimensions.len(),
+    ));
+    super::print(&format!(
+        "kl {:.4} = information of z about the picture {:.4} (at most log {pictures} = {:.4}) + KL(q(z) || N(0,1)) {:.4}",
+        latents.kl,
+        latents.information,
+        (pictures as f64).ln(),
+        latents.marginal_kl,
+    ));
 }

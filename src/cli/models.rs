@@ -113,9 +113,9 @@ fn print(entry: &'static Entry, settings: &Settings) -> Result<()> {
         vec![term.name.to_string(), weight, term.about.to_string()]
     };
     let heads = [("term", Column::Left), ("times", Column::Left), ("what it is, in nats", Column::Left)];
-    super::print(&table(&heads, &entry.terms.iter().map(term).collect::<Vec<_>>()));
+    super::print(&table(&heads, &settings.terms()?.iter().map(term).collect::<Vec<_>>()));
     super::print(&format!("\ncolumns of the data: {}", entry.takes.join(", ")));
-    super::print(&format!("metrics: {}", metrics::monitors(entry.terms).join(", ")));
+    super::print(&format!("metrics: {}", metrics::monitors(settings.terms()?).join(", ")));
     let names: Vec<&str> = entry.presets.iter().map(|preset| preset.name).collect();
     super::print(&format!("presets: {}", names.join(", ")));
     if let Some(preset) = entry.presets.first() {

@@ -139,6 +139,7 @@ impl Args {
                 ("drawn pictures".into(), subject::pictures(count, &columns), columns)
             }
         };
+        let pictures = settings.binarise.fixed(pictures, settings.seed);
         let exchange = Exchange::new(name, &data, &settings, (&pictures, &columns), steps)?;
         let folder = self.out.clone().unwrap_or_else(|| {
             let name = Path::new(name).file_name().unwrap_or_default().to_string_lossy();

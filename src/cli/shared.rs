@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use elbo::backend::{Device, choose, room};
 use elbo::data::table::PICTURES;
-use elbo::data::{Choice, Corrupt, Dataset, Preparation, Selection};
+use elbo::data::{Binarise, Choice, Corrupt, Dataset, Preparation, Selection};
 use elbo::error::{Error, Result};
 use elbo::files::cache_folder;
 use elbo::fusion::Fusion;
 use elbo::inference::{Trained, model_file};
 use elbo::instruments::subject::Subject;
+use elbo::keys::one_line;
 use elbo::messages::notice;
+use elbo::models::parts::bound::Importance;
 use elbo::models::parts::likelihood::Likelihood;
 use elbo::picture::{self, Format, Picture};
 use elbo::train::run_folder::{RunFolder, RunRecord};
@@ -131,6 +133,15 @@ pub struct DataArgs {
     /// A picture of a folder that cannot be decoded is an error or left out by name [default: as in the run]
     #[arg(long)]
     corrupt: Option<Skip>,
+    /// Make every pixel black or white: none, threshold (white from a half on), static or dynamic (drawn once, as the
+    /// run's evaluation has them) [default: as in the run]
+    #[arg(long, value_name = "NAME", value_parser = binarise)]
+    binarise: Option<Binarise>,
+}
+
+/// A way to binarise by its name. Errors: there is none, with the nearest.
+fn binarise(name: &str) -> std::result::Result<Binarise, String> {
+    toml::Value::String(name.into()).try_into().map_err(|e: toml::de::Error| one_line(e.message()))
 }
 
 impl DataArgs {
@@ -159,6 +170,9 @@ impl DataArgs {
         };
         let preparation = self.preparation(name, record.as_ref(), shape[0]);
         let data = super::train::open_data(name, place.as_deref(), &preparation, selection)?;
+        let settings = record.as_ref().map(|record| &record.settings);
+        let binarise = self.binarise.or(settings.map(|settings| settings.binarise)).unwrap_or_default();
+        let data = binarise.shown(data, settings.map_or(1, |settings| settings.seed));
         let [train, test] = [data.train.count, data.test.count];
         match train {
             0 => notice(&format!("data: {}, {test} pictures", data.name)),
@@ -339,13 +353,22 @@ pub fn wrote(path: &Path, what: &str) {
     super::print(&format!("wrote {}: {what}", path.display()));
 }
 
-/// A test loss, reconstruction and KL of a sampled z, as what it is: -ELBO, with bits a dimension where those are
-/// defined, or a number that only compares models on the same data.
-pub fn describe_loss(output: Option<Likelihood>, nats: f64, dims: usize) -> String {
+/// A test loss of sampled z, as what it is: a bound by its name, with bits a dimension where those are defined, or a
+/// number that only compares models on the same data. `binary`: every pixel is black or white.
+pub fn describe_loss(output: Option<Likelihood>, bound: &str, nats: f64, dims: usize, binary: bool) -> String {
     let Some(output) = output else { return format!("{nats:.4} nats an example") };
     match output.bits_per_dimension(nats, dims) {
-        Some(bits) => format!("-ELBO {nats:.4} nats a picture, {bits:.4} bits a dimension"),
+        Some(bits) => format!("{bound} {nats:.4} nats a picture, {bits:.4} bits a dimension"),
+        None if binary => format!("{bound} {nats:.4} nats a picture of black and white pixels"),
         None => format!("{nats:.4} nats a picture, {CROSS_ENTROPY}"),
+    }
+}
+
+/// What the loss of a model of these settings bounds log p(x) by: `-ELBO`, or `-L_5` of five samples.
+pub fn bound_name(settings: &toml::Table) -> String {
+    match Importance::samples(settings) {
+        1 => "-ELBO".into(),
+        samples => format!("-L_{samples}"),
     }
 }
 

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use elbo::backend::{Device, choose};
-use elbo::data::{self, Dataset, Fingerprint, Preparation, Selection};
+use elbo::data::binarise::is_binary;
+use elbo::data::{self, Binarise, Dataset, Fingerprint, Preparation, Selection};
 use elbo::error::Result;
 use elbo::messages::notice;
 use elbo::models::Term;
@@ -19,7 +20,7 @@ use elbo::train::trainer::{Ending, Event, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::flags::Flags;
-use super::shared::describe_loss;
+use super::shared::{bound_name, describe_loss};
 use super::signals::Stop;
 use super::{animate, progress, tune};
 
@@ -95,6 +96,7 @@ impl Args {
             None => record,
         };
         let (count, dims) = (data.train.count, data.test.dims());
+        let binary = settings.binarise != Binarise::None || is_binary(&data.test);
         let output = settings.outline(&data.columns())?.output();
         let mut trainer = Trainer::new(settings.clone(), data, &device, folder.clone(), resume)?;
         let (done, root) = (trainer.epochs_done(), folder.root().display());
@@ -141,7 +143,8 @@ impl Args {
             }
         }
         if let Some(metrics) = last {
-            let loss = describe_loss(output, metrics.test.sum(), dims);
+            let bound = bound_name(&settings.own);
+            let loss = describe_loss(output, &bound, metrics.test.sum(), dims, binary);
             notice(&format!("test of epoch {}: {loss}", metrics.epoch));
         }
         // Whoever stops a run waits for its end.
@@ -221,7 +224,7 @@ fn train(
     bar.enable_steady_tick(Duration::from_millis(200));
     let (mut shown, mut last, mut notes) = (String::new(), None, Vec::new());
     let mut epoch_start = std::time::Instant::now();
-    let terms = settings.entry()?.terms;
+    let terms = settings.terms()?;
     if !json {
         super::print(&head(terms));
     }

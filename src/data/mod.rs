@@ -1,13 +1,15 @@
 //! Data sets: files, or the built-in generator, become two tables in memory, one byte a pixel.
 //!
 //! Reading order: `table` (what a data set is made of), `progress` (what is told while one is opened); `sets` (the sets
-//! in MNIST's format, and how their files are found), `idx` (that format), `download`, `digits` (the generator),
-//! `cifar`; then the user's own pictures: `selection` (which are for testing), `listing` (which files), `preparation`,
-//! `folder`, `decode` and `jpeg` (one file), `cache`, and `array`, `pixels` (one array), `numbers`. `place` says what
-//! lies where something else was expected; `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays
-//! for other programs.
+//! in MNIST's format, and how their files are found), `idx` (that format), `download`, `binarized_mnist`, `digits` (the
+//! generator), `cifar`; then the user's own pictures: `selection` (which are for testing), `listing` (which files), `preparation`,
+//! `folder`, `decode` and `jpeg` (one file), `cache`, and `array`, `pixels` (one array), `numbers`. `binarise` makes grey
+//! pictures black and white. `place` says what lies where something else was expected; `fingerprint` is what a run keeps
+//! of its data. `npy` writes and reads arrays for other programs.
 
 pub mod array;
+pub mod binarise;
+pub mod binarized_mnist;
 pub mod cache;
 pub mod cifar;
 pub mod decode;
@@ -33,6 +35,7 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result, nearest};
 use crate::files;
+pub use binarise::Binarise;
 use cifar::Cifar;
 use download::Client;
 pub use fingerprint::Fingerprint;
@@ -79,6 +82,8 @@ pub enum Choice {
     Auto,
     /// A set in MNIST's format, or the built-in digits.
     Named(SetName),
+    /// [`binarized_mnist`]
+    BinarizedMnist,
     /// [`cifar::CIFAR10`]
     Cifar10,
     /// [`cifar::CIFAR100`]
@@ -94,6 +99,7 @@ impl Choice {
     fn all() -> impl Iterator<Item = (&'static str, Choice)> {
         let files = SetName::ALL.iter().map(|&set| (set.as_str(), Choice::Named(set)));
         let others = [
+            (binarized_mnist::NAME, Choice::BinarizedMnist),
             (cifar::CIFAR10.name, Choice::Cifar10),
             (cifar::CIFAR100.name, Choice::Cifar100),
             ("folder", Choice::Folder),
@@ -152,6 +158,9 @@ pub fn open(
     let id = match choice {
         Choice::Auto => SetName::Mnist,
         Choice::Named(id) => id,
+        Choice::BinarizedMnist => {
+            return binarized_mnist::open(&Places::new(binarized_mnist::NAME, data_dir, variable.as_deref()));
+        }
         Choice::Cifar10 => return open_cifar(&cifar::CIFAR10, report),
         Choice::Cifar100 => return open_cifar(&cifar::CIFAR100, report),
         Choice::Folder => {

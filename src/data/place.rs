@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use super::cifar;
 use super::listing::{ENDINGS, MOST_NAMED};
 use super::sets::SETS;
+use super::{binarized_mnist, cifar};
 use crate::error::shown;
 use crate::files::open_regular;
 
@@ -21,6 +21,9 @@ const DEPTH: usize = 3;
 pub(super) fn advice(place: &Path) -> Option<String> {
     if place.is_file() {
         return file_advice(place);
+    }
+    if binarized_mnist::is_in(place) {
+        return Some(format!("holds files of {0}: add --dataset {0}", binarized_mnist::NAME));
     }
     // MNIST, the first, last: others have files of its names, in folders of their own.
     if let Some(set) = SETS.iter().rev().find(|set| set.is_in(place)) {

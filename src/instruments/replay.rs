@@ -89,7 +89,7 @@ impl Replay {
         });
         let inputs = inputs.collect();
         let batch = training_batch(settings, sources, clock);
-        let losses = arena.tensor("losses", &[steps, model.entry().terms.len() + 2]);
+        let losses = arena.tensor("losses", &[steps, model.terms().len() + 2]);
         let gradients = arena.flat_gradients();
         let mut r = Recorder::new(arena);
         fill::forward(&mut r, gradients, 0.0);
@@ -135,7 +135,7 @@ impl Replay {
         let mut read = self.backend.read(&wanted)?.into_iter();
         let [losses, gradients, parameters, statistics] = [(); 4].map(|()| read.next().unwrap_or_default());
 
-        let terms = self.model.entry().terms;
+        let terms = self.model.terms();
         let row = losses.chunks(terms.len() + 2).nth(self.taken).expect("a row for each step");
         let (values, rest) = row.split_at(terms.len());
         self.taken += 1;

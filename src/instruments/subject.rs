@@ -86,7 +86,7 @@ impl Subject {
         let model = (settings.entry()?.open)(&mut arena, &settings.own, &columns)?;
         let optimizer = OptimizerState::new(&mut arena, settings.optimizer);
         let sizes = [REPLAYS * settings.batch_size, settings.batch_size];
-        let data = Resident::new(&mut arena, "train", model.entry(), sizes, &columns, usize::MAX);
+        let data = Resident::new(&mut arena, "train", &*model, sizes, &columns, usize::MAX);
         let step = record_step(&mut arena, &*model, &optimizer, &settings, &data, settings.batch_size);
         Ok(Subject {
             name: name.into(),

@@ -16,6 +16,7 @@ pub mod adam;
 pub mod augment;
 pub mod batch_norm;
 pub mod bce;
+pub mod binarise;
 pub mod channels;
 pub mod clip;
 pub mod clock;
@@ -35,6 +36,7 @@ pub mod gather;
 pub mod gaussian_kl;
 mod gemm;
 pub mod group_norm;
+pub mod importance;
 pub mod joint;
 pub mod ladder;
 pub mod laplace;
@@ -153,6 +155,12 @@ pub static ALL: &[&Kernel] = &[
     &weight_kl::BACKWARD,
     &spread::FORWARD,
     &repeat::FORWARD,
+    &importance::SAMPLE,
+    &importance::LOG_WEIGHTS,
+    &importance::BOUND,
+    &importance::ACCUMULATE,
+    &importance::BACKWARD_IWAE,
+    &importance::BACKWARD_DREG,
     &gaussian_kl::LOSS,
     &gaussian_kl::ROWS,
     &gaussian_kl::BACKWARD,
@@ -177,6 +185,7 @@ pub static ALL: &[&Kernel] = &[
     &corrupt::MASK,
     &augment::FORWARD,
     &augment::CENTER,
+    &binarise::FORWARD,
     &shuffle::FORWARD,
     &random::INTEGERS,
     &random::UNIT,

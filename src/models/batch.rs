@@ -3,7 +3,7 @@
 
 use crate::kernels::gather::Part;
 use crate::kernels::rows::Rows;
-use crate::kernels::{augment, gather, one_hot};
+use crate::kernels::{augment, binarise, gather, one_hot};
 use crate::layers::Mode;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
@@ -38,13 +38,15 @@ pub struct Order {
     pub stride: usize,
 }
 
-/// What is done to training pictures: mirrored and shifted at random.
+/// What is done to training pictures, at random: they are mirrored, shifted, drawn in black and white.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Augmentation {
     /// Mirror half of them left to right.
     pub flip: bool,
     /// Shift by up to so many pixels each way.
     pub shift: usize,
+    /// Make each pixel black or white, white as often as its grey level says.
+    pub binarise: bool,
 }
 
 /// A batch of `rows` examples.
@@ -77,8 +79,8 @@ impl Batch {
         [self.order.expect("a data set has an order").order, self.clock]
     }
 
-    /// (B,D): pictures in `[0,1]`, channels first, shifted and mirrored where that is asked for. Panics where the
-    /// column holds something else.
+    /// (B,D): pictures in `[0,1]`, channels first, shifted, mirrored and binarised where that is asked for. Panics where
+    /// the column holds something else.
     pub fn pictures(&self, r: &mut Recorder, column: &str) -> Tensor {
         r.scope("batch");
         let (parts, shape) = match self.source(column) {
@@ -88,12 +90,13 @@ impl Batch {
         };
         let stride = self.order.expect("a data set has an order").stride;
         let x = gather::forward(r, parts, self.place(), [self.rows, shape.iter().product()], stride);
-        let Augmentation { flip, shift } = self.augmentation;
-        if !flip && shift == 0 {
-            return x;
-        }
+        let Augmentation { flip, shift, binarise } = self.augmentation;
         let [_, h, w] = shape;
-        augment::forward(r, x, self.clock, shape, [h, w], shift, flip)
+        let x = match flip || shift > 0 {
+            true => augment::forward(r, x, self.clock, shape, [h, w], shift, flip),
+            false => x,
+        };
+        if binarise { binarise::forward(r, x, self.clock) } else { x }
     }
 
     // ANCHOR: one_hot

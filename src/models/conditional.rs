@@ -4,7 +4,8 @@
 //!
 //! The label stands beside what each network takes, as K numbers of which one is 1. A listed encoder, which sees
 //! pictures, gets it as K more channels, each all 0 or all 1. B batch, D = C H W pixels, K classes, Z latent
-//! dimensions.
+//! dimensions, S samples of z a picture: 1, unless `importance` says more, for the tighter bound of
+//! [`parts::bound`](super::parts::bound), which calls them K.
 
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use toml::Table;
 
 use super::batch::Batch;
 use super::draw::Draw;
+use super::parts::bound::Importance;
 use super::parts::decoder::Decoder;
 use super::parts::gaussian::Gaussian;
 use super::parts::likelihood::Likelihood;
@@ -36,7 +38,7 @@ pub static ENTRY: Entry = Entry {
     formula: "-ELBO(x|y) = E_q[-log p(x|z,y)] + kl_weight KL(q(z|x,y) || N(0,1))   (Sohn, Lee & Yan, NeurIPS 2015)",
     takes: &[PICTURES, LABELS],
     terms: &[RECON, KL],
-    keys: &[Networks::KEYS, Divergence::KEYS],
+    keys: &[Networks::KEYS, Divergence::KEYS, Importance::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
@@ -55,12 +57,16 @@ pub struct Config {
     /// The KL term.
     #[serde(flatten)]
     pub divergence: Divergence,
+    /// The samples of z a picture.
+    #[serde(flatten)]
+    pub importance: Importance,
 }
 
 impl Config {
     fn check(&self) -> Result<()> {
         self.networks.check()?;
-        self.divergence.check()
+        self.divergence.check()?;
+        self.importance.check(&self.divergence, self.networks.output)
     }
 }
 
@@ -91,6 +97,7 @@ impl Conditional {
         config.check()?;
         config.networks.fit(input, latent, shape)?;
         let encoder = Gaussian::new(arena, &config.networks, input, config.divergence.free_bits);
+        let encoder = encoder.weighing(&config.importance);
         let decoder = Decoder::new(arena, &config.networks, latent, shape);
         Ok(Conditional { config, shape, classes, input, encoder, decoder })
     }
@@ -115,17 +122,18 @@ impl Model for Conditional {
         let y = batch.one_hot(r, LABELS); // (B,K)
 
         let xy = self.beside(r, x, y);
-        let (z, q) = self.encoder.sample(r, xy, draw, batch.mode); // (B,Z): z ~ q(z|x,y)
-        let zy = joint::concat(r, z, y); // (B,Z+K)
-        let (out, decoder) = self.decoder.forward(r, zy, batch.mode); // (B,D): logits or means
-        let recon = self.decoder.loss(r, out, x); // (B): -log p(x|z,y)
-        let kl = self.encoder.kl(r, &q); // (Z): KL(q(z|x,y) || N(0,1))
+        let (z, q) = self.encoder.sample(r, xy, draw, batch.mode); // (B*S,Z): z ~ q(z|x,y)
+        let (x, y) = (self.encoder.repeat(r, x), self.encoder.repeat(r, y)); // as many rows as z
+        let zy = joint::concat(r, z, y); // (B*S,Z+K)
+        let (out, decoder) = self.decoder.forward(r, zy, batch.mode); // (B*S,D): logits or means
+        let recon = self.decoder.loss(r, out, x); // (B*S): -log p(x|z,y)
+        let bound = self.encoder.bound(r, &q, recon.rows, batch); // recon and KL(q(z|x,y) || N(0,1)), or -L_K
 
-        let dout = self.decoder.loss_backward(r, recon, batch.weight);
+        let dout = self.decoder.loss_backward(r, recon, bound.rows);
         let dzy = self.decoder.backward(r, decoder, dout);
         let (dz, _dy) = joint::split(r, dzy, self.config.networks.latent); // a label is given: nothing trains it
-        self.encoder.backward(r, q, kl, dz, batch);
-        vec![recon.rows, kl]
+        self.encoder.backward_bound(r, q, &bound, dz, batch);
+        bound.terms
     }
     // ANCHOR_END: step
 
@@ -133,10 +141,11 @@ impl Model for Conditional {
         let (x, y) = (batch.pictures(r, PICTURES), batch.one_hot(r, LABELS));
         let xy = self.beside(r, x, y);
         let (z, q) = self.encoder.sample(r, xy, draw, Mode::Evaluate);
+        let (x, y) = (self.encoder.repeat(r, x), self.encoder.repeat(r, y));
         let zy = joint::concat(r, z, y);
         let (out, _) = self.decoder.forward(r, zy, Mode::Evaluate);
         let recon = self.decoder.loss(r, out, x);
-        vec![recon.rows, self.encoder.whole_kl(r, &q)]
+        self.encoder.whole_bound(r, &q, recon.rows)
     }
 
     // ANCHOR: views
@@ -153,11 +162,16 @@ impl Model for Conditional {
                 .gives("recon", Kind::Vector(1))
                 .gives("mean", z)
                 .gives("logvar", z),
+            View::new("likelihood").takes("x", x).takes("z", z).takes("label", y).gives("recon", Kind::Vector(1)),
         ]
     }
     // ANCHOR_END: views
 
     fn view(&self, r: &mut Recorder, name: &str, inputs: &[Tensor], _: &mut Draw) -> Vec<Tensor> {
+        if let ("likelihood", &[x, z, y]) = (name, inputs) {
+            let zy = joint::concat(r, z, y);
+            return vec![self.decoder.recon(r, zy, x)];
+        }
         let &[input, y] = inputs else { panic!("conditional has no view {name} of {} inputs", inputs.len()) };
         if name == "decode" {
             let zy = joint::concat(r, input, y);
@@ -169,11 +183,7 @@ impl Model for Conditional {
         match name {
             "encode" => vec![q.mean, q.logvar],
             "reconstruct" => vec![self.decoder.generate(r, zy)],
-            "score" => {
-                let (out, _) = self.decoder.forward(r, zy, Mode::Evaluate);
-                let rows = self.decoder.loss(r, out, input).rows;
-                vec![rows.reshape(&[rows.len(), 1]), q.mean, q.logvar]
-            }
+            "score" => vec![self.decoder.recon(r, zy, input), q.mean, q.logvar],
             _ => panic!("conditional has no view {name}"),
         }
     }
@@ -203,6 +213,7 @@ impl Model for Conditional {
     }
 
     fn check_batch(&self, batch_size: usize) -> Result<()> {
+        self.config.importance.check_batch(batch_size)?;
         self.config.networks.check_batch(batch_size, self.input, self.config.networks.latent + self.classes)
     }
 }

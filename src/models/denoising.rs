@@ -5,7 +5,9 @@
 //!
 //! x~ is drawn anew at each step: Gaussian noise cut to `[0,1]`, salt and pepper, or a mask. L bounds -log p(x) of the
 //! clean picture: it is the VAE's bound for each x~, and so is its mean (docs/src/house.md derives by how much it
-//! misses that of the mixture of q(z|x~) over x~). B batch, D = C H W pixels, Z latent dimensions.
+//! misses that of the mixture of q(z|x~) over x~). With K samples of z a picture q(z|x~) weighs them, and the bound is
+//! the tighter one of [`parts::bound`](super::parts::bound). B batch, K samples (1, unless `importance` says more),
+//! D = C H W pixels, Z latent dimensions.
 
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,7 @@ use toml::Table;
 
 use super::batch::Batch;
 use super::draw::Draw;
+use super::parts::bound::Importance;
 use super::parts::decoder::Decoder;
 use super::parts::gaussian::Gaussian;
 use super::parts::likelihood::Likelihood;
@@ -37,7 +40,7 @@ pub static ENTRY: Entry = Entry {
     formula: "L(x) = E_c(x~|x) E_q(z|x~)[-log p(x|z)] + kl_weight KL(q(z|x~) || N(0,1))   (arXiv 1511.06406)",
     takes: &[PICTURES],
     terms: &[RECON, KL],
-    keys: &[Networks::KEYS, Noise::KEYS, Divergence::KEYS],
+    keys: &[Networks::KEYS, Noise::KEYS, Divergence::KEYS, Importance::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
@@ -69,12 +72,16 @@ pub struct Config {
     /// The KL term.
     #[serde(flatten)]
     pub divergence: Divergence,
+    /// The samples of z a picture.
+    #[serde(flatten)]
+    pub importance: Importance,
 }
 
 impl Config {
     fn check(&self) -> Result<()> {
         self.networks.check()?;
-        self.divergence.check()
+        self.divergence.check()?;
+        self.importance.check(&self.divergence, self.networks.output)
     }
 }
 
@@ -96,6 +103,7 @@ impl Denoising {
         config.check()?;
         config.networks.fit(input, latent, shape)?;
         let encoder = Gaussian::new(arena, &config.networks, input, config.divergence.free_bits);
+        let encoder = encoder.weighing(&config.importance);
         let decoder = Decoder::new(arena, &config.networks, latent, shape);
         Ok(Denoising { config, shape, encoder, decoder })
     }
@@ -117,15 +125,16 @@ impl Model for Denoising {
         let x = batch.pictures(r, PICTURES); // (B,D), clean
 
         let noisy = self.corrupted(r, x, draw); // (B,D): x~ ~ c(x~|x)
-        let (z, q) = self.encoder.sample(r, noisy, draw, batch.mode); // (B,Z): z ~ q(z|x~)
-        let (y, decoder) = self.decoder.forward(r, z, batch.mode); // (B,D): logits or means
-        let recon = self.decoder.loss(r, y, x); // (B): -log p(x|z), of the clean x
-        let kl = self.encoder.kl(r, &q); // (Z): KL(q(z|x~) || N(0,1))
+        let (z, q) = self.encoder.sample(r, noisy, draw, batch.mode); // (B*K,Z): z ~ q(z|x~)
+        let (y, decoder) = self.decoder.forward(r, z, batch.mode); // (B*K,D): logits or means
+        let x = self.encoder.repeat(r, x); // (B*K,D)
+        let recon = self.decoder.loss(r, y, x); // (B*K): -log p(x|z), of the clean x
+        let bound = self.encoder.bound(r, &q, recon.rows, batch); // recon and KL(q(z|x~) || N(0,1)), or -L_K
 
-        let dy = self.decoder.loss_backward(r, recon, batch.weight);
+        let dy = self.decoder.loss_backward(r, recon, bound.rows);
         let dz = self.decoder.backward(r, decoder, dy);
-        self.encoder.backward(r, q, kl, dz, batch);
-        vec![recon.rows, kl]
+        self.encoder.backward_bound(r, q, &bound, dz, batch);
+        bound.terms
     }
     // ANCHOR_END: step
 
@@ -134,8 +143,9 @@ impl Model for Denoising {
         let noisy = self.corrupted(r, x, draw);
         let (z, q) = self.encoder.sample(r, noisy, draw, Mode::Evaluate);
         let (y, _) = self.decoder.forward(r, z, Mode::Evaluate);
+        let x = self.encoder.repeat(r, x);
         let recon = self.decoder.loss(r, y, x);
-        vec![recon.rows, self.encoder.whole_kl(r, &q)]
+        self.encoder.whole_bound(r, &q, recon.rows)
     }
 
     fn views(&self) -> Vec<View> {
@@ -145,11 +155,15 @@ impl Model for Denoising {
             View::new("decode").takes("z", z).gives("x", x),
             View::new("reconstruct").takes("x", x).gives("noisy", x).gives("reconstruction", x),
             View::new("denoise").takes("x", x).gives("x", x),
+            View::new("likelihood").takes("x", x).takes("z", z).gives("recon", Kind::Vector(1)),
         ]
     }
 
     /// `encode` and `denoise` take pictures as they are, which may be noisy; `reconstruct` corrupts clean ones first.
     fn view(&self, r: &mut Recorder, name: &str, inputs: &[Tensor], draw: &mut Draw) -> Vec<Tensor> {
+        if let ("likelihood", &[x, z]) = (name, inputs) {
+            return vec![self.decoder.recon(r, z, x)];
+        }
         let &[x] = inputs else { panic!("denoising has no view {name} of {} inputs", inputs.len()) };
         let denoised = |r: &mut Recorder, x| {
             let q = self.encoder.forward(r, x, Mode::Evaluate);
@@ -195,6 +209,7 @@ impl Model for Denoising {
     }
 
     fn check_batch(&self, batch_size: usize) -> Result<()> {
+        self.config.importance.check_batch(batch_size)?;
         self.config.networks.check_batch(batch_size, Shape::Picture(self.shape), self.config.networks.latent)
     }
 }

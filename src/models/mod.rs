@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::keys::{Key, hint};
 use crate::models::batch::Batch;
 use crate::models::draw::Draw;
+use crate::models::parts::bound::{BOUND, Importance};
 use crate::models::parts::likelihood::Likelihood;
 use crate::models::presets::Preset;
 use crate::program::Recorder;
@@ -46,7 +47,7 @@ pub struct Entry {
     pub formula: &'static str,
     /// The columns of the data that it trains on, by name.
     pub takes: &'static [&'static str],
-    /// The terms of the loss, in the order of [`Losses`].
+    /// The terms of the loss, in the order of [`Losses`], unless its settings ask for [others](Entry::terms_of).
     pub terms: &'static [Term],
     /// Its settings, in groups.
     pub keys: &'static [&'static [Key]],
@@ -69,6 +70,12 @@ impl Entry {
     /// The names of its settings.
     pub fn key_names(&self) -> impl Iterator<Item = &'static str> + Clone {
         self.keys.iter().flat_map(|group| group.iter()).map(|key| key.name)
+    }
+
+    /// The terms of the loss with these settings, which may lack keys: the bound alone where it is one of several
+    /// samples, which has no parts.
+    pub fn terms_of(&self, settings: &Table) -> &'static [Term] {
+        if Importance::samples(settings) > 1 { &[BOUND] } else { self.terms }
     }
 
     /// Declares the parameters in an arena that is thrown away: for what follows from settings and columns alone.
@@ -107,7 +114,7 @@ pub fn find(name: &str) -> Result<&'static Entry> {
 }
 
 /// A model's loss terms: each has parts in nats, whose sum over the batch is the term. One tensor for each of the
-/// model's [terms](Entry::terms).
+/// model's [terms](Model::terms).
 pub type Losses = Vec<Tensor>;
 
 /// A term of the loss.
@@ -197,6 +204,11 @@ pub trait Model {
 
     /// All its settings: what a checkpoint and `run.toml` keep.
     fn settings(&self) -> Table;
+
+    /// The terms of its loss, in the order of [`Losses`].
+    fn terms(&self) -> &'static [Term] {
+        self.entry().terms_of(&self.settings())
+    }
 
     /// As in `784-400-20`.
     fn describe(&self) -> String;

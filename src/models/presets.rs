@@ -35,7 +35,7 @@ const FUSED: &str = "the VAE whose encoder ends in one layer";
 const PLANE: &str = "the VAE of a 2-D latent space";
 
 /// Of the model `vae`.
-pub static VAE: [Preset; 7] = [
+pub static VAE: [Preset; 9] = [
     Preset {
         name: "mnist-mlp",
         about: "784-400-20, two heads, batch 128, Adam 1e-3, 10 epochs: the VAE of pytorch/examples",
@@ -91,6 +91,22 @@ pub static VAE: [Preset; 7] = [
         picture: [3, 64, 64],
         classes: 0,
         text: include_str!("presets/faces-mlp.toml"),
+    },
+    Preset {
+        name: "mnist-iwae",
+        about: "784-200-200-50, tanh, the importance-weighted bound of 5 samples, pixels drawn black or white at each step",
+        article: OVERVIEW,
+        picture: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-iwae.toml"),
+    },
+    Preset {
+        name: "binarized-mnist",
+        about: "784-256-256-128 on the fixed binarisation of MNIST from a folder (--data)",
+        article: OVERVIEW,
+        picture: MNIST,
+        classes: 0,
+        text: include_str!("presets/binarized-mnist.toml"),
     },
 ];
 

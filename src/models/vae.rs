@@ -5,8 +5,9 @@
 //!
 //!   -ELBO(x) = E_q[-log p(x|z)] + KL(q(z|x) || N(0,1)),   q(z|x) = N(mean(x), e^logvar(x))
 //!
-//! with one sample z = mean + e^(logvar/2) * noise a picture. B batch, D = C H W pixels, Z latent dimensions. Pictures
-//! come and go as rows (B,D), channels first.
+//! with one sample z = mean + e^(logvar/2) * noise a picture, or with K of them the tighter bound of
+//! [`parts::bound`](super::parts::bound). B batch, K samples (1, unless `importance` says more), D = C H W pixels, Z
+//! latent dimensions. Pictures come and go as rows (B,D), channels first.
 
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use toml::Table;
 
 use super::batch::Batch;
 use super::draw::Draw;
+use super::parts::bound::Importance;
 use super::parts::decoder::Decoder;
 use super::parts::gaussian::Gaussian;
 use super::parts::likelihood::Likelihood;
@@ -40,7 +42,7 @@ pub static ENTRY: Entry = Entry {
     formula: "-ELBO(x) = E_q[-log p(x|z)] + kl_weight KL(q(z|x) || N(0,1))   (arXiv 1312.6114)",
     takes: &[PICTURES],
     terms: &[RECON, KL],
-    keys: &[Networks::KEYS, Divergence::KEYS],
+    keys: &[Networks::KEYS, Divergence::KEYS, Importance::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
@@ -58,12 +60,16 @@ pub struct Config {
     /// The KL term.
     #[serde(flatten)]
     pub divergence: Divergence,
+    /// The samples of z a picture.
+    #[serde(flatten)]
+    pub importance: Importance,
 }
 
 impl Config {
     fn check(&self) -> Result<()> {
         self.networks.check()?;
-        self.divergence.check()
+        self.divergence.check()?;
+        self.importance.check(&self.divergence, self.networks.output)
     }
 }
 
@@ -85,6 +91,7 @@ impl Vae {
         config.check()?;
         config.networks.fit(input, latent, shape)?;
         let encoder = Gaussian::new(arena, &config.networks, input, config.divergence.free_bits);
+        let encoder = encoder.weighing(&config.importance);
         let decoder = Decoder::new(arena, &config.networks, latent, shape);
         Ok(Vae { config, shape, encoder, decoder })
     }
@@ -95,15 +102,16 @@ impl Model for Vae {
     fn step(&self, r: &mut Recorder, batch: &Batch, draw: &mut Draw) -> Losses {
         let x = batch.pictures(r, PICTURES); // (B,D)
 
-        let (z, q) = self.encoder.sample(r, x, draw, batch.mode); // (B,Z): z ~ q(z|x)
-        let (y, decoder) = self.decoder.forward(r, z, batch.mode); // (B,D): logits or means
-        let recon = self.decoder.loss(r, y, x); // (B): -log p(x|z)
-        let kl = self.encoder.kl(r, &q); // (Z): KL(q(z|x) || N(0,1))
+        let (z, q) = self.encoder.sample(r, x, draw, batch.mode); // (B*K,Z): z ~ q(z|x)
+        let (y, decoder) = self.decoder.forward(r, z, batch.mode); // (B*K,D): logits or means
+        let x = self.encoder.repeat(r, x); // (B*K,D): what each z is to explain
+        let recon = self.decoder.loss(r, y, x); // (B*K): -log p(x|z)
+        let bound = self.encoder.bound(r, &q, recon.rows, batch); // recon and KL(q(z|x) || N(0,1)), or -L_K
 
-        let dy = self.decoder.loss_backward(r, recon, batch.weight);
+        let dy = self.decoder.loss_backward(r, recon, bound.rows);
         let dz = self.decoder.backward(r, decoder, dy);
-        self.encoder.backward(r, q, kl, dz, batch); // both ways: from the KL, and through z
-        vec![recon.rows, kl]
+        self.encoder.backward_bound(r, q, &bound, dz, batch); // both ways: from q's density, and through z
+        bound.terms
     }
     // ANCHOR_END: step
 
@@ -111,8 +119,9 @@ impl Model for Vae {
         let x = batch.pictures(r, PICTURES);
         let (z, q) = self.encoder.sample(r, x, draw, Mode::Evaluate);
         let (y, _) = self.decoder.forward(r, z, Mode::Evaluate);
+        let x = self.encoder.repeat(r, x);
         let recon = self.decoder.loss(r, y, x);
-        vec![recon.rows, self.encoder.whole_kl(r, &q)]
+        self.encoder.whole_bound(r, &q, recon.rows)
     }
 
     fn views(&self) -> Vec<View> {
@@ -121,6 +130,7 @@ impl Model for Vae {
             View::new("encode").takes("x", x).gives("mean", z).gives("logvar", z),
             View::new("decode").takes("z", z).gives("x", x),
             View::new("reconstruct").takes("x", x).gives("reconstruction", x),
+            View::new("likelihood").takes("x", x).takes("z", z).gives("recon", Kind::Vector(1)),
         ]
     }
 
@@ -135,6 +145,7 @@ impl Model for Vae {
                 let q = self.encoder.forward(r, x, Mode::Evaluate);
                 vec![self.decoder.generate(r, q.mean)]
             }
+            ("likelihood", &[x, z]) => vec![self.decoder.recon(r, z, x)],
             _ => panic!("vae has no view {name} of {} inputs", inputs.len()),
         }
     }
@@ -164,6 +175,7 @@ impl Model for Vae {
     }
 
     fn check_batch(&self, batch_size: usize) -> Result<()> {
+        self.config.importance.check_batch(batch_size)?;
         self.config.networks.check_batch(batch_size, Shape::Picture(self.shape), self.config.networks.latent)
     }
 }

@@ -51,7 +51,7 @@ impl RecordedEvaluation {
         largest_part: usize,
     ) -> RecordedEvaluation {
         let sizes = [count, batch_size.min(count)];
-        let data = Resident::new(arena, "test", model.entry(), sizes, columns, largest_part);
+        let data = Resident::new(arena, "test", model, sizes, columns, largest_part);
         let (full_batches, rest) = data.full_and_rest();
         let full = record(arena, model, &data, data.batch_size, latent);
         let short = (rest > 0).then(|| record(arena, model, &data, rest, latent));

@@ -8,7 +8,7 @@ use super::evaluation::{Evaluation, Latent, RecordedEvaluation};
 use super::optimizer::OptimizerState;
 use super::pictures::{EpochPictures, Layout};
 use super::resident::{Resident, Walk};
-use super::settings::Settings;
+use super::settings::{Run, Settings};
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded, room};
 use crate::data::Dataset;
@@ -89,12 +89,13 @@ impl Programs {
         data: Dataset,
         largest_part: usize,
     ) -> Result<Programs> {
+        let data = settings.binarise.prepared(data, settings.seed);
         let arena = &mut Arena::new();
         let columns = data.columns();
         let model = (settings.entry()?.open)(arena, &settings.own, &columns)?;
         let optimizer = OptimizerState::new(arena, settings.optimizer);
         let sizes = |count: usize| [count, settings.batch_size];
-        let train = Resident::new(arena, "train", model.entry(), sizes(data.train.count), &columns, largest_part);
+        let train = Resident::new(arena, "train", &*model, sizes(data.train.count), &columns, largest_part);
         let test_sizes = sizes(data.test.count);
         let test = RecordedEvaluation::new(arena, &*model, &columns, test_sizes, Latent::Sampled, largest_part);
 
@@ -176,7 +177,8 @@ pub(crate) fn record_step(
     let gradients = arena.flat_gradients();
     let mut r = Recorder::new(arena);
     fill::forward(&mut r, gradients, 0.0);
-    let augmentation = Augmentation { flip: settings.flip, shift: settings.shift };
+    let Run { flip, shift, binarise, .. } = settings.run;
+    let augmentation = Augmentation { flip, shift, binarise: binarise.is_dynamic() };
     let weight = Rows::Scale(settings.reduction.scale(rows));
     let batch = data.batch(rows, Mode::Train { clock: data.clock }, weight, augmentation);
     record_update(&mut r, model, optimizer, settings, &batch, &mut Draw::Clock(data.clock), data.losses);
@@ -209,7 +211,7 @@ pub fn training_step(settings: &Settings, columns: &Columns, fusion: Fusion) -> 
     let model = (settings.entry()?.open)(&mut arena, &settings.own, columns)?;
     let optimizer = OptimizerState::new(&mut arena, settings.optimizer);
     let sizes = [settings.batch_size; 2];
-    let data = Resident::new(&mut arena, "train", model.entry(), sizes, columns, usize::MAX);
+    let data = Resident::new(&mut arena, "train", &*model, sizes, columns, usize::MAX);
     let before = arena.buffers().len();
     let step = record_step(&mut arena, &*model, &optimizer, settings, &data, settings.batch_size);
     Ok(fuse(&mut arena, step, settings.fusion(fusion), before))

@@ -7,7 +7,7 @@ use crate::kernels::clock::Clock;
 use crate::kernels::gather;
 use crate::kernels::rows::Rows;
 use crate::layers::Mode;
-use crate::models::Entry;
+use crate::models::Model;
 use crate::models::batch::{Augmentation, Batch, Order, Source};
 use crate::tensor::Tensor;
 
@@ -36,13 +36,13 @@ impl Resident {
     pub(crate) fn new(
         arena: &mut Arena,
         name: &str,
-        model: &Entry,
+        model: &dyn Model,
         [count, batch_size]: [usize; 2],
         columns: &Columns,
         largest_part: usize,
     ) -> Resident {
         let batches = count.div_ceil(batch_size);
-        let taken = columns.only(model.takes).unwrap_or_else(|e| panic!("{e}")).0;
+        let taken = columns.only(model.entry().takes).unwrap_or_else(|e| panic!("{e}")).0;
         let columns = taken.into_iter().map(|(column, kind)| {
             let source = declare(arena, &format!("{name}.{column}"), kind, count, largest_part);
             (column, source)
@@ -53,7 +53,7 @@ impl Resident {
             columns: columns.collect(),
             order: arena.tensor(format!("{name}.order"), &[count]),
             clock: Clock::tensor(arena, &format!("{name}.clock"), batches),
-            losses: arena.tensor(format!("{name}.losses"), &[batches, model.terms.len() + 2]),
+            losses: arena.tensor(format!("{name}.losses"), &[batches, model.terms().len() + 2]),
         }
     }
 

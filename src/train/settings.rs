@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::data::table::Columns;
-use crate::data::{Corrupt, Preparation};
+use crate::data::{Binarise, Corrupt, Preparation};
 use crate::error::{Error, Result};
 use crate::fusion::Fusion;
 use crate::keys;
@@ -18,7 +18,7 @@ use crate::keys::{hint, is_off, one_line};
 pub use crate::models::parts::networks::LARGEST_SIZE;
 use crate::models::parts::networks::require;
 use crate::models::presets::{self, Preset};
-use crate::models::{Entry, Model, find};
+use crate::models::{Entry, Model, Term, find};
 use crate::schedule::LrSchedule;
 use crate::train::given::{Given, flag};
 use crate::train::metrics;
@@ -29,7 +29,8 @@ keys! {
         "Data" {
             dataset: String = "auto".into(), "NAME",
                 "The data set: auto (MNIST, or the built-in digits where MNIST is neither here nor can be fetched), \
-                 mnist, fashion-mnist, kmnist, emnist-..., cifar10, cifar100, digits, or one's own: folder, array";
+                 mnist, fashion-mnist, kmnist, emnist-..., binarized-mnist, cifar10, cifar100, digits, or one's own: \
+                 folder, array";
             data: Option<PathBuf> = None, "PATH",
                 "The folder of the data set's files; of folder its pictures, of array the .npy or .npz file [default: \
                  $ELBO_DATA, else data/DATASET]";
@@ -50,6 +51,9 @@ keys! {
                  it off";
             shift: usize = 0, "N",
                 "Shift each training picture by up to N pixels each way, anew at each step; what comes in is black";
+            binarise: Binarise = Binarise::None, "NAME",
+                "Make every pixel black or white: none, threshold (white from a half on), static (drawn once, white as \
+                 often as its grey level says) or dynamic (drawn anew at each step; test pictures once)";
         }
         "Training" {
             epochs: usize = 10, "N", "Passes over the training data";
@@ -128,7 +132,7 @@ pub enum Optimizer {
 const MOST_EPOCHS: usize = 1 << 20;
 
 /// The keys that records of older runs lack, whose defaults are what was done then.
-const LATER: [&str; 5] = ["model", "corrupt", "flip", "shift", "no_fuse"];
+const LATER: [&str; 8] = ["model", "corrupt", "flip", "shift", "no_fuse", "binarise", "importance", "estimator"];
 
 /// The keys that `--resume` may change. None changes what the epochs already trained would have been, but `epochs`
 /// under a schedule that spans the whole run (any lr_schedule but constant, a cyclical kl_schedule), which it
@@ -320,6 +324,11 @@ impl Settings {
         find(&self.model)
     }
 
+    /// The terms of the model's loss. Errors: a record that names a model which this program does not have.
+    pub fn terms(&self) -> Result<&'static [Term]> {
+        Ok(self.entry()?.terms_of(&self.own))
+    }
+
     /// The model for data of these columns, declared in an arena that is thrown away. Errors: settings that do not fit
     /// together or the columns.
     pub fn outline(&self, columns: &Columns) -> Result<Box<dyn Model>> {
@@ -444,7 +453,7 @@ impl Settings {
         }
         require(!self.out.as_os_str().is_empty(), "out", "empty", "must name a folder")?;
         let entry = self.entry()?;
-        let monitors = metrics::monitors(entry.terms);
+        let monitors = metrics::monitors(self.terms()?);
         if !monitors.contains(&self.monitor) {
             let hint = hint(&self.monitor, monitors.iter().map(String::as_str));
             return Err(Error::Usage(format!(

@@ -118,7 +118,7 @@ impl Trainer {
                 settings.epochs
             )));
         }
-        let log = MetricsLog::open(folder.metrics(), programs.model.entry().terms, progress.epoch)?;
+        let log = MetricsLog::open(folder.metrics(), programs.model.terms(), progress.epoch)?;
         let snapshot = match &state {
             Some(state) => Snapshot::read(state, &programs, &folder, progress.batch)?,
             None => Snapshot::initial(&programs, settings.seed),
@@ -231,7 +231,7 @@ impl Trainer {
     /// The epoch's one synchronisation: losses, state and pictures come back, are judged and saved.
     fn finish_epoch(&mut self, started: Instant, watch: &mut dyn FnMut(Event)) -> Result<(EpochMetrics, bool, bool)> {
         let p = &self.programs;
-        let terms = p.model.entry().terms;
+        let terms = p.model.terms();
         let mut wanted = vec![p.test.data.losses];
         wanted.extend(p.pictures.tensors());
         let (snapshot, mut rest) = self.read_state(&wanted)?;

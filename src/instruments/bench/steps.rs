@@ -89,7 +89,7 @@ impl Steps {
     pub fn loss(&mut self) -> Result<f64> {
         let end = (self.taken + self.batches - 1) % self.batches + 1;
         let losses = self.backend.read_one(self.programs.train.losses)?;
-        let terms = self.programs.model.entry().terms;
+        let terms = self.programs.model.terms();
         let width = terms.len() + 2;
         Ok(Means::of(&losses[width * end.saturating_sub(JUDGED)..width * end], terms).loss)
     }

@@ -216,7 +216,7 @@ impl Exchange {
 
     /// The terms of the model's loss.
     pub fn terms(&self) -> &'static [Term] {
-        self.about.settings.entry().expect("looked up before").terms
+        self.about.settings.terms().expect("looked up before")
     }
 
     /// The columns of a step's batch, as [`given`] orders them.

@@ -1,17 +1,19 @@
 //! q(z|x), a Gaussian of diagonal covariance whose mean and logvar a network gives; its sample by reparameterisation
-//! and its KL to N(0,1). Kingma & Welling 2013 (arXiv 1312.6114), section 2.4 and appendix B.
+//! and its KL to N(0,1). Kingma & Welling 2013 (arXiv 1312.6114), section 2.4 and appendix B. [`bound`](super::bound)
+//! makes a loss of them.
 //!
 //!   z = mean + e^(logvar/2) noise,   KL = sum_j (mean_j^2 + e^logvar_j - 1 - logvar_j) / 2
 
 use rand_chacha::ChaCha8Rng;
 
+use super::bound::{Estimator, Importance};
 use super::mlp;
 use super::network::Shape;
 use super::networks::{Head, Networks};
 use crate::arena::Arena;
 use crate::kernels::activation::Activation;
 use crate::kernels::rows::Rows;
-use crate::kernels::{channels, gaussian_kl, joint, reparameterise};
+use crate::kernels::{channels, gaussian_kl, importance, joint, reparameterise};
 use crate::layers::Mode;
 use crate::layers::linear::{self, Linear};
 use crate::layers::sequential::{self, Sequential};
@@ -26,6 +28,9 @@ pub struct Gaussian {
     picture: Option<[usize; 3]>,
     latent: usize,
     free_bits: f32,
+    /// K, samples of z that are drawn of a picture's q.
+    pub(super) samples: usize,
+    pub(super) estimator: Estimator,
     network: Sequential,
     heads: Heads,
 }
@@ -48,9 +53,21 @@ pub struct Posterior {
     pub mean: Tensor,
     /// (B,Z)
     pub logvar: Tensor,
-    /// (B,Z), of the sample that was drawn.
-    noise: Option<Tensor>,
+    /// (B*K,Z), of the samples that were drawn: their noise, and they themselves.
+    drawn: Option<[Tensor; 2]>,
     saved: Saved,
+}
+
+impl Posterior {
+    /// (B*K,Z). Panics where no sample was drawn.
+    pub fn noise(&self) -> Tensor {
+        self.drawn.expect("a sample of q was drawn")[0]
+    }
+
+    /// (B*K,Z). Panics where no sample was drawn.
+    pub fn z(&self) -> Tensor {
+        self.drawn.expect("a sample of q was drawn")[1]
+    }
 }
 
 struct Saved {
@@ -92,7 +109,13 @@ impl Gaussian {
             (Some(_), Shape::Picture(shape)) => Some(shape),
             _ => None,
         };
-        Gaussian { picture, latent, free_bits: free_bits as f32, network, heads }
+        let (samples, estimator) = (1, Estimator::Iwae);
+        Gaussian { picture, latent, free_bits: free_bits as f32, samples, estimator, network, heads }
+    }
+
+    /// The same that draws as many samples of a picture as the settings say.
+    pub fn weighing(self, importance: &Importance) -> Gaussian {
+        Gaussian { samples: importance.importance, estimator: importance.estimator, ..self }
     }
 
     /// The initial values of every parameter.
@@ -135,16 +158,20 @@ impl Gaussian {
                 (mean, logvar, HeadsSaved::Direct)
             }
         };
-        Posterior { mean, logvar, noise: None, saved: Saved { network, picture, heads } }
+        Posterior { mean, logvar, drawn: None, saved: Saved { network, picture, heads } }
     }
 
-    /// x (B, inputs) to z ~ q(z|x), (B,Z), and to q.
+    /// x (B, inputs) to z ~ q(z|x), (B*K,Z), the K of a picture one after another, and to q.
     pub fn sample(&self, r: &mut Recorder, x: Tensor, draw: &mut Draw, mode: Mode) -> (Tensor, Posterior) {
         let q = self.forward(r, x, mode);
+        let [b, latent] = q.mean.matrix();
         r.scope("latent");
-        let noise = draw.latent(r, q.mean.shape());
-        let z = reparameterise::forward(r, q.mean, q.logvar, noise);
-        (z, Posterior { noise: Some(noise), ..q })
+        let noise = draw.latent(r, &[b * self.samples, latent]);
+        let z = match self.samples {
+            1 => reparameterise::forward(r, q.mean, q.logvar, noise),
+            _ => importance::sample(r, q.mean, q.logvar, noise),
+        };
+        (z, Posterior { drawn: Some([noise, z]), ..q })
     }
 
     /// (Z): KL(q(z|x) || N(0,1)) of each dimension in nats, summed over the batch, as it is optimised: with free bits.
@@ -162,14 +189,19 @@ impl Gaussian {
     /// The parameters' gradients, from the KL, whose weight is the clock's first knob, and from dz (B,Z). Panics on a q
     /// of which no sample was drawn.
     pub fn backward(&self, r: &mut Recorder, q: Posterior, kl: Tensor, dz: Tensor, batch: &Batch) {
-        let Posterior { mean, logvar, noise, saved } = q;
-        let noise = noise.expect("a sample of q was drawn");
+        let (mean, logvar) = (q.mean, q.logvar);
         r.scope("latent");
         let (dmean, dlogvar) = match batch.weight {
             Rows::Scale(scale) => gaussian_kl::backward(r, [mean, logvar, kl], batch.clock, scale, self.free_bits),
             weights => gaussian_kl::backward_rows(r, [mean, logvar], batch.clock, weights),
         };
-        reparameterise::backward(r, logvar, noise, dz, dmean, dlogvar);
+        reparameterise::backward(r, logvar, q.noise(), dz, dmean, dlogvar);
+        self.backward_network(r, q, [dmean, dlogvar]);
+    }
+
+    /// The parameters' gradients, from those of mean and logvar, (B,Z) each.
+    pub(super) fn backward_network(&self, r: &mut Recorder, q: Posterior, [dmean, dlogvar]: [Tensor; 2]) {
+        let saved = q.saved;
         r.scope("encoder");
         let dh = match (&self.heads, saved.heads) {
             (Heads::Split { mean, logvar }, HeadsSaved::Split { mean: m, logvar: v }) => {

@@ -1,0 +1,165 @@
+//! The linear-Gaussian VAE, of which everything is known: x = W z + b + sigma e, z and e standard normal. Where the
+//! columns of W are orthogonal, p(z|x) has independent dimensions, so that q(z|x) can be it, or miss it by a known step.
+//!
+//!   precision_j = 1 + |w_j|^2 / sigma^2,   mean_j = w_j (x - b) / (sigma^2 precision_j)
+//!   log p(x) = log N(x; b, W W' + sigma^2 I)
+
+use super::*;
+use crate::backend::Device;
+use crate::backend::cpu::Cpu;
+use crate::data::table::Columns;
+use crate::models::vae;
+use crate::train::checkpoint::{Checkpoint, MODEL, ModelCard};
+use crate::train::evaluation::Latent;
+
+const DEVICE: Device = Device::Cpu(Cpu::Accelerated);
+const SHAPE: [usize; 3] = [1, 2, 3];
+const D: usize = 6;
+const Z: usize = 2;
+const SIGMA: f64 = 0.25;
+/// Orthogonal columns of W, (Z,D).
+const W: [[f64; D]; Z] = [[0.4, -0.2, 0.1, 0.3, 0.0, 0.2], [0.1, 0.2, 0.0, 0.0, 0.5, 0.0]];
+const B: [f64; D] = [0.5, 0.4, 0.6, 0.3, 0.5, 0.7];
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Of p(z|x).
+fn precision(j: usize) -> f64 {
+    1.0 + dot(&W[j], &W[j]) / SIGMA.powi(2)
+}
+
+/// -log p(x) in nats, by the determinant and the inverse of W W' + sigma^2 I.
+fn exact(x: &[f64]) -> f64 {
+    let away: Vec<f64> = x.iter().zip(B).map(|(x, b)| x - b).collect();
+    let variance = SIGMA.powi(2);
+    let log_determinant = D as f64 * variance.ln() + (0..Z).map(|j| precision(j).ln()).sum::<f64>();
+    let explained: f64 = (0..Z).map(|j| dot(&W[j], &away).powi(2) / (variance.powi(2) * precision(j))).sum();
+    0.5 * (D as f64 * std::f64::consts::TAU.ln() + log_determinant + dot(&away, &away) / variance - explained)
+}
+
+/// How q misses p(z|x), in each dimension alike: its mean by so many standard deviations, its logvar by so much.
+#[derive(Clone, Copy)]
+struct Miss {
+    deviations: f64,
+    logvar: f64,
+}
+
+const NONE: Miss = Miss { deviations: 0.0, logvar: 0.0 };
+const WIDE: Miss = Miss { deviations: 0.3, logvar: 0.4 };
+
+impl Miss {
+    /// KL(q(z|x) || p(z|x)) in nats: by how much the ELBO misses the evidence.
+    fn divergence(self) -> f64 {
+        Z as f64 * 0.5 * (self.logvar.exp() - 1.0 - self.logvar + self.deviations.powi(2))
+    }
+}
+
+/// The model with such a q, whose loss is the bound of `samples` samples.
+fn open(miss: Miss, samples: usize) -> Trained {
+    let text = format!(
+        "head = 'direct'\nlatent = {Z}\nencoder = 'flatten, linear 4'\ndecoder = 'flatten, linear {D}, view 1 2 3'\n\
+         output = 'gaussian'\nsigma = {SIGMA}\nimportance = {samples}"
+    );
+    let settings = (vae::ENTRY.reads)(text.parse().unwrap()).unwrap();
+    let mut checkpoint = Checkpoint::default();
+    let mut tensor = |name: &str, shape: &[usize], values: Vec<f64>| {
+        let values: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
+        checkpoint.tensors.insert(name.into(), (shape.to_vec(), values));
+    };
+    let gain = |j: usize| 1.0 / (SIGMA.powi(2) * precision(j));
+    let means = (0..Z).flat_map(|j| W[j].map(|w| w * gain(j)));
+    tensor("encoder.1.weight", &[2 * Z, D], means.chain([0.0; Z * D]).collect());
+    let shifts = (0..Z).map(|j| miss.deviations / precision(j).sqrt() - dot(&W[j], &B) * gain(j));
+    let logvars = (0..Z).map(|j| miss.logvar - precision(j).ln());
+    tensor("encoder.1.bias", &[2 * Z], shifts.chain(logvars).collect());
+    tensor("decoder.1.weight", &[D, Z], (0..D).flat_map(|d| [W[0][d], W[1][d]]).collect());
+    tensor("decoder.1.bias", &[D], B.to_vec());
+    let columns = Columns::of_pictures(SHAPE, 0);
+    let card = ModelCard { model: vae::ENTRY.name.into(), settings, columns, dataset: "drawn".into(), epoch: 1 };
+    checkpoint.metadata.insert(MODEL.into(), serde_json::to_string(&card).unwrap());
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.safetensors");
+    checkpoint.write(&path).unwrap();
+    Trained::open(&path, &DEVICE).unwrap()
+}
+
+/// Pictures, and -log p(x) of each.
+fn pictures(count: usize) -> (Table, Vec<f64>) {
+    let pixels = (0..count * D).map(|i| (i * i * 31 / 7 % 256) as u8).collect();
+    let table = Table::of_pictures(SHAPE, pixels, None);
+    let values: Vec<f64> = table.values(0..count).into_iter().map(f64::from).collect();
+    let exact = values.chunks(D).map(exact).collect();
+    (table, exact)
+}
+
+fn evidence(model: &Trained, table: &Table, samples: usize) -> Evidence {
+    model.evidence(table, samples, 1, &mut |_| ()).unwrap()
+}
+
+/// A rounding of log w, which is a sum of squares of size 100.
+const ROUNDING: f64 = 1e-4;
+
+#[test]
+fn samples_of_the_exact_posterior_give_the_evidence_one_by_one() {
+    let (table, exact) = pictures(37);
+    let model = open(NONE, 1);
+    for samples in [1, 300] {
+        let evidence = evidence(&model, &table, samples);
+        for (i, (nats, exact)) in evidence.nats.iter().zip(&exact).enumerate() {
+            assert!((nats - exact).abs() < ROUNDING * exact.abs().max(1.0), "picture {i}: {nats}, exactly {exact}");
+        }
+        assert!((evidence.mean_effective() - samples as f64).abs() < 1e-2 * samples as f64);
+    }
+    // And so does each bound of several samples.
+    let bound = open(NONE, 4).evaluate(&table, Latent::Sampled, 1, 16).unwrap().loss;
+    assert!((bound - mean(&exact)).abs() < ROUNDING * mean(&exact).abs(), "{bound}");
+}
+
+#[test]
+fn bounds_lie_above_the_evidence_and_the_estimate_meets_it() {
+    let (table, exact) = pictures(4000);
+    let exact = mean(&exact);
+    let loss = |samples| open(WIDE, samples).evaluate(&table, Latent::Sampled, 1, 100).unwrap().loss - exact;
+    // How far each is above -log p(x). Of one sample a picture the standard error is 0.02.
+    let [elbo, five, fifty] = [1, 5, 50].map(loss);
+    assert!((elbo - WIDE.divergence()).abs() < 0.08, "{elbo}, by calculus {}", WIDE.divergence());
+    assert!(elbo > five + 0.05 && five > fifty && fifty > -0.005, "{elbo} {five} {fifty}");
+
+    let (table, exact) = pictures(103);
+    let evidence = evidence(&open(WIDE, 1), &table, 5000);
+    assert_eq!(evidence.nats.len(), 103);
+    // The variance of log 1/S sum w is that of w/mean(w), over S: 1/effective - 1/S.
+    let variance = mean(&evidence.effective.iter().map(|effective| 1.0 / effective - 1.0 / 5000.0).collect::<Vec<_>>());
+    let error = (variance / 103.0).sqrt() + ROUNDING;
+    assert!((evidence.mean() - mean(&exact)).abs() < 4.0 * error, "{} {} {error}", evidence.mean(), mean(&exact));
+    assert!(evidence.effective.iter().all(|&effective| effective > 2000.0 && effective < 4990.0));
+    // One standard error of the mean is that of the pictures, which differ far more than the estimates.
+    let spread = exact.iter().map(|nats| (nats - mean(&exact)).powi(2)).sum::<f64>() / 102.0;
+    assert!((evidence.standard_error() - (spread / 103.0).sqrt()).abs() < 1e-3);
+}
+
+#[test]
+fn an_estimate_is_the_seeds_and_not_of_the_pictures_beside_it() {
+    let (table, _) = pictures(20);
+    let model = open(WIDE, 1);
+    let estimate = |seed| model.evidence(&table, 50, seed, &mut |_| ()).unwrap();
+    assert_eq!(estimate(1), estimate(1));
+    assert_ne!(estimate(1), estimate(2));
+    let (mut done, mut seen) = (0, 0);
+    model.evidence(&table, 50, 1, &mut |now| (done, seen) = (now, seen + 1)).unwrap();
+    assert!(done == 20 && seen > 0);
+}
+
+#[test]
+fn what_has_no_evidence_is_refused() {
+    let (table, _) = pictures(2);
+    let problem =
+        |model: &Trained, samples| model.evidence(&table, samples, 1, &mut |_| ()).map(|_| ()).unwrap_err().to_string();
+    assert!(problem(&open(NONE, 1), 0).contains("0 samples"));
+    let mut fitted = open(NONE, 1);
+    fitted.output = Some(Likelihood::OptimalSigma);
+    assert!(problem(&fitted, 5).contains("optimal_sigma is fitted to each batch"));
+}
