@@ -1,7 +1,7 @@
 // KL(N(weight, e^logvar) || N(0, s^2)) of a matrix of weights, log_prior = log s^2 (Blundell et al. 2015, with a
 // Gaussian prior).
 
-struct Params { O: u32, I: u32, scale: f32, precision: f32, log_prior: f32 }
+struct Params { O: u32, I: u32, scale: f32, inverse_variance: f32, log_prior: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weight: array<f32>;              // (O,I), the means
@@ -17,7 +17,7 @@ fn loss(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = index; i < params.I; i += 64u) {
         let w = weight[group.x * params.I + i];
         let d = logvar[group.x * params.I + i] - params.log_prior;
-        sum += 0.5 * (exp(d) - 1.0 - d + params.precision * w * w);
+        sum += 0.5 * (exp(d) - 1.0 - d + params.inverse_variance * w * w);
     }
     shares[index] = sum;
     sum_shares(index);
@@ -29,7 +29,7 @@ fn loss(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups);
     if i < params.O * params.I {
-        dweight[i] += params.scale * params.precision * weight[i];
+        dweight[i] += params.scale * params.inverse_variance * weight[i];
         dlogvar[i] += 0.5 * params.scale * (exp(logvar[i] - params.log_prior) - 1.0);
     }
 }

@@ -19,7 +19,7 @@ use elbo::models::Model;
 use elbo::models::batch::{Augmentation, Batch, Source};
 use elbo::models::draw::Draw;
 use elbo::models::parts::likelihood::Likelihood;
-use elbo::models::parts::networks::{Divergence, Head, Networks};
+use elbo::models::parts::networks::{Head, Networks};
 use elbo::models::vae::{Config, Vae};
 use elbo::program::Recorder;
 use elbo::tensor::Tensor;

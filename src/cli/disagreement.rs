@@ -97,7 +97,10 @@ impl Args {
              error of this mean {error:.5})",
             data.name
         ));
-        wrote(&path, &format!("{count} pictures above the mean over draws and twice the deviation, most settled first"));
+        wrote(
+            &path,
+            &format!("{count} pictures above the mean over draws and twice the deviation, most settled first"),
+        );
         Ok(())
     }
 }

@@ -12,20 +12,20 @@ use crate::tensor::Tensor;
 
 // ---- Params
 
-/// `precision` is 1/s^2, `log_prior` log s^2.
+/// `inverse_variance` is 1/s^2, `log_prior` log s^2.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
     o: u32,
     i: u32,
     scale: f32,
-    precision: f32,
+    inverse_variance: f32,
     log_prior: f32,
 }
 
 // ---- Kernels
 
-const FIELDS: &[&str] = &["O", "I", "scale", "precision", "log_prior"];
+const FIELDS: &[&str] = &["O", "I", "scale", "inverse_variance", "log_prior"];
 
 const SOURCE: Source = Source {
     file: "weight_kl.wgsl",
@@ -50,7 +50,7 @@ pub static LOSS: Kernel = Kernel {
             let term = |n: usize| {
                 let [weight, logvar] = [reads[0][n], reads[1][n]].map(f64::from);
                 let d = logvar - p.log_prior as f64;
-                0.5 * (d.exp_m1() - d + p.precision as f64 * weight * weight)
+                0.5 * (d.exp_m1() - d + p.inverse_variance as f64 * weight * weight)
             };
             writes[0][row] = (p.scale as f64 * (row * i..(row + 1) * i).map(term).sum::<f64>()) as f32;
         }
@@ -80,7 +80,7 @@ pub static BACKWARD: Kernel = Kernel {
         let scale = p.scale as f64;
         for n in 0..p.o as usize * p.i as usize {
             let [weight, logvar] = [reads[0][n], reads[1][n]].map(f64::from);
-            writes[0][n] += (scale * p.precision as f64 * weight) as f32;
+            writes[0][n] += (scale * p.inverse_variance as f64 * weight) as f32;
             writes[1][n] += (0.5 * scale * (logvar - p.log_prior as f64).exp_m1()) as f32;
         }
     },
@@ -96,8 +96,8 @@ pub static BACKWARD: Kernel = Kernel {
 fn sizes(weight: Tensor, logvar: Tensor, sigma: f64, scale: f32) -> Params {
     assert!(weight.shape() == logvar.shape(), "weight_kl: weight {weight:?}, logvar {logvar:?}");
     let [o, i] = weight.matrix();
-    let (precision, log_prior) = ((1.0 / (sigma * sigma)) as f32, (2.0 * sigma.ln()) as f32);
-    Params { o: o as u32, i: i as u32, scale, precision, log_prior }
+    let (inverse_variance, log_prior) = ((1.0 / (sigma * sigma)) as f32, (2.0 * sigma.ln()) as f32);
+    Params { o: o as u32, i: i as u32, scale, inverse_variance, log_prior }
 }
 
 /// scale * KL(N(weight, e^logvar) || N(0, sigma^2)) of each row in nats: weight and logvar (O,I) to (O).
@@ -126,17 +126,17 @@ pub fn backward(
 
 fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
-    let (half, precision, log_prior) = (0.5 * p.scale, p.precision, p.log_prior);
+    let (half, inverse_variance, log_prior) = (0.5 * p.scale, p.inverse_variance, p.log_prior);
     math::row_sums(&mut writes[0][..p.o as usize], [reads[0], reads[1]], p.i as usize, move |weight, logvar| {
         let d = logvar - log_prior;
-        half * (precision * weight * weight + (math::expm1(d) - d))
+        half * (inverse_variance * weight * weight + (math::expm1(d) - d))
     });
 }
 
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let n = p.o as usize * p.i as usize;
-    let (factor, half, log_prior) = (p.scale * p.precision, 0.5 * p.scale, p.log_prior);
+    let (factor, half, log_prior) = (p.scale * p.inverse_variance, 0.5 * p.scale, p.log_prior);
     let [dweight, dlogvar] = writes else { unreachable!("weight_kl.backward writes dweight and dlogvar") };
     let [weight, logvar] = [reads[0], reads[1]];
     math::update_all_pairs(&mut dweight[..n], [weight, weight], move |sum, weight, _| sum + factor * weight);
@@ -150,7 +150,7 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
 const SIZES: [[usize; 2]; 5] = [[1, 1], [17, 65], [1, 784], [65, 20], [400, 257]];
 
 fn inputs([o, i]: [usize; 2]) -> Case {
-    let params = Params { o: o as u32, i: i as u32, scale: 0.5, precision: 4.0, log_prior: -1.386_294_4 };
+    let params = Params { o: o as u32, i: i as u32, scale: 0.5, inverse_variance: 4.0, log_prior: -1.386_294_4 };
     let of = |seed, low, high| uniform(seed, o * i, low, high);
     Case::new(format!("{o}x{i}"), params).read(of(1, -1.0, 1.0)).read(of(2, -8.0, 0.0))
 }

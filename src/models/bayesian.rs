@@ -26,7 +26,7 @@ use crate::data::table::{Columns, Kind, PICTURES};
 use crate::error::Result;
 use crate::kernels::activation::Activation;
 use crate::kernels::rows::Rows;
-use crate::kernels::{gaussian_kl, joint, repeat, reparameterise, spread};
+use crate::kernels::{gaussian_kl, joint, reparameterise, repeat, spread};
 use crate::keys;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
@@ -217,6 +217,7 @@ impl Model for Bayesian {
             View::new("encode").takes("x", x).gives("mean", z).gives("logvar", z),
             View::new("decode").takes("z", z).gives("x", x),
             View::new("reconstruct").takes("x", x).gives("reconstruction", x),
+            View::new("likelihood").takes("x", x).takes("z", z).gives("recon", Kind::Vector(1)),
             View::new("disagreement").takes("x", x).gives("mean", x).gives("deviation", x),
         ]
     }
@@ -228,6 +229,12 @@ impl Model for Bayesian {
             ("reconstruct", &[x]) => {
                 let [mean, _] = self.encode(r, x);
                 vec![self.decode(r, mean)]
+            }
+            ("likelihood", &[x, z]) => {
+                let y = self.decoder.mean(r, z);
+                let Settings { output, sigma, .. } = self.config.networks;
+                let rows = output.loss(r, y, x, sigma).rows;
+                vec![rows.reshape(&[rows.len(), 1])]
             }
             ("disagreement", &[x]) => self.disagreement(r, x, draw).into(),
             _ => panic!("bayesian has no view {name} of {} inputs", inputs.len()),
