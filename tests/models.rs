@@ -19,7 +19,7 @@ use elbo::models::Model;
 use elbo::models::batch::{Augmentation, Batch, Source};
 use elbo::models::draw::Draw;
 use elbo::models::parts::likelihood::Likelihood;
-use elbo::models::parts::networks::{Divergence, Head, Networks};
+use elbo::models::parts::networks::{Head, Networks};
 use elbo::models::vae::{Config, Vae};
 use elbo::program::Recorder;
 use elbo::tensor::Tensor;
@@ -225,7 +225,7 @@ impl LinearVae {
             output: Likelihood::Gaussian,
             sigma: SIGMA,
         };
-        let config = Config { networks, divergence: Divergence::default() };
+        let config = Config { networks, ..Config::default() };
         let arena = &mut Arena::new();
         let model = Vae::open(arena, config, &Columns::of_pictures([1, 1, D], 0)).unwrap();
         let (x, clock) = (arena.tensor("x", &[rows, D]), Clock::tensor(arena, "clock", 1));
