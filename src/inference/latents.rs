@@ -28,7 +28,7 @@ pub struct Dimension {
     pub index: usize,
     /// KL(q(z_j|x) || N(0,1)) in nats.
     pub kl: f64,
-    /// Var_x E_q[z_j]
+    /// The variance over the pictures of the mean of q(z_j|x).
     pub activity: f64,
     /// Of q(z_j), the mean of all q(z_j|x): its mean.
     pub mean: f64,
