@@ -223,7 +223,7 @@ def loss_terms(settings, model, x, label, noise):
 
 
 def importance_bound(settings, model, seen, x, label, noise):
-    """-L_K in nats, summed over the batch (Burda et al. 2015): K samples of q(z|seen), each to explain x; noise (B*K, Z).
+    """-L_K in nats (Burda et al. 2015), summed over the batch: K samples of q(z|seen) explain x; noise (B*K, Z).
 
     The estimator dreg (Tucker et al. 2018) changes gradients alone: q's density is held fixed, and the gradient of z
     counts as the sample's share of the bound once more.

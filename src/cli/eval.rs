@@ -38,8 +38,8 @@ pub struct Args {
     /// Print the KL of each latent dimension too, the largest first
     #[arg(long)]
     dimensions: bool,
-    /// Estimate -log p(x) of each picture too, by importance sampling with S samples of z (5000 is usual), and print its
-    /// mean with the standard error
+    /// Estimate -log p(x) of each picture too, by importance sampling with S samples of z (5000 is usual), and print
+    /// its mean with the standard error
     #[arg(long, value_name = "S")]
     nll: Option<usize>,
     /// Print what the latent dimensions are used for: their KL, how much their means move, mean and variance of q(z),
@@ -217,7 +217,8 @@ fn print_latents(latents: &Latents, pictures: usize) {
         latents.dimensions.len(),
     ));
     super::print(&format!(
-        "kl {:.4} = information of z about the picture {:.4} (at most log {pictures} = {:.4}) + KL(q(z) || N(0,1)) {:.4}",
+        "kl {:.4} = information of z about the picture {:.4} (at most log {pictures} = {:.4}) + \
+         KL(q(z) || N(0,1)) {:.4}",
         latents.kl,
         latents.information,
         (pictures as f64).ln(),

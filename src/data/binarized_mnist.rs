@@ -1,6 +1,6 @@
 //! The fixed binarisation of MNIST (Salakhutdinov & Murray 2008; the files of H. Larochelle), as IDX files of pictures
-//! alone: 50 000 to train on, 10 000 to test on, values 0 and 255. Its order is not MNIST's, so there are no labels. The
-//! 10 000 pictures for validation, where they are there, are not read.
+//! alone: 50,000 to train on, 10,000 to test on, values 0 and 255. Its order is not MNIST's, so there are no labels.
+//! The 10,000 pictures for validation, where they are there, are not read.
 
 use std::path::{Path, PathBuf};
 
@@ -34,8 +34,9 @@ pub(super) fn open(places: &Places) -> Result<Dataset> {
     let Some(folder) = places.folders.iter().find(|folder| is_in(folder)) else {
         let looked: Vec<String> = places.folders.iter().map(shown).collect();
         return Err(Error::Usage(format!(
-            "the data set {NAME} lacks {} (or .gz), looked for in {}. It is not downloaded: convert the published .amat \
-             files to IDX and give their folder by --data DIR, or draw one of your own: --dataset mnist --binarise static",
+            "the data set {NAME} lacks {} (or .gz), looked for in {}. It is not downloaded: convert the published \
+             .amat files to IDX and give their folder by --data DIR, or draw one of your own: --dataset mnist \
+             --binarise static",
             FILES.join(" and "),
             looked.join(" and ")
         )));
@@ -61,8 +62,8 @@ fn split(path: &Path) -> Result<Table> {
         false => Err(Error::file(
             path,
             format!(
-                "has other values than 0 and 255, so it is no file of {NAME}: grey pictures \
-                                            are made black and white by --binarise"
+                "has other values than 0 and 255, so it is no file of {NAME}: grey pictures are made black and white \
+                 by --binarise"
             ),
         )),
     }

@@ -2,10 +2,10 @@
 //!
 //! Reading order: `table` (what a data set is made of), `progress` (what is told while one is opened); `sets` (the sets
 //! in MNIST's format, and how their files are found), `idx` (that format), `download`, `binarized_mnist`, `digits` (the
-//! generator), `cifar`; then the user's own pictures: `selection` (which are for testing), `listing` (which files), `preparation`,
-//! `folder`, `decode` and `jpeg` (one file), `cache`, and `array`, `pixels` (one array), `numbers`. `binarise` makes grey
-//! pictures black and white. `place` says what lies where something else was expected; `fingerprint` is what a run keeps
-//! of its data. `npy` writes and reads arrays for other programs.
+//! generator), `cifar`; then the user's own pictures: `selection` (which are for testing), `listing` (which files),
+//! `preparation`, `folder`, `decode` and `jpeg` (one file), `cache`, and `array`, `pixels` (one array), `numbers`.
+//! `binarise` makes grey pictures black and white. `place` says what lies where something else was expected;
+//! `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays for other programs.
 
 pub mod array;
 pub mod binarise;

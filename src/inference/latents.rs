@@ -28,7 +28,7 @@ pub struct Dimension {
     pub index: usize,
     /// KL(q(z_j|x) || N(0,1)) in nats.
     pub kl: f64,
-    /// Var_x E_q[z_j]
+    /// The variance over the pictures of the mean of q(z_j|x).
     pub activity: f64,
     /// Of q(z_j), the mean of all q(z_j|x): its mean.
     pub mean: f64,
@@ -66,8 +66,8 @@ fn dimension(mean: &[f32], logvar: &[f32], latent: usize, index: usize, kl: f64)
     Dimension { index, kl, activity, mean, variance: activity + average(&variances) }
 }
 
-/// I(x; z) = E_x E_q[log q(z|x) - log q(z)] with one z of each of N pictures, q(z) = 1/N sum_n q(z|x_n): the estimator of
-/// He et al. (2019, arXiv 1901.05534). The entropy of q(z|x) is taken in closed form. N^2 densities.
+/// I(x; z) = E_x E_q[log q(z|x) - log q(z)] with one z of each of N pictures, q(z) = 1/N sum_n q(z|x_n): the estimator
+/// of He et al. (2019, arXiv 1901.05534). The entropy of q(z|x) is taken in closed form. N^2 densities.
 fn information(mean: &[f32], logvar: &[f32], latent: usize, seed: u64, progress: &(dyn Fn(usize) + Sync)) -> f64 {
     let count = mean.len() / latent;
     let noise = host_normal(seed, 0, mean.len());

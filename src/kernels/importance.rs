@@ -241,8 +241,8 @@ pub fn sample(r: &mut Recorder, mean: Tensor, logvar: Tensor, noise: Tensor) -> 
     sampled
 }
 
-/// log p(x|z) + log p(z) - log q(z|x) of each sample in nats, (B*K): recon (B*K) is -log p(x|z), logvar (B,Z) q's, noise
-/// and z (B*K,Z) the sample's.
+/// log p(x|z) + log p(z) - log q(z|x) of each sample in nats, (B*K): recon (B*K) is -log p(x|z), logvar (B,Z) q's,
+/// noise and z (B*K,Z) the sample's.
 pub fn log_weights(r: &mut Recorder, recon: Tensor, logvar: Tensor, [noise, z]: [Tensor; 2]) -> Tensor {
     let rows = recon.len();
     let fits = noise.shape() == z.shape() && noise.matrix() == [rows, logvar.matrix()[1]];
@@ -275,8 +275,8 @@ pub fn accumulate(r: &mut Recorder, log_w: Tensor, state: Tensor) {
 /// A picture's state before its first sample.
 pub const EMPTY: [f32; 3] = [f32::MIN, 0.0, 0.0];
 
-/// (dmean, dlogvar), both (B,Z), of -L_K by the total derivative through z. dz (B*K,Z) is the reconstruction's, of which
-/// row r counts as weights\[r\] (B*K): its share, times what the picture counts.
+/// (dmean, dlogvar), both (B,Z), of -L_K by the total derivative through z. dz (B*K,Z) is the reconstruction's, of
+/// which row r counts as weights\[r\] (B*K): its share, times what the picture counts.
 pub fn backward_iwae(r: &mut Recorder, dz: Tensor, [z, noise, logvar]: [Tensor; 3], weights: Tensor) -> [Tensor; 2] {
     backward(r, &BACKWARD_IWAE, &[dz, z, noise, logvar, weights])
 }

@@ -79,8 +79,8 @@ impl Batch {
         [self.order.expect("a data set has an order").order, self.clock]
     }
 
-    /// (B,D): pictures in `[0,1]`, channels first, shifted, mirrored and binarised where that is asked for. Panics where
-    /// the column holds something else.
+    /// (B,D): pictures in `[0,1]`, channels first, shifted, mirrored and binarised where that is asked for. Panics
+    /// where the column holds something else.
     pub fn pictures(&self, r: &mut Recorder, column: &str) -> Tensor {
         r.scope("batch");
         let (parts, shape) = match self.source(column) {

@@ -94,7 +94,7 @@ pub static VAE: [Preset; 9] = [
     },
     Preset {
         name: "mnist-iwae",
-        about: "784-200-200-50, tanh, the importance-weighted bound of 5 samples, pixels drawn black or white at each step",
+        about: "784-200-200-50, tanh, importance-weighted, 5 samples, pixels drawn black or white at each step",
         article: OVERVIEW,
         picture: MNIST,
         classes: 0,

@@ -1,5 +1,6 @@
 //! The linear-Gaussian VAE, of which everything is known: x = W z + b + sigma e, z and e standard normal. Where the
-//! columns of W are orthogonal, p(z|x) has independent dimensions, so that q(z|x) can be it, or miss it by a known step.
+//! columns of W are orthogonal, p(z|x) has independent dimensions, so that q(z|x) can be it, or miss it by a known
+//! step.
 //!
 //!   precision_j = 1 + |w_j|^2 / sigma^2,   mean_j = w_j (x - b) / (sigma^2 precision_j)
 //!   log p(x) = log N(x; b, W W' + sigma^2 I)

@@ -9,8 +9,8 @@
 //!   -L_K(x) = -log 1/K sum_k w_k,   w_k = p(x|z_k) p(z_k) / q(z_k|x),   w~_k = w_k / sum w
 //!
 //! Its gradient is sum_k w~_k times that of -log w_k, the shares w~ held fixed. docs/src/importance.md derives it, and
-//! the estimator of Tucker et al. (2018, arXiv 1810.04152) for the encoder. B batch, K samples, Z latent dimensions; row
-//! b*K + k holds sample k of picture b.
+//! the estimator of Tucker et al. (2018, arXiv 1810.04152) for the encoder. B batch, K samples, Z latent dimensions;
+//! row b*K + k holds sample k of picture b.
 
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -33,8 +33,8 @@ keys! {
     Importance {
         "Loss" {
             importance: usize = 1, "K",
-                "Samples of z a picture: with 1 the loss is -ELBO, with more the importance-weighted bound (Burda et al. \
-                 2015), which is tighter";
+                "Samples of z a picture: with 1 the loss is -ELBO, with more the importance-weighted bound (Burda et \
+                 al. 2015), which is tighter";
             estimator: Estimator = Estimator::Iwae, "NAME",
                 "The encoder's gradient where --importance is above 1: iwae, or dreg, doubly reparameterised, of less \
                  noise (Tucker et al. 2018)";

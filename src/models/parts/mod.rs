@@ -1,8 +1,8 @@
 //! What models share: pairs of forward and backward lines, and the settings that describe them.
 //!
 //! [`networks`] has the settings of two networks, [`gaussian`] and [`decoder`] make them: q(z|x) and p(x|z). [`bound`]
-//! is what they make together, from one sample of z or from several. [`network`] is a network as text, [`mlp`] one of
-//! hidden sizes, [`bayesian`] one whose weights are Gaussian, [`likelihood`] the distribution of a pixel.
+//! is the loss that they have together, of one sample of z or of several. [`network`] is a network as text, [`mlp`] one
+//! of hidden sizes, [`bayesian`] one whose weights are Gaussian, [`likelihood`] the distribution of a pixel.
 
 pub mod bayesian;
 pub mod bound;
