@@ -24,6 +24,7 @@ mod pixels;
 mod place;
 mod preparation;
 pub mod progress;
+pub mod ratings;
 mod selection;
 pub mod sets;
 pub mod table;
