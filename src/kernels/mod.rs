@@ -158,6 +158,7 @@ pub static ALL: &[&Kernel] = &[
     &discretised_logistic::LOSS,
     &discretised_logistic::BACKWARD,
     &gather::FORWARD,
+    &gather::VECTORS,
     &one_hot::FORWARD,
     &corrupt::GAUSSIAN,
     &corrupt::SALT_AND_PEPPER,
