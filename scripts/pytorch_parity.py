@@ -34,7 +34,7 @@ EXCHANGE, RECORDING = "exchange.safetensors", "pytorch.safetensors"
 
 
 class VAE(nn.Module):
-    """The VAE of elbo's settings, under the same parameter names: x (B, C, H, W), noise (B, Z).
+    """The VAE of elbo's settings, under the same parameter names: x (B, C, H, W) or (B, F), noise (B, Z).
 
     With classes it is the conditional VAE: the label, one-hot, stands beside what encoder and decoder
     take; for a listed encoder, which sees pictures, as that many more channels.
@@ -44,12 +44,12 @@ class VAE(nn.Module):
         super().__init__()
         self.latent, self.head = settings["latent"], settings["head"]
         pixels, hidden = math.prod(shape), settings["hidden"]
-        channels, height, width = shape
+        channels, *places = shape
         activation = ACTIVATIONS[settings["activation"]]
         self.act = activation()
         self.is_listed, self.is_deep = settings.get("encoder") is not None, len(hidden) > 1
         if self.is_listed:
-            self.encoder, coded = sequential(settings["encoder"], (channels + classes, height, width))
+            self.encoder, coded = sequential(settings["encoder"], (channels + classes, *places))
             self.decoder, _ = sequential(settings["decoder"], (self.latent + classes, 1, 1))
             coded = math.prod(coded)
         else:
@@ -200,7 +200,10 @@ def run(folder, dtype, is_whole):
     settings = about["settings"]
     columns = about["columns"]
     classes = columns["label"]["label"] if "label" in columns else 0
-    model = VAE(settings, tuple(columns["x"]["picture"]), classes)
+    # Pictures (C, H, W) are bytes; vectors (F,) are numbers as they are.
+    is_vector = "vector" in columns["x"]
+    shape = (columns["x"]["vector"],) if is_vector else tuple(columns["x"]["picture"])
+    model = VAE(settings, shape, classes)
     prefix = "init."
     load_initial(model, {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)})
     model = model.to(dtype)
@@ -218,7 +221,8 @@ def run(folder, dtype, is_whole):
             group["lr"] = lr
         optimizer.zero_grad()
         # Grey levels become float32 as in elbo; float64 starts from those.
-        recon, kl = loss_terms(settings, model, (x.float() / 255).to(dtype), label, noise)
+        x = x if is_vector else x.float() / 255
+        recon, kl = loss_terms(settings, model, x.to(dtype), label, noise)
         loss = recon + kl_weight * kl
         if settings["reduction"] == "mean":
             loss = loss / len(x)

@@ -9,7 +9,7 @@ use elbo::backend::cpu::Cpu;
 use elbo::backend::{Backend, Device, Loaded};
 use elbo::cases::uniform;
 use elbo::data::Dataset;
-use elbo::data::table::{Columns, LABELS, PICTURES, Table};
+use elbo::data::table::{Columns, Kind, LABELS, PICTURES, Table};
 use elbo::inference::Trained;
 use elbo::kernels::clock::{Clock, Row};
 use elbo::kernels::fill;
@@ -179,7 +179,11 @@ struct Step {
 
 impl Step {
     fn new(settings: &Settings, shape: [usize; 3]) -> Step {
-        let columns = Columns::of_pictures(shape, CLASSES);
+        Step::of(settings, Kind::Picture(shape))
+    }
+
+    fn of(settings: &Settings, x: Kind) -> Step {
+        let columns = Columns::of(x, CLASSES);
         let entry = settings.entry().unwrap();
         let mut arena = Arena::new();
         let model = (entry.open)(&mut arena, &settings.own, &columns).unwrap();
@@ -209,7 +213,8 @@ impl Step {
         let loaded = backend.load(&arena, &program).unwrap();
         write_start(&mut backend, &arena, &*model, clock);
         let mut step = Step { arena, backend, loaded, inputs, noise, terms, scale };
-        step.write(PICTURES, &uniform(1, ROWS * shape.iter().product::<usize>(), 0.0, 1.0));
+        let lowest = if matches!(x, Kind::Vector(_)) { -2.0 } else { 0.0 };
+        step.write(PICTURES, &uniform(1, ROWS * x.width(), lowest, 1.0));
         if entry.takes.contains(&LABELS) {
             step.write(LABELS, &one_hot([2, 0, 3], CLASSES));
         }
@@ -247,7 +252,10 @@ const TOLERANCE: f64 = 1e-3;
 
 /// Every parameter's gradient against the central difference of the loss.
 fn check_gradients(what: &str, settings: &Settings, shape: [usize; 3]) {
-    let mut step = Step::new(settings, shape);
+    check_gradients_of(what, Step::new(settings, shape));
+}
+
+fn check_gradients_of(what: &str, mut step: Step) {
     step.loss();
     let parameters = step.arena.parameters().to_vec();
     let gradients: Vec<Vec<f32>> = parameters.iter().map(|p| step.backend.read_one(p.grad).unwrap()).collect();
@@ -294,6 +302,19 @@ fn a_vaes_gradients_are_those_of_its_loss() {
     for (what, text) in [("connected", CONNECTED), ("listed", LISTED)] {
         check_gradients(what, &of_model("vae", text), [1, 4, 4]);
     }
+}
+
+#[test]
+fn a_vae_of_vectors_has_the_gradients_of_its_loss() {
+    let listed = "head = 'direct'\nlatent = 2\nencoder = 'linear 6, tanh, linear 4'\ndecoder = 'flatten, linear 7'";
+    for (what, text) in [
+        ("connected", format!("{CONNECTED}\noutput = 'gaussian'\nsigma = 0.7")),
+        ("listed", format!("{listed}\noutput = 'laplace'\nsigma = 0.7")),
+    ] {
+        check_gradients_of(what, Step::of(&of_model("vae", &text), Kind::Vector(7)));
+    }
+    let pixels = of_model("vae", CONNECTED).outline(&Columns::of(Kind::Vector(7), 0)).err().unwrap().to_string();
+    assert!(pixels.contains("output is \"bernoulli\"") && pixels.contains("vectors of 7"), "{pixels}");
 }
 
 #[test]

@@ -47,7 +47,8 @@ impl Args {
         let count = data.test.count;
         let (output, terms) = (model.output, elbo::models::find(&model.card.model)?.terms);
         let nats = means.sum();
-        let bits = output.and_then(|output| output.bits_per_dimension(nats, data.test.dims()));
+        let is_pictures = data.test.shape().is_some();
+        let bits = output.filter(|_| is_pictures).and_then(|o| o.bits_per_dimension(nats, data.test.dims()));
         let is_likelihood = output.is_some_and(Likelihood::is_likelihood);
         if self.json {
             let mut object = serde_json::json!({
@@ -71,7 +72,12 @@ impl Args {
             (true, true) => "not a bound on log p(x)",
             (false, _) => CROSS_ENTROPY,
         };
-        super::print(&format!("{count} test pictures of {}, nats a picture, {z}: {what}", data.name));
+        super::print(&format!(
+            "{count} test {} of {}, nats a {}, {z}: {what}",
+            data.examples(),
+            data.name,
+            data.example()
+        ));
         let named = terms.iter().zip(&means.terms).map(|(term, value)| format!(" {} {value:.4}", term.name));
         super::print(&format!("test_loss {:.4}{}", means.loss, named.collect::<String>()));
         if let Some(bits) = bits {

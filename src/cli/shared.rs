@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use elbo::backend::{Device, choose, room};
-use elbo::data::table::PICTURES;
-use elbo::data::{Choice, Corrupt, Dataset, Preparation, Selection};
+use elbo::data::table::{Kind, PICTURES};
+use elbo::data::{Choice, Corrupt, Dataset, Form, Preparation, Selection};
 use elbo::error::{Error, Result};
 use elbo::files::cache_folder;
 use elbo::fusion::Fusion;
@@ -140,7 +140,7 @@ impl DataArgs {
     /// training pictures say nothing about it. With `parted` they are parted in any case.
     pub fn open(&self, args: &ModelArgs, model: &Trained, parted: bool) -> Result<Dataset> {
         let card = &model.card;
-        let shape = card.picture()?;
+        let kind = card.columns.values(PICTURES)?;
         let name = match &self.dataset {
             Some(name) => name,
             None if card.dataset == "unknown" => "auto",
@@ -157,17 +157,23 @@ impl DataArgs {
             _ if parted => Selection::ByName,
             _ => Selection::All,
         };
-        let preparation = self.preparation(name, record.as_ref(), shape[0]);
-        let data = super::train::open_data(name, place.as_deref(), &preparation, selection)?;
-        let [train, test] = [data.train.count, data.test.count];
+        let preparation = self.preparation(name, record.as_ref(), kind.as_picture()[0]);
+        let form = self.form(name, record.as_ref());
+        let data = super::train::open_data(name, place.as_deref(), &preparation, &form, selection)?;
+        let data = match &card.features {
+            Some(features) => data.on_scale_of(features)?,
+            None => data,
+        };
+        let ([train, test], examples) = ([data.train.count, data.test.count], data.examples());
         match train {
-            0 => notice(&format!("data: {}, {test} pictures", data.name)),
-            _ => notice(&format!("data: {}, {train} training and {test} test pictures", data.name)),
+            0 => notice(&format!("data: {}, {test} {examples}", data.name)),
+            _ => notice(&format!("data: {}, {train} training and {test} test {examples}", data.name)),
         }
-        let found = data.columns().picture(PICTURES)?;
-        if found != shape {
-            let [c, h, w] = found;
-            let [model_c, model_h, model_w] = shape;
+        let found = data.columns().values(PICTURES)?;
+        if found != kind {
+            let (Kind::Picture([c, h, w]), Kind::Picture([model_c, model_h, model_w])) = (found, kind) else {
+                return Err(Error::Usage(format!("the model is of {kind}, and {} has {found}", data.name)));
+            };
             let advice = if is_folder(name) {
                 "give the --crop, --image-size and --channels it was trained with"
             } else {
@@ -180,6 +186,13 @@ impl DataArgs {
             )));
         }
         Ok(data)
+    }
+
+    /// The run's way to read a table, where both it and this data set are tables.
+    fn form(&self, name: &str, record: Option<&RunRecord>) -> Form {
+        let is_table = |name: &str| matches!(name.parse(), Ok(Choice::Table));
+        let run = record.filter(|record| is_table(name) && is_table(&record.dataset));
+        run.and_then(|record| record.settings.form(&record.dataset).ok()).unwrap_or_default()
     }
 
     /// The run's preparation where both it and this data set are folders of pictures, so that these get the model's
@@ -340,10 +353,12 @@ pub fn wrote(path: &Path, what: &str) {
 }
 
 /// A test loss, reconstruction and KL of a sampled z, as what it is: -ELBO, with bits a dimension where those are
-/// defined, or a number that only compares models on the same data.
-pub fn describe_loss(output: Option<Likelihood>, nats: f64, dims: usize) -> String {
+/// defined, or a number that only compares models on the same data. `shape` is (C,H,W) of pictures.
+pub fn describe_loss(output: Option<Likelihood>, nats: f64, shape: Option<[usize; 3]>) -> String {
     let Some(output) = output else { return format!("{nats:.4} nats an example") };
-    match output.bits_per_dimension(nats, dims) {
+    // A density of numbers that are no grey levels has no bits to compare with others'.
+    let Some([c, h, w]) = shape else { return format!("-ELBO {nats:.4} nats a row") };
+    match output.bits_per_dimension(nats, c * h * w) {
         Some(bits) => format!("-ELBO {nats:.4} nats a picture, {bits:.4} bits a dimension"),
         None => format!("{nats:.4} nats a picture, {CROSS_ENTROPY}"),
     }

@@ -163,6 +163,7 @@ pub static ALL: &[&Kernel] = &[
     &multinomial::LOSS,
     &multinomial::BACKWARD,
     &gather::FORWARD,
+    &gather::VECTORS,
     &one_hot::FORWARD,
     &ragged::FORWARD,
     &normalise::FORWARD,

@@ -18,6 +18,13 @@ pub enum Source {
         /// (C,H,W)
         shape: [usize; 3],
     },
+    /// A data set's vectors of this length, a number a word, in parts.
+    Vectors {
+        /// In the order of the data set.
+        parts: Vec<Part>,
+        /// F
+        width: usize,
+    },
     /// A data set's labels, four bytes a word.
     Labels {
         /// (words)
@@ -84,6 +91,7 @@ impl Batch {
         let (parts, shape) = match self.source(column) {
             Source::Given(tensor) => return *tensor,
             Source::Pictures { parts, shape } => (parts, *shape),
+            Source::Vectors { .. } => panic!("column {column} holds vectors, not pictures"),
             Source::Labels { .. } => panic!("column {column} holds labels, not pictures"),
         };
         let stride = self.order.expect("a data set has an order").stride;
@@ -94,6 +102,29 @@ impl Batch {
         }
         let [_, h, w] = shape;
         augment::forward(r, x, self.clock, shape, [h, w], shift, flip)
+    }
+
+    /// (B,F): vectors as they are. Panics where the column holds something else.
+    pub fn vectors(&self, r: &mut Recorder, column: &str) -> Tensor {
+        r.scope("batch");
+        match self.source(column) {
+            Source::Given(tensor) => *tensor,
+            Source::Vectors { parts, width } => {
+                let stride = self.order.expect("a data set has an order").stride;
+                gather::vectors(r, parts, self.place(), [self.rows, *width], stride)
+            }
+            Source::Pictures { .. } => panic!("column {column} holds pictures, not vectors"),
+            Source::Labels { .. } => panic!("column {column} holds labels, not vectors"),
+        }
+    }
+
+    /// (B,D): [pictures](Batch::pictures) or [vectors](Batch::vectors), for a model of either. Panics where the column
+    /// holds something else.
+    pub fn values(&self, r: &mut Recorder, column: &str) -> Tensor {
+        match self.source(column) {
+            Source::Vectors { .. } => self.vectors(r, column),
+            Source::Pictures { .. } | Source::Labels { .. } | Source::Given(_) => self.pictures(r, column),
+        }
     }
 
     // ANCHOR: one_hot
@@ -107,6 +138,7 @@ impl Batch {
                 one_hot::forward(r, labels, self.place(), [self.rows, classes], stride)
             }
             Source::Pictures { .. } => panic!("column {column} holds pictures, not labels"),
+            Source::Vectors { .. } => panic!("column {column} holds vectors, not labels"),
         }
     }
     // ANCHOR_END: one_hot

@@ -112,7 +112,7 @@ impl Programs {
         shuffle::forward(&mut r, train.clock, train.order, true);
         let shuffled = r.finish("shuffle");
 
-        let layout = Layout::new(settings.samples, data.test.count, &columns, &*model)?;
+        let layout = Layout::new(settings.samples, data.test.count, &columns, &*model);
         let (pictures, drawn) = EpochPictures::record(arena, &*model, layout);
 
         // The host keeps the parameters and moments that it saves, and those it started from.

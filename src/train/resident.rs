@@ -1,8 +1,11 @@
 //! A data set on the device, and how an epoch walks through it.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
-use crate::data::table::{Columns, Kind, Table};
+use crate::data::table::{Columns, Kind, Table, Values};
 use crate::kernels::clock::Clock;
 use crate::kernels::gather;
 use crate::kernels::rows::Rows;
@@ -11,7 +14,7 @@ use crate::models::Entry;
 use crate::models::batch::{Augmentation, Batch, Order, Source};
 use crate::tensor::Tensor;
 
-/// Bytes of pictures that are uploaded at once at least.
+/// Values of a column that are uploaded at once at least: bytes of pictures, numbers of vectors.
 const SMALLEST_PIECE: usize = 1 << 24;
 
 /// The columns of a data set that a model takes, on the device, and how an epoch walks through them.
@@ -31,8 +34,8 @@ pub struct Resident {
 }
 
 impl Resident {
-    /// Declares the columns that the model takes of `count` examples, the pictures in parts of at most `largest_part`
-    /// bytes. Panics where the columns lack one of them: the model was not opened for them.
+    /// Declares the columns that the model takes of `count` examples, pictures and vectors in parts of at most
+    /// `largest_part` bytes. Panics where the columns lack one of them: the model was not opened for them.
     pub(crate) fn new(
         arena: &mut Arena,
         name: &str,
@@ -84,9 +87,9 @@ impl Resident {
     pub(crate) fn upload(&self, backend: &mut Backend, table: &Table) {
         for (name, source) in &self.columns {
             let column = table.column(name).unwrap_or_else(|| panic!("the table has no column {name}"));
-            let mut end = column.bytes.len();
+            let mut end = column.values.len();
             for (start, data) in pieces(source).into_iter().rev() {
-                backend.write_words(data, &gather::pack(&column.bytes[start..end]));
+                backend.write_words(data, &words(&column.values, start..end));
                 end = start;
             }
         }
@@ -97,17 +100,17 @@ impl Resident {
     pub(crate) fn hand_over(&self, backend: &mut Backend, mut table: Table) {
         for (name, source) in &self.columns {
             let column = table.columns.iter_mut().find(|column| column.name == *name);
-            let bytes = &mut column.unwrap_or_else(|| panic!("the table has no column {name}")).bytes;
+            let values = &mut column.unwrap_or_else(|| panic!("the table has no column {name}")).values;
+            let in_word = in_word(values);
             // Whole words; few enough pieces for allocators that shrink by copying.
-            let most = (bytes.len() / 16).max(SMALLEST_PIECE).next_multiple_of(4);
+            let most = (values.len() / 16).max(SMALLEST_PIECE).next_multiple_of(in_word);
             for (start, data) in pieces(source).into_iter().rev() {
-                while bytes.len() > start {
-                    let words = (bytes.len() - start - 1) / most * most / 4;
-                    let packed = gather::pack(&bytes[start + 4 * words..]);
-                    let view = Tensor::new(data.buffer, data.offset + words, &[packed.len()]);
-                    backend.write_words(view, &packed);
-                    bytes.truncate(start + 4 * words);
-                    bytes.shrink_to_fit();
+                while values.len() > start {
+                    let first = (values.len() - start - 1) / most * most / in_word;
+                    let piece = words(values, start + in_word * first..values.len());
+                    let view = Tensor::new(data.buffer, data.offset + first, &[piece.len()]);
+                    backend.write_words(view, &piece);
+                    values.truncate(start + in_word * first);
                 }
             }
         }
@@ -126,26 +129,43 @@ impl Resident {
     }
 }
 
-/// Room for a column of `count` examples. Panics on vectors, which no data set has.
+/// Room for a column of `count` examples.
 fn declare(arena: &mut Arena, name: &str, kind: Kind, count: usize, largest_part: usize) -> Source {
     match kind {
         Kind::Picture(shape) => {
             Source::Pictures { parts: gather::parts(arena, name, [count, kind.width()], largest_part), shape }
         }
+        Kind::Vector(width) => {
+            Source::Vectors { parts: gather::parts(arena, name, [count, 4 * width], largest_part), width }
+        }
         Kind::Label(classes) => Source::Labels { labels: arena.tensor(name, &[count.div_ceil(4)]), classes },
-        Kind::Vector(_) => unreachable!("a data set has no vectors"),
     }
 }
 
-/// The buffers of a column's bytes, each with the place of its first one among them.
+/// The buffers of a column's values, each with the place of its first one among them.
 fn pieces(source: &Source) -> Vec<(usize, Tensor)> {
+    let of = |parts: &[gather::Part], width: usize| parts.iter().map(|part| (part.first * width, part.data)).collect();
     match source {
-        Source::Pictures { parts, shape } => {
-            let dims: usize = shape.iter().product();
-            parts.iter().map(|part| (part.first * dims, part.data)).collect()
-        }
+        Source::Pictures { parts, shape } => of(parts, shape.iter().product()),
+        Source::Vectors { parts, width } => of(parts, *width),
         Source::Labels { labels, .. } => vec![(0, *labels)],
         Source::Given(_) => unreachable!("a data set's columns lie on the device"),
+    }
+}
+
+/// How many values of a column lie in a word of the device.
+fn in_word(values: &Values) -> usize {
+    match values {
+        Values::Bytes(_) => 4,
+        Values::Numbers { .. } => 1,
+    }
+}
+
+/// Some of a column's values as the device has them.
+fn words(values: &Values, range: Range<usize>) -> Cow<'_, [u32]> {
+    match values {
+        Values::Bytes(bytes) => gather::pack(&bytes[range]),
+        Values::Numbers { rows, .. } => bytemuck::cast_slice(&rows[range]).into(),
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::data::table::Columns;
-use crate::data::{Corrupt, Preparation};
+use crate::data::{Choice, Corrupt, Form, Preparation, Split};
 use crate::error::{Error, Result};
 use crate::fusion::Fusion;
 use crate::keys;
@@ -29,10 +29,12 @@ keys! {
         "Data" {
             dataset: String = "auto".into(), "NAME",
                 "The data set: auto (MNIST, or the built-in digits where MNIST is neither here nor can be fetched), \
-                 mnist, fashion-mnist, kmnist, emnist-..., cifar10, cifar100, digits, or one's own: folder, array";
+                 mnist, fashion-mnist, kmnist, emnist-..., cifar10, cifar100, digits, or one's own: folder, array, \
+                 table";
             data: Option<PathBuf> = None, "PATH",
-                "The folder of the data set's files; of folder its pictures, of array the .npy or .npz file [default: \
-                 $ELBO_DATA, else data/DATASET]";
+                "The folder of the data set's files; of folder its pictures, of array the .npy or .npz file, of table \
+                 the .csv or .csv.gz file, or a folder with train.csv and test.csv [default: $ELBO_DATA, else \
+                 data/DATASET]";
             crop: Option<usize> = None, "N",
                 "Cut a square of N x N from the middle of each picture of a folder, before any resizing; 0 cuts none";
             image_size: Option<usize> = None, "N",
@@ -41,6 +43,15 @@ keys! {
                 "Channels of a folder's pictures: 1 (grey) or 3; 0 takes 3 if any is in colour, else 1";
             corrupt: Corrupt = Corrupt::Refuse, "NAME",
                 "A picture of a folder that cannot be decoded is an error (refuse) or left out by name (skip)";
+            label_column: Option<String> = None, "NAME",
+                "The column of a table that holds labels, whole numbers from 0 [default: anomaly or label, if there is \
+                 one]";
+            split: Split = Split::default(), "FORM",
+                "How one table is parted: share:0.2 tests on that share of its rows, drawn at random (share:0.2:SEED); \
+                 normal:0.5 trains on the first half of the normal rows and tests on the others and all anomalies";
+            normal: Vec<usize> = Vec::new(), "K",
+                "Train on examples of these labels alone, for instance 0,1; the others of the test set are anomalies \
+                 for `elbo score` [default: all]";
             train_limit: Option<usize> = None, "N",
                 "Train on N pictures only: the first ones, of a folder or array a share of all, always the same; 0 \
                  takes all";
@@ -128,7 +139,7 @@ pub enum Optimizer {
 const MOST_EPOCHS: usize = 1 << 20;
 
 /// The keys that records of older runs lack, whose defaults are what was done then.
-const LATER: [&str; 5] = ["model", "corrupt", "flip", "shift", "no_fuse"];
+const LATER: [&str; 7] = ["model", "corrupt", "flip", "shift", "no_fuse", "split", "normal"];
 
 /// The keys that `--resume` may change. None changes what the epochs already trained would have been, but `epochs`
 /// under a schedule that spans the whole run (any lr_schedule but constant, a cyclical kl_schedule), which it
@@ -369,6 +380,20 @@ impl Settings {
     /// What is done to the pictures of a folder.
     pub fn preparation(&self) -> Preparation {
         Preparation { crop: self.crop, image_size: self.image_size, channels: self.channels, corrupt: self.corrupt }
+    }
+
+    /// How a table is read and parted. Errors: something is said of it, and the data set is none.
+    pub fn form(&self, dataset: &str) -> Result<Form> {
+        let form = Form { label_column: self.label_column.clone(), split: self.split, normal: self.normal.clone() };
+        let is_table = matches!(dataset.parse(), Ok(Choice::Table));
+        let said = [("label_column", self.label_column.is_some()), ("split", self.split != Split::default())];
+        match said.into_iter().find(|(_, is_said)| *is_said && !is_table) {
+            Some((key, _)) => Err(Error::Usage(format!(
+                "{} is of tables, and the data set is {dataset}: leave it out, or use --dataset table",
+                flag(key)
+            ))),
+            None => Ok(form),
+        }
     }
 
     /// The text of a table that [`Settings::from_toml`] reads back to an equal value. A setting that is off has no
