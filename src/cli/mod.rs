@@ -20,6 +20,9 @@ mod parity;
 mod plan;
 mod profile;
 mod progress;
+mod rank;
+mod ratings;
+mod recommend;
 mod reconstruct;
 mod sample;
 mod shared;
@@ -59,6 +62,10 @@ enum Command {
     Classify(classify::Args),
     /// Give clean pictures for noisy ones, by a denoising model, and measure how clean
     Denoise(denoise::Args),
+    /// Print the items that somebody will like, by a model of recommendation
+    Recommend(recommend::Args),
+    /// Judge how a model ranks items for users it was not trained on, beside popularity and a linear model
+    Rank(rank::Args),
     /// Draw the way through latent space between two test pictures
     Interpolate(interpolate::Args),
     /// Vary one latent dimension after the other
@@ -105,6 +112,8 @@ impl Cli {
             Command::Eval(args) => args.run(),
             Command::Classify(args) => args.run(),
             Command::Denoise(args) => args.run(),
+            Command::Recommend(args) => args.run(),
+            Command::Rank(args) => args.run(),
             Command::Sample(args) => args.run(),
             Command::Reconstruct(args) => args.run(),
             Command::Interpolate(args) => args.run(),

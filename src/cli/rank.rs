@@ -104,7 +104,8 @@ impl Args {
 
 fn bar(what: &str, units: &str, count: usize) -> ProgressBar {
     let style = format!("{what} {{bar:30}} {{pos}}/{{len}} {units}, {{eta}} left");
-    let bar = ProgressBar::new(count as u64).with_style(ProgressStyle::with_template(&style).expect("a valid template"));
+    let bar =
+        ProgressBar::new(count as u64).with_style(ProgressStyle::with_template(&style).expect("a valid template"));
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }

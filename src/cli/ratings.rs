@@ -7,6 +7,7 @@ use elbo::data::ratings::{Protocol, Ratings};
 use elbo::data::table::{ITEMS, Kind};
 use elbo::error::{Error, Result};
 use elbo::inference::Trained;
+use elbo::train::run_folder::RunRecord;
 
 use super::progress;
 use super::shared::ModelArgs;
@@ -33,7 +34,9 @@ impl RatingsArgs {
             _ => return Err(Error::Usage(format!("a model of the kind {} recommends no items", model.card.model))),
         };
         let record = args.record()?;
-        let run = record.as_ref().map(|record| record.settings.preparation().ratings).unwrap_or_default();
+        let settings = record.as_ref().map(|record| &record.settings);
+        let run =
+            settings.map(|s| Protocol { liked_above: s.liked_above, split_seed: s.split_seed }).unwrap_or_default();
         let protocol = Protocol {
             liked_above: self.liked_above.unwrap_or(run.liked_above),
             split_seed: self.split_seed.unwrap_or(run.split_seed),
@@ -42,8 +45,9 @@ impl RatingsArgs {
         let place =
             place.ok_or_else(|| Error::Usage("where the ratings are is not known: give them by --data PATH".into()))?;
         let ratings = Ratings::open(&place, protocol, &mut progress::shown())?;
-        if let Some(before) = record.and_then(|record| record.pictures) {
-            before.check(&Fingerprint::of(&ratings.dataset()), &ratings.name)?;
+        if let Some(RunRecord { selection, pictures: Some(before), settings, .. }) = record {
+            let data = ratings.dataset().limited(selection, [settings.train_limit, settings.test_limit]);
+            before.check(&Fingerprint::of(&data), &ratings.name)?;
         }
         match ratings.items.len() == items {
             true => Ok(ratings),

@@ -59,7 +59,7 @@ impl ModelArgs {
     }
 
     /// The record of the run, where the model is a run's.
-    fn record(&self) -> Result<Option<RunRecord>> {
+    pub fn record(&self) -> Result<Option<RunRecord>> {
         RunFolder::open(&self.model).ok().map(|folder| RunRecord::read(&folder)).transpose()
     }
 }
@@ -140,7 +140,7 @@ impl DataArgs {
     /// training pictures say nothing about it. With `parted` they are parted in any case.
     pub fn open(&self, args: &ModelArgs, model: &Trained, parted: bool) -> Result<Dataset> {
         let card = &model.card;
-        let kind = card.columns.values(PICTURES)?;
+        let kind = card.columns.kind(PICTURES)?;
         let name = match &self.dataset {
             Some(name) => name,
             None if card.dataset == "unknown" => "auto",
@@ -169,7 +169,7 @@ impl DataArgs {
             0 => notice(&format!("data: {}, {test} {examples}", data.name)),
             _ => notice(&format!("data: {}, {train} training and {test} test {examples}", data.name)),
         }
-        let found = data.columns().values(PICTURES)?;
+        let found = data.columns().kind(PICTURES)?;
         if found != kind {
             let (Kind::Picture([c, h, w]), Kind::Picture([model_c, model_h, model_w])) = (found, kind) else {
                 return Err(Error::Usage(format!("the model is of {kind}, and {} has {found}", data.name)));
@@ -188,10 +188,10 @@ impl DataArgs {
         Ok(data)
     }
 
-    /// The run's way to read a table, where both it and this data set are tables.
+    /// The run's way to read a table or ratings, where both it and this data set are the same of these.
     fn form(&self, name: &str, record: Option<&RunRecord>) -> Form {
-        let is_table = |name: &str| matches!(name.parse(), Ok(Choice::Table));
-        let run = record.filter(|record| is_table(name) && is_table(&record.dataset));
+        let kind = |name: &str| name.parse().ok().filter(|kind| matches!(kind, Choice::Table | Choice::Ratings));
+        let run = record.filter(|record| kind(name).is_some() && kind(name) == kind(&record.dataset));
         run.and_then(|record| record.settings.form(&record.dataset).ok()).unwrap_or_default()
     }
 

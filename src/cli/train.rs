@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use elbo::backend::{Device, choose};
-use elbo::data::{self, Dataset, Fingerprint, Form, Preparation, Selection};
+use elbo::data::{self, Choice, Dataset, Fingerprint, Form, Preparation, Selection};
 use elbo::error::Result;
 use elbo::messages::notice;
 use elbo::models::Term;
@@ -208,7 +208,7 @@ fn still_there(settings: &Settings, dataset: &str) -> Option<PathBuf> {
     if dataset == "digits" {
         return None;
     }
-    let has_none = matches!(dataset.parse(), Ok(data::Choice::Folder | data::Choice::Array | data::Choice::Table));
+    let has_none = matches!(dataset.parse(), Ok(Choice::Folder | Choice::Array | Choice::Table | Choice::Ratings));
     settings.data.clone().filter(|place| has_none || place.exists())
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::features::Features;
 use super::progress::{Progress, Report};
+use super::ratings::Protocol;
 use super::selection::{Selection, hash};
 use super::table::Table;
 use super::{Dataset, MAX_BYTES, MAX_CLASSES};
@@ -21,7 +22,7 @@ use crate::files::open_regular;
 /// Columns that are taken for labels where none is named.
 const LABEL_NAMES: [&str; 2] = ["anomaly", "label"];
 
-/// How a table is read and parted.
+/// How the rows of a file are read and parted: of a table, or of ratings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Form {
     /// The column of labels; `None` takes one that is called `anomaly` or `label`, if there is one.
@@ -30,6 +31,8 @@ pub struct Form {
     pub split: Split,
     /// The labels of normal rows; empty for 0 alone.
     pub normal: Vec<usize>,
+    /// Of ratings: what counts as liked, and which users are held out.
+    pub ratings: Protocol,
 }
 
 /// Which rows of a file are for training and which for testing. A folder's `train.csv` and `test.csv` say it themselves.

@@ -15,7 +15,8 @@ pub struct Fingerprint {
     /// Test pictures.
     pub test: usize,
     /// CRC-32 in hexadecimal digits: column by column of the training and then the test table its bytes, of pictures
-    /// their (C,H,W) as u64 before; of vectors the numbers' bytes, little-endian, and those of their features' scales.
+    /// their (C,H,W) as u64 before; of vectors the numbers' bytes, little-endian, and those of their features' scales; of
+    /// items where each example starts, then its items, as u32.
     pub checksum: String,
 }
 
@@ -33,6 +34,10 @@ impl Fingerprint {
                     let scales = features.mean.iter().chain(&features.deviation);
                     scales.for_each(|value| crc.update(&value.to_le_bytes()));
                     rows.iter().for_each(|value| crc.update(&value.to_le_bytes()));
+                }
+                Values::Ragged(ragged) => {
+                    let numbers = ragged.starts().iter().chain(ragged.entries());
+                    numbers.for_each(|number| crc.update(&number.to_le_bytes()));
                 }
             }
         }

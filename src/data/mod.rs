@@ -4,7 +4,7 @@
 //! in MNIST's format, and how their files are found), `idx` (that format), `download`, `digits` (the generator),
 //! `cifar`; then the user's own pictures: `selection` (which are for testing), `listing` (which files), `preparation`,
 //! `folder`, `decode` and `jpeg` (one file), `cache`, and `array`, `pixels` (one array), `numbers`; `csv_table` (tables of
-//! numbers); `normal` (training on some classes alone). `place` says what lies where something else was expected; `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays
+//! numbers); `normal` (training on some classes alone); `ratings` and `ragged` (who liked what). `place` says what lies where something else was expected; `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays
 //! for other programs.
 
 pub mod array;
@@ -27,6 +27,7 @@ mod pixels;
 mod place;
 mod preparation;
 pub mod progress;
+pub mod ragged;
 pub mod ratings;
 mod selection;
 pub mod sets;
@@ -43,9 +44,10 @@ use download::Client;
 pub use fingerprint::Fingerprint;
 pub use preparation::{Corrupt, Preparation};
 use progress::{Progress, Report};
+use ratings::Ratings;
 pub use selection::Selection;
 use sets::{Places, Set, SetName};
-use table::{Columns, Table};
+use table::{Columns, Kind, PICTURES, Table};
 
 /// Largest data set read into memory, in bytes.
 pub const MAX_BYTES: u64 = 32 << 30;
@@ -68,12 +70,16 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// What its examples are called in messages: pictures, or rows.
+    /// What its examples are called in messages: pictures, rows, or users.
     pub fn examples(&self) -> &'static str {
-        if self.test.shape().or(self.train.shape()).is_some() { "pictures" } else { "rows" }
+        match self.columns().0.get(PICTURES) {
+            Some(Kind::Picture(_)) => "pictures",
+            Some(Kind::Items(_)) => "users",
+            _ => "rows",
+        }
     }
 
-    /// The same of one: a picture, or a row.
+    /// The same of one: a picture, a row, or a user.
     pub fn example(&self) -> &'static str {
         self.examples().trim_end_matches('s')
     }
@@ -104,6 +110,8 @@ pub enum Choice {
     Array,
     /// A table of numbers in a CSV file. The data set's name is `table:<file name without its ending>`.
     Table,
+    /// Ratings in a CSV file. The data set's name is `ratings:<name of the folder or the file>`.
+    Ratings,
 }
 
 impl Choice {
@@ -116,6 +124,7 @@ impl Choice {
             ("folder", Choice::Folder),
             ("array", Choice::Array),
             ("table", Choice::Table),
+            ("ratings", Choice::Ratings),
         ];
         std::iter::once(("auto", Choice::Auto)).chain(files).chain(others)
     }
@@ -127,7 +136,7 @@ impl FromStr for Choice {
     fn from_str(name: &str) -> Result<Choice> {
         // `folder:faces` is the name in a run's record; its folder stands there too.
         let kind = match name.split_once(':') {
-            Some((kind @ ("folder" | "array" | "table"), _)) => kind,
+            Some((kind @ ("folder" | "array" | "table" | "ratings"), _)) => kind,
             _ => name,
         };
         Choice::all().find(|(known, _)| *known == kind).map(|(_, choice)| choice).ok_or_else(|| {
@@ -141,7 +150,7 @@ impl FromStr for Choice {
 /// Reads a data set into memory, and downloads it first where that is possible and needed.
 ///
 /// `data_dir` is the folder of a `Folder` (under [`Selection::All`] also one picture), the file of an `Array` or of a
-/// `Table`, of which `form` says how it is read. The files of the other sets are looked for in `data_dir` and its subfolder of the set's name; without it, in the folder
+/// `Table`, the file or folder of `Ratings`: `form` says how these are read. The files of the other sets are looked for in `data_dir` and its subfolder of the set's name; without it, in the folder
 /// of the environment variable `ELBO_DATA`, likewise; without that, in `data`. `selection` parts one's own pictures
 /// where they are not split. `report` is told what the user should know, and how far long work has come.
 ///
@@ -179,6 +188,7 @@ pub fn open(
             return array::open(given("FILE")?, selection, &mut |text| report(Progress::Notice(text)));
         }
         Choice::Table => return csv_table::open(given("FILE")?, form, selection, report),
+        Choice::Ratings => return Ok(Ratings::open(given("PATH")?, form.ratings, report)?.dataset()),
     };
     let Some(set) = Set::of(id) else {
         return match data_dir {

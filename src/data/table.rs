@@ -6,6 +6,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::features::Features;
+use super::ragged::Ragged;
 use crate::error::{Error, Result};
 
 /// What one example has in a column, and what a model's views take and give.
@@ -19,14 +20,16 @@ pub enum Kind {
     Label(usize),
     /// So many numbers, of any size: a row of a table, or what a view gives.
     Vector(usize),
+    /// Which of so many items: a list of their numbers in a data set, zeros and ones in a model.
+    Items(usize),
 }
 
 impl Kind {
-    /// Numbers that a model sees of one example: C H W pixels, K classes, or the length.
+    /// Numbers that a model sees of one example: C H W pixels, K classes, I items, or the length.
     pub fn width(self) -> usize {
         match self {
             Kind::Picture(shape) => shape.iter().product(),
-            Kind::Label(n) | Kind::Vector(n) => n,
+            Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => n,
         }
     }
 
@@ -34,16 +37,17 @@ impl Kind {
     pub fn as_picture(self) -> [usize; 3] {
         match self {
             Kind::Picture(shape) => shape,
-            Kind::Label(n) | Kind::Vector(n) => [n, 1, 1],
+            Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => [n, 1, 1],
         }
     }
 
-    /// What columns of this kind are called in lists: `picture`, `label`, `vector`.
+    /// What columns of this kind are called in lists: `picture`, `label`, `vector`, `items`.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Picture(_) => "picture",
             Kind::Label(_) => "label",
             Kind::Vector(_) => "vector",
+            Kind::Items(_) => "items",
         }
     }
 }
@@ -54,12 +58,16 @@ impl fmt::Display for Kind {
             Kind::Picture([c, h, w]) => write!(f, "pictures of {c}x{h}x{w} (channels, height, width)"),
             Kind::Label(classes) => write!(f, "labels of {classes} classes"),
             Kind::Vector(length) => write!(f, "vectors of {length}"),
+            Kind::Items(count) => write!(f, "choices among {count} items"),
         }
     }
 }
 
-/// The column of what is modelled: the pictures of every data set of pictures, the rows of a table of numbers.
+/// The column of what is modelled: the pictures of every data set of pictures, the rows of a table of numbers, the items
+/// that users chose.
 pub const PICTURES: &str = "x";
+/// The same column, where it holds what users chose.
+pub const ITEMS: &str = PICTURES;
 /// The labels' column, where a set has labels.
 pub const LABELS: &str = "label";
 
@@ -80,6 +88,11 @@ impl Columns {
         Columns([(PICTURES.to_string(), x)].into_iter().chain(labels).collect())
     }
 
+    /// The kind of a column. Errors: no such column.
+    pub fn kind(&self, name: &str) -> Result<Kind> {
+        self.0.get(name).copied().ok_or_else(|| missing(name, "values", None))
+    }
+
     /// The kind of a column of pictures or vectors: what a model of either takes. Errors: no such column.
     pub fn values(&self, name: &str) -> Result<Kind> {
         match self.0.get(name) {
@@ -93,6 +106,14 @@ impl Columns {
         match self.0.get(name) {
             Some(&Kind::Picture(shape)) => Ok(shape),
             other => Err(missing(name, "pictures", other)),
+        }
+    }
+
+    /// I, the items of a column of choices. Errors: no such column.
+    pub fn items(&self, name: &str) -> Result<usize> {
+        match self.0.get(name) {
+            Some(&Kind::Items(items)) => Ok(items),
+            other => Err(missing(name, "users' items", other)),
         }
     }
 
@@ -150,14 +171,17 @@ pub enum Values {
         /// F of them: what the numbers are called, and what they were before they were standardised.
         features: Features,
     },
+    /// The items of each example.
+    Ragged(Ragged),
 }
 
 impl Values {
-    /// Bytes or numbers.
+    /// Bytes or numbers; examples where these have rows of different lengths.
     pub fn len(&self) -> usize {
         match self {
             Values::Bytes(bytes) => bytes.len(),
             Values::Numbers { rows, .. } => rows.len(),
+            Values::Ragged(ragged) => ragged.count(),
         }
     }
 
@@ -177,14 +201,17 @@ impl Values {
                 rows.truncate(len);
                 rows.shrink_to_fit();
             }
+            Values::Ragged(ragged) => ragged.truncate(len),
         }
     }
 
-    /// Moves some of them to a place before.
-    fn copy_within(&mut self, from: Range<usize>, to: usize) {
+    /// Moves these examples of `row` values to the front, in place; what follows is to be dropped.
+    fn to_front(&mut self, examples: &[usize], row: usize) {
+        let moves = examples.iter().enumerate().map(|(to, from)| (from * row..(from + 1) * row, to * row));
         match self {
-            Values::Bytes(bytes) => bytes.copy_within(from, to),
-            Values::Numbers { rows, .. } => rows.copy_within(from, to),
+            Values::Bytes(bytes) => moves.for_each(|(from, to)| bytes.copy_within(from, to)),
+            Values::Numbers { rows, .. } => moves.for_each(|(from, to)| rows.copy_within(from, to)),
+            Values::Ragged(ragged) => *ragged = ragged.chosen(examples),
         }
     }
 
@@ -195,6 +222,7 @@ impl Values {
             Values::Numbers { rows, features } => {
                 Values::Numbers { rows: chosen(rows, examples, row), features: features.clone() }
             }
+            Values::Ragged(ragged) => Values::Ragged(ragged.chosen(examples)),
         }
     }
 }
@@ -212,28 +240,26 @@ impl Column {
         Column { name: name.into(), kind, values: Values::Bytes(bytes) }
     }
 
-    /// Its bytes; none of a column of numbers.
+    /// Its bytes; none of a column of numbers or items.
     pub fn bytes(&self) -> &[u8] {
         match &self.values {
             Values::Bytes(bytes) => bytes,
-            Values::Numbers { .. } => &[],
+            Values::Numbers { .. } | Values::Ragged(_) => &[],
         }
     }
 
-    /// Values of one example.
+    /// Values of one example, as [`Values::len`] counts them.
     fn row(&self) -> usize {
         match self.kind {
             Kind::Picture(_) | Kind::Vector(_) => self.kind.width(),
-            Kind::Label(_) => 1,
+            Kind::Label(_) | Kind::Items(_) => 1,
         }
     }
 
     /// Drops all but these examples, which are in their order, in place.
     fn keep(&mut self, examples: &[usize]) {
         let row = self.row();
-        for (to, &from) in examples.iter().enumerate() {
-            self.values.copy_within(from * row..(from + 1) * row, to * row);
-        }
+        self.values.to_front(examples, row);
         self.values.truncate(examples.len() * row);
     }
 }
@@ -271,6 +297,13 @@ impl Table {
         Table { count, columns: vec![Column { name: PICTURES.into(), kind: Kind::Vector(width), values }] }
     }
 
+    /// The items of each example, without labels.
+    pub fn of_items(ragged: Ragged, items: usize) -> Table {
+        let count = ragged.count();
+        let column = Column { name: PICTURES.into(), kind: Kind::Items(items), values: Values::Ragged(ragged) };
+        Table { count, columns: vec![column] }
+    }
+
     /// With these labels, each below `classes`, in the place of its own. Panics where they are not one for each
     /// example.
     pub fn with_labels(mut self, labels: Vec<u8>, classes: usize) -> Table {
@@ -298,7 +331,7 @@ impl Table {
         }
     }
 
-    /// Values of an example: C H W of a picture, F of a vector; 0 where it has neither.
+    /// Values of an example: C H W of a picture, F of a vector, I of items; 0 where it has none of them.
     pub fn dims(&self) -> usize {
         self.column(PICTURES).map_or(0, |column| column.kind.width())
     }
@@ -317,17 +350,27 @@ impl Table {
     pub fn features(&self) -> Option<&Features> {
         match &self.column(PICTURES)?.values {
             Values::Numbers { features, .. } => Some(features),
-            Values::Bytes(_) => None,
+            Values::Bytes(_) | Values::Ragged(_) => None,
         }
     }
 
-    /// These examples as the models take them: of pictures (rows, C H W) values in `[0,1]`, of vectors (rows, F).
+    /// E, items of all examples together; 0 where the table has none.
+    pub fn entries(&self) -> usize {
+        match self.column(PICTURES).map(|column| &column.values) {
+            Some(Values::Ragged(ragged)) => ragged.entries().len(),
+            _ => 0,
+        }
+    }
+
+    /// These examples as the models take them: of pictures (rows, C H W) values in `[0,1]`, of vectors (rows, F), of
+    /// items (rows, I) zeros and ones.
     pub fn values(&self, examples: Range<usize>) -> Vec<f32> {
         let dims = self.dims();
         let range = examples.start * dims..examples.end * dims;
         match self.column(PICTURES).map(|column| &column.values) {
             Some(Values::Bytes(bytes)) => bytes[range].iter().map(|&byte| byte as f32 / 255.0).collect(),
             Some(Values::Numbers { rows, .. }) => rows[range].to_vec(),
+            Some(Values::Ragged(ragged)) => ragged.dense(examples),
             None => Vec::new(),
         }
     }
@@ -416,6 +459,18 @@ mod tests {
 
     fn columns_error(columns: &Columns) -> String {
         columns.picture(PICTURES).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn items_are_lists_and_become_zeros_and_ones() {
+        let table = Table::of_items(Ragged::new([&[2u32, 0][..], &[1], &[]], 3), 3);
+        assert_eq!((table.count, table.dims(), table.entries(), table.pixels().len()), (3, 3, 3, 0));
+        assert_eq!((table.columns(), table.features()), (Columns::of(Kind::Items(3), 0), None));
+        assert_eq!(table.values(0..2), [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
+        let second = Table::of_items(Ragged::new([&[1u32][..]], 3), 3);
+        assert_eq!((table.copied(&[1]), table.clone().kept(&[1])), (second.clone(), second));
+        assert_eq!(table.clone().truncated(2).entries(), 3);
+        assert!(table.columns().items(LABELS).unwrap_err().to_string().contains("users' items (column label)"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
 use crate::data::features::Features;
+use crate::data::ragged::Ragged;
 use crate::data::table::{Columns, Kind, LABELS, PICTURES, Table};
 use crate::error::{Error, Result};
 use crate::fusion::{Fusion, fuse};
@@ -87,7 +88,8 @@ impl Subject {
         let mut arena = Arena::new();
         let model = (settings.entry()?.open)(&mut arena, &settings.own, &columns)?;
         let optimizer = OptimizerState::new(&mut arena, settings.optimizer);
-        let sizes = [REPLAYS * settings.batch_size, settings.batch_size];
+        let count = REPLAYS * settings.batch_size;
+        let sizes = [count, settings.batch_size, drawn_entries(count, &columns)];
         let data = Resident::new(&mut arena, "train", model.entry(), sizes, &columns, usize::MAX);
         let step = record_step(&mut arena, &*model, &optimizer, &settings, &data, settings.batch_size);
         Ok(Subject {
@@ -135,12 +137,14 @@ impl Subject {
     }
 }
 
-/// Drawn examples for these columns, no two alike: discs in place of pictures, waves in place of vectors. Labels go
-/// round. Panics on columns of neither.
+/// Drawn examples for these columns, no two alike: discs in place of pictures, waves in place of vectors, users who
+/// choose neighbouring items. Labels go round. Panics on columns of none of these.
 pub fn drawn(count: usize, columns: &Columns) -> Table {
-    let table = match columns.values(PICTURES).unwrap_or_else(|e| panic!("{e}")) {
-        Kind::Vector(width) => waves(count, width),
-        kind => discs(count, kind.as_picture()),
+    let table = match columns.0.get(PICTURES) {
+        Some(&Kind::Picture(shape)) => discs(count, shape),
+        Some(&Kind::Vector(width)) => waves(count, width),
+        Some(&Kind::Items(items)) => choices(count, items),
+        kind => panic!("there is nothing to draw in place of {kind:?}"),
     };
     match columns.label(LABELS) {
         Ok(classes) => table.with_labels((0..count).map(|n| (n % classes) as u8).collect(), classes),
@@ -181,6 +185,26 @@ fn waves(count: usize, width: usize) -> Table {
         rows.extend((0..width).map(value));
     }
     Table::of_numbers(rows, Features::unscaled((1..=width).map(|j| format!("x{j}")).collect()))
+}
+
+/// Items that a drawn user chooses, where there are as many.
+const CHOSEN: usize = 40;
+
+/// The entries of so many drawn users; 0 where the columns have no items.
+fn drawn_entries(count: usize, columns: &Columns) -> usize {
+    columns.items(PICTURES).map_or(0, |items| count * items.min(CHOSEN))
+}
+
+/// Users who choose items at growing distances from one of their own: neighbours are liked together.
+fn choices(count: usize, items: usize) -> Table {
+    let chosen = items.min(CHOSEN);
+    let row = |n: usize| {
+        let first = (part(n, 0, 1) * items as f32) as usize;
+        let steps = |k: usize| k * (items / chosen).min(1 + n % 5);
+        (0..chosen).map(|k| ((first + steps(k)) % items) as u32).collect::<Vec<u32>>()
+    };
+    let rows: Vec<Vec<u32>> = (0..count).map(row).collect();
+    Table::of_items(Ragged::new(rows.iter().map(|row| &row[..]), items), items)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use crate::kernels::gather::Part;
 use crate::kernels::rows::Rows;
-use crate::kernels::{augment, gather, one_hot};
+use crate::kernels::{augment, gather, one_hot, ragged};
 use crate::layers::Mode;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
@@ -24,6 +24,15 @@ pub enum Source {
         parts: Vec<Part>,
         /// F
         width: usize,
+    },
+    /// A data set's items, in rows of different lengths.
+    Items {
+        /// (N+1): example n has the entries `starts[n]` to `starts[n+1]`.
+        starts: Tensor,
+        /// (E), each below `items`.
+        entries: Tensor,
+        /// I
+        items: usize,
     },
     /// A data set's labels, four bytes a word.
     Labels {
@@ -92,6 +101,7 @@ impl Batch {
             Source::Given(tensor) => return *tensor,
             Source::Pictures { parts, shape } => (parts, *shape),
             Source::Vectors { .. } => panic!("column {column} holds vectors, not pictures"),
+            Source::Items { .. } => panic!("column {column} holds items, not pictures"),
             Source::Labels { .. } => panic!("column {column} holds labels, not pictures"),
         };
         let stride = self.order.expect("a data set has an order").stride;
@@ -114,7 +124,23 @@ impl Batch {
                 gather::vectors(r, parts, self.place(), [self.rows, *width], stride)
             }
             Source::Pictures { .. } => panic!("column {column} holds pictures, not vectors"),
+            Source::Items { .. } => panic!("column {column} holds items, not vectors"),
             Source::Labels { .. } => panic!("column {column} holds labels, not vectors"),
+        }
+    }
+
+    /// (B,I): 1 where the example has the item, else 0. Panics where the column holds something else.
+    pub fn items(&self, r: &mut Recorder, column: &str) -> Tensor {
+        r.scope("batch");
+        match self.source(column) {
+            Source::Given(tensor) => *tensor,
+            &Source::Items { starts, entries, items } => {
+                let stride = self.order.expect("a data set has an order").stride;
+                ragged::forward(r, [starts, entries], self.place(), [self.rows, items], stride)
+            }
+            Source::Pictures { .. } => panic!("column {column} holds pictures, not items"),
+            Source::Vectors { .. } => panic!("column {column} holds vectors, not items"),
+            Source::Labels { .. } => panic!("column {column} holds labels, not items"),
         }
     }
 
@@ -123,7 +149,7 @@ impl Batch {
     pub fn values(&self, r: &mut Recorder, column: &str) -> Tensor {
         match self.source(column) {
             Source::Vectors { .. } => self.vectors(r, column),
-            Source::Pictures { .. } | Source::Labels { .. } | Source::Given(_) => self.pictures(r, column),
+            _ => self.pictures(r, column),
         }
     }
 
@@ -139,6 +165,7 @@ impl Batch {
             }
             Source::Pictures { .. } => panic!("column {column} holds pictures, not labels"),
             Source::Vectors { .. } => panic!("column {column} holds vectors, not labels"),
+            Source::Items { .. } => panic!("column {column} holds items, not labels"),
         }
     }
     // ANCHOR_END: one_hot

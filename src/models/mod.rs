@@ -13,6 +13,7 @@ pub mod draw;
 mod drawn;
 pub mod parts;
 pub mod presets;
+pub mod recommendation;
 pub mod vae;
 
 use std::sync::Mutex;
@@ -33,7 +34,7 @@ use crate::schedule::KnobSchedule;
 use crate::tensor::Tensor;
 
 /// All of them, in the order that lists show.
-pub static MODELS: &[&Entry] = &[&vae::ENTRY, &conditional::ENTRY, &denoising::ENTRY];
+pub static MODELS: &[&Entry] = &[&vae::ENTRY, &conditional::ENTRY, &denoising::ENTRY, &recommendation::ENTRY];
 
 /// A model's entry in the list: what is known of it before it is opened.
 pub struct Entry {

@@ -14,7 +14,7 @@ pub struct Preset {
     pub about: &'static str,
     /// The tutorial whose model it is.
     pub article: &'static str,
-    /// What it is made for: pictures of this (C,H,W), or vectors.
+    /// What it is made for: pictures of this (C,H,W), vectors, or choices among items.
     pub x: Kind,
     /// The classes of their labels; 0 where none are used.
     pub classes: usize,
@@ -26,6 +26,8 @@ pub struct Preset {
 pub const DEFAULT: &str = "mnist-mlp";
 
 const MNIST: Kind = Kind::Picture([1, 28, 28]);
+/// About as many as the training users of MovieLens' small set like.
+const ITEMS: Kind = Kind::Items(5_000);
 
 // The five tutorials.
 const MLP: &str = "the MLP VAE and its variants";
@@ -148,6 +150,34 @@ pub static DENOISING: [Preset; 2] = [
         x: MNIST,
         classes: 0,
         text: include_str!("presets/mnist-denoise-conv.toml"),
+    },
+];
+
+/// Of the model `recommendation`.
+pub static RECOMMENDATION: [Preset; 3] = [
+    Preset {
+        name: "ml-small",
+        about: "Mult-VAE, tanh 600-200, on the ratings of a few hundred users (--data PATH), 50 epochs of small batches",
+        article: OVERVIEW,
+        x: ITEMS,
+        classes: 0,
+        text: include_str!("presets/ml-small.toml"),
+    },
+    Preset {
+        name: "ml-small-bernoulli",
+        about: "relu 600-200 on zeros and ones as they are, a Bernoulli for each item, likewise",
+        article: OVERVIEW,
+        x: ITEMS,
+        classes: 0,
+        text: include_str!("presets/ml-small-bernoulli.toml"),
+    },
+    Preset {
+        name: "ml20m-multvae",
+        about: "Mult-VAE as published for MovieLens-20M: batch 500, KL weight up to 0.2 over 40,000 steps, 200 epochs",
+        article: OVERVIEW,
+        x: Kind::Items(20_108),
+        classes: 0,
+        text: include_str!("presets/ml20m-multvae.toml"),
     },
 ];
 

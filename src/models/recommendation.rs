@@ -74,8 +74,10 @@ crate::keys! {
                 "Sizes of the encoder's hidden layers; the decoder mirrors them";
             latent: usize = 200, "N", "Number of latent dimensions";
             activation: Activation = Activation::Tanh, "NAME", "Nonlinearity after each hidden layer";
+            normalise: bool = true, "true or false",
+                "Divide what the encoder sees of a user by its Euclidean length";
             dropout: f64 = 0.5, "P",
-                "Share of what the encoder sees of a user that is dropped, anew at each step";
+                "Share of what the encoder sees of a user that is dropped, anew at each step; needs normalise";
         }
     }
 }
@@ -96,6 +98,13 @@ impl Config {
         self.networks().check()?;
         let dropout = self.preferences.dropout;
         require((0.0..1.0).contains(&dropout), "dropout", dropout, "must be at least 0 and below 1")?;
+        let scales = self.preferences.normalise || dropout == 0.0;
+        require(
+            scales,
+            "dropout",
+            dropout,
+            "must be 0 where normalise is false: what is left is scaled with the length",
+        )?;
         self.divergence.check()
     }
 
@@ -129,6 +138,9 @@ impl Recommendation {
 
     /// x (B,I) as the encoder sees it: at length 1; while training some of it is dropped, and the rest is longer.
     fn seen(&self, r: &mut Recorder, x: Tensor, draw: &mut Draw, mode: Mode) -> Tensor {
+        if !self.config.preferences.normalise {
+            return x;
+        }
         let p = self.config.preferences.dropout as f32;
         r.scope("encoder");
         match mode {

@@ -278,7 +278,7 @@ impl Checkpoint {
                 ModelCard::parse(text).map_err(|e| Error::file(path, format!("its model card is damaged: {e}")))?;
             let numbers = |kind: &Kind| match kind {
                 Kind::Picture(shape) => shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(0),
-                Kind::Label(n) | Kind::Vector(n) => *n,
+                Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => *n,
             };
             let is_sized = card.columns.0.values().all(|kind| (1..=LARGEST_PICTURE).contains(&numbers(kind)));
             let hidden = card.settings.get("hidden").and_then(|hidden| hidden.as_array()).map_or(1, Vec::len);

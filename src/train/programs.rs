@@ -12,7 +12,7 @@ use super::settings::Settings;
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded, room};
 use crate::data::Dataset;
-use crate::data::table::Columns;
+use crate::data::table::{Columns, Table};
 use crate::error::Result;
 use crate::fusion::{Fusion, fuse};
 use crate::kernels::rows::Rows;
@@ -93,9 +93,9 @@ impl Programs {
         let columns = data.columns();
         let model = (settings.entry()?.open)(arena, &settings.own, &columns)?;
         let optimizer = OptimizerState::new(arena, settings.optimizer);
-        let sizes = |count: usize| [count, settings.batch_size];
-        let train = Resident::new(arena, "train", model.entry(), sizes(data.train.count), &columns, largest_part);
-        let test_sizes = sizes(data.test.count);
+        let sizes = |split: &Table| [split.count, settings.batch_size, split.entries()];
+        let train = Resident::new(arena, "train", model.entry(), sizes(&data.train), &columns, largest_part);
+        let test_sizes = sizes(&data.test);
         let test = RecordedEvaluation::new(arena, &*model, &columns, test_sizes, Latent::Sampled, largest_part);
 
         let fusion = settings.fusion(Fusion::of(&backend.device()));
@@ -208,7 +208,7 @@ pub fn training_step(settings: &Settings, columns: &Columns, fusion: Fusion) -> 
     let mut arena = Arena::new();
     let model = (settings.entry()?.open)(&mut arena, &settings.own, columns)?;
     let optimizer = OptimizerState::new(&mut arena, settings.optimizer);
-    let sizes = [settings.batch_size; 2];
+    let sizes = [settings.batch_size; 3];
     let data = Resident::new(&mut arena, "train", model.entry(), sizes, columns, usize::MAX);
     let before = arena.buffers().len();
     let step = record_step(&mut arena, &*model, &optimizer, settings, &data, settings.batch_size);

@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::Dataset;
 use super::progress::{Progress, Report};
+use super::ragged::Ragged;
+use super::table::Table;
 use crate::error::{Error, Result, plain};
 use events::Events;
 pub use titles::{Item, listed};
@@ -154,6 +157,16 @@ impl Ratings {
         }
         let train = train.into_iter().map(|user| User { id: id(user), items: known(user) }).collect();
         Ok(Ratings { name: String::new(), items, train, validation, test })
+    }
+
+    /// As a data set to train on. The users whom each epoch is tested on are the validation users, with all of their
+    /// items: settings may be chosen by them, and the test users stay unseen until a ranking is judged.
+    pub fn dataset(&self) -> Dataset {
+        let width = self.items.len();
+        let table = |rows: &[Vec<u32>]| Table::of_items(Ragged::new(rows.iter().map(|row| &row[..]), width), width);
+        let train: Vec<Vec<u32>> = self.train.iter().map(|user| user.items.clone()).collect();
+        let validation: Vec<Vec<u32>> = self.validation.iter().map(HeldOut::items).collect();
+        Dataset { name: self.name.clone(), class_names: Vec::new(), train: table(&train), test: table(&validation) }
     }
 
     /// The items of the user of that name, all of them; `None` where there is none with enough.

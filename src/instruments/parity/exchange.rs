@@ -62,7 +62,7 @@ pub struct Exchange {
 enum Examples {
     /// (steps,B,C,H,W), one byte a pixel.
     Pictures(Vec<u8>),
-    /// (steps,B,F)
+    /// (steps,B,F); of items (steps,B,I) zeros and ones.
     Vectors(Vec<f32>),
 }
 
@@ -112,7 +112,7 @@ impl Exchange {
             }
         }
         let rows = steps.saturating_mul(batch);
-        let in_value = if split.features().is_some() { 4 } else { 1 };
+        let in_value = if split.shape().is_some() { 1 } else { 4 };
         let bytes = rows.saturating_mul(split.dims()).saturating_mul(in_value);
         if bytes > MOST_BYTES {
             return Err(Error::Usage(format!(
@@ -142,12 +142,12 @@ impl Exchange {
         let (order, noise) = draw(settings, &columns, split.count, steps)?;
         let dims = split.dims();
         let example = |n: usize| order[n % order.len()] as usize;
-        let x = match split.features() {
-            None => {
+        let x = match split.shape() {
+            Some(_) => {
                 let picture = |n: usize| &split.pixels()[example(n) * dims..][..dims];
                 Examples::Pictures((0..rows).flat_map(picture).copied().collect())
             }
-            Some(_) => {
+            None => {
                 let vector = |n: usize| split.values(example(n)..example(n) + 1);
                 Examples::Vectors((0..rows).flat_map(vector).collect())
             }
@@ -184,7 +184,7 @@ impl Exchange {
         let about: About =
             serde_json::from_str(text).map_err(|e| Error::file(&path, format!("its settings are damaged: {e}")))?;
         let (shape, x) = match about.columns.0.get(PICTURES) {
-            Some(Kind::Vector(_)) => {
+            Some(Kind::Vector(_) | Kind::Items(_)) => {
                 let (shape, bytes) = file.bytes(PICTURES, Dtype::F32)?;
                 (shape, Examples::Vectors(bytemuck::pod_collect_to_vec(bytes)))
             }
@@ -243,7 +243,7 @@ impl Exchange {
 
     /// D, pixels of a picture or numbers of a vector.
     pub(super) fn dims(&self) -> usize {
-        self.about.columns.values(PICTURES).map_or(0, Kind::width)
+        self.about.columns.0.get(PICTURES).map_or(0, |kind| kind.width())
     }
 
     /// The pictures of all steps; none of a model of vectors.
@@ -304,7 +304,7 @@ impl Exchange {
         let rows = rows(settings, &knobs, 0, self.steps, self.steps as u64);
         let rows: Vec<f32> = rows.iter().flat_map(|row| [row.lr, row.kl_weight]).collect();
         let batch = settings.batch_size;
-        let (dtype, shape, bytes) = match (&self.x, columns.values(PICTURES).expect("looked up before")) {
+        let (dtype, shape, bytes) = match (&self.x, columns.0[PICTURES]) {
             (Examples::Pictures(bytes), kind) => (Dtype::U8, kind.as_picture().to_vec(), &bytes[..]),
             (Examples::Vectors(numbers), kind) => (Dtype::F32, vec![kind.width()], bytemuck::cast_slice(numbers)),
         };
