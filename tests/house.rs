@@ -18,7 +18,7 @@ use elbo::kernels::rows::Rows;
 use elbo::layers::Mode;
 use elbo::models::batch::{Augmentation, Batch, Source};
 use elbo::models::draw::{Distribution, Draw};
-use elbo::models::{MODELS, Model, Weight, conditional, presets};
+use elbo::models::{Entry, MODELS, Model, Weight, conditional, presets};
 use elbo::program::Recorder;
 use elbo::tensor::Tensor;
 use elbo::train::metrics::monitors;
@@ -31,14 +31,26 @@ use rand_chacha::ChaCha8Rng;
 
 const CPU: Device = Device::Cpu(Cpu::Accelerated);
 
+/// The columns that a model is made for: MNIST's with labels, or those of its first preset.
+fn columns_for(entry: &Entry) -> Columns {
+    let mnist = Columns::of_pictures([1, 28, 28], 10);
+    let other = entry.presets.first().map(|preset| preset.columns());
+    other.filter(|columns| columns.picture(PICTURES).is_err()).unwrap_or(mnist)
+}
+
+/// Whether its networks are those of pictures: hidden sizes, or listed layer by layer.
+fn has_listed_networks(entry: &Entry) -> bool {
+    entry.key_names().any(|key| key == "encoder")
+}
+
 // ---- What an entry says
 
 #[test]
 fn a_model_keeps_the_settings_that_it_was_opened_with() {
     for entry in MODELS {
-        let mnist = (Settings::of_model(entry), Columns::of_pictures([1, 28, 28], 10));
+        let default = (Settings::of_model(entry), columns_for(entry));
         let presets = entry.presets.iter().map(|preset| (preset.settings(), preset.columns()));
-        for (settings, columns) in std::iter::once(mnist).chain(presets) {
+        for (settings, columns) in std::iter::once(default).chain(presets) {
             let name = &settings.preset;
             assert_eq!(settings.model, entry.name, "{name}");
             let model = settings.outline(&columns).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -57,6 +69,9 @@ fn a_settings_text_means_the_same_however_its_numbers_are_written() {
         let base = Settings::of_model(entry);
         let [whole, decimal] = ["2", "2.0"].map(|n| base.with(&format!("kl_weight = {n}\nlr = {n}")).unwrap());
         assert_eq!(whole, decimal, "{}", entry.name);
+        if !has_listed_networks(entry) {
+            continue;
+        }
         let networks = |encoder: &str| {
             let text = format!("latent = 3\nencoder = \"\"\"{encoder}\"\"\"\ndecoder = 'flatten, linear 784'");
             base.with(&text).unwrap()
@@ -81,7 +96,7 @@ fn names_are_unique_and_keys_have_defaults() {
         let terms: BTreeSet<&str> = entry.terms.iter().map(|term| term.name).collect();
         assert_eq!(terms.len(), entry.terms.len(), "{}", entry.name);
         let monitors = monitors(entry.terms);
-        let model = entry.outline(&defaults, &Columns::of_pictures([1, 28, 28], 10)).unwrap();
+        let model = entry.outline(&defaults, &columns_for(entry)).unwrap();
         for term in entry.terms {
             for split in ["train", "test"] {
                 assert!(monitors.contains(&format!("{split}_{}", term.name)), "{}: {monitors:?}", entry.name);
@@ -101,7 +116,7 @@ fn names_are_unique_and_keys_have_defaults() {
 fn a_model_without_a_column_that_it_takes_is_refused_by_name() {
     for entry in MODELS {
         for column in entry.takes {
-            let mut columns = Columns::of_pictures([1, 28, 28], 10);
+            let mut columns = columns_for(entry);
             columns.0.remove(*column).unwrap();
             let problem = Settings::of_model(entry).outline(&columns).err().expect("it lacks a column").to_string();
             assert!(problem.contains(&format!("column {column}")), "{}: {problem}", entry.name);
@@ -214,7 +229,11 @@ impl Step {
         write_start(&mut backend, &arena, &*model, clock);
         let mut step = Step { arena, backend, loaded, inputs, noise, terms, scale };
         let lowest = if matches!(x, Kind::Vector(_)) { -2.0 } else { 0.0 };
-        step.write(PICTURES, &uniform(1, ROWS * x.width(), lowest, 1.0));
+        let mut values = uniform(1, ROWS * x.width(), lowest, 1.0);
+        if let Kind::Items(_) = x {
+            values.iter_mut().for_each(|value| *value = f32::from(*value < 0.4));
+        }
+        step.write(PICTURES, &values);
         if entry.takes.contains(&LABELS) {
             step.write(LABELS, &one_hot([2, 0, 3], CLASSES));
         }
@@ -341,6 +360,42 @@ fn a_denoising_models_gradients_are_those_of_its_loss() {
     }
 }
 
+#[test]
+fn a_recommenders_gradients_are_those_of_its_loss() {
+    let small = "hidden = [6]\nlatent = 2\nkl_weight = 0.7";
+    for text in
+        ["", "hidden = [6, 5]\nreduction = 'mean'", "likelihood = 'bernoulli'\nnormalise = false\ndropout = 0.0"]
+    {
+        let settings = of_model("recommendation", small).with(text).unwrap();
+        check_gradients_of(text, Step::of(&settings, Kind::Items(11)));
+    }
+}
+
+/// What the encoder sees does not grow with the number of a user's items, and those that are dropped are not seen.
+#[test]
+fn a_recommender_sees_users_at_one_length_and_without_what_is_dropped() {
+    let small = of_model("recommendation", "hidden = [6]\nlatent = 2");
+    let mut step = Step::of(&small, Kind::Items(11));
+    let [(dropped, distribution), (noise, _)] = step.noise[..] else { panic!("a mask and z are drawn") };
+    assert_eq!(
+        (dropped.shape(), distribution, noise.shape()),
+        (&[ROWS, 11][..], Distribution::Uniform, &[ROWS, 2][..])
+    );
+    let mut kl_of = |x: &[f32], mask: &[f32]| {
+        step.write(PICTURES, x);
+        step.backend.write(dropped, mask);
+        step.loss();
+        step.backend.read_one(step.terms[1]).unwrap()
+    };
+    let x = |value: f32| (0..ROWS * 11).map(|i| if i % 3 == 0 { value } else { 0.0 }).collect::<Vec<f32>>();
+    let (kept, first_dropped) = (vec![1.0; ROWS * 11], (0..ROWS * 11).map(|i| if i % 11 == 0 { 0.0 } else { 1.0 }));
+    let whole = kl_of(&x(1.0), &kept);
+    assert_eq!(whole, kl_of(&x(4.0), &kept));
+    assert_ne!(whole, kl_of(&x(1.0), &first_dropped.collect::<Vec<f32>>()));
+    let problem = of_model("recommendation", "normalise = false").outline(&Columns::of(Kind::Items(3), 0));
+    assert!(problem.err().unwrap().to_string().contains("dropout is 0.5, but must be 0 where normalise is false"));
+}
+
 /// The loss is of the clean picture: the corrupted one moves it through z alone, and is drawn before z is.
 #[test]
 fn a_denoising_model_is_judged_by_the_clean_picture() {
@@ -418,7 +473,7 @@ fn another_label_gives_another_q_and_another_picture() {
 #[test]
 fn views_agree_with_each_other() {
     let (x, label) = (uniform(1, ROWS * 16, 0.0, 1.0), one_hot([2, 0, 3], CLASSES));
-    for entry in MODELS {
+    for entry in MODELS.iter().filter(|entry| has_listed_networks(entry)) {
         for networks in [CONNECTED, LISTED] {
             let settings = of_model(entry.name, networks);
             let is_told = entry.takes.contains(&LABELS);
