@@ -34,7 +34,7 @@ EXCHANGE, RECORDING = "exchange.safetensors", "pytorch.safetensors"
 
 
 class VAE(nn.Module):
-    """The VAE of elbo's settings, under the same parameter names: x (B, C, H, W) or (B, F), noise (B, Z).
+    """The VAE of elbo's settings, under the same parameter names: x (B, C, H, W), (B, F) or (B, I), noise (B, Z).
 
     With classes it is the conditional VAE: the label, one-hot, stands beside what encoder and decoder
     take; for a listed encoder, which sees pictures, as that many more channels.
@@ -42,7 +42,7 @@ class VAE(nn.Module):
 
     def __init__(self, settings, shape, classes=0):
         super().__init__()
-        self.latent, self.head = settings["latent"], settings["head"]
+        self.latent, self.head = settings["latent"], settings.get("head", "split")
         pixels, hidden = math.prod(shape), settings["hidden"]
         channels, *places = shape
         activation = ACTIVATIONS[settings["activation"]]
@@ -98,7 +98,10 @@ def perceptron(sizes, activation, ends_with_activation=False):
 
 def reconstruction(settings, y, x):
     """-log p(x|z) in nats, summed over the batch, for decoder outputs y and pictures x, both (B, D)."""
-    output, sigma = settings["output"], settings["sigma"]
+    # A model of users' items calls it the likelihood.
+    output, sigma = settings.get("likelihood", settings.get("output")), settings.get("sigma")
+    if output == "multinomial":
+        return -(x * F.log_softmax(y, dim=1)).sum()
     if output == "bernoulli":
         return F.binary_cross_entropy_with_logits(y, x, reduction="sum")
     if output == "continuous_bernoulli":
@@ -140,6 +143,11 @@ def loss_terms(settings, model, x, label, noise):
     if settings["model"] == "denoising":
         seen = corrupted(settings["noise"], x, noise[0].view_as(x))
         noise = noise[1:]
+    if settings.get("normalise"):
+        seen, p = F.normalize(x), settings["dropout"]
+        if p > 0:
+            seen = torch.where(noise[0] < p, torch.zeros_like(seen), seen / (1 - p))
+            noise = noise[1:]
     y, mean, logvar = model(seen, label, noise[0])
     kl = -0.5 * (1 + logvar - mean.pow(2) - logvar.exp()).sum(0)
     free = torch.full_like(kl, len(x) * settings["free_bits"])
@@ -200,9 +208,10 @@ def run(folder, dtype, is_whole):
     settings = about["settings"]
     columns = about["columns"]
     classes = columns["label"]["label"] if "label" in columns else 0
-    # Pictures (C, H, W) are bytes; vectors (F,) are numbers as they are.
-    is_vector = "vector" in columns["x"]
-    shape = (columns["x"]["vector"],) if is_vector else tuple(columns["x"]["picture"])
+    # Pictures (C, H, W) are bytes; vectors (F,) are numbers as they are, and so are the zeros and ones of items (I,).
+    [(kind, size)] = columns["x"].items()
+    is_vector = kind != "picture"
+    shape = (size,) if is_vector else tuple(size)
     model = VAE(settings, shape, classes)
     prefix = "init."
     load_initial(model, {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)})

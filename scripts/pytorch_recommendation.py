@@ -8,7 +8,10 @@ count, users need five of them, the split is by users: a hash of seed and user s
 and a hash of seed, user and item what they hide, as in src/data/ratings/mod.rs, so that both programs have the same
 split. Printed are NDCG@100, Recall@20 and Recall@50 of the test users as mean (standard error): of the model, of EASE
 (Steck 2019, arXiv 1905.03375; lambda chosen by the validation users) and of popularity.
-The defaults are those of the preset ml-small.
+The defaults are those of the preset ml-small; ml-small-bernoulli is
+
+    --likelihood bernoulli --activation relu --no-normalise --dropout 0 --kl-weight 1 --anneal-epochs 0
+
 Exit code 2: something is missing or wrong, and the message says what.
 """
 
@@ -98,21 +101,23 @@ def show(name, means):
 
 
 class MultVAE(nn.Module):
-    def __init__(self, items, hidden, latent, dropout):
+    def __init__(self, items, args):
         super().__init__()
+        hidden, latent = args.hidden, args.latent
         self.fc1, self.fc21, self.fc22 = nn.Linear(items, hidden), nn.Linear(hidden, latent), nn.Linear(hidden, latent)
         self.fc3, self.fc4 = nn.Linear(latent, hidden), nn.Linear(hidden, items)
-        self.drop = nn.Dropout(dropout)
+        self.drop, self.act = nn.Dropout(args.dropout), getattr(torch, args.activation)
+        self.normalise = (lambda x: x) if args.no_normalise else F.normalize
         for layer in (self.fc1, self.fc21, self.fc22, self.fc3, self.fc4):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def encode(self, x):
-        h = torch.tanh(self.fc1(self.drop(F.normalize(x))))
+        h = self.act(self.fc1(self.drop(self.normalise(x))))
         return self.fc21(h), self.fc22(h)
 
     def decode(self, z):
-        return self.fc4(torch.tanh(self.fc3(z)))
+        return self.fc4(self.act(self.fc3(z)))
 
     def forward(self, x):
         mean, logvar = self.encode(x)
@@ -168,6 +173,8 @@ def main():
     parser.add_argument("--anneal-epochs", type=float, default=40)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--likelihood", choices=["multinomial", "bernoulli"], default="multinomial")
+    parser.add_argument("--activation", choices=["tanh", "relu"], default="tanh")
+    parser.add_argument("--no-normalise", action="store_true")
     parser.add_argument("--no-ease", action="store_true")
     parser.add_argument("--verbose", action="store_true", help="a line an epoch, with the validation users' NDCG@100")
     args = parser.parse_args()
@@ -177,7 +184,7 @@ def main():
     print(f"{len(train)} training users, {count} items; {len(held['validation'])} validation and {len(held['test'])} test users")
     torch.manual_seed(args.seed)
     x = dense(train, count)
-    model = MultVAE(count, args.hidden, args.latent, args.dropout)
+    model = MultVAE(count, args)
 
     def judge(users):
         model.eval()

@@ -59,6 +59,7 @@ fn loss(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 }
 
+// ANCHOR: backward
 // backward of the loss times scale: dl = scale * (n softmax(logits) - x).
 @compute @workgroup_size(64)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -68,3 +69,4 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
         dlogits[i] = params.scale * (sums[2u * r + 1u] * exp(logits[i] - sums[2u * r]) - x[i]);
     }
 }
+// ANCHOR_END: backward

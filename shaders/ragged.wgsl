@@ -10,6 +10,7 @@ struct Params { B: u32, I: u32, stride: u32 }
 @group(0) @binding(4) var<storage, read> clock: array<u32>;            // (8+8*batches): word 3 is the batch
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;          // (B,I)
 
+// ANCHOR: forward
 // forward: y[r,i] = 1 where example order[batch * stride + r] has item i, else 0. stride is the size of a full batch, B
 // of this one. A workgroup owns a row: it writes zeros, waits, writes ones. Indices that are read from a buffer are
 // held within the next one.
@@ -25,3 +26,4 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         if item < params.I { y[group.x * params.I + item] = 1.0; }
     }
 }
+// ANCHOR_END: forward
