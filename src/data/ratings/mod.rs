@@ -137,7 +137,7 @@ impl Ratings {
         train.iter().flat_map(|&user| &events.liked[user]).for_each(|&item| is_known[item as usize] = true);
         let mut numbers = vec![None; events.items.len()];
         let mut items = Vec::new();
-        for (id, (number, _)) in events.items.iter().zip(numbers.iter_mut().zip(is_known).filter(|(_, known)| *known)) {
+        for ((id, number), _) in events.items.iter().zip(&mut numbers).zip(is_known).filter(|(_, is_known)| *is_known) {
             *number = Some(items.len() as u32);
             items.push(titles.item(id));
         }

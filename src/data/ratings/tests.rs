@@ -37,6 +37,16 @@ fn users_are_parted_and_items_are_those_of_training_users() {
         assert!(ratings.train.iter().any(|user| user.items.contains(&item)), "{item}");
     }
     assert!(ratings.items.iter().all(|item| item.id != "99" && item.title == item.id));
+    // And it is called what the file calls it, whatever else nobody but held-out users liked.
+    for user in ratings.users() {
+        let first: usize = user.parse().unwrap();
+        let known = |item: &String| ratings.items.iter().any(|known| known.id == *item);
+        let expected: Vec<String> = (first..first + 10).map(|item| format!("i{item}")).filter(known).collect();
+        let ids: Vec<&str> =
+            ratings.user(user).unwrap().iter().map(|&item| &ratings.items[item as usize].id[..]).collect();
+        assert_eq!(ids, expected, "user {user}");
+    }
+    assert!((0..29).any(|item| ratings.items.iter().all(|known| known.id != format!("i{item}"))), "all are known");
     for user in ratings.validation.iter().chain(&ratings.test) {
         let known = user.items();
         assert_eq!(user.hidden.len(), known.len() / 5, "{user:?}");
