@@ -392,8 +392,8 @@ fn a_recommender_sees_users_at_one_length_and_without_what_is_dropped() {
     let whole = kl_of(&x(1.0), &kept);
     assert_eq!(whole, kl_of(&x(4.0), &kept));
     assert_ne!(whole, kl_of(&x(1.0), &first_dropped.collect::<Vec<f32>>()));
-    let problem = of_model("recommendation", "normalise = false").outline(&Columns::of(Kind::Items(3), 0));
-    assert!(problem.err().unwrap().to_string().contains("dropout is 0.5, but must be 0 where normalise is false"));
+    let problem = small.with("normalise = false").unwrap_err().to_string();
+    assert!(problem.contains("dropout is 0.5, but must be 0 where normalise is false"), "{problem}");
 }
 
 /// The loss is of the clean picture: the corrupted one moves it through z alone, and is drawn before z is.
