@@ -22,6 +22,7 @@ mod profile;
 mod progress;
 mod reconstruct;
 mod sample;
+mod score;
 mod shared;
 mod signals;
 mod table;
@@ -59,6 +60,8 @@ enum Command {
     Classify(classify::Args),
     /// Give clean pictures for noisy ones, by a denoising model, and measure how clean
     Denoise(denoise::Args),
+    /// Give each row of a table, or picture, a number that says how unlike the training data it is
+    Score(score::Args),
     /// Draw the way through latent space between two test pictures
     Interpolate(interpolate::Args),
     /// Vary one latent dimension after the other
@@ -105,6 +108,7 @@ impl Cli {
             Command::Eval(args) => args.run(),
             Command::Classify(args) => args.run(),
             Command::Denoise(args) => args.run(),
+            Command::Score(args) => args.run(),
             Command::Sample(args) => args.run(),
             Command::Reconstruct(args) => args.run(),
             Command::Interpolate(args) => args.run(),

@@ -384,7 +384,8 @@ impl Settings {
 
     /// How a table is read and parted. Errors: something is said of it, and the data set is none.
     pub fn form(&self, dataset: &str) -> Result<Form> {
-        let form = Form { label_column: self.label_column.clone(), split: self.split, normal: self.normal.clone() };
+        let normal = self.normal.clone();
+        let form = Form { label_column: self.label_column.clone(), split: self.split, normal, scale: None };
         let is_table = matches!(dataset.parse(), Ok(Choice::Table));
         let said = [("label_column", self.label_column.is_some()), ("split", self.split != Split::default())];
         match said.into_iter().find(|(_, is_said)| *is_said && !is_table) {
