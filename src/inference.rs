@@ -1,5 +1,8 @@
 //! Using a trained model: encode pictures, decode latent points, take the loss on a data set.
 
+pub mod ranking;
+pub mod scores;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};

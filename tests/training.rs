@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::gpu::Options;
-use elbo::data::table::Table;
 use elbo::data::{Dataset, digits};
 use elbo::error::{Error, Result};
 use elbo::fusion::Fusion;
 use elbo::inference::Trained;
+use elbo::instruments::subject;
 use elbo::models::parts::likelihood::Likelihood;
 use elbo::models::{presets, vae};
 use elbo::train::checkpoint::Checkpoint;
@@ -745,7 +745,7 @@ fn a_batch_larger_than_the_data_is_refused() {
 
 /// Dispatches of a training step: a limit for each preset as a device with few fused kernels runs it, and one as it is
 /// run by a device that takes every fused kernel, as GPUs do, and the CPU device those that it has.
-const BUDGETS: [(&str, usize, usize); 12] = [
+const BUDGETS: [(&str, usize, usize); 13] = [
     ("mnist-mlp", 30, 8),
     ("mnist-fused", 30, 8),
     ("mnist-2d", 30, 8),
@@ -753,19 +753,13 @@ const BUDGETS: [(&str, usize, usize); 12] = [
     ("cifar-conv", 216, 216),
     ("faces-conv", 279, 279),
     ("faces-mlp", 30, 30),
+    ("table-vae", 0, 0),
     ("mnist-cvae", 32, 23),
     ("mnist-cvae-256", 40, 27),
     ("mnist-cvae-conv", 73, 73),
     ("mnist-denoise", 30, 10),
     ("mnist-denoise-conv", 69, 69),
 ];
-
-/// Pictures of any shape, all different, with labels if there are classes.
-fn noise(count: usize, shape: [usize; 3], classes: usize) -> Table {
-    let pixels = (0..count * shape.iter().product::<usize>()).map(|i| (i * i / 7 % 251) as u8).collect();
-    let labels = (classes > 0).then(|| ((0..count).map(|i| (i % classes) as u8).collect(), classes));
-    Table::of_pictures(shape, pixels, labels)
-}
 
 #[test]
 fn the_presets_stay_within_their_budget() {
@@ -775,7 +769,7 @@ fn the_presets_stay_within_their_budget() {
         for (preset, (name, recorded, fused)) in presets.iter().zip(BUDGETS) {
             // Two full batches and a short one.
             let settings = preset.settings().with("epochs = 2\nbatch_size = 2\nsamples = 1").unwrap();
-            let [train, test] = [5, 1].map(|count| noise(count, preset.picture, preset.classes));
+            let [train, test] = [5, 1].map(|count| subject::drawn(count, &preset.columns()));
             let data = Dataset { name: "noise".into(), class_names: vec![], train, test };
             let run = Run::new();
             let mut trainer = run.trainer(&settings, &data, &device);

@@ -25,6 +25,7 @@ mod ratings;
 mod recommend;
 mod reconstruct;
 mod sample;
+mod score;
 mod shared;
 mod signals;
 mod table;
@@ -66,6 +67,8 @@ enum Command {
     Recommend(recommend::Args),
     /// Judge how a model ranks items for users it was not trained on, beside popularity and a linear model
     Rank(rank::Args),
+    /// Give each row of a table, or picture, a number that says how unlike the training data it is
+    Score(score::Args),
     /// Draw the way through latent space between two test pictures
     Interpolate(interpolate::Args),
     /// Vary one latent dimension after the other
@@ -114,6 +117,7 @@ impl Cli {
             Command::Denoise(args) => args.run(),
             Command::Recommend(args) => args.run(),
             Command::Rank(args) => args.run(),
+            Command::Score(args) => args.run(),
             Command::Sample(args) => args.run(),
             Command::Reconstruct(args) => args.run(),
             Command::Interpolate(args) => args.run(),

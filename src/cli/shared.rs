@@ -109,7 +109,7 @@ impl SubjectArgs {
 
 // ---- The data
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct DataArgs {
     /// The data set [default: the one the model was trained on, auto if that is not known]
     #[arg(long, value_name = "NAME")]
@@ -134,6 +134,18 @@ pub struct DataArgs {
 }
 
 impl DataArgs {
+    /// For one file or folder, read as what it is: a table or an array by its ending, else pictures.
+    pub fn of(place: &Path) -> DataArgs {
+        let name = place.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+        let dataset = match () {
+            () if ends(&[".csv", ".csv.gz"]) => "table",
+            () if ends(&[".npy", ".npz"]) => "array",
+            () => "folder",
+        };
+        DataArgs { dataset: Some(dataset.into()), data: Some(place.into()), ..DataArgs::default() }
+    }
+
     /// Opens the data set, with a line about it on stderr. Its pictures have the model's shape.
     ///
     /// Of pictures that are not split, all are test pictures, unless they are those the run was trained on: its
@@ -158,12 +170,8 @@ impl DataArgs {
             _ => Selection::All,
         };
         let preparation = self.preparation(name, record.as_ref(), kind.as_picture()[0]);
-        let form = self.form(name, record.as_ref());
+        let form = Form { scale: card.features.clone(), ..self.form(name, record.as_ref()) };
         let data = super::train::open_data(name, place.as_deref(), &preparation, &form, selection)?;
-        let data = match &card.features {
-            Some(features) => data.on_scale_of(features)?,
-            None => data,
-        };
         let ([train, test], examples) = ([data.train.count, data.test.count], data.examples());
         match train {
             0 => notice(&format!("data: {}, {test} {examples}", data.name)),

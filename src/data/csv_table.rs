@@ -33,6 +33,9 @@ pub struct Form {
     pub normal: Vec<usize>,
     /// Of ratings: what counts as liked, and which users are held out.
     pub ratings: Protocol,
+    /// The columns and the scale of a trained model; `None` takes those of the training rows. A scale that a file takes
+    /// from its own rows would move with a single outlier among them.
+    pub scale: Option<Features>,
 }
 
 /// Which rows of a file are for training and which for testing. A folder's `train.csv` and `test.csv` say it themselves.
@@ -134,38 +137,47 @@ impl Rows {
 ///
 /// # Errors
 /// A file that is no table of numbers, by line and column; a split that leaves nothing; a folder without the two files,
-/// or whose two have other columns.
+/// or whose two have other columns; columns that are not those of the form's scale.
 pub fn open(path: &Path, form: &Form, selection: Selection, report: &mut Report) -> Result<Dataset> {
     let (train, test) = match path.is_dir() {
         true => {
             let [train, test] = [member(path, "train")?, member(path, "test")?];
-            let [rows, test_rows] = [read(&train, form)?, read(&test, form)?];
+            let [rows, test_rows] = [read(&train, form, true)?, read(&test, form, true)?];
             if rows.names != test_rows.names || rows.labels.is_some() != test_rows.labels.is_some() {
                 return Err(Error::file(test, format!("has other columns than {}", shown(&train))));
             }
             (rows, test_rows)
         }
         false => {
-            let rows = read(path, form)?;
+            // Rows that a model is only to be asked about may lack the labels that it was trained with.
+            let rows = read(path, form, selection != Selection::All)?;
             let (train, test, how) = parted(&rows, form, selection, path)?;
             report(Progress::Notice(&format!("note: {} is one table: {how}", shown(path))));
             (rows.chosen(&train), rows.chosen(&test))
         }
     };
-    // Without training rows the test rows have a scale of their own, until they are put on a model's.
     let scaled_by = if train.values.is_empty() { &test } else { &train };
-    let features = Features::of(scaled_by.names.clone(), &scaled_by.values);
+    let features = match &form.scale {
+        Some(scale) => {
+            scale.check_names(&scaled_by.names, &shown(path))?;
+            scale.clone()
+        }
+        None => Features::of(scaled_by.names.clone(), &scaled_by.values),
+    };
     let largest = train.labels.iter().chain(&test.labels).flatten().max();
     let classes = largest.map_or(0, |&largest| (usize::from(largest) + 1).max(2));
+    let name = format!("table:{}", stem(path));
     let table = |rows: Rows| {
-        let table = Table::of_numbers(features.standardised(&rows.values), features.clone());
-        match rows.labels {
+        let numbers = features.standardised(&rows.values);
+        features.check(&numbers, &name)?;
+        let table = Table::of_numbers(numbers, features.clone());
+        Ok(match rows.labels {
             Some(labels) => table.with_labels(labels, classes),
             None => table,
-        }
+        })
     };
-    let name = format!("table:{}", stem(path));
-    Ok(Dataset { name, class_names: Vec::new(), train: table(train), test: table(test) })
+    let (train, test) = (table(train)?, table(test)?);
+    Ok(Dataset { name, class_names: Vec::new(), train, test })
 }
 
 /// `a` of `x/a.csv.gz`.
@@ -237,14 +249,14 @@ fn parted(rows: &Rows, form: &Form, selection: Selection, path: &Path) -> Result
 
 // ---- A file
 
-fn read(path: &Path, form: &Form) -> Result<Rows> {
+fn read(path: &Path, form: &Form, is_labelled: bool) -> Result<Rows> {
     let text = text(path)?;
     let first = text.lines().next().unwrap_or_default();
     let delimiter = [b',', b';', b'\t'].into_iter().find(|&sign| first.contains(char::from(sign))).unwrap_or(b',');
     let mut reader = ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
     let broken = |e: csv::Error| Error::file(path, format!("is no CSV table: {e}"));
     let header: Vec<String> = reader.headers().map_err(broken)?.iter().map(|name| name.trim().to_string()).collect();
-    let label = check_header(path, &header, form)?;
+    let label = check_header(path, &header, form, is_labelled)?;
 
     let names: Vec<String> =
         header.iter().enumerate().filter(|(j, _)| Some(*j) != label).map(|(_, n)| n.clone()).collect();
@@ -281,8 +293,9 @@ fn read(path: &Path, form: &Form) -> Result<Rows> {
     Ok(rows)
 }
 
-/// The place of the label's column. Errors: a header without names, with a name twice, or without the label or a number.
-fn check_header(path: &Path, header: &[String], form: &Form) -> Result<Option<usize>> {
+/// The place of the label's column. Errors: a header without names, with a name twice, without a number, or without the
+/// label that is asked for, if it must be there.
+fn check_header(path: &Path, header: &[String], form: &Form, is_labelled: bool) -> Result<Option<usize>> {
     if header.iter().all(|name| name.parse::<f64>().is_ok()) {
         return Err(Error::file(path, "its first line has no names: a table begins with a header"));
     }
@@ -291,6 +304,7 @@ fn check_header(path: &Path, header: &[String], form: &Form) -> Result<Option<us
     }
     let place = |wanted: &str| header.iter().position(|name| name == wanted);
     let label = match &form.label_column {
+        Some(wanted) if !is_labelled => place(wanted),
         Some(wanted) => Some(place(wanted).ok_or_else(|| {
             let known = header.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ");
             Error::file(path, format!("has no column `{wanted}` (--label-column); it has {known}"))

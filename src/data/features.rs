@@ -3,9 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Dataset;
-use super::table::{PICTURES, Table, Values};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plain};
+
+/// Deviations from the mean of the training rows at most.
+const FURTHEST: f32 = 1e12;
 
 /// The F numbers of a row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +59,38 @@ impl Features {
         rows.chunks(self.len()).flat_map(|row| row.iter().enumerate().map(scaled)).collect()
     }
 
+    /// Refuses standardised rows (N,F) with a number so far from the training rows that its square is no f32. Errors:
+    /// the first one, by row and column.
+    pub fn check(&self, rows: &[f32], data: &str) -> Result<()> {
+        // A NaN is not within either.
+        let Some(at) = rows.iter().position(|x| !(x.abs() <= FURTHEST)) else { return Ok(()) };
+        let [row, column] = [at / self.len(), at % self.len()];
+        Err(Error::Usage(format!(
+            "row {row} of {data}: column {} is more than {FURTHEST:e} deviations of the training rows from their mean",
+            plain(&self.names[column])
+        )))
+    }
+
+    /// Refuses numbers of other names, or in another order. Errors: the first name that is not there or elsewhere.
+    pub fn check_names(&self, found: &[String], data: &str) -> Result<()> {
+        let problem = |text: String| Err(Error::Usage(text));
+        if let Some(lacking) = self.names.iter().find(|name| !found.contains(name)) {
+            return problem(format!("{data} has no column `{}`, which the model takes", plain(lacking)));
+        }
+        if found.len() != self.len() {
+            return problem(format!("the rows of {data} have {} numbers, the model's {}", found.len(), self.len()));
+        }
+        match found.iter().zip(&self.names).position(|(found, own)| found != own) {
+            None => Ok(()),
+            Some(at) => problem(format!(
+                "column {} of {data} is called `{}`, the model's `{}`: put them into the model's order",
+                at + 1,
+                plain(&found[at]),
+                plain(&self.names[at])
+            )),
+        }
+    }
+
     /// What standardised rows (N,F) were before.
     pub fn original(&self, rows: &[f32]) -> Vec<f64> {
         let value = |(j, x): (usize, &f32)| f64::from(*x) * self.deviation[j] + self.mean[j];
@@ -70,42 +103,6 @@ impl Features {
         lengths == [width; 3]
             && self.mean.iter().all(|mean| mean.is_finite())
             && self.deviation.iter().all(|deviation| deviation.is_finite() && *deviation > 0.0)
-    }
-}
-
-impl Table {
-    /// Its vectors on the scale of other features, those that a model was trained on; a table without vectors as it is.
-    /// Errors: features of other names, with the first that differs.
-    pub fn on_scale_of(mut self, features: &Features, data: &str) -> Result<Table> {
-        let column = self.columns.iter_mut().find(|column| column.name == PICTURES);
-        let Some(Values::Numbers { rows, features: own }) = column.map(|column| &mut column.values) else {
-            return Ok(self);
-        };
-        if own.names != features.names {
-            return Err(Error::Usage(other_names(own, features, data)));
-        }
-        if own != features {
-            *rows = features.standardised(&own.original(rows));
-            *own = features.clone();
-        }
-        Ok(self)
-    }
-}
-
-fn other_names(own: &Features, wanted: &Features, data: &str) -> String {
-    if own.len() != wanted.len() {
-        return format!("the rows of {data} have {} numbers, the model's {}", own.len(), wanted.len());
-    }
-    let at = (0..own.len()).find(|&j| own.names[j] != wanted.names[j]).expect("the names differ");
-    format!("column {} of {data} is called `{}`, the model's `{}`", at + 1, own.names[at], wanted.names[at])
-}
-
-impl Dataset {
-    /// Both splits [on the scale](Table::on_scale_of) of these features. Errors: features of other names.
-    pub fn on_scale_of(mut self, features: &Features) -> Result<Dataset> {
-        self.train = self.train.on_scale_of(features, &self.name)?;
-        self.test = self.test.on_scale_of(features, &self.name)?;
-        Ok(self)
     }
 }
 
@@ -133,21 +130,22 @@ mod tests {
     }
 
     #[test]
-    fn another_file_comes_on_the_models_scale() {
-        let train = [0.0, 0.0, 2.0, 4.0];
-        let model = Features::of(names(&["a", "b"]), &train);
-        let other = [3.0, 3.0, 5.0, 9.0];
-        let own = Features::of(names(&["a", "b"]), &other);
-        let table = Table::of_numbers(own.standardised(&other), own.clone());
-        let scaled = table.clone().on_scale_of(&model, "x.csv").unwrap();
-        assert_eq!(scaled.values(0..2), [2.0, 0.5, 4.0, 3.5]);
-        assert_eq!(scaled.features(), Some(&model));
-        assert_eq!(table.clone().on_scale_of(&own, "x.csv").unwrap(), table);
-        let message = |wanted: &[&str]| {
-            let wanted = Features::unscaled(names(wanted));
-            table.clone().on_scale_of(&wanted, "x.csv").unwrap_err().to_string()
-        };
-        assert!(message(&["a", "c"]).contains("column 2 of x.csv is called `b`, the model's `c`"));
-        assert!(message(&["a"]).contains("have 2 numbers, the model's 1"));
+    fn numbers_of_other_names_are_refused() {
+        let model = Features::unscaled(names(&["a", "b"]));
+        let message = |found: &[&str]| model.check_names(&names(found), "x.csv").unwrap_err().to_string();
+        assert!(model.check_names(&names(&["a", "b"]), "x.csv").is_ok());
+        assert!(message(&["a", "c"]).contains("x.csv has no column `b`, which the model takes"));
+        assert!(message(&["b", "a"]).contains("column 1 of x.csv is called `b`, the model's `a`"));
+        assert!(message(&["a", "b", "c"]).contains("have 3 numbers, the model's 2"));
+    }
+
+    #[test]
+    fn numbers_that_f32_cannot_square_are_refused() {
+        let model = Features::unscaled(names(&["a", "b"]));
+        assert!(model.check(&[1.0, -9e11], "x.csv").is_ok());
+        for wrong in [f32::NAN, f32::INFINITY, -2e12] {
+            let message = model.check(&[1.0, 2.0, 3.0, wrong], "x.csv").unwrap_err().to_string();
+            assert!(message.contains("row 1 of x.csv: column b is more than 1e12 deviations"), "{message}");
+        }
     }
 }

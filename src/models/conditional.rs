@@ -153,11 +153,16 @@ impl Model for Conditional {
                 .gives("recon", Kind::Vector(1))
                 .gives("mean", z)
                 .gives("logvar", z),
+            View::new("likelihood").takes("x", x).takes("z", z).takes("label", y).gives("recon", Kind::Vector(1)),
         ]
     }
     // ANCHOR_END: views
 
     fn view(&self, r: &mut Recorder, name: &str, inputs: &[Tensor], _: &mut Draw) -> Vec<Tensor> {
+        if let ("likelihood", &[x, z, y]) = (name, inputs) {
+            let zy = joint::concat(r, z, y);
+            return vec![self.decoder.recon(r, zy, x)];
+        }
         let &[input, y] = inputs else { panic!("conditional has no view {name} of {} inputs", inputs.len()) };
         if name == "decode" {
             let zy = joint::concat(r, input, y);
@@ -169,11 +174,7 @@ impl Model for Conditional {
         match name {
             "encode" => vec![q.mean, q.logvar],
             "reconstruct" => vec![self.decoder.generate(r, zy)],
-            "score" => {
-                let (out, _) = self.decoder.forward(r, zy, Mode::Evaluate);
-                let rows = self.decoder.loss(r, out, input).rows;
-                vec![rows.reshape(&[rows.len(), 1]), q.mean, q.logvar]
-            }
+            "score" => vec![self.decoder.recon(r, zy, input), q.mean, q.logvar],
             _ => panic!("conditional has no view {name}"),
         }
     }

@@ -145,11 +145,15 @@ impl Model for Denoising {
             View::new("decode").takes("z", z).gives("x", x),
             View::new("reconstruct").takes("x", x).gives("noisy", x).gives("reconstruction", x),
             View::new("denoise").takes("x", x).gives("x", x),
+            View::new("likelihood").takes("x", x).takes("z", z).gives("recon", Kind::Vector(1)),
         ]
     }
 
     /// `encode` and `denoise` take pictures as they are, which may be noisy; `reconstruct` corrupts clean ones first.
     fn view(&self, r: &mut Recorder, name: &str, inputs: &[Tensor], draw: &mut Draw) -> Vec<Tensor> {
+        if let ("likelihood", &[x, z]) = (name, inputs) {
+            return vec![self.decoder.recon(r, z, x)];
+        }
         let &[x] = inputs else { panic!("denoising has no view {name} of {} inputs", inputs.len()) };
         let denoised = |r: &mut Recorder, x| {
             let q = self.encoder.forward(r, x, Mode::Evaluate);

@@ -124,6 +124,7 @@ impl Model for Vae {
             View::new("encode").takes("x", x).gives("mean", z).gives("logvar", z),
             View::new("decode").takes("z", z).gives("x", x),
             View::new("reconstruct").takes("x", x).gives("reconstruction", x),
+            View::new("likelihood").takes("x", x).takes("z", z).gives("recon", Kind::Vector(1)),
         ]
     }
 
@@ -138,6 +139,7 @@ impl Model for Vae {
                 let q = self.encoder.forward(r, x, Mode::Evaluate);
                 vec![self.decoder.generate(r, q.mean)]
             }
+            ("likelihood", &[x, z]) => vec![self.decoder.recon(r, z, x)],
             _ => panic!("vae has no view {name} of {} inputs", inputs.len()),
         }
     }

@@ -392,7 +392,7 @@ impl Settings {
     pub fn form(&self, dataset: &str) -> Result<Form> {
         let ratings = Protocol { liked_above: self.liked_above, split_seed: self.split_seed };
         let (label_column, normal) = (self.label_column.clone(), self.normal.clone());
-        let form = Form { label_column, split: self.split, normal, ratings };
+        let form = Form { label_column, split: self.split, normal, ratings, scale: None };
         let said = [
             ("label_column", "table", self.label_column.is_some()),
             ("split", "table", self.split != Split::default()),

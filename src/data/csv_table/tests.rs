@@ -85,6 +85,20 @@ fn a_share_is_drawn_by_its_seed() {
     // For using a model all rows are taken.
     let all = opened(&path, &Form::default(), Selection::All).0.unwrap();
     assert_eq!((all.train.count, first_numbers(&all.test).len(), all.test.labels()), (0, 100, None));
+    let named = Form { label_column: Some("class".into()), ..Form::default() };
+    assert_eq!(opened(&path, &named, Selection::All).0.unwrap().test.labels(), None);
+}
+
+#[test]
+fn a_models_scale_is_taken_whatever_the_rows_are() {
+    let files = Files::new();
+    let scale = Features { names: vec!["a".into(), "b".into()], mean: vec![1.0, 2.0], deviation: vec![1.0, 2.0] };
+    let form = Form { scale: Some(scale.clone()), ..Form::default() };
+    // The outlier of the last row moves no other.
+    let data = opened(&files.write("x.csv", "a,b\n3,3\n5,9\n1e12,0\n"), &form, Selection::All).0.unwrap();
+    assert_eq!((data.test.values(0..2), data.test.features()), (vec![2.0, 0.5, 4.0, 3.5], Some(&scale)));
+    let other = opened(&files.write("y.csv", "a,c\n3,3\n"), &form, Selection::All).0.unwrap_err().to_string();
+    assert!(other.contains("y.csv has no column `b`, which the model takes"), "{other}");
 }
 
 #[test]
@@ -128,6 +142,8 @@ fn what_is_no_number_is_named_by_line_and_column() {
     assert!(of("anomaly\n1\n").contains("has no column of numbers"));
     assert!(of("a,b\n").contains("has a header and no rows"));
     assert!(of("a\n1\n").contains("leaves none to train"));
+    let far = message("a,anomaly\n1,0\n1,0\n1e50,1\n", &normal_half());
+    assert!(far.contains("column a is more than 1e12 deviations of the training rows"), "{far}");
     assert!(message(b"a\n\xff\n", &Form::default()).contains("is not UTF-8"));
     let named = Form { label_column: Some("class".into()), ..Form::default() };
     assert!(message("a,b\n1,2\n", &named).contains("has no column `class` (--label-column); it has a, b"));

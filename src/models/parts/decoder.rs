@@ -80,6 +80,13 @@ impl Decoder {
         self.output.backward(r, loss, weight)
     }
 
+    /// z (B, inputs) to -log p(x|z) of pictures x (B,D) in nats, (B,1), as an evaluation has it.
+    pub fn recon(&self, r: &mut Recorder, z: Tensor, x: Tensor) -> Tensor {
+        let (y, _) = self.forward(r, z, Mode::Evaluate);
+        let rows = self.loss(r, y, x).rows;
+        rows.reshape(&[rows.len(), 1])
+    }
+
     /// z (B, inputs) to the mean of p(x|z), (B,D): the picture to look at.
     pub fn generate(&self, r: &mut Recorder, z: Tensor) -> Tensor {
         let (y, _) = self.forward(r, z, Mode::Evaluate);
