@@ -745,7 +745,7 @@ fn a_batch_larger_than_the_data_is_refused() {
 
 /// Dispatches of a training step: a limit for each preset as a device with few fused kernels runs it, and one as it is
 /// run by a device that takes every fused kernel, as GPUs do, and the CPU device those that it has.
-const BUDGETS: [(&str, usize, usize); 13] = [
+const BUDGETS: [(&str, usize, usize); 16] = [
     ("mnist-mlp", 30, 8),
     ("mnist-fused", 30, 8),
     ("mnist-2d", 30, 8),
@@ -759,6 +759,9 @@ const BUDGETS: [(&str, usize, usize); 13] = [
     ("mnist-cvae-conv", 73, 73),
     ("mnist-denoise", 30, 10),
     ("mnist-denoise-conv", 69, 69),
+    ("ml-small", 31, 25),
+    ("ml-small-bernoulli", 28, 20),
+    ("ml20m-multvae", 31, 25),
 ];
 
 #[test]
