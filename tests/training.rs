@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::gpu::Options;
+use elbo::data::table::{Columns, Kind};
 use elbo::data::{Dataset, digits};
 use elbo::error::{Error, Result};
 use elbo::fusion::Fusion;
@@ -396,12 +397,21 @@ fn small_of(model: &str) -> Settings {
     settings.with("hidden = [16]\nlatent = 3\nbatch_size = 7\nepochs = 2\nsamples = 4").unwrap()
 }
 
+/// [`data`], or of a recommender so many users.
+fn data_of(model: &str) -> Dataset {
+    if model != "recommendation" {
+        return data(20, 10);
+    }
+    let [train, test] = [20, 10].map(|count| subject::drawn(count, &Columns::of(Kind::Items(60), 0)));
+    Dataset { name: "users".into(), class_names: vec![], train, test }
+}
+
+const OTHER_MODELS: [&str; 3] = ["conditional", "denoising", "recommendation"];
+
 #[test]
 fn runs_of_every_model_repeat_and_go_on_bit_by_bit() {
-    let data = data(20, 10);
-    for (model, device) in
-        ["conditional", "denoising"].into_iter().flat_map(|m| devices().into_iter().map(move |d| (m, d)))
-    {
+    for (model, device) in OTHER_MODELS.into_iter().flat_map(|m| devices().into_iter().map(move |d| (m, d))) {
+        let data = data_of(model);
         let what = format!("{model} on {}", device.description());
         let settings = small_of(model);
         let whole = trained(&settings, &data, &device);
@@ -423,15 +433,15 @@ fn runs_of_every_model_repeat_and_go_on_bit_by_bit() {
 #[test]
 fn both_devices_compute_the_same_run() {
     let Some(gpu) = gpu() else { return };
-    let data = data(20, 10);
     let deep = small_with(
         "hidden = [16, 12]\nhead = 'fused'\noutput = 'gaussian'\nsigma = 0.5\nactivation = 'silu'\n\
          optimizer = 'adamw'\nweight_decay = 0.01",
     );
     let of = |output| small_with(&format!("output = '{output}'\nsigma = 0.2"));
     let others = ["optimal_sigma", "laplace", "continuous_bernoulli", "discretised_logistic"];
-    let models = ["conditional", "denoising"].map(small_of);
-    for settings in [small(), deep, convolutional()].into_iter().chain(others.map(of)).chain(models) {
+    let models = OTHER_MODELS.map(|model| (small_of(model), data_of(model)));
+    let vaes = [small(), deep, convolutional()].into_iter().chain(others.map(of));
+    for (settings, data) in vaes.map(|settings| (settings, data(20, 10))).chain(models) {
         let [on_cpu, on_gpu] = [cpu(), gpu.clone()].map(|device| trained(&settings, &data, &device));
         // Six steps of Adam: rounding differs, the numbers of an epoch hardly.
         for (a, b) in on_cpu.metrics().iter().zip(on_gpu.metrics()) {
