@@ -755,7 +755,7 @@ fn a_batch_larger_than_the_data_is_refused() {
 
 /// Dispatches of a training step: a limit for each preset as a device with few fused kernels runs it, and one as it is
 /// run by a device that takes every fused kernel, as GPUs do, and the CPU device those that it has.
-const BUDGETS: [(&str, usize, usize); 16] = [
+const BUDGETS: [(&str, usize, usize); 17] = [
     ("mnist-mlp", 30, 8),
     ("mnist-fused", 30, 8),
     ("mnist-2d", 30, 8),
@@ -764,6 +764,7 @@ const BUDGETS: [(&str, usize, usize); 16] = [
     ("faces-conv", 279, 279),
     ("faces-mlp", 30, 30),
     ("table-vae", 0, 0),
+    ("mnist-anomaly", 30, 8),
     ("mnist-cvae", 32, 23),
     ("mnist-cvae-256", 40, 27),
     ("mnist-cvae-conv", 73, 73),

@@ -6,7 +6,7 @@ mod report;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use elbo::data::table::Table;
+use elbo::data::table::{LABELS, Table};
 use elbo::data::{Dataset, Selection};
 use elbo::error::{Error, Result};
 use elbo::files::write_atomic;
@@ -116,6 +116,7 @@ impl Args {
                 self.files.iter().map(open).collect::<Result<_>>()?
             }
         };
+        opened.iter().try_for_each(|data| self.check_normal(data))?;
         let threshold = self.threshold(&mut model, own, &normal, by)?;
         let sets: Vec<Scored> = opened
             .into_iter()
@@ -155,6 +156,19 @@ impl Args {
             () if trained.is_empty() && is_table => vec![0],
             () => trained,
         })
+    }
+
+    /// Refuses labels of --normal that the data set does not have.
+    fn check_normal(&self, data: &Dataset) -> Result<()> {
+        let Ok(classes) = data.test.columns().label(LABELS) else { return Ok(()) };
+        match self.normal.iter().find(|&&class| class >= classes) {
+            None => Ok(()),
+            Some(class) => Err(Error::Usage(format!(
+                "--normal names the class {class}, and those of {} are 0 to {}",
+                data.name,
+                classes - 1
+            ))),
+        }
     }
 
     fn score(&self, model: &mut Trained, split: &Table) -> Result<Scores> {

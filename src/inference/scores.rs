@@ -138,6 +138,7 @@ impl Trained {
         let q = self.view("encode", &[(PICTURES, x), (LABELS, label)], 0)?;
         let [mean, logvar] = [&q[0], &q[1]]; // (B,Z)
         let latent = self.latent()?;
+        // ANCHOR: samples
         let mut probability = vec![0.0; x.len() / dims];
         let mut weights = vec![Sum::default(); x.len() / dims];
         for s in 0..samples {
@@ -154,6 +155,7 @@ impl Trained {
         let kl = kl_by_row(mean, logvar, latent);
         let elbo = probability.iter().zip(kl).map(|(recon, kl)| recon + kl).collect();
         let bound = weights.iter().map(|sum| (samples as f64).ln() - sum.log()).collect();
+        // ANCHOR_END: samples
         Ok(vec![(Score::Error, error), (Score::Probability, probability), (Score::Elbo, elbo), (Score::Bound, bound)])
     }
 }

@@ -38,7 +38,7 @@ const ANOMALIES: &str = "anomaly detection";
 const PLANE: &str = "the VAE of a 2-D latent space";
 
 /// Of the model `vae`.
-pub static VAE: [Preset; 8] = [
+pub static VAE: [Preset; 9] = [
     Preset {
         name: "mnist-mlp",
         about: "784-400-20, two heads, batch 128, Adam 1e-3, 10 epochs: the VAE of pytorch/examples",
@@ -102,6 +102,14 @@ pub static VAE: [Preset; 8] = [
         x: Kind::Vector(16),
         classes: 0,
         text: include_str!("presets/table-vae.toml"),
+    },
+    Preset {
+        name: "mnist-anomaly",
+        about: "784-400-2 trained without the digit 9 (--normal names those that it sees), for `elbo score`",
+        article: ANOMALIES,
+        x: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-anomaly.toml"),
     },
 ];
 
