@@ -70,6 +70,7 @@ impl Args {
         let what = match (is_likelihood, self.mean) {
             (true, false) => "-ELBO",
             (true, true) => "not a bound on log p(x)",
+            (false, _) if output.is_none() => "the terms of its loss",
             (false, _) => CROSS_ENTROPY,
         };
         super::print(&format!(

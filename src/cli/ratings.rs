@@ -10,7 +10,7 @@ use elbo::inference::Trained;
 use elbo::train::run_folder::RunRecord;
 
 use super::progress;
-use super::shared::ModelArgs;
+use super::shared::{ModelArgs, require};
 
 #[derive(clap::Args)]
 pub struct RatingsArgs {
@@ -45,18 +45,20 @@ impl RatingsArgs {
         let place =
             place.ok_or_else(|| Error::Usage("where the ratings are is not known: give them by --data PATH".into()))?;
         let ratings = Ratings::open(&place, protocol, &mut progress::shown())?;
-        if let Some(RunRecord { selection, pictures: Some(before), settings, .. }) = record {
-            let data = ratings.dataset().limited(selection, [settings.train_limit, settings.test_limit]);
-            before.check(&Fingerprint::of(&data), &ratings.name)?;
-        }
-        match ratings.items.len() == items {
-            true => Ok(ratings),
-            false => Err(Error::Usage(format!(
-                "the model ranks {items} items, and the training users of {} liked {}: these are not the ratings, the \
-                 --split-seed or the --liked-above that it was trained with",
-                ratings.name,
-                ratings.items.len()
-            ))),
-        }
+        let is_recorded = match record {
+            Some(RunRecord { selection, pictures: Some(before), settings, .. }) => {
+                let limits = [settings.train_limit, settings.test_limit];
+                before == Fingerprint::of(&ratings.dataset().limited(selection, limits))
+            }
+            _ => true,
+        };
+        let problem = format!(
+            "{} with {} items: these are not the ratings, the --split-seed or the --liked-above that the model was \
+             trained with, which ranks {items}",
+            ratings.name,
+            ratings.items.len()
+        );
+        require(is_recorded && ratings.items.len() == items, &problem)?;
+        Ok(ratings)
     }
 }
