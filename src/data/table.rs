@@ -206,7 +206,7 @@ impl Values {
     }
 
     /// Moves these examples of `row` values to the front, in place; what follows is to be dropped.
-    fn to_front(&mut self, examples: &[usize], row: usize) {
+    fn move_to_front(&mut self, examples: &[usize], row: usize) {
         let moves = examples.iter().enumerate().map(|(to, from)| (from * row..(from + 1) * row, to * row));
         match self {
             Values::Bytes(bytes) => moves.for_each(|(from, to)| bytes.copy_within(from, to)),
@@ -259,7 +259,7 @@ impl Column {
     /// Drops all but these examples, which are in their order, in place.
     fn keep(&mut self, examples: &[usize]) {
         let row = self.row();
-        self.values.to_front(examples, row);
+        self.values.move_to_front(examples, row);
         self.values.truncate(examples.len() * row);
     }
 }
