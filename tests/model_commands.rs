@@ -370,7 +370,7 @@ fn tables_that_cannot_be_trained_on_or_scored_are_refused() {
     refused(&["--flip"], "--flip and --shift move pictures");
     // The run is of pictures.
     run.refused(&["score", &run.root(), &table], "the model is of pictures");
-    run.refused(&["score", &run.root(), "--by", "elbo", "--samples", "0"], "at least 1 sample");
+    run.refused(&["score", &run.root(), "--by", "elbo", "--samples", "0"], "--samples is 0");
     run.refused(&["score", &run.root(), "--quantile", "1.5"], "--quantile is a share");
     run.refused(&["score", &run.root(), "--normal", "77"], "names the class 77");
 }

@@ -97,6 +97,7 @@ struct Threshold {
 
 impl Args {
     pub fn run(self) -> Result<()> {
+        require(self.samples > 0, "--samples is 0, but must be at least 1")?;
         require((0.0..=1.0).contains(&self.quantile), "--quantile is a share of rows, from 0 to 1")?;
         let out = self.model.output(&self.out, "scores.csv");
         require(out.extension().is_some_and(|ending| ending == "csv"), "the file of --out must end in .csv")?;

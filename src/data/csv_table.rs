@@ -38,7 +38,8 @@ pub struct Form {
     pub scale: Option<Features>,
 }
 
-/// Which rows of a file are for training and which for testing. A folder's `train.csv` and `test.csv` say it themselves.
+/// Which rows of a file are for training and which for testing. A folder's `train.csv` and `test.csv` say it
+/// themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Split {
@@ -49,8 +50,8 @@ pub enum Split {
         /// The same one draws the same rows.
         seed: u64,
     },
-    /// `normal:0.5`: the first half, in file order, of the normal rows is for training. The others and all anomalies are
-    /// for testing.
+    /// `normal:0.5`: the first half, in file order, of the normal rows is for training. The others and all anomalies
+    /// are for testing.
     Normal(f64),
 }
 
@@ -74,8 +75,8 @@ impl FromStr for Split {
         };
         split.ok_or_else(|| {
             Error::Usage(format!(
-                "`{text}` is no split: share:0.2 tests on that share of the rows (share:0.2:SEED), normal:0.5 trains on \
-                 that share of the normal rows, the first ones"
+                "`{text}` is no split: share:0.2 tests on that share of the rows (share:0.2:SEED), normal:0.5 trains \
+                 on that share of the normal rows, the first ones"
             ))
         })
     }

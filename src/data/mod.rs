@@ -1,11 +1,12 @@
 //! Data sets: files, or the built-in generator, become two tables in memory, one byte a pixel.
 //!
-//! Reading order: `table` and `features` (what a data set is made of), `progress` (what is told while one is opened); `sets` (the sets
-//! in MNIST's format, and how their files are found), `idx` (that format), `download`, `digits` (the generator),
-//! `cifar`; then the user's own pictures: `selection` (which are for testing), `listing` (which files), `preparation`,
-//! `folder`, `decode` and `jpeg` (one file), `cache`, and `array`, `pixels` (one array), `numbers`; `csv_table` (tables of
-//! numbers); `normal` (training on some classes alone); `ratings` and `ragged` (who liked what). `place` says what lies where something else was expected; `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays
-//! for other programs.
+//! Reading order: `table` and `features` (what a data set is made of), `progress` (what is told while one is opened);
+//! `sets` (the sets in MNIST's format, and how their files are found), `idx` (that format), `download`, `digits` (the
+//! generator), `cifar`; then the user's own pictures: `selection` (which are for testing), `listing` (which files),
+//! `preparation`, `folder`, `decode` and `jpeg` (one file), `cache`, and `array`, `pixels` (one array), `numbers`;
+//! `csv_table` (tables of numbers); `normal` (training on some classes alone); `ratings` and `ragged` (who liked what).
+//! `place` says what lies where something else was expected; `fingerprint` is what a run keeps of its data. `npy` writes
+//! and reads arrays for other programs.
 
 pub mod array;
 pub mod cache;
@@ -150,9 +151,10 @@ impl FromStr for Choice {
 /// Reads a data set into memory, and downloads it first where that is possible and needed.
 ///
 /// `data_dir` is the folder of a `Folder` (under [`Selection::All`] also one picture), the file of an `Array` or of a
-/// `Table`, the file or folder of `Ratings`: `form` says how these are read. The files of the other sets are looked for in `data_dir` and its subfolder of the set's name; without it, in the folder
-/// of the environment variable `ELBO_DATA`, likewise; without that, in `data`. `selection` parts one's own pictures
-/// where they are not split. `report` is told what the user should know, and how far long work has come.
+/// `Table`, of which `form` says how it is read. The files of the other sets are looked for in `data_dir` and its
+/// subfolder of the set's name; without it, in the folder of the environment variable `ELBO_DATA`, likewise; without
+/// that, in `data`. `selection` parts one's own pictures where they are not split. `report` is told what the user should
+/// know, and how far long work has come.
 ///
 /// # Errors
 /// Files that are missing, unreadable or not what they should be, each by name, and what to do about it; a `data_dir`

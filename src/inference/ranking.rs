@@ -13,6 +13,7 @@ pub fn auroc(scores: &[f64], is_anomaly: &[bool]) -> Option<f64> {
     if anomalies == 0 || normal == 0 {
         return None;
     }
+    // ANCHOR: auroc
     // Pairs won by the anomalies, from the largest score down: each wins over all normal rows that are still to come.
     let (mut wins, mut left) = (0.0, normal as f64);
     for tied in order.chunk_by(|&a, &b| scores[a] == scores[b]) {
@@ -22,11 +23,12 @@ pub fn auroc(scores: &[f64], is_anomaly: &[bool]) -> Option<f64> {
         wins += found * (left + 0.5 * others);
     }
     Some(wins / (anomalies as f64 * normal as f64))
+    // ANCHOR_END: auroc
 }
 
-/// The area under precision over recall, as the average precision: sum over thresholds of (gain in recall) x precision,
-/// tied scores at one threshold. A score that says nothing gets the share of anomalies. `None` where all rows are of one
-/// kind. Panics where there is not a label a score.
+/// The area under precision over recall, as the average precision: sum over thresholds of (gain in recall) x
+/// precision, tied scores at one threshold. A score that says nothing gets the share of anomalies. `None` where all
+/// rows are of one kind. Panics where there is not a label a score.
 pub fn auprc(scores: &[f64], is_anomaly: &[bool]) -> Option<f64> {
     let (order, anomalies) = descending(scores, is_anomaly);
     if anomalies == 0 || anomalies == scores.len() {

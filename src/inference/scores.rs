@@ -1,5 +1,5 @@
-//! How unlike its training data a model finds a row: four scores, larger for what is stranger. B rows, D values of a row,
-//! Z latent dimensions, S samples z_s ~ q(z|x) = N(mean, e^logvar):
+//! How unlike its training data a model finds a row: four scores, larger for what is stranger. B rows, D values of a
+//! row, Z latent dimensions, S samples z_s ~ q(z|x) = N(mean, e^logvar):
 //!
 //!   error        |x - x^|^2, x^ decoded from the mean of q(z|x)
 //!   probability  -1/S sum_s log p(x|z_s), minus the reconstruction probability of An & Cho (2015)
@@ -144,7 +144,8 @@ impl Trained {
         for s in 0..samples {
             let noise = noise(s, mean.len());
             let z: Vec<f32> = mean.iter().zip(logvar).zip(&noise).map(|((m, v), n)| m + (0.5 * v).exp() * n).collect();
-            let recon = self.view("likelihood", &[(PICTURES, x), ("z", &z), (LABELS, label)], 0)?.swap_remove(0); // (B,1)
+            let inputs = [(PICTURES, x), ("z", z.as_slice()), (LABELS, label)];
+            let recon = self.view("likelihood", &inputs, 0)?.swap_remove(0); // (B,1)
             for (row, &recon) in recon.iter().enumerate() {
                 let of = row * latent..(row + 1) * latent;
                 let recon = f64::from(recon);

@@ -2,8 +2,8 @@
 //!
 //! - `grid` arranges (N,C,H,W) values as one picture; `bands` puts originals above their reconstructions.
 //! - `curves` draws losses over epochs or steps, `scatter` draws 2-D encodings coloured by label, `roofline`
-//!   what kernels reach of a device, `bars` rates side by side, `powers` times over sizes, `histogram` how many rows have
-//!   which score, `heat` numbers as coloured cells; `chart` is what they share.
+//!   what kernels reach of a device, `bars` rates side by side, `powers` times over sizes, `histogram` how many rows
+//!   have which score, `heat` numbers as coloured cells; `chart` is what they share.
 //! - `save_gif` shows pictures one after the other.
 //! - `latent` has the points to decode: interpolations, traversals, the manifold of a 2-D latent.
 //!

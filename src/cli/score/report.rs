@@ -138,7 +138,6 @@ pub fn object(sets: &[Scored], by: Score, threshold: Option<&Threshold>) -> Valu
             "rows": (0..scored.data.test.count).map(row).collect::<Vec<_>>(),
         })
     };
-    json!({
-        "by": by.name(), "threshold": threshold.map(|threshold| threshold.value), "sets": sets.iter().map(of_set).collect::<Vec<_>>(),
-    })
+    let value = threshold.map(|threshold| threshold.value);
+    json!({ "by": by.name(), "threshold": value, "sets": sets.iter().map(of_set).collect::<Vec<_>>() })
 }
