@@ -35,7 +35,7 @@ EXCHANGE, RECORDING = "exchange.safetensors", "pytorch.safetensors"
 
 
 class VAE(nn.Module):
-    """The VAE of elbo's settings, under the same parameter names: x (B, C, H, W), noise (B, Z).
+    """The VAE of elbo's settings, under the same parameter names: x (B, C, H, W), (B, F) or (B, I), noise (B, Z).
 
     With classes it is the conditional VAE: the label, one-hot, stands beside what encoder and decoder
     take; for a listed encoder, which sees pictures, as that many more channels.
@@ -43,14 +43,14 @@ class VAE(nn.Module):
 
     def __init__(self, settings, shape, classes=0):
         super().__init__()
-        self.latent, self.head = settings["latent"], settings["head"]
+        self.latent, self.head = settings["latent"], settings.get("head", "split")
         pixels, hidden = math.prod(shape), settings["hidden"]
-        channels, height, width = shape
+        channels, *places = shape
         activation = ACTIVATIONS[settings["activation"]]
         self.act = activation()
         self.is_listed, self.is_deep = settings.get("encoder") is not None, len(hidden) > 1
         if self.is_listed:
-            self.encoder, coded = sequential(settings["encoder"], (channels + classes, height, width))
+            self.encoder, coded = sequential(settings["encoder"], (channels + classes, *places))
             self.decoder, _ = sequential(settings["decoder"], (self.latent + classes, 1, 1))
             coded = math.prod(coded)
         else:
@@ -164,7 +164,10 @@ def perceptron(sizes, activation, ends_with_activation=False):
 
 def reconstruction(settings, y, x):
     """-log p(x|z) in nats of each picture, (B), for decoder outputs y and pictures x, both (B, D)."""
-    output, sigma = settings["output"], settings["sigma"]
+    # A model of users' items calls it the likelihood.
+    output, sigma = settings.get("likelihood", settings.get("output")), settings.get("sigma")
+    if output == "multinomial":
+        return -(x * F.log_softmax(y, dim=1)).sum(1)
     if output == "bernoulli":
         return F.binary_cross_entropy_with_logits(y, x, reduction="none").sum(1)
     if output == "continuous_bernoulli":
@@ -206,6 +209,11 @@ def loss_terms(settings, model, x, label, noise):
     if settings["model"] == "denoising":
         seen = corrupted(settings["noise"], x, noise[0].view_as(x))
         noise = noise[1:]
+    if settings.get("normalise"):
+        seen, p = F.normalize(x), settings["dropout"]
+        if p > 0:
+            seen = torch.where(noise[0] < p, torch.zeros_like(seen), seen / (1 - p))
+            noise = noise[1:]
     if settings.get("importance", 1) > 1:
         return {"bound": importance_bound(settings, model, seen, x, label, noise[0])}
     if settings["model"] == "bayesian":
@@ -297,7 +305,10 @@ def run(folder, dtype, is_whole):
     settings = about["settings"]
     columns = about["columns"]
     classes = columns["label"]["label"] if "label" in columns else 0
-    shape = tuple(columns["x"]["picture"])
+    # Pictures (C, H, W) are bytes; vectors (F,) are numbers as they are, and so are the zeros and ones of items (I,).
+    [(kind, size)] = columns["x"].items()
+    is_vector = kind != "picture"
+    shape = (size,) if is_vector else tuple(size)
     model = BayesianVAE(settings, math.prod(shape)) if settings["model"] == "bayesian" else VAE(settings, shape, classes)
     prefix = "init."
     load_initial(model, {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)})
@@ -316,7 +327,8 @@ def run(folder, dtype, is_whole):
             group["lr"] = lr
         optimizer.zero_grad()
         # Grey levels become float32 as in elbo; float64 starts from those.
-        terms = loss_terms(settings, model, (x.float() / 255).to(dtype), label, noise)
+        x = x if is_vector else x.float() / 255
+        terms = loss_terms(settings, model, x.to(dtype), label, noise)
         loss = sum(kl_weight * value if name == "kl" else value for name, value in terms.items())
         if settings["reduction"] == "mean":
             loss = loss / len(x)

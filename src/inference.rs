@@ -2,6 +2,8 @@
 
 pub mod evidence;
 pub mod latents;
+pub mod ranking;
+pub mod scores;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -37,6 +37,7 @@ pub mod messages;
 pub mod models;
 pub mod picture;
 pub mod program;
+pub mod ranking;
 pub mod schedule;
 pub mod tensor;
 pub mod train;

@@ -8,7 +8,7 @@ use std::io::{Seek, SeekFrom, Write};
 
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
-use elbo::data::{self, Choice, Preparation, Selection};
+use elbo::data::{self, Choice, Form, Preparation, Selection};
 use elbo::instruments::bench::memory;
 use elbo::train::run_folder::RunFolder;
 use elbo::train::settings::Settings;
@@ -37,7 +37,15 @@ fn an_array_is_in_memory_once() {
     file.write_all(&[255; 64]).unwrap();
     drop(file);
 
-    let data = data::open(Choice::Array, Some(&path), &Preparation::default(), Selection::ByName, &mut |_| ()).unwrap();
+    let data = data::open(
+        Choice::Array,
+        Some(&path),
+        &Preparation::default(),
+        &Form::default(),
+        Selection::ByName,
+        &mut |_| (),
+    )
+    .unwrap();
     let read = memory::peak().unwrap() - before;
     let preset = Settings::of_preset("mnist-mlp").unwrap();
     let settings = preset.with("hidden = [8]\nlatent = 2\nbatch_size = 8\nsamples = 1").unwrap();

@@ -9,7 +9,7 @@ use elbo::backend::cpu::Cpu;
 use elbo::backend::{Backend, Device, Loaded};
 use elbo::cases::uniform;
 use elbo::data::Dataset;
-use elbo::data::table::{Columns, LABELS, PICTURES, Table};
+use elbo::data::table::{Columns, Kind, LABELS, PICTURES, Table};
 use elbo::inference::Trained;
 use elbo::kernels::clock::{Clock, Row};
 use elbo::kernels::fill;
@@ -31,14 +31,30 @@ use rand_chacha::ChaCha8Rng;
 
 const CPU: Device = Device::Cpu(Cpu::Accelerated);
 
+/// The columns that a model is made for: MNIST's with labels, or those of its first preset.
+fn columns_for(entry: &Entry) -> Columns {
+    let mnist = Columns::of_pictures([1, 28, 28], 10);
+    let other = entry.presets.first().map(|preset| preset.columns());
+    other.filter(|columns| columns.picture(PICTURES).is_err()).unwrap_or(mnist)
+}
+
+/// Whether its networks are those of pictures: hidden sizes, or listed layer by layer.
+fn has_listed_networks(entry: &Entry) -> bool {
+    entry.key_names().any(|key| key == "encoder")
+}
+
+fn takes_pictures(entry: &Entry) -> bool {
+    entry.outline(&(entry.defaults)(), &Columns::of_pictures([1, 28, 28], 10)).is_ok()
+}
+
 // ---- What an entry says
 
 #[test]
 fn a_model_keeps_the_settings_that_it_was_opened_with() {
     for entry in MODELS {
-        let mnist = (Settings::of_model(entry), Columns::of_pictures([1, 28, 28], 10));
+        let default = (Settings::of_model(entry), columns_for(entry));
         let presets = entry.presets.iter().map(|preset| (preset.settings(), preset.columns()));
-        for (settings, columns) in std::iter::once(mnist).chain(presets) {
+        for (settings, columns) in std::iter::once(default).chain(presets) {
             let name = &settings.preset;
             assert_eq!(settings.model, entry.name, "{name}");
             let model = settings.outline(&columns).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -51,18 +67,13 @@ fn a_model_keeps_the_settings_that_it_was_opened_with() {
     }
 }
 
-/// Whether its networks can be listed layer by layer.
-fn is_listable(entry: &Entry) -> bool {
-    entry.key_names().any(|key| key == "encoder")
-}
-
 #[test]
 fn a_settings_text_means_the_same_however_its_numbers_are_written() {
     for entry in MODELS {
         let base = Settings::of_model(entry);
         let [whole, decimal] = ["2", "2.0"].map(|n| base.with(&format!("kl_weight = {n}\nlr = {n}")).unwrap());
         assert_eq!(whole, decimal, "{}", entry.name);
-        if !is_listable(entry) {
+        if !has_listed_networks(entry) {
             continue;
         }
         let networks = |encoder: &str| {
@@ -89,7 +100,7 @@ fn names_are_unique_and_keys_have_defaults() {
         let terms: BTreeSet<&str> = entry.terms.iter().map(|term| term.name).collect();
         assert_eq!(terms.len(), entry.terms.len(), "{}", entry.name);
         let monitors = monitors(entry.terms);
-        let model = entry.outline(&defaults, &Columns::of_pictures([1, 28, 28], 10)).unwrap();
+        let model = entry.outline(&defaults, &columns_for(entry)).unwrap();
         for term in entry.terms {
             for split in ["train", "test"] {
                 assert!(monitors.contains(&format!("{split}_{}", term.name)), "{}: {monitors:?}", entry.name);
@@ -109,7 +120,7 @@ fn names_are_unique_and_keys_have_defaults() {
 fn a_model_without_a_column_that_it_takes_is_refused_by_name() {
     for entry in MODELS {
         for column in entry.takes {
-            let mut columns = Columns::of_pictures([1, 28, 28], 10);
+            let mut columns = columns_for(entry);
             columns.0.remove(*column).unwrap();
             let problem = Settings::of_model(entry).outline(&columns).err().expect("it lacks a column").to_string();
             assert!(problem.contains(&format!("column {column}")), "{}: {problem}", entry.name);
@@ -187,7 +198,11 @@ struct Step {
 
 impl Step {
     fn new(settings: &Settings, shape: [usize; 3]) -> Step {
-        let columns = Columns::of_pictures(shape, CLASSES);
+        Step::of(settings, Kind::Picture(shape))
+    }
+
+    fn of(settings: &Settings, x: Kind) -> Step {
+        let columns = Columns::of(x, CLASSES);
         let entry = settings.entry().unwrap();
         let mut arena = Arena::new();
         let model = (entry.open)(&mut arena, &settings.own, &columns).unwrap();
@@ -218,7 +233,12 @@ impl Step {
         let loaded = backend.load(&arena, &program).unwrap();
         write_start(&mut backend, &arena, &*model, clock);
         let mut step = Step { arena, backend, loaded, inputs, noise, terms, scale };
-        step.write(PICTURES, &uniform(1, ROWS * shape.iter().product::<usize>(), 0.0, 1.0));
+        let lowest = if matches!(x, Kind::Vector(_)) { -2.0 } else { 0.0 };
+        let mut values = uniform(1, ROWS * x.width(), lowest, 1.0);
+        if let Kind::Items(_) = x {
+            values.iter_mut().for_each(|value| *value = f32::from(*value < 0.4));
+        }
+        step.write(PICTURES, &values);
         if entry.takes.contains(&LABELS) {
             step.write(LABELS, &one_hot([2, 0, 3], CLASSES));
         }
@@ -265,12 +285,11 @@ const TOLERANCE: f64 = 1e-3;
 
 /// Every parameter's gradient against the central difference of the loss.
 fn check_gradients(what: &str, settings: &Settings, shape: [usize; 3]) {
-    check_some_gradients(what, settings, shape, |_| true);
+    check_gradients_of(what, Step::new(settings, shape), |_| true);
 }
 
 /// The same of the parameters of these names.
-fn check_some_gradients(what: &str, settings: &Settings, shape: [usize; 3], of: impl Fn(&str) -> bool) {
-    let mut step = Step::new(settings, shape);
+fn check_gradients_of(what: &str, mut step: Step, of: impl Fn(&str) -> bool) {
     step.loss();
     let parameters = step.arena.parameters().to_vec();
     let gradients: Vec<Vec<f32>> = parameters.iter().map(|p| step.backend.read_one(p.grad).unwrap()).collect();
@@ -320,6 +339,19 @@ fn a_vaes_gradients_are_those_of_its_loss() {
 }
 
 #[test]
+fn a_vae_of_vectors_has_the_gradients_of_its_loss() {
+    let listed = "head = 'direct'\nlatent = 2\nencoder = 'linear 6, tanh, linear 4'\ndecoder = 'flatten, linear 7'";
+    for (what, text) in [
+        ("connected", format!("{CONNECTED}\noutput = 'gaussian'\nsigma = 0.7")),
+        ("listed", format!("{listed}\noutput = 'laplace'\nsigma = 0.7")),
+    ] {
+        check_gradients_of(what, Step::of(&of_model("vae", &text), Kind::Vector(7)), |_| true);
+    }
+    let pixels = of_model("vae", CONNECTED).outline(&Columns::of(Kind::Vector(7), 0)).err().unwrap().to_string();
+    assert!(pixels.contains("output is \"bernoulli\"") && pixels.contains("vectors of 7"), "{pixels}");
+}
+
+#[test]
 fn a_conditional_models_gradients_are_those_of_its_loss() {
     let connected = of_model("conditional", CONNECTED);
     let variant = |text: &str| connected.with(text).unwrap();
@@ -365,9 +397,45 @@ fn the_gradients_of_a_bound_of_several_samples_are_those_of_the_loss() {
             let decoder =
                 |name: &str| name.starts_with("decoder") || name.starts_with("fc3") || name.starts_with("fc4");
             let looked_at = |name: &str| estimator == "iwae" || decoder(name);
-            check_some_gradients(&format!("{estimator} of a {model}"), &settings, [1, 4, 4], looked_at);
+            check_gradients_of(&format!("{estimator} of a {model}"), Step::new(&settings, [1, 4, 4]), looked_at);
         }
     }
+}
+
+#[test]
+fn a_recommenders_gradients_are_those_of_its_loss() {
+    let small = "hidden = [6]\nlatent = 2\nkl_weight = 0.7";
+    for text in
+        ["", "hidden = [6, 5]\nreduction = 'mean'", "likelihood = 'bernoulli'\nnormalise = false\ndropout = 0.0"]
+    {
+        let settings = of_model("recommendation", small).with(text).unwrap();
+        check_gradients_of(text, Step::of(&settings, Kind::Items(11)), |_| true);
+    }
+}
+
+/// What the encoder sees does not grow with the number of a user's items, and those that are dropped are not seen.
+#[test]
+fn a_recommender_sees_users_at_one_length_and_without_what_is_dropped() {
+    let small = of_model("recommendation", "hidden = [6]\nlatent = 2");
+    let mut step = Step::of(&small, Kind::Items(11));
+    let [(dropped, distribution), (noise, _)] = step.noise[..] else { panic!("a mask and z are drawn") };
+    assert_eq!(
+        (dropped.shape(), distribution, noise.shape()),
+        (&[ROWS, 11][..], Distribution::Uniform, &[ROWS, 2][..])
+    );
+    let mut kl_of = |x: &[f32], mask: &[f32]| {
+        step.write(PICTURES, x);
+        step.backend.write(dropped, mask);
+        step.loss();
+        step.parts().remove(1)
+    };
+    let x = |value: f32| (0..ROWS * 11).map(|i| if i % 3 == 0 { value } else { 0.0 }).collect::<Vec<f32>>();
+    let (kept, first_dropped) = (vec![1.0; ROWS * 11], (0..ROWS * 11).map(|i| if i % 11 == 0 { 0.0 } else { 1.0 }));
+    let whole = kl_of(&x(1.0), &kept);
+    assert_eq!(whole, kl_of(&x(4.0), &kept));
+    assert_ne!(whole, kl_of(&x(1.0), &first_dropped.collect::<Vec<f32>>()));
+    let problem = small.with("normalise = false").unwrap_err().to_string();
+    assert!(problem.contains("dropout is 0.5, but must be 0 where normalise is false"), "{problem}");
 }
 
 /// The loss is of the clean picture: the corrupted one moves it through z alone, and is drawn before z is.
@@ -447,9 +515,9 @@ fn another_label_gives_another_q_and_another_picture() {
 #[test]
 fn views_agree_with_each_other() {
     let (x, label) = (uniform(1, ROWS * 16, 0.0, 1.0), one_hot([2, 0, 3], CLASSES));
-    for entry in MODELS {
+    for entry in MODELS.iter().filter(|entry| takes_pictures(entry)) {
         for networks in [CONNECTED, LISTED] {
-            if networks == LISTED && !is_listable(entry) {
+            if networks == LISTED && !has_listed_networks(entry) {
                 continue;
             }
             let settings = of_model(entry.name, networks);

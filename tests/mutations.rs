@@ -64,6 +64,11 @@ fn numpy_files() {
 }
 
 #[test]
+fn tables() {
+    withstands("table", 400);
+}
+
+#[test]
 fn models_and_states() {
     withstands("safetensors", 200);
     withstands("state", 100);

@@ -143,7 +143,7 @@ fn pytorch_takes_the_same_steps() {
     let folder = tempfile::tempdir().unwrap();
     for (name, shape, settings) in cases {
         let columns = Columns::of_pictures(shape, 4);
-        let pictures = subject::pictures(23, &columns);
+        let pictures = subject::drawn(23, &columns);
         let exchange = Exchange::new(name, "drawn", &settings, (&pictures, &columns), 6).unwrap();
         exchange.write(folder.path()).unwrap();
         // In float64: what is seen is the rounding here, not that of both.

@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::gpu::Options;
-use elbo::data::table::Table;
+use elbo::data::table::{Columns, Kind};
 use elbo::data::{Dataset, digits};
 use elbo::error::{Error, Result};
 use elbo::fusion::Fusion;
 use elbo::inference::Trained;
+use elbo::instruments::subject;
 use elbo::models::parts::bound::BOUND;
 use elbo::models::parts::likelihood::Likelihood;
 use elbo::models::{presets, vae};
@@ -414,12 +415,21 @@ fn small_of(model: &str) -> Settings {
     settings.with("hidden = [16]\nlatent = 3\nbatch_size = 7\nepochs = 2\nsamples = 4").unwrap()
 }
 
+/// [`data`], or of a recommender so many users.
+fn data_of(model: &str) -> Dataset {
+    if model != "recommendation" {
+        return data(20, 10);
+    }
+    let [train, test] = [20, 10].map(|count| subject::drawn(count, &Columns::of(Kind::Items(60), 0)));
+    Dataset { name: "users".into(), class_names: vec![], train, test }
+}
+
+const OTHER_MODELS: [&str; 3] = ["conditional", "denoising", "recommendation"];
+
 #[test]
 fn runs_of_every_model_repeat_and_go_on_bit_by_bit() {
-    let data = data(20, 10);
-    for (model, device) in
-        ["conditional", "denoising"].into_iter().flat_map(|m| devices().into_iter().map(move |d| (m, d)))
-    {
+    for (model, device) in OTHER_MODELS.into_iter().flat_map(|m| devices().into_iter().map(move |d| (m, d))) {
+        let data = data_of(model);
         let what = format!("{model} on {}", device.description());
         let settings = small_of(model);
         let whole = trained(&settings, &data, &device);
@@ -441,15 +451,15 @@ fn runs_of_every_model_repeat_and_go_on_bit_by_bit() {
 #[test]
 fn both_devices_compute_the_same_run() {
     let Some(gpu) = gpu() else { return };
-    let data = data(20, 10);
     let deep = small_with(
         "hidden = [16, 12]\nhead = 'fused'\noutput = 'gaussian'\nsigma = 0.5\nactivation = 'silu'\n\
          optimizer = 'adamw'\nweight_decay = 0.01",
     );
     let of = |output| small_with(&format!("output = '{output}'\nsigma = 0.2"));
     let others = ["optimal_sigma", "laplace", "continuous_bernoulli", "discretised_logistic"];
-    let models = ["conditional", "denoising"].map(small_of);
-    for settings in [small(), deep, convolutional()].into_iter().chain(others.map(of)).chain(models) {
+    let models = OTHER_MODELS.map(|model| (small_of(model), data_of(model)));
+    let vaes = [small(), deep, convolutional()].into_iter().chain(others.map(of));
+    for (settings, data) in vaes.map(|settings| (settings, data(20, 10))).chain(models) {
         let [on_cpu, on_gpu] = [cpu(), gpu.clone()].map(|device| trained(&settings, &data, &device));
         // Six steps of Adam: rounding differs, the numbers of an epoch hardly.
         for (a, b) in on_cpu.metrics().iter().zip(on_gpu.metrics()) {
@@ -763,7 +773,7 @@ fn a_batch_larger_than_the_data_is_refused() {
 
 /// Dispatches of a training step: a limit for each preset as a device with few fused kernels runs it, and one as it is
 /// run by a device that takes every fused kernel, as GPUs do, and the CPU device those that it has.
-const BUDGETS: [(&str, usize, usize); 15] = [
+const BUDGETS: [(&str, usize, usize); 20] = [
     ("mnist-mlp", 30, 8),
     ("mnist-fused", 30, 8),
     ("mnist-2d", 30, 8),
@@ -773,20 +783,18 @@ const BUDGETS: [(&str, usize, usize); 15] = [
     ("faces-mlp", 30, 30),
     ("mnist-iwae", 60, 60),
     ("binarized-mnist", 60, 60),
+    ("table-vae", 36, 36),
+    ("mnist-anomaly", 30, 8),
     ("mnist-cvae", 32, 23),
     ("mnist-cvae-256", 40, 27),
     ("mnist-cvae-conv", 73, 73),
     ("mnist-denoise", 30, 10),
     ("mnist-denoise-conv", 69, 69),
     ("mnist-bayes", 69, 69),
+    ("ml-small", 31, 25),
+    ("ml-small-bernoulli", 28, 20),
+    ("ml20m-multvae", 31, 25),
 ];
-
-/// Pictures of any shape, all different, with labels if there are classes.
-fn noise(count: usize, shape: [usize; 3], classes: usize) -> Table {
-    let pixels = (0..count * shape.iter().product::<usize>()).map(|i| (i * i / 7 % 251) as u8).collect();
-    let labels = (classes > 0).then(|| ((0..count).map(|i| (i % classes) as u8).collect(), classes));
-    Table::of_pictures(shape, pixels, labels)
-}
 
 #[test]
 fn the_presets_stay_within_their_budget() {
@@ -796,7 +804,7 @@ fn the_presets_stay_within_their_budget() {
         for (preset, (name, recorded, fused)) in presets.iter().zip(BUDGETS) {
             // Two full batches and a short one.
             let settings = preset.settings().with("epochs = 2\nbatch_size = 2\nsamples = 1").unwrap();
-            let [train, test] = [5, 1].map(|count| noise(count, preset.picture, preset.classes));
+            let [train, test] = [5, 1].map(|count| subject::drawn(count, &preset.columns()));
             let data = Dataset { name: "noise".into(), class_names: vec![], train, test };
             let run = Run::new();
             let mut trainer = run.trainer(&settings, &data, &device);

@@ -182,7 +182,7 @@ fn the_step_that_trains_is_tuned() {
     ] {
         let (_, preset) = presets::find(preset).unwrap();
         let settings = preset.settings().with("batch_size = 8").unwrap();
-        let pictures = subject::pictures(8, &preset.columns());
+        let pictures = subject::drawn(8, &preset.columns());
         let (train, test) = (pictures.clone(), pictures);
         let data = Dataset { name: "drawn".into(), class_names: Vec::new(), train, test };
         let programs = Programs::new(&mut device.backend(), &settings, data).unwrap();

@@ -10,7 +10,7 @@ use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::data::idx::{Idx, Kind};
 use elbo::data::table::{Columns, LABELS, Table};
-use elbo::data::{self, Choice, Corrupt, Dataset, Preparation, Selection};
+use elbo::data::{self, Choice, Corrupt, Dataset, Form, Preparation, Selection};
 use elbo::fusion::Fusion;
 use elbo::inference::Trained;
 use elbo::models::MODELS;
@@ -24,8 +24,8 @@ use elbo::train::settings::Settings;
 use elbo::train::trainer::Trainer;
 
 /// Every target, as [`run`] takes it.
-pub const TARGETS: [&str; 10] =
-    ["idx", "npy", "npz", "safetensors", "state", "run", "settings", "network", "cifar", "picture"];
+pub const TARGETS: [&str; 11] =
+    ["idx", "npy", "npz", "table", "safetensors", "state", "run", "settings", "network", "cifar", "picture"];
 
 thread_local! {
     /// Where the bytes are put for readers of files.
@@ -39,6 +39,7 @@ pub fn run(target: &str, data: &[u8]) {
         "idx" => idx(data),
         "npy" => array("x.npy", data),
         "npz" => array("x.npz", data),
+        "table" => table(data),
         "safetensors" => safetensors(data),
         "state" => state(data),
         "run" => run_record(data),
@@ -73,8 +74,21 @@ fn array(name: &str, data: &[u8]) {
     if let Ok(matrix) = data::npy::read(&path) {
         assert_eq!(matrix.values.len(), matrix.rows * matrix.columns);
     }
-    if let Ok(dataset) = data::open(Choice::Array, Some(&path), &Preparation::default(), Selection::ByName, &mut |_| ())
-    {
+    open(Choice::Array, &path, &Form::default(), Selection::ByName);
+}
+
+/// As a table that is parted either way, and as one whose rows are all for a trained model.
+fn table(data: &[u8]) {
+    let normal = Form { split: "normal:0.5".parse().expect("a split"), ..Form::default() };
+    for path in [put("table/x.csv", data), put("table/x.csv.gz", data)] {
+        open(Choice::Table, &path, &Form::default(), Selection::ByName);
+        open(Choice::Table, &path, &normal, Selection::ByName);
+        open(Choice::Table, &path, &Form::default(), Selection::All);
+    }
+}
+
+fn open(choice: Choice, path: &Path, form: &Form, selection: Selection) {
+    if let Ok(dataset) = data::open(choice, Some(path), &Preparation::default(), form, selection, &mut |_| ()) {
         is_whole(&dataset);
     }
 }
@@ -144,10 +158,7 @@ fn network(data: &[u8]) {
 fn cifar(data: &[u8]) {
     for (choice, name) in [(Choice::Cifar10, "cifar-10-binary.tar.gz"), (Choice::Cifar100, "cifar-100-binary.tar.gz")] {
         let path = put(&format!("{name}.folder/{name}"), data);
-        if let Ok(dataset) = data::open(choice, path.parent(), &Preparation::default(), Selection::ByName, &mut |_| ())
-        {
-            is_whole(&dataset);
-        }
+        open(choice, path.parent().expect("a folder"), &Form::default(), Selection::ByName);
     }
 }
 
@@ -166,7 +177,9 @@ fn picture(data: &[u8]) {
 
 fn is_whole(dataset: &Dataset) {
     for split in [&dataset.train, &dataset.test] {
-        assert_eq!(split.pixels().len(), split.count * split.dims());
+        let values = split.values(0..split.count);
+        assert_eq!(values.len(), split.count * split.dims());
+        assert!(values.iter().all(|value| value.is_finite()));
         if let Some(labels) = split.labels() {
             let classes = dataset.columns().label(LABELS).expect("both splits have labels of the same classes");
             assert_eq!(labels.len(), split.count);
@@ -202,6 +215,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             ("x_train.npy", npy_bytes("|u1", "4, 3, 3", 36)),
             ("y_train.npy", npy_bytes("|u1", "4", 4)),
         ])],
+        "table" => TABLES.map(|text| text.as_bytes().to_vec()).into(),
         "safetensors" => vec![of_a_run("model.safetensors"), of_a_run("best.safetensors")],
         "state" => vec![of_a_run("state.safetensors")],
         "run" => vec![of_a_run("run.toml"), of_a_run("metrics.csv")],
@@ -218,6 +232,12 @@ const SETTINGS: [&str; 4] = [
     "encoder = \"flatten, linear 8, relu\"\ndecoder = \"linear 784\"\nlatent = 2\noutput = \"gaussian\"\nflip = true\n",
     "model = \"conditional\"\nhidden = [9]\nkl_weight = 2\nmonitor = \"train_kl\"\n",
     "preset = \"mnist-denoise-conv\"\nnoise = \"salt_and_pepper:0.3\"\nfree_bits = 0.5\n",
+];
+
+const TABLES: [&str; 3] = [
+    "a,b,anomaly\n1,-2.5,0\n2,1e3,0\n3,0.25,1\n4,7,0\n",
+    "x;label\r\n0;3\r\n2;0\r\n5;1\r\n",
+    "\u{feff}only\n1\n2\n3\n4\n5\n",
 ];
 
 const NETWORKS: [&str; 3] = [

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use elbo::backend::{Device, choose};
+use elbo::data::table::Kind;
 use elbo::error::{Error, Result, nearest};
 use elbo::instruments::bench::row::Row;
 use elbo::instruments::bench::windows::Windows;
@@ -255,9 +256,8 @@ impl FirstStep {
 /// The settings of a preset of MNIST. Errors: no such preset, with the nearest; one for other pictures.
 fn settings(name: &str) -> Result<Settings> {
     let (_, preset) = find(name)?;
-    let [c, h, w] = preset.picture;
-    let problem = format!("{name} is made for pictures of {c}x{h}x{w}, and what is measured here has 1x28x28");
-    require(preset.picture == [1, 28, 28], &problem)?;
+    let problem = format!("{name} is made for {}, and what is measured here has 1x28x28", preset.x);
+    require(preset.x == Kind::Picture([1, 28, 28]), &problem)?;
     Ok(preset.settings())
 }
 

@@ -69,8 +69,9 @@ impl Args {
         let terms = elbo::models::find(&model.card.model)?.terms_of(&model.card.settings);
         let output = model.output;
         let nats = means.sum();
-        let bits = output.and_then(|output| output.bits_per_dimension(nats, data.test.dims()));
-        let is_likelihood = output.is_some_and(|output| output.is_likelihood() || is_binary(&data.test));
+        let is_pictures = data.test.shape().is_some();
+        let bits = output.filter(|_| is_pictures).and_then(|o| o.bits_per_dimension(nats, data.test.dims()));
+        let is_likelihood = output.is_some_and(|o| o.is_likelihood() || (is_pictures && is_binary(&data.test)));
         if self.json {
             let mut object = json!({
                 "dataset": data.name, "pictures": count, "latent": if self.mean { "mean" } else { "sampled" },
@@ -97,9 +98,15 @@ impl Args {
         let what = match (is_likelihood, self.mean) {
             (true, false) => bound_name(&model.card.settings),
             (true, true) => "not a bound on log p(x)".into(),
+            (false, _) if output.is_none() => "the terms of its loss".into(),
             (false, _) => CROSS_ENTROPY.into(),
         };
-        super::print(&format!("{count} test pictures of {}, nats a picture, {z}: {what}", data.name));
+        super::print(&format!(
+            "{count} test {} of {}, nats a {}, {z}: {what}",
+            data.examples(),
+            data.name,
+            data.example()
+        ));
         let named = terms.iter().zip(&means.terms).map(|(term, value)| format!(" {} {value:.4}", term.name));
         super::print(&format!("test_loss {:.4}{}", means.loss, named.collect::<String>()));
         if let Some(bits) = bits {

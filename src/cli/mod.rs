@@ -21,8 +21,12 @@ mod parity;
 mod plan;
 mod profile;
 mod progress;
+mod rank;
+mod ratings;
+mod recommend;
 mod reconstruct;
 mod sample;
+mod score;
 mod shared;
 mod signals;
 mod table;
@@ -62,6 +66,12 @@ enum Command {
     Denoise(denoise::Args),
     /// Show where a Bayesian model's weights disagree about test pictures: where they are unlike what it was trained on
     Disagreement(disagreement::Args),
+    /// Print the items that somebody will like, by a model of recommendation
+    Recommend(recommend::Args),
+    /// Judge how a model ranks items for users it was not trained on, beside popularity and a linear model
+    Rank(rank::Args),
+    /// Give each row of a table, or picture, a number that says how unlike the training data it is
+    Score(score::Args),
     /// Draw the way through latent space between two test pictures
     Interpolate(interpolate::Args),
     /// Vary one latent dimension after the other
@@ -109,6 +119,9 @@ impl Cli {
             Command::Classify(args) => args.run(),
             Command::Denoise(args) => args.run(),
             Command::Disagreement(args) => args.run(),
+            Command::Recommend(args) => args.run(),
+            Command::Rank(args) => args.run(),
+            Command::Score(args) => args.run(),
             Command::Sample(args) => args.run(),
             Command::Reconstruct(args) => args.run(),
             Command::Interpolate(args) => args.run(),

@@ -46,7 +46,7 @@ pub struct Args {
     /// Seed of the initial parameters, the order and the noise [default: the model's]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Take the pictures of the model's data set in this folder [default: drawn pictures]
+    /// Take the examples of the model's data set in this folder or file [default: drawn ones]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// The devices to compare, with commas between: auto, cpu, gpu, or parts of adapters' names
@@ -129,14 +129,15 @@ impl Args {
         settings.seed = self.seed.unwrap_or(settings.seed);
         let (data, pictures, columns) = match &self.data {
             Some(data) => {
-                let dataset =
-                    super::train::open_data(&settings.dataset, Some(data), &settings.preparation(), Selection::ByName)?;
+                let (preparation, form) = (settings.preparation(), settings.form(&settings.dataset)?);
+                let by_name = Selection::ByName;
+                let dataset = super::train::open_data(&settings.dataset, Some(data), &preparation, &form, by_name)?;
                 let columns = dataset.columns();
                 (dataset.name, dataset.train, columns)
             }
             None => {
                 let count = steps.saturating_mul(settings.batch_size).clamp(1, MOST_DRAWN);
-                ("drawn pictures".into(), subject::pictures(count, &columns), columns)
+                ("drawn examples".into(), subject::drawn(count, &columns), columns)
             }
         };
         let pictures = settings.binarise.fixed(pictures, settings.seed);
@@ -146,7 +147,7 @@ impl Args {
             Path::new("runs").join(format!("parity-{name}"))
         });
         exchange.write(&folder)?;
-        notice(&format!("exchange: {}, {steps} steps of {} pictures", folder.display(), settings.batch_size));
+        notice(&format!("exchange: {}, {steps} steps of {} examples", folder.display(), settings.batch_size));
         self.run_script(&folder, steps)?;
         Ok((folder, exchange))
     }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use elbo::backend::{Device, choose, room};
-use elbo::data::table::PICTURES;
-use elbo::data::{Binarise, Choice, Corrupt, Dataset, Preparation, Selection};
+use elbo::data::table::{Kind, PICTURES};
+use elbo::data::{Binarise, Choice, Corrupt, Dataset, Form, Preparation, Selection};
 use elbo::error::{Error, Result};
 use elbo::files::cache_folder;
 use elbo::fusion::Fusion;
@@ -61,7 +61,7 @@ impl ModelArgs {
     }
 
     /// The record of the run, where the model is a run's.
-    fn record(&self) -> Result<Option<RunRecord>> {
+    pub fn record(&self) -> Result<Option<RunRecord>> {
         RunFolder::open(&self.model).ok().map(|folder| RunRecord::read(&folder)).transpose()
     }
 }
@@ -111,7 +111,7 @@ impl SubjectArgs {
 
 // ---- The data
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct DataArgs {
     /// The data set [default: the one the model was trained on, auto if that is not known]
     #[arg(long, value_name = "NAME")]
@@ -145,13 +145,25 @@ fn binarise(name: &str) -> std::result::Result<Binarise, String> {
 }
 
 impl DataArgs {
+    /// For one file or folder, read as what it is: a table or an array by its ending, else pictures.
+    pub fn of(place: &Path) -> DataArgs {
+        let name = place.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+        let dataset = match () {
+            () if ends(&[".csv", ".csv.gz"]) => "table",
+            () if ends(&[".npy", ".npz"]) => "array",
+            () => "folder",
+        };
+        DataArgs { dataset: Some(dataset.into()), data: Some(place.into()), ..DataArgs::default() }
+    }
+
     /// Opens the data set, with a line about it on stderr. Its pictures have the model's shape.
     ///
     /// Of pictures that are not split, all are test pictures, unless they are those the run was trained on: its
     /// training pictures say nothing about it. With `parted` they are parted in any case.
     pub fn open(&self, args: &ModelArgs, model: &Trained, parted: bool) -> Result<Dataset> {
         let card = &model.card;
-        let shape = card.picture()?;
+        let kind = card.columns.kind(PICTURES)?;
         let name = match &self.dataset {
             Some(name) => name,
             None if card.dataset == "unknown" => "auto",
@@ -168,20 +180,22 @@ impl DataArgs {
             _ if parted => Selection::ByName,
             _ => Selection::All,
         };
-        let preparation = self.preparation(name, record.as_ref(), shape[0]);
-        let data = super::train::open_data(name, place.as_deref(), &preparation, selection)?;
+        let preparation = self.preparation(name, record.as_ref(), kind.as_picture()[0]);
+        let form = Form { scale: card.features.clone(), ..self.form(name, record.as_ref()) };
+        let data = super::train::open_data(name, place.as_deref(), &preparation, &form, selection)?;
         let settings = record.as_ref().map(|record| &record.settings);
         let binarise = self.binarise.or(settings.map(|settings| settings.binarise)).unwrap_or_default();
         let data = binarise.shown(data, settings.map_or(1, |settings| settings.seed));
-        let [train, test] = [data.train.count, data.test.count];
+        let ([train, test], examples) = ([data.train.count, data.test.count], data.examples());
         match train {
-            0 => notice(&format!("data: {}, {test} pictures", data.name)),
-            _ => notice(&format!("data: {}, {train} training and {test} test pictures", data.name)),
+            0 => notice(&format!("data: {}, {test} {examples}", data.name)),
+            _ => notice(&format!("data: {}, {train} training and {test} test {examples}", data.name)),
         }
-        let found = data.columns().picture(PICTURES)?;
-        if found != shape {
-            let [c, h, w] = found;
-            let [model_c, model_h, model_w] = shape;
+        let found = data.columns().kind(PICTURES)?;
+        if found != kind {
+            let (Kind::Picture([c, h, w]), Kind::Picture([model_c, model_h, model_w])) = (found, kind) else {
+                return Err(Error::Usage(format!("the model is of {kind}, and {} has {found}", data.name)));
+            };
             let advice = if is_folder(name) {
                 "give the --crop, --image-size and --channels it was trained with"
             } else {
@@ -194,6 +208,13 @@ impl DataArgs {
             )));
         }
         Ok(data)
+    }
+
+    /// The run's way to read a table or ratings, where both it and this data set are the same of these.
+    fn form(&self, name: &str, record: Option<&RunRecord>) -> Form {
+        let kind = |name: &str| name.parse().ok().filter(|kind| matches!(kind, Choice::Table | Choice::Ratings));
+        let run = record.filter(|record| kind(name).is_some() && kind(name) == kind(&record.dataset));
+        run.and_then(|record| record.settings.form(&record.dataset).ok()).unwrap_or_default()
     }
 
     /// The run's preparation where both it and this data set are folders of pictures, so that these get the model's
@@ -354,10 +375,19 @@ pub fn wrote(path: &Path, what: &str) {
 }
 
 /// A test loss of sampled z, as what it is: a bound by its name, with bits a dimension where those are defined, or a
-/// number that only compares models on the same data. `binary`: every pixel is black or white.
-pub fn describe_loss(output: Option<Likelihood>, bound: &str, nats: f64, dims: usize, binary: bool) -> String {
+/// number that only compares models on the same data. `shape` is (C,H,W) of pictures; `binary`: every pixel of them is
+/// black or white.
+pub fn describe_loss(
+    output: Option<Likelihood>,
+    bound: &str,
+    nats: f64,
+    shape: Option<[usize; 3]>,
+    binary: bool,
+) -> String {
     let Some(output) = output else { return format!("{nats:.4} nats an example") };
-    match output.bits_per_dimension(nats, dims) {
+    // A density of numbers that are no grey levels has no bits to compare with others'.
+    let Some([c, h, w]) = shape else { return format!("{bound} {nats:.4} nats a row") };
+    match output.bits_per_dimension(nats, c * h * w) {
         Some(bits) => format!("{bound} {nats:.4} nats a picture, {bits:.4} bits a dimension"),
         None if binary => format!("{bound} {nats:.4} nats a picture of black and white pixels"),
         None => format!("{nats:.4} nats a picture, {CROSS_ENTROPY}"),

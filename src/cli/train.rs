@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use elbo::backend::{Device, choose};
 use elbo::data::binarise::is_binary;
-use elbo::data::{self, Binarise, Dataset, Fingerprint, Preparation, Selection};
+use elbo::data::{self, Binarise, Choice, Dataset, Fingerprint, Form, Preparation, Selection};
 use elbo::error::Result;
 use elbo::messages::notice;
 use elbo::models::Term;
@@ -72,12 +72,14 @@ impl Args {
         };
         let place = if given_data { settings.data.clone() } else { still_there(&settings, &dataset) };
         let selection = resumed.as_ref().map_or(Selection::ByName, |record| record.selection);
-        let data = open_data(&dataset, place.as_deref(), &settings.preparation(), selection)?;
-        let data = data.limited(selection, [settings.train_limit, settings.test_limit]);
+        let form = settings.form(&dataset)?;
+        let data = open_data(&dataset, place.as_deref(), &settings.preparation(), &form, selection)?;
+        let data = data.normal_alone(&settings.normal)?.limited(selection, [settings.train_limit, settings.test_limit]);
         if settings.data.is_none() {
             settings.data = data::usual_place(&data.name);
         }
-        notice(&format!("data: {}, {} training and {} test pictures", data.name, data.train.count, data.test.count));
+        let examples = data.examples();
+        notice(&format!("data: {}, {} training and {} test {examples}", data.name, data.train.count, data.test.count));
         let pictures = Fingerprint::of(&data);
         if let Some(before) = resumed.as_ref().and_then(|record| record.pictures.as_ref()) {
             before.check(&pictures, &data.name)?;
@@ -95,8 +97,8 @@ impl Args {
             Some(first) => RunRecord { started: first.started, ..record },
             None => record,
         };
-        let (count, dims) = (data.train.count, data.test.dims());
-        let binary = settings.binarise != Binarise::None || is_binary(&data.test);
+        let (count, shape) = (data.train.count, data.test.shape());
+        let binary = shape.is_some() && (settings.binarise != Binarise::None || is_binary(&data.test));
         let output = settings.outline(&data.columns())?.output();
         let mut trainer = Trainer::new(settings.clone(), data, &device, folder.clone(), resume)?;
         let (done, root) = (trainer.epochs_done(), folder.root().display());
@@ -130,7 +132,7 @@ impl Args {
             ));
         }
         let stop = Stop::on_signals();
-        let (ending, last) = train(&mut trainer, &settings, count, &stop, self.json)?;
+        let (ending, last) = train(&mut trainer, &settings, (count, examples), &stop, self.json)?;
         let root = folder.root().display();
         match ending {
             Ending::Finished => {}
@@ -144,15 +146,18 @@ impl Args {
         }
         if let Some(metrics) = last {
             let bound = bound_name(&settings.own);
-            let loss = describe_loss(output, &bound, metrics.test.sum(), dims, binary);
+            let loss = describe_loss(output, &bound, metrics.test.sum(), shape, binary);
             notice(&format!("test of epoch {}: {loss}", metrics.epoch));
         }
         // Whoever stops a run waits for its end.
         if ending != Ending::Interrupted {
             complete(&trainer, &folder)?;
-            notice(&format!(
-                "pictures: {root}/samples, {root}/reconstructions, {root}/curves.png\nnext: elbo sample {root}"
-            ));
+            notice(&match shape {
+                Some(_) => format!(
+                    "pictures: {root}/samples, {root}/reconstructions, {root}/curves.png\nnext: elbo sample {root}"
+                ),
+                None => format!("curves: {root}/curves.png\nnext: elbo eval {root}"),
+            });
             if stop.exit_code().is_some() {
                 notice("the run had come to its end when it was interrupted: there is nothing to go on with");
             }
@@ -206,7 +211,7 @@ fn still_there(settings: &Settings, dataset: &str) -> Option<PathBuf> {
     if dataset == "digits" {
         return None;
     }
-    let has_none = matches!(dataset.parse(), Ok(data::Choice::Folder | data::Choice::Array));
+    let has_none = matches!(dataset.parse(), Ok(Choice::Folder | Choice::Array | Choice::Table | Choice::Ratings));
     settings.data.clone().filter(|place| has_none || place.exists())
 }
 
@@ -214,7 +219,7 @@ fn still_there(settings: &Settings, dataset: &str) -> Option<PathBuf> {
 fn train(
     trainer: &mut Trainer,
     settings: &Settings,
-    pictures: usize,
+    (count, examples): (usize, &str),
     stop: &Stop,
     json: bool,
 ) -> Result<(Ending, Option<EpochMetrics>)> {
@@ -226,7 +231,7 @@ fn train(
     let mut epoch_start = std::time::Instant::now();
     let terms = settings.terms()?;
     if !json {
-        super::print(&head(terms));
+        super::print(&head(terms, rate(examples)));
     }
     let mut is_stopping = false;
     let ending = trainer.train(stop.asked(), &mut |event| {
@@ -239,11 +244,11 @@ fn train(
                 if done <= 1 {
                     epoch_start = std::time::Instant::now();
                 }
-                let images = (done * settings.batch_size) as f64 / epoch_start.elapsed().as_secs_f64().max(1e-3);
+                let rows = (done * settings.batch_size) as f64 / epoch_start.elapsed().as_secs_f64().max(1e-3);
                 bar.set_prefix(format!("{epoch}/{}", settings.epochs));
                 bar.set_length(total as u64);
                 bar.set_position(done as u64);
-                bar.set_message(format!("{images:.0} images/s{shown}"));
+                bar.set_message(format!("{rows:.0} {}{shown}", rate(examples)));
             }
             Event::Evaluation => {}
             Event::NotDrawn { problem } => {
@@ -257,8 +262,7 @@ fn train(
             Event::Epoch { metrics, is_best } => {
                 last = Some(metrics.clone());
                 shown = format!(", train {:.2}, test {:.2}", metrics.train.loss, metrics.test.loss);
-                let line =
-                    if json { json_line(metrics, terms, is_best) } else { table_line(metrics, pictures, is_best) };
+                let line = if json { json_line(metrics, terms, is_best) } else { table_line(metrics, count, is_best) };
                 bar.suspend(|| super::print(&line));
             }
         }
@@ -267,16 +271,21 @@ fn train(
     Ok((ending?, last))
 }
 
-/// The columns of the table: epoch, the losses and their terms, seconds, images a second.
-fn head(terms: &[Term]) -> String {
+/// The unit of how fast examples are trained on.
+fn rate(examples: &str) -> &'static str {
+    if examples == "pictures" { "images/s" } else { "rows/s" }
+}
+
+/// The columns of the table: epoch, the losses and their terms, seconds, images or rows a second.
+fn head(terms: &[Term], rate: &str) -> String {
     let of = |split: &str| {
         let terms: Vec<String> = terms.iter().map(|term| format!("{:<8}", term.name)).collect();
         format!("{:<10}  {}", format!("{split} loss"), terms.join("  "))
     };
-    format!("epoch   {}  {}  seconds  images/s", of("train"), of("test"))
+    format!("epoch   {}  {}  seconds  {rate}", of("train"), of("test"))
 }
 
-fn table_line(m: &EpochMetrics, pictures: usize, is_best: bool) -> String {
+fn table_line(m: &EpochMetrics, count: usize, is_best: bool) -> String {
     let of = |means: &Means| {
         let terms: Vec<String> = means.terms.iter().map(|value| format!("{value:<8.4}")).collect();
         format!("{:<10.4}  {}", means.loss, terms.join("  "))
@@ -287,7 +296,7 @@ fn table_line(m: &EpochMetrics, pictures: usize, is_best: bool) -> String {
         of(&m.train),
         of(&m.test),
         m.seconds,
-        pictures as f64 / m.seconds,
+        count as f64 / m.seconds,
         if is_best { "  best" } else { "" }
     )
 }
@@ -301,8 +310,14 @@ fn json_line(m: &EpochMetrics, terms: &[Term], is_best: bool) -> String {
 }
 
 /// Opens a data set by name, with notices and bars on stderr.
-pub fn open_data(name: &str, place: Option<&Path>, preparation: &Preparation, selection: Selection) -> Result<Dataset> {
-    data::open(name.parse()?, place, preparation, selection, &mut progress::shown())
+pub fn open_data(
+    name: &str,
+    place: Option<&Path>,
+    preparation: &Preparation,
+    form: &Form,
+    selection: Selection,
+) -> Result<Dataset> {
+    data::open(name.parse()?, place, preparation, form, selection, &mut progress::shown())
 }
 
 fn new_record(settings: &Settings, data: &Dataset, device: &Device) -> RunRecord {

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Dataset;
-use super::table::{PICTURES, Table};
+use super::table::{PICTURES, Table, Values};
 use crate::kernels::random::{philox, to_uniform};
 
 /// How grey pixels become black or white ones.
@@ -48,11 +48,12 @@ impl Binarise {
     /// The table with pictures that do not change: those of the threshold, or drawn by (seed, picture, pixel).
     pub fn fixed(self, mut table: Table, seed: u64) -> Table {
         let dims = table.dims();
-        let Some(column) = table.columns.iter_mut().find(|column| column.name == PICTURES) else { return table };
         if self == Binarise::None || dims == 0 {
             return table;
         }
-        column.bytes.par_chunks_mut(dims).enumerate().for_each(|(picture, pixels)| match self {
+        let column = table.columns.iter_mut().find(|column| column.name == PICTURES);
+        let Some(Values::Bytes(bytes)) = column.map(|column| &mut column.values) else { return table };
+        bytes.par_chunks_mut(dims).enumerate().for_each(|(picture, pixels)| match self {
             Binarise::Threshold => pixels.iter_mut().for_each(|pixel| *pixel = if *pixel >= 128 { 255 } else { 0 }),
             _ => draw(pixels, seed, picture),
         });

@@ -4,7 +4,7 @@ use flate2::Crc;
 use serde::{Deserialize, Serialize};
 
 use super::Dataset;
-use super::table::Kind;
+use super::table::{Kind, Values};
 use crate::error::{Error, Result};
 
 /// How many pictures there are, and a checksum of what they and their labels are.
@@ -15,7 +15,8 @@ pub struct Fingerprint {
     /// Test pictures.
     pub test: usize,
     /// CRC-32 in hexadecimal digits: column by column of the training and then the test table its bytes, of pictures
-    /// their (C,H,W) as u64 before.
+    /// their (C,H,W) as u64 before; of vectors the numbers' bytes, little-endian, and those of their features' scales; of
+    /// items where each example starts, then its items, as u32.
     pub checksum: String,
 }
 
@@ -27,7 +28,18 @@ impl Fingerprint {
             if let Kind::Picture(shape) = column.kind {
                 shape.iter().for_each(|&size| crc.update(&(size as u64).to_le_bytes()));
             }
-            crc.update(&column.bytes);
+            match &column.values {
+                Values::Bytes(bytes) => crc.update(bytes),
+                Values::Numbers { rows, features } => {
+                    let scales = features.mean.iter().chain(&features.deviation);
+                    scales.for_each(|value| crc.update(&value.to_le_bytes()));
+                    rows.iter().for_each(|value| crc.update(&value.to_le_bytes()));
+                }
+                Values::Ragged(ragged) => {
+                    let numbers = ragged.starts().iter().chain(ragged.entries());
+                    numbers.for_each(|number| crc.update(&number.to_le_bytes()));
+                }
+            }
         }
         Fingerprint { training: data.train.count, test: data.test.count, checksum: format!("{:08x}", crc.sum()) }
     }

@@ -1,31 +1,38 @@
 //! Data sets: files, or the built-in generator, become two tables in memory, one byte a pixel.
 //!
-//! Reading order: `table` (what a data set is made of), `progress` (what is told while one is opened); `sets` (the sets
-//! in MNIST's format, and how their files are found), `idx` (that format), `download`, `binarized_mnist`, `digits` (the
-//! generator), `cifar`; then the user's own pictures: `selection` (which are for testing), `listing` (which files),
-//! `preparation`, `folder`, `decode` and `jpeg` (one file), `cache`, and `array`, `pixels` (one array), `numbers`.
-//! `binarise` makes grey pictures black and white. `place` says what lies where something else was expected;
-//! `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays for other programs.
+//! Reading order: `table` and `features` (what a data set is made of), `progress` (what is told while one is opened);
+//! `sets` (the sets in MNIST's format, and how their files are found), `idx` (that format), `download`,
+//! `binarized_mnist`, `digits` (the generator), `cifar`; then the user's own pictures: `selection` (which are for
+//! testing), `listing` (which files), `preparation`, `folder`, `decode` and `jpeg` (one file), `cache`, and `array`,
+//! `pixels` (one array), `numbers`; `csv_table` (tables of numbers); `normal` (training on some classes alone);
+//! `ratings` and `ragged` (who liked what). `binarise` makes grey pictures black and white. `place` says what lies where
+//! something else was expected; `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays for other
+//! programs.
 
 pub mod array;
 pub mod binarise;
 pub mod binarized_mnist;
 pub mod cache;
 pub mod cifar;
+pub mod csv_table;
 pub mod decode;
 pub mod digits;
 pub mod download;
+pub mod features;
 pub mod fingerprint;
 pub mod folder;
 pub mod idx;
 mod jpeg;
 mod listing;
+mod normal;
 pub mod npy;
 mod numbers;
 mod pixels;
 mod place;
 mod preparation;
 pub mod progress;
+pub mod ragged;
+pub mod ratings;
 mod selection;
 pub mod sets;
 pub mod table;
@@ -37,13 +44,15 @@ use crate::error::{Error, Result, nearest};
 use crate::files;
 pub use binarise::Binarise;
 use cifar::Cifar;
+pub use csv_table::{Form, Split};
 use download::Client;
 pub use fingerprint::Fingerprint;
 pub use preparation::{Corrupt, Preparation};
 use progress::{Progress, Report};
+use ratings::Ratings;
 pub use selection::Selection;
 use sets::{Places, Set, SetName};
-use table::{Columns, Table};
+use table::{Columns, Kind, PICTURES, Table};
 
 /// Largest data set read into memory, in bytes.
 pub const MAX_BYTES: u64 = 32 << 30;
@@ -66,6 +75,20 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// What its examples are called in messages: pictures, rows, or users.
+    pub fn examples(&self) -> &'static str {
+        match self.columns().0.get(PICTURES) {
+            Some(Kind::Picture(_)) => "pictures",
+            Some(Kind::Items(_)) => "users",
+            _ => "rows",
+        }
+    }
+
+    /// The same of one: a picture, a row, or a user.
+    pub fn example(&self) -> &'static str {
+        self.examples().trim_end_matches('s')
+    }
+
     /// The columns of both splits.
     pub fn columns(&self) -> Columns {
         let test = self.test.columns();
@@ -92,6 +115,10 @@ pub enum Choice {
     Folder,
     /// A NumPy file. The data set's name is `array:<file name without its ending>`.
     Array,
+    /// A table of numbers in a CSV file. The data set's name is `table:<file name without its ending>`.
+    Table,
+    /// Ratings in a CSV file. The data set's name is `ratings:<name of the folder or the file>`.
+    Ratings,
 }
 
 impl Choice {
@@ -104,6 +131,8 @@ impl Choice {
             (cifar::CIFAR100.name, Choice::Cifar100),
             ("folder", Choice::Folder),
             ("array", Choice::Array),
+            ("table", Choice::Table),
+            ("ratings", Choice::Ratings),
         ];
         std::iter::once(("auto", Choice::Auto)).chain(files).chain(others)
     }
@@ -115,7 +144,7 @@ impl FromStr for Choice {
     fn from_str(name: &str) -> Result<Choice> {
         // `folder:faces` is the name in a run's record; its folder stands there too.
         let kind = match name.split_once(':') {
-            Some((kind @ ("folder" | "array"), _)) => kind,
+            Some((kind @ ("folder" | "array" | "table" | "ratings"), _)) => kind,
             _ => name,
         };
         Choice::all().find(|(known, _)| *known == kind).map(|(_, choice)| choice).ok_or_else(|| {
@@ -128,10 +157,11 @@ impl FromStr for Choice {
 
 /// Reads a data set into memory, and downloads it first where that is possible and needed.
 ///
-/// `data_dir` is the folder of a `Folder` (under [`Selection::All`] also one picture), the file of an `Array`. The
-/// files of the other sets are looked for in `data_dir` and its subfolder of the set's name; without it, in the folder
-/// of the environment variable `ELBO_DATA`, likewise; without that, in `data`. `selection` parts one's own pictures
-/// where they are not split. `report` is told what the user should know, and how far long work has come.
+/// `data_dir` is the folder of a `Folder` (under [`Selection::All`] also one picture), the file of an `Array` or of a
+/// `Table`, of which `form` says how it is read. The files of the other sets are looked for in `data_dir` and its
+/// subfolder of the set's name; without it, in the folder of the environment variable `ELBO_DATA`, likewise; without
+/// that, in `data`. `selection` parts one's own pictures where they are not split. `report` is told what the user should
+/// know, and how far long work has come.
 ///
 /// # Errors
 /// Files that are missing, unreadable or not what they should be, each by name, and what to do about it; a `data_dir`
@@ -141,6 +171,7 @@ pub fn open(
     choice: Choice,
     data_dir: Option<&Path>,
     preparation: &Preparation,
+    form: &Form,
     selection: Selection,
     report: &mut Report,
 ) -> Result<Dataset> {
@@ -149,9 +180,8 @@ pub fn open(
     if choice != Choice::Folder {
         preparation.refuse_for(name)?;
     }
-    let given = |what: &str| {
-        data_dir.ok_or_else(|| Error::Usage(format!("--dataset {name} needs the pictures' {what}: --data {what}")))
-    };
+    let given =
+        |what: &str| data_dir.ok_or_else(|| Error::Usage(format!("--dataset {name} needs its {what}: --data {what}")));
     let open_cifar = |cifar: &Cifar, report: &mut Report| {
         cifar.open(&Places::new(cifar.name, data_dir, variable.as_deref()), &Client::default(), report)
     };
@@ -169,6 +199,8 @@ pub fn open(
         Choice::Array => {
             return array::open(given("FILE")?, selection, &mut |text| report(Progress::Notice(text)));
         }
+        Choice::Table => return csv_table::open(given("FILE")?, form, selection, report),
+        Choice::Ratings => return Ok(Ratings::open(given("PATH")?, form.ratings, report)?.dataset()),
     };
     let Some(set) = Set::of(id) else {
         return match data_dir {
@@ -273,19 +305,21 @@ mod tests {
         assert_eq!("cifar100".parse::<Choice>().unwrap(), Choice::Cifar100);
         assert!("mnist:x".parse::<Choice>().is_err());
         let message = "cifar".parse::<Choice>().unwrap_err().to_string();
-        assert!(message.contains("Did you mean cifar10?") && message.contains("folder, array"), "{message}");
+        assert!(message.contains("Did you mean cifar10?") && message.contains("folder, array, table"), "{message}");
     }
 
     #[test]
     fn preparing_another_set_than_a_folder_is_refused_by_flag() {
-        let none = Preparation::default();
+        let (none, form) = (Preparation::default(), Form::default());
         for (flag, preparation) in [
             ("--crop", Preparation { crop: Some(8), ..none }),
             ("--image-size", Preparation { image_size: Some(8), ..none }),
             ("--channels", Preparation { channels: Some(1), ..none }),
         ] {
-            for choice in [Choice::Auto, Choice::Named(SetName::Digits), Choice::Cifar10, Choice::Array] {
-                let message = open(choice, None, &preparation, Selection::ByName, &mut |_| ()).unwrap_err().to_string();
+            let choices = [Choice::Auto, Choice::Named(SetName::Digits), Choice::Cifar10, Choice::Array, Choice::Table];
+            for choice in choices {
+                let message =
+                    open(choice, None, &preparation, &form, Selection::ByName, &mut |_| ()).unwrap_err().to_string();
                 assert!(message.starts_with(flag) && message.contains("--dataset folder"), "{message}");
             }
         }
@@ -293,9 +327,11 @@ mod tests {
 
     #[test]
     fn own_pictures_need_their_place() {
-        for (choice, word) in [(Choice::Folder, "--data DIR"), (Choice::Array, "--data FILE")] {
-            let message =
-                open(choice, None, &Preparation::default(), Selection::ByName, &mut |_| ()).unwrap_err().to_string();
+        let choices = [(Choice::Folder, "--data DIR"), (Choice::Array, "--data FILE"), (Choice::Table, "--data FILE")];
+        for (choice, word) in choices {
+            let message = open(choice, None, &Preparation::default(), &Form::default(), Selection::ByName, &mut |_| ())
+                .unwrap_err()
+                .to_string();
             assert!(message.contains(word), "{message}");
         }
     }
@@ -312,7 +348,9 @@ mod tests {
     #[test]
     fn the_built_in_digits_need_no_file() {
         let skip = Preparation { corrupt: Corrupt::Skip, ..Preparation::default() };
-        let open = |place| open(Choice::Named(SetName::Digits), place, &skip, Selection::ByName, &mut |_| ());
+        let open = |place| {
+            open(Choice::Named(SetName::Digits), place, &skip, &Form::default(), Selection::ByName, &mut |_| ())
+        };
         let digits = open(None).unwrap();
         assert_eq!((digits.name.as_str(), digits.train.count, digits.test.count), ("digits", 60_000, 10_000));
         // Whoever names files wants them to be read.
@@ -360,7 +398,7 @@ mod tests {
             let place = folder.path().join(place);
             for choice in [Choice::Auto, Choice::Named(SetName::Kmnist), Choice::Cifar10] {
                 let none = Preparation::default();
-                let result = open(choice, Some(&place), &none, Selection::ByName, &mut silence);
+                let result = open(choice, Some(&place), &none, &Form::default(), Selection::ByName, &mut silence);
                 let message = result.unwrap_err().to_string();
                 for word in words {
                     assert!(message.contains(word), "no {word:?} in: {message}");

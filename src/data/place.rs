@@ -45,6 +45,9 @@ fn file_advice(file: &Path) -> Option<String> {
         return Some("is a picture: add --dataset folder (to train, with the folder of the pictures)".into());
     }
     let name = file.file_name().unwrap_or_default().to_string_lossy();
+    if ["csv", "csv.gz"].iter().any(|ending| name.ends_with(&format!(".{ending}"))) {
+        return Some("is a table: add --dataset table".into());
+    }
     let form = match start(file) {
         [0x93, b'N', b'U', b'M', ..] => return Some("is a NumPy file: add --dataset array".into()),
         [b'P', b'K', 3 | 5, ..] if name.ends_with(".npz") => {

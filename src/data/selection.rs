@@ -58,7 +58,7 @@ impl Dataset {
     /// At most so many training and test pictures: the first ones, or of one's own pictures, unless the selection is by
     /// order, a share of all, in their order. The same numbers give the same share.
     pub fn limited(mut self, selection: Selection, [train, test]: [Option<usize>; 2]) -> Dataset {
-        let own = matches!(self.name.parse(), Ok(Choice::Folder | Choice::Array));
+        let own = matches!(self.name.parse(), Ok(Choice::Folder | Choice::Array | Choice::Table | Choice::Ratings));
         let limit = |table: Table, n: Option<usize>| match n {
             Some(n) if own && selection != Selection::ByOrder => share(table, n),
             Some(n) => table.truncated(n),
@@ -87,7 +87,7 @@ fn is_tenth(at: usize) -> bool {
 }
 
 /// The same on every machine and in every version.
-fn hash(bytes: &[u8]) -> u64 {
+pub(super) fn hash(bytes: &[u8]) -> u64 {
     let hash = Sha256::digest(bytes);
     u64::from_be_bytes(hash[..8].try_into().expect("a SHA-256 has 32 bytes"))
 }

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::features::Features;
+use super::ragged::Ragged;
 use crate::error::{Error, Result};
 
 /// What one example has in a column, and what a model's views take and give.
@@ -16,25 +18,36 @@ pub enum Kind {
     /// One of so many classes: a byte in a data set, K numbers of which one is 1 in a model. Labels that start at 1
     /// leave class 0 unused.
     Label(usize),
-    /// So many numbers: of a view, and of no data set.
+    /// So many numbers, of any size: a row of a table, or what a view gives.
     Vector(usize),
+    /// Which of so many items: a list of their numbers in a data set, zeros and ones in a model.
+    Items(usize),
 }
 
 impl Kind {
-    /// Numbers that a model sees of one example: C H W pixels, K classes, or the length.
+    /// Numbers that a model sees of one example: C H W pixels, K classes, I items, or the length.
     pub fn width(self) -> usize {
         match self {
             Kind::Picture(shape) => shape.iter().product(),
-            Kind::Label(n) | Kind::Vector(n) => n,
+            Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => n,
         }
     }
 
-    /// What columns of this kind are called in lists: `picture`, `label`, `vector`.
+    /// (C,H,W) in which a listed decoder may leave it: a vector as that many channels of one place.
+    pub fn as_picture(self) -> [usize; 3] {
+        match self {
+            Kind::Picture(shape) => shape,
+            Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => [n, 1, 1],
+        }
+    }
+
+    /// What columns of this kind are called in lists: `picture`, `label`, `vector`, `items`.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Picture(_) => "picture",
             Kind::Label(_) => "label",
             Kind::Vector(_) => "vector",
+            Kind::Items(_) => "items",
         }
     }
 }
@@ -45,12 +58,16 @@ impl fmt::Display for Kind {
             Kind::Picture([c, h, w]) => write!(f, "pictures of {c}x{h}x{w} (channels, height, width)"),
             Kind::Label(classes) => write!(f, "labels of {classes} classes"),
             Kind::Vector(length) => write!(f, "vectors of {length}"),
+            Kind::Items(count) => write!(f, "choices among {count} items"),
         }
     }
 }
 
-/// The pictures' column in every data set of pictures.
+/// The column of what is modelled: the pictures of every data set of pictures, the rows of a table of numbers, the items
+/// that users chose.
 pub const PICTURES: &str = "x";
+/// The same column, where it holds what users chose.
+pub const ITEMS: &str = PICTURES;
 /// The labels' column, where a set has labels.
 pub const LABELS: &str = "label";
 
@@ -62,8 +79,26 @@ pub struct Columns(pub std::collections::BTreeMap<String, Kind>);
 impl Columns {
     /// Of pictures of this (C,H,W), with labels unless there are no classes.
     pub fn of_pictures(shape: [usize; 3], classes: usize) -> Columns {
+        Columns::of(Kind::Picture(shape), classes)
+    }
+
+    /// Of pictures or vectors in the column [`PICTURES`], with labels unless there are no classes.
+    pub fn of(x: Kind, classes: usize) -> Columns {
         let labels = (classes > 0).then(|| (LABELS.to_string(), Kind::Label(classes)));
-        Columns([(PICTURES.to_string(), Kind::Picture(shape))].into_iter().chain(labels).collect())
+        Columns([(PICTURES.to_string(), x)].into_iter().chain(labels).collect())
+    }
+
+    /// The kind of a column. Errors: no such column.
+    pub fn kind(&self, name: &str) -> Result<Kind> {
+        self.0.get(name).copied().ok_or_else(|| missing(name, "values", None))
+    }
+
+    /// The kind of a column of pictures or vectors: what a model of either takes. Errors: no such column.
+    pub fn values(&self, name: &str) -> Result<Kind> {
+        match self.0.get(name) {
+            Some(&kind @ (Kind::Picture(_) | Kind::Vector(_))) => Ok(kind),
+            other => Err(missing(name, "pictures or vectors", other)),
+        }
     }
 
     /// (C,H,W) of a column of pictures. Errors: no such column.
@@ -71,6 +106,14 @@ impl Columns {
         match self.0.get(name) {
             Some(&Kind::Picture(shape)) => Ok(shape),
             other => Err(missing(name, "pictures", other)),
+        }
+    }
+
+    /// I, the items of a column of choices. Errors: no such column.
+    pub fn items(&self, name: &str) -> Result<usize> {
+        match self.0.get(name) {
+            Some(&Kind::Items(items)) => Ok(items),
+            other => Err(missing(name, "users' items", other)),
         }
     }
 
@@ -93,6 +136,13 @@ impl Columns {
     }
 }
 
+impl fmt::Display for Columns {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let kinds: Vec<String> = self.0.values().map(Kind::to_string).collect();
+        f.write_str(&kinds.join(" and "))
+    }
+}
+
 fn missing(name: &str, what: &str, found: Option<&Kind>) -> Error {
     let found = found.map_or("has none".into(), |kind| format!("has {kind} there"));
     Error::Usage(format!("the model needs {what} (column {name}), and the data set {found}"))
@@ -105,28 +155,112 @@ pub struct Column {
     pub name: String,
     /// What an example has here.
     pub kind: Kind,
+    /// Those of all examples.
+    pub values: Values,
+}
+
+/// What a column holds, in the form that the device is given it in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
     /// N C H W bytes of pictures, row-major; N labels, each below their classes.
-    pub bytes: Vec<u8>,
+    Bytes(Vec<u8>),
+    /// Vectors.
+    Numbers {
+        /// (N,F), row-major, on the scale that the features say.
+        rows: Vec<f32>,
+        /// F of them: what the numbers are called, and what they were before they were standardised.
+        features: Features,
+    },
+    /// The items of each example.
+    Ragged(Ragged),
+}
+
+impl Values {
+    /// Bytes or numbers; examples where these have rows of different lengths.
+    pub fn len(&self) -> usize {
+        match self {
+            Values::Bytes(bytes) => bytes.len(),
+            Values::Numbers { rows, .. } => rows.len(),
+            Values::Ragged(ragged) => ragged.count(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Drops all but the first ones, and gives their memory back.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        match self {
+            Values::Bytes(bytes) => {
+                bytes.truncate(len);
+                bytes.shrink_to_fit();
+            }
+            Values::Numbers { rows, .. } => {
+                rows.truncate(len);
+                rows.shrink_to_fit();
+            }
+            Values::Ragged(ragged) => ragged.truncate(len),
+        }
+    }
+
+    /// Moves these examples of `row` values to the front, in place; what follows is to be dropped.
+    fn move_to_front(&mut self, examples: &[usize], row: usize) {
+        let moves = examples.iter().enumerate().map(|(to, from)| (from * row..(from + 1) * row, to * row));
+        match self {
+            Values::Bytes(bytes) => moves.for_each(|(from, to)| bytes.copy_within(from, to)),
+            Values::Numbers { rows, .. } => moves.for_each(|(from, to)| rows.copy_within(from, to)),
+            Values::Ragged(ragged) => *ragged = ragged.chosen(examples),
+        }
+    }
+
+    /// A copy of these examples of `row` values.
+    fn copied(&self, examples: &[usize], row: usize) -> Values {
+        match self {
+            Values::Bytes(bytes) => Values::Bytes(chosen(bytes, examples, row)),
+            Values::Numbers { rows, features } => {
+                Values::Numbers { rows: chosen(rows, examples, row), features: features.clone() }
+            }
+            Values::Ragged(ragged) => Values::Ragged(ragged.chosen(examples)),
+        }
+    }
+}
+
+/// A copy of these rows of `row` values.
+fn chosen<T: Copy>(values: &[T], examples: &[usize], row: usize) -> Vec<T> {
+    let mut copy = Vec::with_capacity(examples.len() * row);
+    examples.iter().for_each(|&at| copy.extend_from_slice(&values[at * row..(at + 1) * row]));
+    copy
 }
 
 impl Column {
-    /// Bytes of one example. Panics on vectors, which no data set has.
+    /// Pictures, or labels.
+    pub fn of_bytes(name: &str, kind: Kind, bytes: Vec<u8>) -> Column {
+        Column { name: name.into(), kind, values: Values::Bytes(bytes) }
+    }
+
+    /// Its bytes; none of a column of numbers or items.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.values {
+            Values::Bytes(bytes) => bytes,
+            Values::Numbers { .. } | Values::Ragged(_) => &[],
+        }
+    }
+
+    /// Values of one example, as [`Values::len`] counts them.
     fn row(&self) -> usize {
         match self.kind {
-            Kind::Picture(shape) => shape.iter().product(),
-            Kind::Label(_) => 1,
-            Kind::Vector(_) => unreachable!("a data set has no vectors"),
+            Kind::Picture(_) | Kind::Vector(_) => self.kind.width(),
+            Kind::Label(_) | Kind::Items(_) => 1,
         }
     }
 
     /// Drops all but these examples, which are in their order, in place.
     fn keep(&mut self, examples: &[usize]) {
         let row = self.row();
-        for (to, &from) in examples.iter().enumerate() {
-            self.bytes.copy_within(from * row..(from + 1) * row, to * row);
-        }
-        self.bytes.truncate(examples.len() * row);
-        self.bytes.shrink_to_fit();
+        self.values.move_to_front(examples, row);
+        self.values.truncate(examples.len() * row);
     }
 }
 
@@ -146,7 +280,7 @@ impl Table {
         let dims: usize = shape.iter().product();
         let count = pixels.len() / dims;
         assert!(pixels.len() == count * dims, "{} bytes are no pictures of {shape:?}", pixels.len());
-        let pictures = Column { name: PICTURES.into(), kind: Kind::Picture(shape), bytes: pixels };
+        let pictures = Column::of_bytes(PICTURES, Kind::Picture(shape), pixels);
         let table = Table { count, columns: vec![pictures] };
         match labels {
             Some((labels, classes)) => table.with_labels(labels, classes),
@@ -154,12 +288,28 @@ impl Table {
         }
     }
 
+    /// Vectors, (N,F) numbers of these F features; without labels. Panics where they are not whole rows.
+    pub fn of_numbers(rows: Vec<f32>, features: Features) -> Table {
+        let width = features.len();
+        let count = rows.len() / width;
+        assert!(rows.len() == count * width, "{} numbers are no rows of {width}", rows.len());
+        let values = Values::Numbers { rows, features };
+        Table { count, columns: vec![Column { name: PICTURES.into(), kind: Kind::Vector(width), values }] }
+    }
+
+    /// The items of each example, without labels.
+    pub fn of_items(ragged: Ragged, items: usize) -> Table {
+        let count = ragged.count();
+        let column = Column { name: PICTURES.into(), kind: Kind::Items(items), values: Values::Ragged(ragged) };
+        Table { count, columns: vec![column] }
+    }
+
     /// With these labels, each below `classes`, in the place of its own. Panics where they are not one for each
     /// example.
     pub fn with_labels(mut self, labels: Vec<u8>, classes: usize) -> Table {
         assert!(labels.len() == self.count, "{} labels of {} examples", labels.len(), self.count);
         self.columns.retain(|column| column.name != LABELS);
-        self.columns.push(Column { name: LABELS.into(), kind: Kind::Label(classes), bytes: labels });
+        self.columns.push(Column::of_bytes(LABELS, Kind::Label(classes), labels));
         self
     }
 
@@ -181,29 +331,51 @@ impl Table {
         }
     }
 
-    /// Values a picture, C H W; 0 where it has none.
+    /// Values of an example: C H W of a picture, F of a vector, I of items; 0 where it has none of them.
     pub fn dims(&self) -> usize {
-        self.shape().map_or(0, |shape| shape.iter().product())
+        self.column(PICTURES).map_or(0, |column| column.kind.width())
     }
 
     /// Its pictures, N C H W bytes; empty where it has none.
     pub fn pixels(&self) -> &[u8] {
-        self.column(PICTURES).map_or(&[], |column| &column.bytes)
+        self.column(PICTURES).map_or(&[], Column::bytes)
     }
 
     /// Its labels (N); `None` where it has none.
     pub fn labels(&self) -> Option<&[u8]> {
-        self.column(LABELS).map(|column| &column.bytes[..])
+        self.column(LABELS).map(Column::bytes)
     }
 
-    /// These pictures as the models take them: (rows, C H W) values in `[0,1]`.
-    pub fn values(&self, pictures: Range<usize>) -> Vec<f32> {
+    /// What its vectors' numbers are; `None` where it has none.
+    pub fn features(&self) -> Option<&Features> {
+        match &self.column(PICTURES)?.values {
+            Values::Numbers { features, .. } => Some(features),
+            Values::Bytes(_) | Values::Ragged(_) => None,
+        }
+    }
+
+    /// E, items of all examples together; 0 where the table has none.
+    pub fn entries(&self) -> usize {
+        match self.column(PICTURES).map(|column| &column.values) {
+            Some(Values::Ragged(ragged)) => ragged.entries().len(),
+            _ => 0,
+        }
+    }
+
+    /// These examples as the models take them: of pictures (rows, C H W) values in `[0,1]`, of vectors (rows, F), of
+    /// items (rows, I) zeros and ones.
+    pub fn values(&self, examples: Range<usize>) -> Vec<f32> {
         let dims = self.dims();
-        let bytes = &self.pixels()[pictures.start * dims..pictures.end * dims];
-        bytes.iter().map(|&byte| byte as f32 / 255.0).collect()
+        let range = examples.start * dims..examples.end * dims;
+        match self.column(PICTURES).map(|column| &column.values) {
+            Some(Values::Bytes(bytes)) => bytes[range].iter().map(|&byte| byte as f32 / 255.0).collect(),
+            Some(Values::Numbers { rows, .. }) => rows[range].to_vec(),
+            Some(Values::Ragged(ragged)) => ragged.dense(examples),
+            None => Vec::new(),
+        }
     }
 
-    /// The values of `n` pictures at equal distances, so that of a set sorted by class there are some of each.
+    /// The values of `n` examples at equal distances, so that of a set sorted by class there are some of each.
     pub fn spread(&self, n: usize) -> Vec<f32> {
         self.spread_indices(n).flat_map(|picture| self.values(picture..picture + 1)).collect()
     }
@@ -218,7 +390,8 @@ impl Table {
     pub fn truncated(mut self, n: usize) -> Table {
         self.count = self.count.min(n);
         for column in &mut self.columns {
-            column.bytes.truncate(self.count * column.row());
+            let values = self.count * column.row();
+            column.values.truncate(values);
         }
         self
     }
@@ -232,10 +405,8 @@ impl Table {
     /// A copy of these examples.
     pub(super) fn copied(&self, examples: &[usize]) -> Table {
         let copy = |column: &Column| {
-            let row = column.row();
-            let mut bytes = Vec::with_capacity(examples.len() * row);
-            examples.iter().for_each(|&at| bytes.extend_from_slice(&column.bytes[at * row..(at + 1) * row]));
-            Column { name: column.name.clone(), kind: column.kind, bytes }
+            let values = column.values.copied(examples, column.row());
+            Column { name: column.name.clone(), kind: column.kind, values }
         };
         Table { count: examples.len(), columns: self.columns.iter().map(copy).collect() }
     }
@@ -269,6 +440,37 @@ mod tests {
         assert_eq!(table.spread(3), table.values(0..3));
         let longer = Table::of_pictures([1, 1, 1], (0..9).collect(), None);
         assert_eq!(longer.spread(3), [0, 3, 6].map(|level| level as f32 / 255.0));
+    }
+
+    #[test]
+    fn vectors_are_numbers_and_have_features() {
+        let features = Features::unscaled(["a", "b"].map(String::from).into());
+        let table = Table::of_numbers(vec![1.0, -2.0, 3.5, 4.0, 1e9, 0.0], features.clone());
+        assert_eq!((table.count, table.dims(), table.shape(), table.pixels().len()), (3, 2, None, 0));
+        assert_eq!((table.columns(), table.features()), (Columns::of(Kind::Vector(2), 0), Some(&features)));
+        assert_eq!((table.values(1..3), table.spread(1)), (vec![3.5, 4.0, 1e9, 0.0], vec![1.0, -2.0]));
+        let labelled = table.with_labels(vec![0, 1, 0], 2);
+        let last = labelled.copied(&[2]);
+        assert_eq!((last.values(0..1), last.labels()), (vec![1e9, 0.0], Some(&[0][..])));
+        assert_eq!(labelled.clone().kept(&[2]), last);
+        assert_eq!(labelled.clone().truncated(2).values(0..2), [1.0, -2.0, 3.5, 4.0]);
+        assert!(columns_error(&labelled.columns()).contains("needs pictures (column x)"));
+    }
+
+    fn columns_error(columns: &Columns) -> String {
+        columns.picture(PICTURES).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn items_are_lists_and_become_zeros_and_ones() {
+        let table = Table::of_items(Ragged::new([&[2u32, 0][..], &[1], &[]], 3), 3);
+        assert_eq!((table.count, table.dims(), table.entries(), table.pixels().len()), (3, 3, 3, 0));
+        assert_eq!((table.columns(), table.features()), (Columns::of(Kind::Items(3), 0), None));
+        assert_eq!(table.values(0..2), [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
+        let second = Table::of_items(Ragged::new([&[1u32][..]], 3), 3);
+        assert_eq!((table.copied(&[1]), table.clone().kept(&[1])), (second.clone(), second));
+        assert_eq!(table.clone().truncated(2).entries(), 3);
+        assert!(table.columns().items(LABELS).unwrap_err().to_string().contains("users' items (column label)"));
     }
 
     #[test]

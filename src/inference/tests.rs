@@ -1,3 +1,4 @@
+use super::scores::Score;
 use super::*;
 use crate::backend::cpu::Cpu;
 use crate::data::digits;
@@ -114,6 +115,30 @@ fn a_path_means_a_file_or_the_model_of_a_run_folder() {
     assert!(problem(root, true).contains("holds no best.safetensors"));
     assert!(problem(&root.join("model.safetensors"), true).contains("is a file"));
     assert_eq!(Trained::open(root, &DEVICE).unwrap().latent().unwrap(), 3);
+}
+
+#[test]
+fn a_bound_is_tighter_than_the_elbo_which_is_that_of_an_evaluation() {
+    let mut model = open(|_| ()).unwrap();
+    let split = digits::split(7, CHUNK + 44);
+    let scores = model.scores(&split, 16, 1, &mut |_| ()).unwrap();
+    assert_eq!(scores, model.scores(&split, 16, 1, &mut |_| ()).unwrap(), "the seed decides");
+    let mean = |score: Score| {
+        let values = scores.of(score).unwrap();
+        assert_eq!(values.len(), split.count);
+        values.iter().sum::<f64>() / values.len() as f64
+    };
+    let [error, probability, elbo, bound] = Score::ALL.map(mean);
+    let [mean, logvar] = model.encode_split(&split).unwrap();
+    let kl = kl_by_row(&mean, &logvar, 3).iter().sum::<f64>() / split.count as f64;
+    assert!((elbo - probability - kl).abs() < 1e-9 && error > 0.0);
+    let evaluated = model.evaluate(&split, Latent::Sampled, 1, 50).unwrap().loss;
+    assert!((elbo - evaluated).abs() < 1e-3 * evaluated, "{elbo} {evaluated}");
+    // By Jensen, and the more samples the tighter.
+    let more = model.scores(&split, 128, 1, &mut |_| ()).unwrap();
+    let tighter = more.of(Score::Bound).unwrap().iter().sum::<f64>() / split.count as f64;
+    assert!(tighter < bound && bound < elbo, "{tighter} {bound} {elbo}");
+    assert!(model.scores(&split, 0, 1, &mut |_| ()).unwrap_err().to_string().contains("at least 1 sample"));
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn groups(subject: &Subject) -> Vec<Group> {
     let flat = [("parameters", arena.flat_parameters().buffer), ("gradients", arena.flat_gradients().buffer)];
     let moments = subject.optimizer.moments.iter().map(|(_, tensor)| ("moments of the optimiser", tensor.buffer));
     let statistics = arena.flat_statistics().map(|tensor| ("statistics", tensor.buffer));
-    let data = subject.data.buffers().into_iter().map(|buffer| ("drawn pictures, their order and the clock", buffer));
+    let data = subject.data.buffers().into_iter().map(|buffer| ("drawn examples, their order and the clock", buffer));
     let kinds: HashMap<usize, &'static str> =
         flat.into_iter().chain(moments).chain(statistics).chain(data).map(|(kind, buffer)| (buffer, kind)).collect();
     let mut groups: Vec<Group> = Vec::new();

@@ -85,7 +85,7 @@ impl Replay {
         let sources = given(arena, model.entry(), columns, settings.batch_size);
         let inputs = sources.iter().filter_map(|(_, source)| match source {
             Source::Given(tensor) => Some(*tensor),
-            Source::Pictures { .. } | Source::Labels { .. } => None,
+            _ => None,
         });
         let inputs = inputs.collect();
         let batch = training_batch(settings, sources, clock);

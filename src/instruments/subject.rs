@@ -1,11 +1,14 @@
-//! What the instruments look at: a model's training step on drawn pictures, the same on every device and in every call.
+//! What the instruments look at: a model's training step on drawn pictures or numbers, the same on every device and in
+//! every call.
 
 use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
-use crate::data::table::{Columns, LABELS, PICTURES, Table};
+use crate::data::features::Features;
+use crate::data::ragged::Ragged;
+use crate::data::table::{Columns, Kind, LABELS, PICTURES, Table};
 use crate::error::{Error, Result};
 use crate::fusion::{Fusion, fuse};
 use crate::inference::model_file;
@@ -40,10 +43,10 @@ pub struct Subject {
     pub optimizer: OptimizerState,
     /// A training step of one full batch.
     pub step: Program,
-    /// The drawn pictures on the device, and how the steps walk through them.
+    /// The drawn examples on the device, and how the steps walk through them.
     pub data: Resident,
     /// Drawn when they are first written to a device: a plan needs none.
-    pictures: OnceLock<Table>,
+    drawn: OnceLock<Table>,
 }
 
 /// The settings behind a name, and the columns of the data: a preset, or the folder of a run. Errors: neither, with the
@@ -85,7 +88,8 @@ impl Subject {
         let mut arena = Arena::new();
         let model = (settings.entry()?.open)(&mut arena, &settings.own, &columns)?;
         let optimizer = OptimizerState::new(&mut arena, settings.optimizer);
-        let sizes = [REPLAYS * settings.batch_size, settings.batch_size];
+        let count = REPLAYS * settings.batch_size;
+        let sizes = [count, settings.batch_size, drawn_entries(count, &columns)];
         let data = Resident::new(&mut arena, "train", &*model, sizes, &columns, usize::MAX);
         let step = record_step(&mut arena, &*model, &optimizer, &settings, &data, settings.batch_size);
         Ok(Subject {
@@ -97,7 +101,7 @@ impl Subject {
             optimizer,
             step,
             data,
-            pictures: OnceLock::new(),
+            drawn: OnceLock::new(),
         })
     }
 
@@ -116,12 +120,12 @@ impl Subject {
     }
 
     /// Puts everything that a step reads, and that [`REPLAYS`] of them change, back to the start of training: initial
-    /// parameters, statistics and moments, pictures in their order, the clock.
+    /// parameters, statistics and moments, examples in their order, the clock.
     pub fn write_inputs(&self, backend: &mut Backend) {
         write_initial(backend, &self.arena, &*self.model, &self.optimizer, self.settings.seed);
-        let pictures = self.pictures.get_or_init(|| pictures(self.data.count, &self.columns));
-        self.data.upload(backend, pictures);
-        backend.write_words(self.data.order, &(0..pictures.count as u32).collect::<Vec<_>>());
+        let drawn = self.drawn.get_or_init(|| drawn(self.data.count, &self.columns));
+        self.data.upload(backend, drawn);
+        backend.write_words(self.data.order, &(0..drawn.count as u32).collect::<Vec<_>>());
         // As at the start of a run of so many steps, and without schedules, whose length that would be.
         let mut constant = self.settings.clone();
         constant.run.lr_schedule = LrSchedule::Constant;
@@ -133,15 +137,33 @@ impl Subject {
     }
 }
 
-/// Drawn pictures for these columns: discs of many sizes and grey levels on a gradient, each channel its own. Smooth
-/// enough to be learned, no two alike. Labels go round. Panics on columns without pictures.
-pub fn pictures(count: usize, columns: &Columns) -> Table {
-    let shape = columns.picture(PICTURES).unwrap_or_else(|e| panic!("{e}"));
+/// Drawn examples for these columns, no two alike: discs in place of pictures, waves in place of vectors, users who
+/// choose neighbouring items. Labels go round. Panics on columns of none of these.
+pub fn drawn(count: usize, columns: &Columns) -> Table {
+    let table = match columns.0.get(PICTURES) {
+        Some(&Kind::Picture(shape)) => discs(count, shape),
+        Some(&Kind::Vector(width)) => waves(count, width),
+        Some(&Kind::Items(items)) => choices(count, items),
+        kind => panic!("there is nothing to draw in place of {kind:?}"),
+    };
+    match columns.label(LABELS) {
+        Ok(classes) => table.with_labels((0..count).map(|n| (n % classes) as u8).collect(), classes),
+        Err(_) => table,
+    }
+}
+
+/// Number k of channel c of example n, in `[0,1)`.
+fn part(n: usize, c: usize, k: usize) -> f32 {
+    ((n * 7919 + c * 104_729 + k * 1_299_709) % 1009) as f32 / 1009.0
+}
+
+/// Discs of many sizes and grey levels on a gradient, each channel its own: smooth enough to be learned.
+fn discs(count: usize, shape: [usize; 3]) -> Table {
     let [channels, height, width] = shape;
     let mut pixels = Vec::with_capacity(count * channels * height * width);
     for n in 0..count {
         for c in 0..channels {
-            let part = |k: usize| ((n * 7919 + c * 104_729 + k * 1_299_709) % 1009) as f32 / 1009.0;
+            let part = |k: usize| part(n, c, k);
             let [y0, x0, radius] = [part(1), part(2), 0.1 + 0.3 * part(3)];
             for i in 0..height * width {
                 let [y, x] = [(i / width) as f32 / height as f32, (i % width) as f32 / width as f32];
@@ -150,8 +172,39 @@ pub fn pictures(count: usize, columns: &Columns) -> Table {
             }
         }
     }
-    let of = |classes| (0..count).map(|n| (n % classes) as u8).collect();
-    Table::of_pictures(shape, pixels, columns.label(LABELS).ok().map(|classes| (of(classes), classes)))
+    Table::of_pictures(shape, pixels, None)
+}
+
+/// Waves of two phases and a height, of mean 0 and deviation 1 or so: three numbers decide all others.
+fn waves(count: usize, width: usize) -> Table {
+    let mut rows = Vec::with_capacity(count * width);
+    for n in 0..count {
+        let [first, second, height] = [part(n, 0, 1), part(n, 0, 2), 0.5 + part(n, 0, 3)];
+        let turn = std::f32::consts::TAU;
+        let value = |j: usize| height * ((turn * (first + 0.07 * j as f32)).sin() + (turn * (second * j as f32)).cos());
+        rows.extend((0..width).map(value));
+    }
+    Table::of_numbers(rows, Features::unscaled((1..=width).map(|j| format!("x{j}")).collect()))
+}
+
+/// Items that a drawn user chooses, where there are as many.
+const CHOSEN: usize = 40;
+
+/// The entries of so many drawn users; 0 where the columns have no items.
+fn drawn_entries(count: usize, columns: &Columns) -> usize {
+    columns.items(PICTURES).map_or(0, |items| count * items.min(CHOSEN))
+}
+
+/// Users who choose items at growing distances from one of their own: neighbours are liked together.
+fn choices(count: usize, items: usize) -> Table {
+    let chosen = items.min(CHOSEN);
+    let row = |n: usize| {
+        let first = (part(n, 0, 1) * items as f32) as usize;
+        let steps = |k: usize| k * (items / chosen).min(1 + n % 5);
+        (0..chosen).map(|k| ((first + steps(k)) % items) as u32).collect::<Vec<u32>>()
+    };
+    let rows: Vec<Vec<u32>> = (0..count).map(row).collect();
+    Table::of_items(Ragged::new(rows.iter().map(|row| &row[..]), items), items)
 }
 
 #[cfg(test)]
@@ -181,9 +234,9 @@ mod tests {
     #[test]
     fn pictures_are_drawn_for_a_device_alone_and_batches_have_a_range() {
         let subject = Subject::open("faces-mlp", Some(1 << 20)).unwrap();
-        assert!(subject.pictures.get().is_none());
+        assert!(subject.drawn.get().is_none());
         let message = subject.load(&mut Device::Cpu(Cpu::Accelerated).backend()).unwrap_err().to_string();
-        assert!(message.contains("no memory") && subject.pictures.get().is_none(), "{message}");
+        assert!(message.contains("no memory") && subject.drawn.get().is_none(), "{message}");
         for batch_size in [0, (1 << 20) + 1, usize::MAX] {
             let message = Subject::open("mnist-mlp", Some(batch_size)).err().unwrap().to_string();
             assert!(message.contains("--batch-size is") && message.contains("1 to 1048576"), "{message}");

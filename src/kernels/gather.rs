@@ -1,5 +1,6 @@
 //! Picks a batch from the resident data set, `shaders/gather.wgsl`, which lies in one buffer or, where it is larger
-//! than the device binds at once, in several. Data has no gradient.
+//! than the device binds at once, in several: pictures, a byte a pixel, or vectors, a word a number. Data has no
+//! gradient.
 
 use std::borrow::Cow;
 
@@ -70,6 +71,42 @@ pub static FORWARD: Kernel = Kernel {
     ..PLAIN
 };
 
+/// data (words of a number), order (N) as integers, and the clock; rows of x (B,D) whose vector lies in this part are
+/// assigned and the others stay. Recorded by [`vectors`], once a part.
+pub static VECTORS: Kernel = Kernel {
+    name: "gather.vectors",
+    formula: "x[r,d] = data[order[batch*stride + r] - first, d], where that vector is one of count",
+    params: FORWARD.params,
+    reads: FORWARD.reads,
+    writes: FORWARD.writes,
+    shader: Shader {
+        source: &SOURCE,
+        entry: "vectors",
+        workgroup: [64, 1, 1],
+        grid: |p, _| grid_1d(p[0] as usize * p[1] as usize, 64),
+    },
+    reference: |p, reads, writes| {
+        let Params { first, count, .. } = params(p);
+        let [b, d, stride] = params::<Params>(p).sizes();
+        let (data, order, clock) = (reads[0], reads[1], reads[2]);
+        let batch = clock[3].to_bits() as usize;
+        for r in 0..b {
+            let n = order[batch * stride + r].to_bits();
+            if n < first || n >= first + count {
+                continue;
+            }
+            let n = (n - first) as usize;
+            for c in 0..d {
+                writes[0][r * d + c] = data[n * d + c];
+            }
+        }
+    },
+    cost: |p| Cost { flops: 0, bytes: 8 * p[0] as u64 * p[1] as u64 },
+    cases: vector_cases,
+    gradients: GradientCheck::None("copies vectors, which nothing trains"),
+    ..PLAIN
+};
+
 impl Params {
     fn sizes(self) -> [usize; 3] {
         [self.b as usize, self.d as usize, self.stride as usize]
@@ -87,21 +124,21 @@ pub fn pack(pixels: &[u8]) -> Cow<'_, [u32]> {
     words.into()
 }
 
-/// Pictures of a data set that follow each other, in a buffer of their own.
+/// Pictures or vectors of a data set that follow each other, in a buffer of their own.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {
-    /// Packed bytes.
+    /// Packed bytes, or numbers.
     pub data: Tensor,
-    /// The data set's number of its first picture.
+    /// The data set's number of its first example.
     pub first: usize,
-    /// How many pictures it has.
+    /// How many examples it has.
     pub count: usize,
 }
 
 /// The most bytes of a part: the shader counts them in 32 bits.
 const LARGEST_PART: usize = 1 << 31;
 
-/// Room for `count` pictures of `d` bytes, in parts of at most `largest` bytes and at least one picture.
+/// Room for `count` pictures or vectors of `d` bytes, in parts of at most `largest` bytes and at least one of them.
 pub fn parts(arena: &mut Arena, name: &str, [count, d]: [usize; 2], largest: usize) -> Vec<Part> {
     // A buffer is whole words.
     let pictures = (largest.min(LARGEST_PART) / 4 * 4 / d).max(1);
@@ -135,6 +172,28 @@ pub fn forward(
     x
 }
 
+/// The next `rows` vectors of `d` numbers: (rows, d). `order` is (N), N the vectors of all parts; `stride` is the size of
+/// a full batch.
+pub fn vectors(
+    r: &mut Recorder,
+    parts: &[Part],
+    [order, clock]: [Tensor; 2],
+    [rows, d]: [usize; 2],
+    stride: usize,
+) -> Tensor {
+    let x = r.tensor("x", &[rows, d]);
+    let mut next = 0;
+    for &Part { data, first, count } in parts {
+        assert!(data.len() == count * d, "gather.vectors: {} numbers are not {count} vectors of {d}", data.len());
+        assert!(first == next, "gather.vectors: a part starts at vector {first}, the one before ends at {next}");
+        next += count;
+        let [b, d, stride, first, count] = [rows, d, stride, first, count].map(|n| n as u32);
+        r.dispatch(&VECTORS, Params { b, d, stride, first, count }, &[data, order, clock], &[x]);
+    }
+    assert!(next == order.len(), "gather.vectors: {next} vectors, but an order of {}", order.len());
+    x
+}
+
 fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let Params { first, count, .. } = params(p);
     let [b, d, stride] = params::<Params>(p).sizes();
@@ -153,6 +212,11 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 
 const TOLERANCE: Tolerance = Tolerance::Because(1.2e-7, "a division of 8-bit integers may be off by an ulp");
 
+/// Sizes of a case: N, B, D and the stride.
+const SIZES: [[usize; 4]; 5] = [[5, 1, 1, 2], [41, 17, 65, 17], [33, 5, 784, 20], [257, 128, 3, 128], [70, 33, 16, 33]];
+/// Parts of a case's data set: which case, the first example, how many.
+const PARTS: [(usize, usize, usize); 5] = [(1, 0, 20), (1, 20, 11), (1, 31, 10), (3, 101, 100), (4, 30, 25)];
+
 /// The second batch of an order of N pictures, odd picture sizes included: from one part that holds all, and from parts
 /// at the start, in the middle and at the end, which leave the rows of other pictures as they were.
 fn cases() -> Vec<Case> {
@@ -166,10 +230,27 @@ fn cases() -> Vec<Case> {
             .read_words(order)
             .read_words(Clock::example().words())
     };
-    let sizes = [[5, 1, 1, 2], [41, 17, 65, 17], [33, 5, 784, 20], [257, 128, 3, 128], [70, 33, 16, 33]];
-    let whole = sizes.map(|s| case(s, 0, s[0]).assign(s[1] * s[2], TOLERANCE));
-    let part = |s: [usize; 4], first, count| case(s, first, count).update(uniform(1, s[1] * s[2], 2.0, 3.0), TOLERANCE);
-    let parts = [(1, 0, 20), (1, 20, 11), (1, 31, 10), (3, 101, 100), (4, 30, 25)];
-    let parts = parts.map(|(n, first, count): (usize, usize, usize)| part(sizes[n], first, count));
+    all_cases(case, TOLERANCE)
+}
+
+/// The same of vectors.
+fn vector_cases() -> Vec<Case> {
+    let case = |[n, b, d, stride]: [usize; 4], first: usize, count: usize| {
+        let order = (0..n).map(|i| ((i * 7 + 3) % n) as u32).collect();
+        let label = format!("{b}x{d} of {first}..{} of {n}", first + count);
+        let [b, d, stride, first, count] = [b, d, stride, first, count].map(|n| n as u32);
+        Case::new(label, Params { b, d, stride, first, count })
+            .read(uniform(2, (count * d) as usize, -3.0, 3.0))
+            .read_words(order)
+            .read_words(Clock::example().words())
+    };
+    all_cases(case, Tolerance::Exact)
+}
+
+/// A case of each size from one part that holds all, and from parts that leave some rows as they were.
+fn all_cases(case: impl Fn([usize; 4], usize, usize) -> Case, tolerance: Tolerance) -> Vec<Case> {
+    let whole = SIZES.map(|s| case(s, 0, s[0]).assign(s[1] * s[2], tolerance));
+    let part = |s: [usize; 4], first, count| case(s, first, count).update(uniform(1, s[1] * s[2], 2.0, 3.0), tolerance);
+    let parts = PARTS.map(|(n, first, count)| part(SIZES[n], first, count));
     whole.into_iter().chain(parts).collect()
 }

@@ -46,10 +46,13 @@ pub mod math;
 pub mod matmul;
 pub mod matmul_bce;
 pub mod mse;
+pub mod multinomial;
+pub mod normalise;
 pub mod one_hot;
 pub mod optimal_sigma;
 pub mod pool;
 pub mod probe;
+pub mod ragged;
 pub mod random;
 pub mod reduce;
 pub mod reparameterise;
@@ -178,8 +181,13 @@ pub static ALL: &[&Kernel] = &[
     &continuous_bernoulli::MEAN,
     &discretised_logistic::LOSS,
     &discretised_logistic::BACKWARD,
+    &multinomial::LOSS,
+    &multinomial::BACKWARD,
     &gather::FORWARD,
+    &gather::VECTORS,
     &one_hot::FORWARD,
+    &ragged::FORWARD,
+    &normalise::FORWARD,
     &corrupt::GAUSSIAN,
     &corrupt::SALT_AND_PEPPER,
     &corrupt::MASK,

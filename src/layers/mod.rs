@@ -45,3 +45,14 @@ fn uniform_by_fan_in(rng: &mut ChaCha8Rng, weight: &Parameter, bias: Option<&Par
     let mut draw = |t: Tensor| (t, (0..t.len()).map(|_| bound * (2.0 * rng.random::<f32>() - 1.0)).collect());
     std::iter::once(weight.value).chain(bias.map(|b| b.value)).map(&mut draw).collect()
 }
+
+/// Another start for linear layers: weights (O,I) uniform within sqrt(6 / (I + O)), biases zero (Glorot & Bengio 2010).
+pub fn xavier(rng: &mut ChaCha8Rng, parameter: Tensor) -> Vec<f32> {
+    match *parameter.shape() {
+        [outputs, inputs] => {
+            let bound = (6.0 / (inputs + outputs) as f32).sqrt();
+            (0..parameter.len()).map(|_| bound * (2.0 * rng.random::<f32>() - 1.0)).collect()
+        }
+        _ => vec![0.0; parameter.len()],
+    }
+}

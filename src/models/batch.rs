@@ -3,7 +3,7 @@
 
 use crate::kernels::gather::Part;
 use crate::kernels::rows::Rows;
-use crate::kernels::{augment, binarise, gather, one_hot};
+use crate::kernels::{augment, binarise, gather, one_hot, ragged};
 use crate::layers::Mode;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
@@ -17,6 +17,22 @@ pub enum Source {
         parts: Vec<Part>,
         /// (C,H,W)
         shape: [usize; 3],
+    },
+    /// A data set's vectors of this length, a number a word, in parts.
+    Vectors {
+        /// In the order of the data set.
+        parts: Vec<Part>,
+        /// F
+        width: usize,
+    },
+    /// A data set's items, in rows of different lengths.
+    Items {
+        /// (N+1): example n has the entries `starts[n]` to `starts[n+1]`.
+        starts: Tensor,
+        /// (E), each below `items`.
+        entries: Tensor,
+        /// I
+        items: usize,
     },
     /// A data set's labels, four bytes a word.
     Labels {
@@ -86,6 +102,8 @@ impl Batch {
         let (parts, shape) = match self.source(column) {
             Source::Given(tensor) => return *tensor,
             Source::Pictures { parts, shape } => (parts, *shape),
+            Source::Vectors { .. } => panic!("column {column} holds vectors, not pictures"),
+            Source::Items { .. } => panic!("column {column} holds items, not pictures"),
             Source::Labels { .. } => panic!("column {column} holds labels, not pictures"),
         };
         let stride = self.order.expect("a data set has an order").stride;
@@ -99,6 +117,45 @@ impl Batch {
         if binarise { binarise::forward(r, x, self.clock) } else { x }
     }
 
+    /// (B,F): vectors as they are. Panics where the column holds something else.
+    pub fn vectors(&self, r: &mut Recorder, column: &str) -> Tensor {
+        r.scope("batch");
+        match self.source(column) {
+            Source::Given(tensor) => *tensor,
+            Source::Vectors { parts, width } => {
+                let stride = self.order.expect("a data set has an order").stride;
+                gather::vectors(r, parts, self.place(), [self.rows, *width], stride)
+            }
+            Source::Pictures { .. } => panic!("column {column} holds pictures, not vectors"),
+            Source::Items { .. } => panic!("column {column} holds items, not vectors"),
+            Source::Labels { .. } => panic!("column {column} holds labels, not vectors"),
+        }
+    }
+
+    /// (B,I): 1 where the example has the item, else 0. Panics where the column holds something else.
+    pub fn items(&self, r: &mut Recorder, column: &str) -> Tensor {
+        r.scope("batch");
+        match self.source(column) {
+            Source::Given(tensor) => *tensor,
+            &Source::Items { starts, entries, items } => {
+                let stride = self.order.expect("a data set has an order").stride;
+                ragged::forward(r, [starts, entries], self.place(), [self.rows, items], stride)
+            }
+            Source::Pictures { .. } => panic!("column {column} holds pictures, not items"),
+            Source::Vectors { .. } => panic!("column {column} holds vectors, not items"),
+            Source::Labels { .. } => panic!("column {column} holds labels, not items"),
+        }
+    }
+
+    /// (B,D): [pictures](Batch::pictures) or [vectors](Batch::vectors), for a model of either. Panics where the column
+    /// holds something else.
+    pub fn values(&self, r: &mut Recorder, column: &str) -> Tensor {
+        match self.source(column) {
+            Source::Vectors { .. } => self.vectors(r, column),
+            _ => self.pictures(r, column),
+        }
+    }
+
     // ANCHOR: one_hot
     /// (B,K): 1 at the label, 0 elsewhere. Panics where the column holds something else.
     pub fn one_hot(&self, r: &mut Recorder, column: &str) -> Tensor {
@@ -110,6 +167,8 @@ impl Batch {
                 one_hot::forward(r, labels, self.place(), [self.rows, classes], stride)
             }
             Source::Pictures { .. } => panic!("column {column} holds pictures, not labels"),
+            Source::Vectors { .. } => panic!("column {column} holds vectors, not labels"),
+            Source::Items { .. } => panic!("column {column} holds items, not labels"),
         }
     }
     // ANCHOR_END: one_hot

@@ -14,6 +14,7 @@ pub mod draw;
 mod drawn;
 pub mod parts;
 pub mod presets;
+pub mod recommendation;
 pub mod vae;
 
 use std::sync::Mutex;
@@ -35,7 +36,8 @@ use crate::schedule::KnobSchedule;
 use crate::tensor::Tensor;
 
 /// All of them, in the order that lists show.
-pub static MODELS: &[&Entry] = &[&vae::ENTRY, &conditional::ENTRY, &denoising::ENTRY, &bayesian::ENTRY];
+pub static MODELS: &[&Entry] =
+    &[&vae::ENTRY, &conditional::ENTRY, &denoising::ENTRY, &bayesian::ENTRY, &recommendation::ENTRY];
 
 /// A model's entry in the list: what is known of it before it is opened.
 pub struct Entry {

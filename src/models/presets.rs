@@ -2,7 +2,7 @@
 //! by `--config`.
 
 use super::{Entry, MODELS};
-use crate::data::table::Columns;
+use crate::data::table::{Columns, Kind};
 use crate::error::{Error, Result, nearest};
 
 /// A settings file under a name.
@@ -14,8 +14,8 @@ pub struct Preset {
     pub about: &'static str,
     /// The tutorial whose model it is.
     pub article: &'static str,
-    /// (C,H,W) of the pictures that it is made for.
-    pub picture: [usize; 3],
+    /// What it is made for: pictures of this (C,H,W), vectors, or choices among items.
+    pub x: Kind,
     /// The classes of their labels; 0 where none are used.
     pub classes: usize,
     /// The settings file. A key that it lacks has its default.
@@ -25,22 +25,25 @@ pub struct Preset {
 /// What `elbo train` without arguments trains.
 pub const DEFAULT: &str = "mnist-mlp";
 
-const MNIST: [usize; 3] = [1, 28, 28];
+const MNIST: Kind = Kind::Picture([1, 28, 28]);
+/// About as many as the training users of MovieLens' small set like.
+const ITEMS: Kind = Kind::Items(5_000);
 
 // The five tutorials.
 const MLP: &str = "the MLP VAE and its variants";
 const CONV: &str = "the convolutional VAE";
 const OVERVIEW: &str = "an overview with variants and metrics";
 const FUSED: &str = "the VAE whose encoder ends in one layer";
+const ANOMALIES: &str = "anomaly detection";
 const PLANE: &str = "the VAE of a 2-D latent space";
 
 /// Of the model `vae`.
-pub static VAE: [Preset; 9] = [
+pub static VAE: [Preset; 11] = [
     Preset {
         name: "mnist-mlp",
         about: "784-400-20, two heads, batch 128, Adam 1e-3, 10 epochs: the VAE of pytorch/examples",
         article: MLP,
-        picture: MNIST,
+        x: MNIST,
         classes: 0,
         text: include_str!("presets/mnist-mlp.toml"),
     },
@@ -48,7 +51,7 @@ pub static VAE: [Preset; 9] = [
         name: "mnist-fused",
         about: "784-400-2x20, mean and logvar from one layer, 100 epochs",
         article: FUSED,
-        picture: MNIST,
+        x: MNIST,
         classes: 0,
         text: include_str!("presets/mnist-fused.toml"),
     },
@@ -56,7 +59,7 @@ pub static VAE: [Preset; 9] = [
         name: "mnist-2d",
         about: "784-256-2, batch 64, Adam betas 0.9 and 0.99, L2 1e-5, early stopping: latents one can draw on a plane",
         article: PLANE,
-        picture: MNIST,
+        x: MNIST,
         classes: 0,
         text: include_str!("presets/mnist-2d.toml"),
     },
@@ -64,7 +67,7 @@ pub static VAE: [Preset; 9] = [
         name: "mnist-conv",
         about: "convolutions 16-32-64 down to 1x1, transposed 256-128-64-1 back up, batch norm, 32 latents",
         article: CONV,
-        picture: MNIST,
+        x: MNIST,
         classes: 0,
         text: include_str!("presets/mnist-conv.toml"),
     },
@@ -72,7 +75,7 @@ pub static VAE: [Preset; 9] = [
         name: "cifar-conv",
         about: "colour pictures of 32x32, convolutions 32-64-128 with residual blocks, 128 latents, optimal sigma",
         article: OVERVIEW,
-        picture: [3, 32, 32],
+        x: Kind::Picture([3, 32, 32]),
         classes: 0,
         text: include_str!("presets/cifar-conv.toml"),
     },
@@ -80,7 +83,7 @@ pub static VAE: [Preset; 9] = [
         name: "faces-conv",
         about: "colour pictures of 64x64 from a folder (--data), convolutions 32-64-128-256, 100 latents, optimal sigma",
         article: MLP,
-        picture: [3, 64, 64],
+        x: Kind::Picture([3, 64, 64]),
         classes: 0,
         text: include_str!("presets/faces-conv.toml"),
     },
@@ -88,7 +91,7 @@ pub static VAE: [Preset; 9] = [
         name: "faces-mlp",
         about: "12288-400-100 on colour pictures of 64x64 from a folder (--data)",
         article: MLP,
-        picture: [3, 64, 64],
+        x: Kind::Picture([3, 64, 64]),
         classes: 0,
         text: include_str!("presets/faces-mlp.toml"),
     },
@@ -96,7 +99,7 @@ pub static VAE: [Preset; 9] = [
         name: "mnist-iwae",
         about: "784-200-200-50, tanh, importance-weighted, 5 samples, pixels drawn black or white at each step",
         article: OVERVIEW,
-        picture: MNIST,
+        x: MNIST,
         classes: 0,
         text: include_str!("presets/mnist-iwae.toml"),
     },
@@ -104,9 +107,25 @@ pub static VAE: [Preset; 9] = [
         name: "binarized-mnist",
         about: "784-256-256-128 on the fixed binarisation of MNIST from a folder (--data)",
         article: OVERVIEW,
-        picture: MNIST,
+        x: MNIST,
         classes: 0,
         text: include_str!("presets/binarized-mnist.toml"),
+    },
+    Preset {
+        name: "table-vae",
+        about: "n-32-16-2 on the n numbers of a table's rows (--data FILE.csv), Gaussian output, 100 epochs",
+        article: ANOMALIES,
+        x: Kind::Vector(16),
+        classes: 0,
+        text: include_str!("presets/table-vae.toml"),
+    },
+    Preset {
+        name: "mnist-anomaly",
+        about: "784-400-2 trained without the digit 9 (--normal names those that it sees), for `elbo score`",
+        article: ANOMALIES,
+        x: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-anomaly.toml"),
     },
 ];
 
@@ -116,7 +135,7 @@ pub static CONDITIONAL: [Preset; 3] = [
         name: "mnist-cvae",
         about: "784+10-400-20, the label beside the input of encoder and decoder, batch 128, Adam 1e-3, 10 epochs",
         article: MLP,
-        picture: MNIST,
+        x: MNIST,
         classes: 10,
         text: include_str!("presets/mnist-cvae.toml"),
     },
@@ -124,7 +143,7 @@ pub static CONDITIONAL: [Preset; 3] = [
         name: "mnist-cvae-256",
         about: "784+10-256-128-20, the same with two hidden layers",
         article: OVERVIEW,
-        picture: MNIST,
+        x: MNIST,
         classes: 10,
         text: include_str!("presets/mnist-cvae-256.toml"),
     },
@@ -132,7 +151,7 @@ pub static CONDITIONAL: [Preset; 3] = [
         name: "mnist-cvae-conv",
         about: "the networks of mnist-conv, the label as ten more channels of the picture",
         article: OVERVIEW,
-        picture: MNIST,
+        x: MNIST,
         classes: 10,
         text: include_str!("presets/mnist-cvae-conv.toml"),
     },
@@ -144,7 +163,7 @@ pub static DENOISING: [Preset; 2] = [
         name: "mnist-denoise",
         about: "784-400-20 on pictures with Gaussian noise of 0.5, drawn anew at each step; the clean one is wanted",
         article: MLP,
-        picture: MNIST,
+        x: MNIST,
         classes: 0,
         text: include_str!("presets/mnist-denoise.toml"),
     },
@@ -152,7 +171,7 @@ pub static DENOISING: [Preset; 2] = [
         name: "mnist-denoise-conv",
         about: "the networks of mnist-conv, likewise",
         article: OVERVIEW,
-        picture: MNIST,
+        x: MNIST,
         classes: 0,
         text: include_str!("presets/mnist-denoise-conv.toml"),
     },
@@ -163,15 +182,43 @@ pub static BAYESIAN: [Preset; 1] = [Preset {
     name: "mnist-bayes",
     about: "784-400-20 with a Gaussian for every weight of the decoder: a picture of where they disagree",
     article: OVERVIEW,
-    picture: MNIST,
+    x: MNIST,
     classes: 0,
     text: include_str!("presets/mnist-bayes.toml"),
 }];
 
+/// Of the model `recommendation`.
+pub static RECOMMENDATION: [Preset; 3] = [
+    Preset {
+        name: "ml-small",
+        about: "Mult-VAE, tanh 600-200, on the ratings of a few hundred users (--data PATH), 50 epochs of small batches",
+        article: OVERVIEW,
+        x: ITEMS,
+        classes: 0,
+        text: include_str!("presets/ml-small.toml"),
+    },
+    Preset {
+        name: "ml-small-bernoulli",
+        about: "relu 600-200 on zeros and ones as they are, a Bernoulli for each item, likewise",
+        article: OVERVIEW,
+        x: ITEMS,
+        classes: 0,
+        text: include_str!("presets/ml-small-bernoulli.toml"),
+    },
+    Preset {
+        name: "ml20m-multvae",
+        about: "Mult-VAE as published for MovieLens-20M: batch 500, KL weight up to 0.2 over 40,000 steps, 200 epochs",
+        article: OVERVIEW,
+        x: Kind::Items(20_108),
+        classes: 0,
+        text: include_str!("presets/ml20m-multvae.toml"),
+    },
+];
+
 impl Preset {
     /// The columns of the data that it is made for.
     pub fn columns(&self) -> Columns {
-        Columns::of_pictures(self.picture, self.classes)
+        Columns::of(self.x, self.classes)
     }
 }
 

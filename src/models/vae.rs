@@ -5,9 +5,9 @@
 //!
 //!   -ELBO(x) = E_q[-log p(x|z)] + KL(q(z|x) || N(0,1)),   q(z|x) = N(mean(x), e^logvar(x))
 //!
-//! with one sample z = mean + e^(logvar/2) * noise a picture, or with K of them the tighter bound of
+//! with one sample z = mean + e^(logvar/2) * noise an example, or with K of them the tighter bound of
 //! [`parts::bound`](super::parts::bound). B batch, K samples (1, unless `importance` says more), D = C H W pixels, Z
-//! latent dimensions. Pictures come and go as rows (B,D), channels first.
+//! latent dimensions. Pictures come and go as rows (B,D), channels first; the rows of a table, D numbers each, likewise.
 
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -76,31 +76,34 @@ impl Config {
 /// The model.
 pub struct Vae {
     config: Config,
-    /// (C,H,W)
-    shape: [usize; 3],
+    /// Pictures or vectors.
+    x: Kind,
+    /// What the encoder takes of them.
+    input: Shape,
     encoder: Gaussian,
     decoder: Decoder,
 }
 
 impl Vae {
-    /// Declares the parameters for pictures of the columns' shape. Errors: settings out of range, networks that do not
-    /// fit.
+    /// Declares the parameters for pictures or vectors of the columns. Errors: settings out of range, networks that do
+    /// not fit, an output that is no distribution of vectors.
     pub fn open(arena: &mut Arena, config: Config, columns: &Columns) -> Result<Vae> {
-        let shape = columns.picture(PICTURES)?;
-        let (input, latent) = (Shape::Picture(shape), config.networks.latent);
+        let x = columns.values(PICTURES)?;
+        let (input, latent) = (Shape::of(x), config.networks.latent);
         config.check()?;
-        config.networks.fit(input, latent, shape)?;
+        config.networks.output.check(x)?;
+        config.networks.fit(input, latent, x.as_picture())?;
         let encoder = Gaussian::new(arena, &config.networks, input, config.divergence.free_bits);
         let encoder = encoder.weighing(&config.importance);
-        let decoder = Decoder::new(arena, &config.networks, latent, shape);
-        Ok(Vae { config, shape, encoder, decoder })
+        let decoder = Decoder::new(arena, &config.networks, latent, x.as_picture());
+        Ok(Vae { config, x, input, encoder, decoder })
     }
 }
 
 impl Model for Vae {
     // ANCHOR: step
     fn step(&self, r: &mut Recorder, batch: &Batch, draw: &mut Draw) -> Losses {
-        let x = batch.pictures(r, PICTURES); // (B,D)
+        let x = batch.values(r, PICTURES); // (B,D)
 
         let (z, q) = self.encoder.sample(r, x, draw, batch.mode); // (B*K,Z): z ~ q(z|x)
         let (y, decoder) = self.decoder.forward(r, z, batch.mode); // (B*K,D): logits or means
@@ -116,7 +119,7 @@ impl Model for Vae {
     // ANCHOR_END: step
 
     fn evaluate(&self, r: &mut Recorder, batch: &Batch, draw: &mut Draw) -> Losses {
-        let x = batch.pictures(r, PICTURES);
+        let x = batch.values(r, PICTURES);
         let (z, q) = self.encoder.sample(r, x, draw, Mode::Evaluate);
         let (y, _) = self.decoder.forward(r, z, Mode::Evaluate);
         let x = self.encoder.repeat(r, x);
@@ -125,7 +128,7 @@ impl Model for Vae {
     }
 
     fn views(&self) -> Vec<View> {
-        let (x, z) = (Kind::Picture(self.shape), Kind::Vector(self.config.networks.latent));
+        let (x, z) = (self.x, Kind::Vector(self.config.networks.latent));
         vec![
             View::new("encode").takes("x", x).gives("mean", z).gives("logvar", z),
             View::new("decode").takes("z", z).gives("x", x),
@@ -159,7 +162,7 @@ impl Model for Vae {
     }
 
     fn describe(&self) -> String {
-        self.config.networks.describe(Shape::Picture(self.shape))
+        self.config.networks.describe(self.input)
     }
 
     fn initial(&self, rng: &mut ChaCha8Rng) -> Vec<(Tensor, Vec<f32>)> {
@@ -176,6 +179,6 @@ impl Model for Vae {
 
     fn check_batch(&self, batch_size: usize) -> Result<()> {
         self.config.importance.check_batch(batch_size)?;
-        self.config.networks.check_batch(batch_size, Shape::Picture(self.shape), self.config.networks.latent)
+        self.config.networks.check_batch(batch_size, self.input, self.config.networks.latent)
     }
 }

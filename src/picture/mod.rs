@@ -2,7 +2,8 @@
 //!
 //! - `grid` arranges (N,C,H,W) values as one picture; `bands` puts originals above their reconstructions.
 //! - `curves` draws losses over epochs or steps, `scatter` draws 2-D encodings coloured by label, `roofline`
-//!   what kernels reach of a device, `bars` rates side by side, `powers` times over sizes; `chart` is what they share.
+//!   what kernels reach of a device, `bars` rates side by side, `powers` times over sizes, `histogram` how many rows
+//!   have which score, `heat` numbers as coloured cells; `chart` is what they share.
 //! - `save_gif` shows pictures one after the other.
 //! - `latent` has the points to decode: interpolations, traversals, the manifold of a 2-D latent.
 //!
@@ -13,6 +14,8 @@ mod bars;
 mod chart;
 mod curves;
 mod grid;
+mod heat;
+mod histogram;
 pub mod latent;
 mod powers;
 pub mod quality;
@@ -23,6 +26,8 @@ pub use animation::{save_gif, save_gif_of};
 pub use bars::{Bar, Bars, bars};
 pub use curves::{Series, curves};
 pub use grid::{Fit, bands, fit, grid, grid_size, plain};
+pub use heat::heat;
+pub use histogram::{Heap, histogram};
 pub use powers::powers;
 pub use roofline::{Mark, roofline};
 pub use scatter::scatter;

@@ -12,6 +12,7 @@ use super::foreign;
 use super::tensor_file::{self, Outgoing};
 use crate::arena::{Arena, Layout, Statistic};
 use crate::backend::Backend;
+use crate::data::features::Features;
 use crate::data::table::{Columns, Kind, PICTURES};
 use crate::error::{Error, Result};
 use crate::files::read_regular;
@@ -43,6 +44,9 @@ pub struct ModelCard {
     pub settings: Table,
     /// The columns of the data that it takes.
     pub columns: Columns,
+    /// Of a model of vectors what their numbers are, and the scale on which it takes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Features>,
     /// The data set it was trained on.
     pub dataset: String,
     /// Epochs it was trained; 0 where the file does not say.
@@ -59,13 +63,16 @@ impl ModelCard {
 
     /// (C,H,W) of its pictures. Errors: it takes none.
     pub fn picture(&self) -> Result<[usize; 3]> {
-        self.columns.picture(PICTURES)
+        match self.columns.0.get(PICTURES) {
+            Some(&Kind::Picture(shape)) => Ok(shape),
+            _ => Err(Error::Usage(format!("this model is of {}: it has no pictures to draw", self.columns))),
+        }
     }
 
     /// Of a file that says nothing of itself: a VAE of these settings for pictures of this shape.
     fn foreign(settings: Table, shape: [usize; 3]) -> ModelCard {
         let (model, columns) = (vae::ENTRY.name.to_string(), Columns::of_pictures(shape, 0));
-        ModelCard { model, settings, columns, dataset: "unknown".into(), epoch: 0 }
+        ModelCard { model, settings, columns, features: None, dataset: "unknown".into(), epoch: 0 }
     }
 
     /// From JSON. Cards of older versions are of the only model there was, and have the pictures' shape among its
@@ -271,12 +278,16 @@ impl Checkpoint {
                 ModelCard::parse(text).map_err(|e| Error::file(path, format!("its model card is damaged: {e}")))?;
             let numbers = |kind: &Kind| match kind {
                 Kind::Picture(shape) => shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(0),
-                Kind::Label(n) | Kind::Vector(n) => *n,
+                Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => *n,
             };
             let is_sized = card.columns.0.values().all(|kind| (1..=LARGEST_PICTURE).contains(&numbers(kind)));
             let hidden = card.settings.get("hidden").and_then(|hidden| hidden.as_array()).map_or(1, Vec::len);
             let is_layered = (1..=self.tensors.len()).contains(&hidden);
-            if !is_sized || !is_layered || card.open(&mut Arena::new()).is_err() {
+            let is_scaled = match (&card.features, card.columns.0.get(PICTURES)) {
+                (Some(features), Some(Kind::Vector(width))) => features.is_whole(*width),
+                (features, _) => features.is_none(),
+            };
+            if !is_sized || !is_scaled || !is_layered || card.open(&mut Arena::new()).is_err() {
                 return Err(Error::file(path, format!("its model card does not fit together: {text}")));
             }
             return Ok(card);
@@ -284,7 +295,7 @@ impl Checkpoint {
         if self.tensors.get("encoder.0.0.weight").is_some_and(|(shape, _)| shape.len() == 4) {
             // The strides are nowhere in a state_dict: of listed networks only the article's is known by its names.
             let (_, article) = presets::find("mnist-conv")?;
-            return Ok(ModelCard::foreign(article.settings().own, article.picture));
+            return Ok(ModelCard::foreign(article.settings().own, article.x.as_picture()));
         }
         let rows_of = |name: &str| match self.tensors.get(name) {
             Some((shape, _)) if shape.len() == 2 && shape.iter().all(|&d| d > 0) => Some([shape[0], shape[1]]),

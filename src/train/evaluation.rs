@@ -41,16 +41,16 @@ pub(crate) struct RecordedEvaluation {
 }
 
 impl RecordedEvaluation {
-    /// [`Evaluation::new`] has the arguments.
+    /// [`Evaluation::new`] has the arguments; the split's sizes are its examples, those of a batch, the items of all.
     pub fn new(
         arena: &mut Arena,
         model: &dyn Model,
         columns: &Columns,
-        [count, batch_size]: [usize; 2],
+        [count, batch_size, entries]: [usize; 3],
         latent: Latent,
         largest_part: usize,
     ) -> RecordedEvaluation {
-        let sizes = [count, batch_size.min(count)];
+        let sizes = [count, batch_size.min(count), entries];
         let data = Resident::new(arena, "test", model, sizes, columns, largest_part);
         let (full_batches, rest) = data.full_and_rest();
         let full = record(arena, model, &data, data.batch_size, latent);
@@ -80,7 +80,7 @@ impl Evaluation {
         latent: Latent,
         largest_part: usize,
     ) -> Result<Evaluation> {
-        let sizes = [split.count, batch_size];
+        let sizes = [split.count, batch_size, split.entries()];
         let evaluation = RecordedEvaluation::new(arena, model, columns, sizes, latent, largest_part);
         let evaluation = evaluation.load(arena, backend)?;
         evaluation.data.upload(backend, split);

@@ -4,8 +4,8 @@
 use super::given::Given;
 use super::pictures;
 use super::settings::{Run, Settings};
-use crate::data::Dataset;
-use crate::data::table::PICTURES;
+use crate::data::table::{Columns, PICTURES};
+use crate::data::{Binarise, Dataset};
 use crate::error::{Error, Result};
 
 /// The most values of a picture, channels x height x width: 2^26, those of a grey one of 8192 x 8192.
@@ -36,15 +36,16 @@ impl Asked {
 }
 
 /// Shrinks defaults that are more than the data has, or than a picture holds, with a note for each, and fills in the
-/// key `examples` of a model that has it. Errors: a data set
-/// without pictures.
+/// key `examples` of a model that has it.
 pub fn to_data(settings: &mut Settings, asked: Asked, data: &Dataset) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let count = data.train.count;
     if settings.batch_size > count && !asked.batch_size {
         notes.push(format!(
-            "note: {} has {count} training pictures, fewer than a batch of {}: --batch-size is {count}",
-            data.name, settings.batch_size
+            "note: {} has {count} training {}, fewer than a batch of {}: --batch-size is {count}",
+            data.name,
+            data.examples(),
+            settings.batch_size
         ));
         settings.batch_size = count;
     }
@@ -53,7 +54,7 @@ pub fn to_data(settings: &mut Settings, asked: Asked, data: &Dataset) -> Result<
     if is_asked && settings.own("examples").is_none() {
         settings.own.insert("examples".into(), i64::try_from(count).expect("examples in memory").into());
     }
-    let [_, h, w] = data.columns().picture(PICTURES)?;
+    let Some([_, h, w]) = data.train.shape() else { return Ok(notes) };
     let fit = pictures::samples(settings.samples, [h, w], None).map_or(0, |fit| fit.count);
     if settings.samples > fit && !asked.samples {
         notes.push(format!(
@@ -68,35 +69,54 @@ pub fn to_data(settings: &mut Settings, asked: Asked, data: &Dataset) -> Result<
 /// That a run with these settings can work on this data. Errors: what cannot, by the name of its option.
 pub fn check(settings: &Settings, data: &Dataset) -> Result<()> {
     let usage = |problem: String| Err(Error::Usage(problem));
-    let Run { batch_size, shift, samples, .. } = settings.run;
+    let Run { batch_size, shift, flip, .. } = settings.run;
     if batch_size > data.train.count {
         return usage(format!(
-            "--batch-size {batch_size} is larger than the {} training pictures of {}",
-            data.train.count, data.name
+            "--batch-size {batch_size} is larger than the {} training {} of {}",
+            data.train.count,
+            data.examples(),
+            data.name
         ));
     }
-    let columns = data.columns();
-    let [c, h, w] = columns.picture(PICTURES)?;
+    if data.train.dims() > LARGEST_PICTURE {
+        let columns = data.train.columns();
+        return usage(format!(
+            "{} has {}, {} values each, and a model takes at most {LARGEST_PICTURE}: of a folder, --image-size N makes \
+             them smaller",
+            data.name,
+            Columns(columns.0.into_iter().filter(|(name, _)| name == PICTURES).collect()),
+            data.train.dims()
+        ));
+    }
+    let model = settings.outline(&data.columns())?;
+    match data.train.shape() {
+        Some([_, h, w]) => check_pictures(&settings.run, [h, w])?,
+        None if shift > 0 || flip => {
+            return usage(format!("--flip and --shift move pictures, and {} has none: leave them out", data.name));
+        }
+        None if settings.binarise != Binarise::None => {
+            return usage(format!("--binarise is for pictures, and {} has none: leave it out", data.name));
+        }
+        None => {}
+    }
+    model.check_batch(batch_size)
+}
+
+/// That pictures of (H,W) can be moved and drawn as the settings say.
+fn check_pictures(run: &Run, [h, w]: [usize; 2]) -> Result<()> {
+    let usage = |problem: String| Err(Error::Usage(problem));
+    let Run { shift, samples, .. } = *run;
     if shift >= h.min(w) {
         return usage(format!(
             "--shift {shift} moves pictures of {h}x{w} (height, width) out of sight: it must be below {}",
             h.min(w)
         ));
     }
-    if data.train.dims() > LARGEST_PICTURE {
-        return usage(format!(
-            "the pictures of {} are {c}x{h}x{w} (channels, height, width), {} values each, and a model takes at most \
-             {LARGEST_PICTURE}: of a folder, --image-size N makes them smaller",
-            data.name,
-            data.train.dims()
-        ));
-    }
-    let model = settings.outline(&columns)?;
     let fit = pictures::samples(samples, [h, w], None).map_or(0, |fit| fit.count);
     if samples > fit {
         return usage(format!("--samples is {samples}, but a picture holds at most {fit} samples of {h}x{w} pixels"));
     }
-    model.check_batch(batch_size)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -106,7 +126,7 @@ mod tests {
 
     fn data(count: usize, shape: [usize; 3]) -> Dataset {
         // Nothing looks at the pictures.
-        let pictures = || Column { name: PICTURES.into(), kind: Kind::Picture(shape), bytes: Vec::new() };
+        let pictures = || Column::of_bytes(PICTURES, Kind::Picture(shape), Vec::new());
         let split = |count| Table { count, columns: vec![pictures()] };
         Dataset { name: "drawn".into(), class_names: Vec::new(), train: split(count), test: split(1) }
     }

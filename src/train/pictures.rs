@@ -80,16 +80,19 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// For `count` samples (none for 0) and a test set of `test` pictures. Errors: a data set without pictures.
-    pub fn new(count: usize, test: usize, columns: &Columns, model: &dyn Model) -> Result<Layout> {
-        let shape = columns.picture(PICTURES)?;
+    /// For `count` samples (none for 0) and a test set of `test` pictures. Of a data set without pictures nothing is
+    /// drawn.
+    pub fn new(count: usize, test: usize, columns: &Columns, model: &dyn Model) -> Layout {
+        let Ok(shape) = columns.picture(PICTURES) else {
+            return Layout { shape: [0; 3], samples: None, reconstructions: None, band: 1 };
+        };
         let [_, h, w] = shape;
         let decode = model.find_view("decode");
         let samples = decode.filter(|_| count > 0).and_then(|view| samples(count, [h, w], classes(&view)));
         let reconstruct = model.find_view("reconstruct");
         let band = reconstruct.as_ref().map_or(1, |view| 1 + view.outputs.len());
         let reconstructions = reconstruct.and_then(|_| reconstructions(RECONSTRUCTIONS.min(test), [h, w], band));
-        Ok(Layout { shape, samples, reconstructions, band })
+        Layout { shape, samples, reconstructions, band }
     }
 
     /// A line where fewer test pictures are drawn than usual.
@@ -215,7 +218,7 @@ mod tests {
     fn layout(preset: &str, [count, test]: [usize; 2], shape: [usize; 3]) -> Layout {
         let settings = presets::find(preset).unwrap().1.settings();
         let columns = Columns::of_pictures(shape, 10);
-        Layout::new(count, test, &columns, &*settings.outline(&columns).unwrap()).unwrap()
+        Layout::new(count, test, &columns, &*settings.outline(&columns).unwrap())
     }
 
     #[test]

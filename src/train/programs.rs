@@ -12,7 +12,7 @@ use super::settings::{Run, Settings};
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded, room};
 use crate::data::Dataset;
-use crate::data::table::Columns;
+use crate::data::table::{Columns, Table};
 use crate::error::Result;
 use crate::fusion::{Fusion, fuse};
 use crate::kernels::rows::Rows;
@@ -94,9 +94,9 @@ impl Programs {
         let columns = data.columns();
         let model = (settings.entry()?.open)(arena, &settings.own, &columns)?;
         let optimizer = OptimizerState::new(arena, settings.optimizer);
-        let sizes = |count: usize| [count, settings.batch_size];
-        let train = Resident::new(arena, "train", &*model, sizes(data.train.count), &columns, largest_part);
-        let test_sizes = sizes(data.test.count);
+        let sizes = |split: &Table| [split.count, settings.batch_size, split.entries()];
+        let train = Resident::new(arena, "train", &*model, sizes(&data.train), &columns, largest_part);
+        let test_sizes = sizes(&data.test);
         let test = RecordedEvaluation::new(arena, &*model, &columns, test_sizes, Latent::Sampled, largest_part);
 
         let fusion = settings.fusion(Fusion::of(&backend.device()));
@@ -113,7 +113,7 @@ impl Programs {
         shuffle::forward(&mut r, train.clock, train.order, true);
         let shuffled = r.finish("shuffle");
 
-        let layout = Layout::new(settings.samples, data.test.count, &columns, &*model)?;
+        let layout = Layout::new(settings.samples, data.test.count, &columns, &*model);
         let (pictures, drawn) = EpochPictures::record(arena, &*model, layout);
 
         // The host keeps the parameters and moments that it saves, and those it started from.
@@ -210,7 +210,7 @@ pub fn training_step(settings: &Settings, columns: &Columns, fusion: Fusion) -> 
     let mut arena = Arena::new();
     let model = (settings.entry()?.open)(&mut arena, &settings.own, columns)?;
     let optimizer = OptimizerState::new(&mut arena, settings.optimizer);
-    let sizes = [settings.batch_size; 2];
+    let sizes = [settings.batch_size; 3];
     let data = Resident::new(&mut arena, "train", &*model, sizes, columns, usize::MAX);
     let before = arena.buffers().len();
     let step = record_step(&mut arena, &*model, &optimizer, settings, &data, settings.batch_size);

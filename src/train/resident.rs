@@ -1,8 +1,12 @@
 //! A data set on the device, and how an epoch walks through it.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
-use crate::data::table::{Columns, Kind, Table};
+use crate::data::ragged::Ragged;
+use crate::data::table::{Columns, Kind, Table, Values};
 use crate::kernels::clock::Clock;
 use crate::kernels::gather;
 use crate::kernels::rows::Rows;
@@ -11,7 +15,7 @@ use crate::models::Model;
 use crate::models::batch::{Augmentation, Batch, Order, Source};
 use crate::tensor::Tensor;
 
-/// Bytes of pictures that are uploaded at once at least.
+/// Values of a column that are uploaded at once at least: bytes of pictures, numbers of vectors.
 const SMALLEST_PIECE: usize = 1 << 24;
 
 /// The columns of a data set that a model takes, on the device, and how an epoch walks through them.
@@ -31,20 +35,20 @@ pub struct Resident {
 }
 
 impl Resident {
-    /// Declares the columns that the model takes of `count` examples, the pictures in parts of at most `largest_part`
-    /// bytes. Panics where the columns lack one of them: the model was not opened for them.
+    /// Declares the columns that the model takes of `count` examples, pictures and vectors in parts of at most
+    /// `largest_part` bytes, items of `entries` in all. Panics where the columns lack one of them: the model was not opened for them.
     pub(crate) fn new(
         arena: &mut Arena,
         name: &str,
         model: &dyn Model,
-        [count, batch_size]: [usize; 2],
+        [count, batch_size, entries]: [usize; 3],
         columns: &Columns,
         largest_part: usize,
     ) -> Resident {
         let batches = count.div_ceil(batch_size);
         let taken = columns.only(model.entry().takes).unwrap_or_else(|e| panic!("{e}")).0;
         let columns = taken.into_iter().map(|(column, kind)| {
-            let source = declare(arena, &format!("{name}.{column}"), kind, count, largest_part);
+            let source = declare(arena, &format!("{name}.{column}"), kind, [count, entries], largest_part);
             (column, source)
         });
         Resident {
@@ -84,9 +88,13 @@ impl Resident {
     pub(crate) fn upload(&self, backend: &mut Backend, table: &Table) {
         for (name, source) in &self.columns {
             let column = table.column(name).unwrap_or_else(|| panic!("the table has no column {name}"));
-            let mut end = column.bytes.len();
+            if let (Source::Items { .. }, Values::Ragged(ragged)) = (source, &column.values) {
+                write_items(backend, source, ragged);
+                continue;
+            }
+            let mut end = column.values.len();
             for (start, data) in pieces(source).into_iter().rev() {
-                backend.write_words(data, &gather::pack(&column.bytes[start..end]));
+                backend.write_words(data, &words(&column.values, start..end));
                 end = start;
             }
         }
@@ -97,17 +105,21 @@ impl Resident {
     pub(crate) fn hand_over(&self, backend: &mut Backend, mut table: Table) {
         for (name, source) in &self.columns {
             let column = table.columns.iter_mut().find(|column| column.name == *name);
-            let bytes = &mut column.unwrap_or_else(|| panic!("the table has no column {name}")).bytes;
+            let values = &mut column.unwrap_or_else(|| panic!("the table has no column {name}")).values;
+            if let Values::Ragged(ragged) = values {
+                write_items(backend, source, ragged);
+                continue;
+            }
+            let in_word = in_word(values);
             // Whole words; few enough pieces for allocators that shrink by copying.
-            let most = (bytes.len() / 16).max(SMALLEST_PIECE).next_multiple_of(4);
+            let most = (values.len() / 16).max(SMALLEST_PIECE).next_multiple_of(in_word);
             for (start, data) in pieces(source).into_iter().rev() {
-                while bytes.len() > start {
-                    let words = (bytes.len() - start - 1) / most * most / 4;
-                    let packed = gather::pack(&bytes[start + 4 * words..]);
-                    let view = Tensor::new(data.buffer, data.offset + words, &[packed.len()]);
-                    backend.write_words(view, &packed);
-                    bytes.truncate(start + 4 * words);
-                    bytes.shrink_to_fit();
+                while values.len() > start {
+                    let first = (values.len() - start - 1) / most * most / in_word;
+                    let piece = words(values, start + in_word * first..values.len());
+                    let view = Tensor::new(data.buffer, data.offset + first, &[piece.len()]);
+                    backend.write_words(view, &piece);
+                    values.truncate(start + in_word * first);
                 }
             }
         }
@@ -115,7 +127,7 @@ impl Resident {
 
     /// Indices of its buffers in the arena.
     pub(crate) fn buffers(&self) -> Vec<usize> {
-        let columns = self.columns.iter().flat_map(|(_, source)| pieces(source)).map(|(_, data)| data);
+        let columns = self.columns.iter().flat_map(|(_, source)| tensors(source));
         let others = [self.order, self.clock, self.losses];
         columns.chain(others).map(|tensor| tensor.buffer).collect()
     }
@@ -126,26 +138,73 @@ impl Resident {
     }
 }
 
-/// Room for a column of `count` examples. Panics on vectors, which no data set has.
-fn declare(arena: &mut Arena, name: &str, kind: Kind, count: usize, largest_part: usize) -> Source {
+/// Writes the rows of a column of items.
+fn write_items(backend: &mut Backend, source: &Source, ragged: &Ragged) {
+    let &Source::Items { starts, entries, .. } = source else { panic!("{source:?} is no room for items") };
+    assert!(
+        entries.len() == ragged.entries().len().max(1),
+        "{entries:?} is no room for {} entries",
+        ragged.entries().len()
+    );
+    backend.write_words(starts, ragged.starts());
+    if !ragged.entries().is_empty() {
+        backend.write_words(entries, ragged.entries());
+    }
+}
+
+/// The buffers of a column.
+fn tensors(source: &Source) -> Vec<Tensor> {
+    match source {
+        Source::Items { starts, entries, .. } => vec![*starts, *entries],
+        _ => pieces(source).into_iter().map(|(_, data)| data).collect(),
+    }
+}
+
+/// Room for a column of `count` examples.
+fn declare(arena: &mut Arena, name: &str, kind: Kind, [count, entries]: [usize; 2], largest_part: usize) -> Source {
     match kind {
         Kind::Picture(shape) => {
             Source::Pictures { parts: gather::parts(arena, name, [count, kind.width()], largest_part), shape }
         }
+        Kind::Vector(width) => {
+            Source::Vectors { parts: gather::parts(arena, name, [count, 4 * width], largest_part), width }
+        }
+        Kind::Items(items) => Source::Items {
+            starts: arena.tensor(format!("{name}.starts"), &[count + 1]),
+            entries: arena.tensor(format!("{name}.entries"), &[entries.max(1)]),
+            items,
+        },
         Kind::Label(classes) => Source::Labels { labels: arena.tensor(name, &[count.div_ceil(4)]), classes },
-        Kind::Vector(_) => unreachable!("a data set has no vectors"),
     }
 }
 
-/// The buffers of a column's bytes, each with the place of its first one among them.
+/// The buffers of a column's values, each with the place of its first one among them; none of items, which lie in one
+/// beside where they start.
 fn pieces(source: &Source) -> Vec<(usize, Tensor)> {
+    let of = |parts: &[gather::Part], width: usize| parts.iter().map(|part| (part.first * width, part.data)).collect();
     match source {
-        Source::Pictures { parts, shape } => {
-            let dims: usize = shape.iter().product();
-            parts.iter().map(|part| (part.first * dims, part.data)).collect()
-        }
+        Source::Pictures { parts, shape } => of(parts, shape.iter().product()),
+        Source::Vectors { parts, width } => of(parts, *width),
         Source::Labels { labels, .. } => vec![(0, *labels)],
+        Source::Items { .. } => Vec::new(),
         Source::Given(_) => unreachable!("a data set's columns lie on the device"),
+    }
+}
+
+/// How many values of a column lie in a word of the device.
+fn in_word(values: &Values) -> usize {
+    match values {
+        Values::Bytes(_) => 4,
+        Values::Numbers { .. } | Values::Ragged(_) => 1,
+    }
+}
+
+/// Some of a column's values as the device has them.
+fn words(values: &Values, range: Range<usize>) -> Cow<'_, [u32]> {
+    match values {
+        Values::Bytes(bytes) => gather::pack(&bytes[range]),
+        Values::Numbers { rows, .. } => bytemuck::cast_slice(&rows[range]).into(),
+        Values::Ragged(_) => unreachable!("items are written row by row"),
     }
 }
 

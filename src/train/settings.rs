@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+use crate::data::ratings::Protocol;
 use crate::data::table::Columns;
-use crate::data::{Binarise, Corrupt, Preparation};
+use crate::data::{Binarise, Corrupt, Form, Preparation, Split};
 use crate::error::{Error, Result};
 use crate::fusion::Fusion;
 use crate::keys;
@@ -30,10 +31,12 @@ keys! {
             dataset: String = "auto".into(), "NAME",
                 "The data set: auto (MNIST, or the built-in digits where MNIST is neither here nor can be fetched), \
                  mnist, fashion-mnist, kmnist, emnist-..., binarized-mnist, cifar10, cifar100, digits, or one's own: \
-                 folder, array";
+                 folder, array, table, ratings";
             data: Option<PathBuf> = None, "PATH",
-                "The folder of the data set's files; of folder its pictures, of array the .npy or .npz file [default: \
-                 $ELBO_DATA, else data/DATASET]";
+                "The folder of the data set's files; of folder its pictures, of array the .npy or .npz file, of table \
+                 the .csv or .csv.gz file, or a folder with train.csv and test.csv; of ratings the .csv or .csv.gz file, \
+                 or a folder with ratings.csv [default: $ELBO_DATA, else \
+                 data/DATASET]";
             crop: Option<usize> = None, "N",
                 "Cut a square of N x N from the middle of each picture of a folder, before any resizing; 0 cuts none";
             image_size: Option<usize> = None, "N",
@@ -42,6 +45,18 @@ keys! {
                 "Channels of a folder's pictures: 1 (grey) or 3; 0 takes 3 if any is in colour, else 1";
             corrupt: Corrupt = Corrupt::Refuse, "NAME",
                 "A picture of a folder that cannot be decoded is an error (refuse) or left out by name (skip)";
+            label_column: Option<String> = None, "NAME",
+                "The column of a table that holds labels, whole numbers from 0 [default: anomaly or label, if there is \
+                 one]";
+            split: Split = Split::default(), "FORM",
+                "How one table is parted: share:0.2 tests on that share of its rows, drawn at random (share:0.2:SEED); \
+                 normal:0.5 trains on the first half of the normal rows and tests on the others and all anomalies";
+            normal: Vec<usize> = Vec::new(), "K",
+                "Train on examples of these labels alone, for instance 0,1; the others of the test set are anomalies \
+                 for `elbo score` [default: all]";
+            liked_above: f64 = 3.5, "X", "Of ratings, those above X count as liked";
+            split_seed: u64 = 1, "N",
+                "Which users of ratings are held out, and which of their items are hidden";
             train_limit: Option<usize> = None, "N",
                 "Train on N pictures only: the first ones, of a folder or array a share of all, always the same; 0 \
                  takes all";
@@ -132,7 +147,20 @@ pub enum Optimizer {
 const MOST_EPOCHS: usize = 1 << 20;
 
 /// The keys that records of older runs lack, whose defaults are what was done then.
-const LATER: [&str; 8] = ["model", "corrupt", "flip", "shift", "no_fuse", "binarise", "importance", "estimator"];
+const LATER: [&str; 12] = [
+    "model",
+    "corrupt",
+    "flip",
+    "shift",
+    "no_fuse",
+    "binarise",
+    "importance",
+    "estimator",
+    "split",
+    "normal",
+    "liked_above",
+    "split_seed",
+];
 
 /// The keys that `--resume` may change. None changes what the epochs already trained would have been, but `epochs`
 /// under a schedule that spans the whole run (any lr_schedule but constant, a cyclical kl_schedule), which it
@@ -380,6 +408,27 @@ impl Settings {
         Preparation { crop: self.crop, image_size: self.image_size, channels: self.channels, corrupt: self.corrupt }
     }
 
+    /// How a table or ratings are read and parted. Errors: something is said of them, and the data set is none.
+    pub fn form(&self, dataset: &str) -> Result<Form> {
+        let ratings = Protocol { liked_above: self.liked_above, split_seed: self.split_seed };
+        let (label_column, normal) = (self.label_column.clone(), self.normal.clone());
+        let form = Form { label_column, split: self.split, normal, ratings, scale: None };
+        let said = [
+            ("label_column", "table", self.label_column.is_some()),
+            ("split", "table", self.split != Split::default()),
+            ("liked_above", "ratings", ratings.liked_above != Protocol::default().liked_above),
+            ("split_seed", "ratings", ratings.split_seed != Protocol::default().split_seed),
+        ];
+        let is_kind = |kind: &str| dataset.split(':').next() == Some(kind);
+        match said.into_iter().find(|&(_, kind, is_said)| is_said && !is_kind(kind)) {
+            Some((key, kind, _)) => Err(Error::Usage(format!(
+                "{} is of the data set {kind}, and this one is {dataset}: leave it out, or use --dataset {kind}",
+                flag(key)
+            ))),
+            None => Ok(form),
+        }
+    }
+
     /// The text of a table that [`Settings::from_toml`] reads back to an equal value. A setting that is off has no
     /// line. Errors: a path that is not UTF-8, a seed above 2^63 - 1.
     pub fn to_toml(&self) -> Result<String> {
@@ -432,7 +481,10 @@ impl Settings {
         require((1..=MOST_EPOCHS).contains(&self.epochs), "epochs", self.epochs, &epochs_rule)?;
         require(self.shift <= LARGEST_SIZE, "shift", self.shift, &format!("must be 0 to {LARGEST_SIZE}"))?;
         require(self.samples <= LARGEST_SIZE, "samples", self.samples, &format!("must be 0 to {LARGEST_SIZE}"))?;
-        require(self.seed <= i64::MAX as u64, "seed", self.seed, &format!("must be 0 to {}", i64::MAX))?;
+        for (key, seed) in [("seed", self.seed), ("split_seed", self.split_seed)] {
+            require(seed <= i64::MAX as u64, key, seed, &format!("must be 0 to {}", i64::MAX))?;
+        }
+        require(self.liked_above.is_finite(), "liked_above", self.liked_above, "must be a number")?;
 
         for (key, value) in [("lr", self.lr), ("eps", self.eps)] {
             require(value > 0.0 && value.is_finite(), key, value, "must be a positive number")?;

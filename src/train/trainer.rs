@@ -16,6 +16,7 @@ use super::run_folder::{Progress, RunFolder};
 use super::settings::Settings;
 use crate::backend::{Backend, Counters, Device};
 use crate::data::Dataset;
+use crate::data::features::Features;
 use crate::data::table::Columns;
 use crate::error::{Error, Result};
 use crate::kernels::clock::Clock;
@@ -71,6 +72,7 @@ pub struct Trainer {
     settings: Settings,
     data_name: String,
     columns: Columns,
+    features: Option<Features>,
     folder: RunFolder,
     backend: Backend,
     programs: Programs,
@@ -99,7 +101,7 @@ impl Trainer {
     ) -> Result<Trainer> {
         fit::check(&settings, &data)?;
         let mut backend = device.backend();
-        let (data_name, columns) = (data.name.clone(), data.columns());
+        let (data_name, columns, features) = (data.name.clone(), data.columns(), data.train.features().cloned());
         let programs = Programs::with_largest_part(&mut backend, &settings, data, largest_part)?;
         let state = if resume && folder.state().exists() { Some(Checkpoint::read(&folder.state())?) } else { None };
         let progress = match &state {
@@ -123,7 +125,8 @@ impl Trainer {
             Some(state) => Snapshot::read(state, &programs, &folder, progress.batch)?,
             None => Snapshot::initial(&programs, settings.seed),
         };
-        let mut trainer = Trainer { settings, data_name, columns, folder, backend, programs, log, progress, snapshot };
+        let mut trainer =
+            Trainer { settings, data_name, columns, features, folder, backend, programs, log, progress, snapshot };
         trainer.restore();
         Ok(trainer)
     }
@@ -300,6 +303,7 @@ impl Trainer {
             model: self.settings.model.clone(),
             settings: self.settings.own.clone(),
             columns: self.columns.only(self.programs.model.entry().takes)?,
+            features: self.features.clone(),
             dataset: self.data_name.clone(),
             epoch: self.progress.epoch,
         };

@@ -131,8 +131,8 @@ fn a_conv_model_and_augmentation_train_the_same() {
 fn the_presets_of_mlps_take_eight_dispatches() {
     for name in ["mnist-mlp", "mnist-fused", "mnist-2d"] {
         let (_, preset) = presets::find(name).unwrap();
-        let recorded = subject(&preset.settings(), preset.picture, Fusion::None);
-        let fused = subject(&preset.settings(), preset.picture, Fusion::Full);
+        let recorded = subject(&preset.settings(), preset.x.as_picture(), Fusion::None);
+        let fused = subject(&preset.settings(), preset.x.as_picture(), Fusion::Full);
         let kernels: Vec<&str> = fused.step.steps.iter().map(|s| s.kernel.name).collect();
         let want = [
             "fused_batch.begin",

@@ -78,7 +78,14 @@ fn open(miss: Miss, samples: usize) -> Trained {
     tensor("decoder.1.weight", &[D, Z], (0..D).flat_map(|d| [W[0][d], W[1][d]]).collect());
     tensor("decoder.1.bias", &[D], B.to_vec());
     let columns = Columns::of_pictures(SHAPE, 0);
-    let card = ModelCard { model: vae::ENTRY.name.into(), settings, columns, dataset: "drawn".into(), epoch: 1 };
+    let card = ModelCard {
+        model: vae::ENTRY.name.into(),
+        settings,
+        columns,
+        dataset: "drawn".into(),
+        epoch: 1,
+        features: None,
+    };
     checkpoint.metadata.insert(MODEL.into(), serde_json::to_string(&card).unwrap());
 
     let folder = tempfile::tempdir().unwrap();

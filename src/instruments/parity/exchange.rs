@@ -13,7 +13,7 @@ use super::{RECORDING, SCRIPT};
 use crate::arena::Arena;
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Device};
-use crate::data::table::{Columns, LABELS, PICTURES, Table};
+use crate::data::table::{Columns, Kind, LABELS, PICTURES, Table};
 use crate::error::{Error, Result};
 use crate::files::{read_regular, write_atomic};
 use crate::instruments::replay::{given, training_batch};
@@ -36,18 +36,17 @@ const SCRIPTS: [(&str, &str); 2] = [
 
 /// Metadata key of [`About`], as JSON.
 const ABOUT: &str = "elbo.parity";
-/// The most bytes of pictures an exchange may hold.
+/// The most bytes of pictures or vectors an exchange may hold.
 const MOST_BYTES: usize = 2 << 30;
 
-/// Settings, initial parameters, pictures and noise of a number of training steps.
+/// Settings, initial parameters, examples and noise of a number of training steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exchange {
     /// What is trained, and how.
     pub about: About,
     /// Training steps, at least 1.
     pub steps: usize,
-    /// (steps,B,C,H,W), one byte a pixel.
-    pub(super) pictures: Vec<u8>,
+    x: Examples,
     /// (steps,B); `None` where the model takes no labels.
     labels: Option<Vec<u8>>,
     /// The random numbers that the model asks for, in order: the shape of a step's, and (steps, shape) the values.
@@ -58,6 +57,25 @@ pub struct Exchange {
     pub(super) digest: String,
 }
 
+/// What the model is of, step after step.
+#[derive(Clone, Debug, PartialEq)]
+enum Examples {
+    /// (steps,B,C,H,W), one byte a pixel.
+    Pictures(Vec<u8>),
+    /// (steps,B,F); of items (steps,B,I) zeros and ones.
+    Vectors(Vec<f32>),
+}
+
+impl Examples {
+    /// Bytes, or numbers.
+    fn len(&self) -> usize {
+        match self {
+            Examples::Pictures(bytes) => bytes.len(),
+            Examples::Vectors(numbers) => numbers.len(),
+        }
+    }
+}
+
 /// Random numbers that a model asks for: the shape of a step's, and (steps, shape) the values.
 pub(super) type Noise = (Vec<usize>, Vec<f32>);
 
@@ -66,7 +84,7 @@ pub(super) type Noise = (Vec<usize>, Vec<f32>);
 pub struct About {
     /// The preset's name, or the run's folder.
     pub name: String,
-    /// Where the pictures are from.
+    /// Where the examples are from.
     pub data: String,
     /// All settings, with the seed of the initial parameters, the order and the noise.
     pub settings: Settings,
@@ -76,10 +94,10 @@ pub struct About {
 
 impl Exchange {
     /// The first steps of a training run with these settings, seed included: the order and the noise are those of
-    /// `elbo train` without augmentation on these pictures, which start over when they are used up.
+    /// `elbo train` without augmentation on these examples, which start over when they are used up.
     ///
-    /// Errors: no step or batch, a network that does not fit the pictures, one with dropout, more than 2 GiB of
-    /// pictures.
+    /// Errors: no step or batch, a network that does not fit the examples, one with dropout, more than 2 GiB of
+    /// examples.
     pub fn new(
         name: &str,
         data: &str,
@@ -94,10 +112,11 @@ impl Exchange {
             }
         }
         let rows = steps.saturating_mul(batch);
-        let bytes = rows.saturating_mul(split.dims());
+        let in_value = if split.shape().is_some() { 1 } else { 4 };
+        let bytes = rows.saturating_mul(split.dims()).saturating_mul(in_value);
         if bytes > MOST_BYTES {
             return Err(Error::Usage(format!(
-                "the pictures of {steps} steps of {batch} are {} MiB; take fewer --steps or a smaller --batch-size, \
+                "the examples of {steps} steps of {batch} are {} MiB; take fewer --steps or a smaller --batch-size, \
                  up to {} MiB",
                 bytes >> 20,
                 MOST_BYTES >> 20
@@ -123,13 +142,22 @@ impl Exchange {
         let (order, noise) = draw(settings, &columns, split.count, steps)?;
         let dims = split.dims();
         let example = |n: usize| order[n % order.len()] as usize;
-        let pictures = (0..rows).flat_map(|n| &split.pixels()[example(n) * dims..][..dims]).copied().collect();
+        let x = match split.shape() {
+            Some(_) => {
+                let picture = |n: usize| &split.pixels()[example(n) * dims..][..dims];
+                Examples::Pictures((0..rows).flat_map(picture).copied().collect())
+            }
+            None => {
+                let vector = |n: usize| split.values(example(n)..example(n) + 1);
+                Examples::Vectors((0..rows).flat_map(vector).collect())
+            }
+        };
         let labels = columns.0.contains_key(LABELS).then(|| {
             let labels = split.labels().expect("columns of labels have labels");
             (0..rows).map(|n| labels[example(n)]).collect()
         });
         let about = About { name: name.into(), data: data.into(), settings: settings.clone(), columns };
-        let mut exchange = Exchange { about, steps, pictures, labels, noise, initial, digest: String::new() };
+        let mut exchange = Exchange { about, steps, x, labels, noise, initial, digest: String::new() };
         exchange.digest = digest(&exchange.bytes());
         Ok(exchange)
     }
@@ -155,7 +183,16 @@ impl Exchange {
         let text = file.metadata.get(ABOUT).ok_or_else(|| Error::file(&path, "is no exchange of elbo parity"))?;
         let about: About =
             serde_json::from_str(text).map_err(|e| Error::file(&path, format!("its settings are damaged: {e}")))?;
-        let (shape, pictures) = file.bytes("x", Dtype::U8)?;
+        let (shape, x) = match about.columns.0.get(PICTURES) {
+            Some(Kind::Vector(_) | Kind::Items(_)) => {
+                let (shape, bytes) = file.bytes(PICTURES, Dtype::F32)?;
+                (shape, Examples::Vectors(bytemuck::pod_collect_to_vec(bytes)))
+            }
+            _ => {
+                let (shape, bytes) = file.bytes(PICTURES, Dtype::U8)?;
+                (shape, Examples::Pictures(bytes.to_vec()))
+            }
+        };
         let steps = shape.first().copied().unwrap_or(0);
         let initial = file.tensors.names().into_iter().filter_map(|name| name.strip_prefix("init."));
         let initial = initial.map(|name| {
@@ -173,7 +210,7 @@ impl Exchange {
         });
         let exchange = Exchange {
             steps,
-            pictures: pictures.to_vec(),
+            x,
             labels,
             noise: drawn.collect::<Result<_>>()?,
             initial: initial.collect::<Result<_>>()?,
@@ -182,11 +219,11 @@ impl Exchange {
         };
         match exchange.fits() {
             true => Ok(exchange),
-            false => Err(Error::file(&path, "its pictures and noise are not those of its settings")),
+            false => Err(Error::file(&path, "its examples and noise are not those of its settings")),
         }
     }
 
-    /// Whether pictures, labels and noise are those of a model that the settings describe.
+    /// Whether examples, labels and noise are those of a model that the settings describe.
     fn fits(&self) -> bool {
         let (settings, batch) = (&self.about.settings, self.about.settings.batch_size);
         let drawn = settings.entry().and_then(|entry| (entry.check)(&settings.own));
@@ -198,15 +235,24 @@ impl Exchange {
         let values = |shape: &[usize]| self.steps * shape.iter().product::<usize>();
         let shapes = self.noise.iter().map(|(shape, _)| shape.as_slice());
         self.steps > 0
-            && self.pictures.len() == rows * self.dims()
+            && self.x.len() == rows * self.dims()
             && labels
             && shapes.eq(asked.iter().map(|step| step.writes[0].shape()))
             && self.noise.iter().all(|(shape, noise)| noise.len() == values(shape))
     }
 
-    /// D, pixels of a picture.
+    /// D, pixels of a picture or numbers of a vector.
     pub(super) fn dims(&self) -> usize {
-        self.about.columns.picture(PICTURES).map_or(0, |shape| shape.iter().product())
+        self.about.columns.0.get(PICTURES).map_or(0, |kind| kind.width())
+    }
+
+    /// The pictures of all steps; none of a model of vectors.
+    #[cfg(test)]
+    pub(super) fn pixels(&self) -> &[u8] {
+        match &self.x {
+            Examples::Pictures(bytes) => bytes,
+            Examples::Vectors(_) => &[],
+        }
     }
 
     /// K; 0 where the model takes no labels.
@@ -222,12 +268,16 @@ impl Exchange {
     /// The columns of a step's batch, as [`given`] orders them.
     pub(super) fn columns_of(&self, step: usize) -> Vec<Vec<f32>> {
         let batch = self.about.settings.batch_size;
-        let pixels = batch * self.dims();
-        let pictures = self.pictures[step * pixels..][..pixels].iter().map(|&byte| f32::from(byte) / 255.0);
+        let values = batch * self.dims();
+        let of_step = step * values..(step + 1) * values;
+        let x: Vec<f32> = match &self.x {
+            Examples::Pictures(bytes) => bytes[of_step].iter().map(|&byte| f32::from(byte) / 255.0).collect(),
+            Examples::Vectors(numbers) => numbers[of_step].to_vec(),
+        };
         let labels = self.labels.as_ref().map(|labels| {
             one_hot(labels[step * batch..][..batch].iter().map(|&label| usize::from(label)), self.classes())
         });
-        std::iter::once(pictures.collect()).chain(labels).collect()
+        std::iter::once(x).chain(labels).collect()
     }
 
     /// The random numbers of a step, in the order in which the model asks for them.
@@ -240,7 +290,7 @@ impl Exchange {
         self.noise.iter().map(|noise| &noise.1[of(noise)]).collect()
     }
 
-    /// What is minimised, times this, is nats a picture.
+    /// What is minimised, times this, is nats an example.
     pub(super) fn per_picture(&self) -> f64 {
         match self.about.settings.reduction {
             Reduction::Sum => 1.0 / self.about.settings.batch_size as f64,
@@ -250,13 +300,16 @@ impl Exchange {
 
     fn bytes(&self) -> Vec<u8> {
         let (settings, columns) = (&self.about.settings, &self.about.columns);
-        let [c, h, w] = columns.picture(PICTURES).expect("looked up before");
         let knobs = settings.outline(columns).expect("opened before").knobs();
         let rows = rows(settings, &knobs, 0, self.steps, self.steps as u64);
         let rows: Vec<f32> = rows.iter().flat_map(|row| [row.lr, row.kl_weight]).collect();
         let batch = settings.batch_size;
+        let (dtype, shape, bytes) = match (&self.x, columns.0[PICTURES]) {
+            (Examples::Pictures(bytes), kind) => (Dtype::U8, kind.as_picture().to_vec(), &bytes[..]),
+            (Examples::Vectors(numbers), kind) => (Dtype::F32, vec![kind.width()], bytemuck::cast_slice(numbers)),
+        };
         let mut tensors = vec![
-            (PICTURES.to_string(), Dtype::U8, vec![self.steps, batch, c, h, w], &self.pictures[..]),
+            (PICTURES.to_string(), dtype, [&[self.steps, batch], &shape[..]].concat(), bytes),
             ("rows".into(), Dtype::F32, vec![self.steps, 2], bytemuck::cast_slice(&rows)),
         ];
         if let Some(labels) = &self.labels {

@@ -19,7 +19,7 @@ fn exchange(preset: &str, batch_size: usize, steps: usize) -> Result<Exchange> {
     let settings = preset.settings().with("hidden = [700]\nlatent = 3")?;
     let settings = Settings { run: Run { batch_size, ..settings.run }, ..settings };
     let columns = preset.columns();
-    Exchange::new(preset.name, "drawn", &settings, (&subject::pictures(5, &columns), &columns), steps)
+    Exchange::new(preset.name, "drawn", &settings, (&subject::drawn(5, &columns), &columns), steps)
 }
 
 fn take(exchange: &Exchange, cpu: Cpu) -> Recording {
@@ -72,8 +72,8 @@ fn an_exchange_is_a_files_bytes_and_the_start_of_a_run() {
 
     // 12 of 5 pictures: each is there twice before any comes a third time, and the second round repeats the first.
     let dims = written.dims();
-    let pictures: Vec<&[u8]> = written.pictures.chunks(dims).collect();
-    let drawn = subject::pictures(5, &presets::VAE[0].columns());
+    let pictures: Vec<&[u8]> = written.pixels().chunks(dims).collect();
+    let drawn = subject::drawn(5, &presets::VAE[0].columns());
     assert!(drawn.pixels().chunks(dims).all(|picture| pictures[..5].contains(&picture)));
     assert!(pictures[..5] == pictures[5..10] && pictures[..2] == pictures[10..]);
     assert!(pictures[..5].iter().zip(drawn.pixels().chunks(dims)).any(|(a, b)| *a != b), "they are shuffled");
@@ -91,7 +91,7 @@ fn what_cannot_be_compared_is_refused() {
     let (_, preset) = presets::find("mnist-mlp").unwrap();
     let text = "encoder = 'flatten, dropout 0.5, linear 9, relu'\ndecoder = 'flatten, linear 784'";
     let (settings, columns) = (preset.settings().with(text).unwrap(), preset.columns());
-    let dropout = Exchange::new("mine", "drawn", &settings, (&subject::pictures(2, &columns), &columns), 1);
+    let dropout = Exchange::new("mine", "drawn", &settings, (&subject::drawn(2, &columns), &columns), 1);
     assert!(message(dropout).contains("mine has dropout"));
 
     let folder = tempfile::tempdir().unwrap();

@@ -27,6 +27,7 @@ pub struct Perceptron {
     activation: Activation,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a network has a few")]
 enum Layer {
     Points(Linear),
     Gaussians(BayesianLinear),
@@ -41,6 +42,7 @@ struct LayerSaved {
     activated: Option<Tensor>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a network has a few")]
 enum Inner {
     Points(linear::Saved),
     Gaussians(bayesian_linear::Saved),

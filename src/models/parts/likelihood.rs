@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::table::Kind;
+use crate::error::{Error, Result};
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::rows::Rows;
 use crate::kernels::{bce, continuous_bernoulli, discretised_logistic, laplace, mse, optimal_sigma};
@@ -103,6 +105,21 @@ impl Likelihood {
             // white; y is what the picture is meant to be.
             Likelihood::Gaussian | Likelihood::OptimalSigma | Likelihood::Laplace | Likelihood::DiscretisedLogistic => {
                 y
+            }
+        }
+    }
+
+    /// Refuses values that it is no distribution of. Errors: vectors, which may hold any number, for one of grey levels.
+    pub fn check(self, of: Kind) -> Result<()> {
+        match (self, of) {
+            (Likelihood::Gaussian | Likelihood::OptimalSigma | Likelihood::Laplace, _) => Ok(()),
+            (_, Kind::Picture(_)) => Ok(()),
+            _ => {
+                let name = serde_json::to_value(self).expect("it has a name");
+                Err(Error::Usage(format!(
+                    "output is {name}, a distribution of pixel values from 0 to 1, and the data set has {of}: use \
+                     gaussian, optimal_sigma or laplace"
+                )))
             }
         }
     }

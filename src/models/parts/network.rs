@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::arena::Arena;
+use crate::data::table::Kind;
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
 use crate::kernels::conv2d::Geometry;
@@ -76,6 +77,14 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// That of an example of this kind.
+    pub fn of(kind: Kind) -> Shape {
+        match kind {
+            Kind::Picture(shape) => Shape::Picture(shape),
+            Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => Shape::Vector(n),
+        }
+    }
+
     /// Elements of one example: C H W, or F.
     pub fn len(self) -> usize {
         match self {
