@@ -753,7 +753,7 @@ const BUDGETS: [(&str, usize, usize); 14] = [
     ("cifar-conv", 216, 216),
     ("faces-conv", 279, 279),
     ("faces-mlp", 30, 30),
-    ("table-vae", 36, 36),
+    ("table-vae", 36, 16),
     ("mnist-anomaly", 30, 8),
     ("mnist-cvae", 32, 23),
     ("mnist-cvae-256", 40, 27),
