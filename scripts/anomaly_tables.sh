@@ -20,7 +20,8 @@ areas() {
     "$elbo" score "$1" --device "$device" --json 2>/dev/null | python3 -c '
 import json, sys
 ranking = json.load(sys.stdin)["sets"][0]["ranking"]
-print(*(f"{name} {100 * ranking[name]["auroc"]:.2f}" for name in ("error", "probability", "elbo", "bound")))'
+areas = {name: 100 * ranking[name]["auroc"] for name in ("error", "probability", "elbo", "bound")}
+print(*(f"{name} {area:.2f}" for name, area in areas.items()))'
 }
 
 case $what in

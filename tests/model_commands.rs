@@ -318,12 +318,12 @@ fn a_model_of_more_dimensions_has_no_scatter() {
 
 // ---- score
 
-/// A table of three numbers a row: normal rows have a, 2a and noise; of anomalies, labelled 1, the second is -2a.
+/// A table of three numbers a row: normal rows have a, 2a and noise; of anomalies, labelled 1, the second is 2a + 9.
 fn rows(count: usize) -> String {
     let row = |i: usize| {
         let [a, noise] = [(i * 37 % 101) as f64 / 25.0 - 2.0, (i * 53 % 97) as f64 / 97.0];
         let is_anomaly = i % 5 == 4;
-        format!("{a},{},{noise},{}\n", if is_anomaly { -2.0 * a } else { 2.0 * a }, u8::from(is_anomaly))
+        format!("{a},{},{noise},{}\n", if is_anomaly { 2.0 * a + 9.0 } else { 2.0 * a }, u8::from(is_anomaly))
     };
     std::iter::once("first,second,third,anomaly\n".into()).chain((0..count).map(row)).collect()
 }
@@ -351,7 +351,7 @@ fn a_table_is_trained_on_and_its_rows_are_scored() {
     assert!(printed.contains("80 of them anomalies") && printed.contains("the 0.9 quantile of 160 training rows"));
 
     // Another file, without labels, on the scale of the run.
-    fs::write(path("new.csv"), "first,second,third\n1,2,0.5\n1,-2,0.5\n").unwrap();
+    fs::write(path("new.csv"), "first,second,third\n1,2,0.5\n1,11,0.5\n").unwrap();
     let new = losses(&["score", &path("run"), &path("new.csv"), "--out", &path("new-scores.csv")]);
     let elbo = |row: usize| new["sets"][0]["rows"][row]["elbo"].as_f64().unwrap();
     assert!(elbo(1) > elbo(0) && new["sets"][0]["ranking"].is_null() && new["threshold"].is_f64(), "{new}");

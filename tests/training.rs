@@ -783,7 +783,7 @@ const BUDGETS: [(&str, usize, usize); 20] = [
     ("faces-mlp", 30, 30),
     ("mnist-iwae", 60, 60),
     ("binarized-mnist", 60, 60),
-    ("table-vae", 36, 36),
+    ("table-vae", 36, 16),
     ("mnist-anomaly", 30, 8),
     ("mnist-cvae", 32, 23),
     ("mnist-cvae-256", 40, 27),

@@ -62,7 +62,6 @@ impl Features {
     /// Refuses standardised rows (N,F) with a number so far from the training rows that its square is no f32. Errors:
     /// the first one, by row and column.
     pub fn check(&self, rows: &[f32], data: &str) -> Result<()> {
-        // A NaN is not within either.
         let Some(at) = rows.iter().position(|x| x.is_nan() || x.abs() > FURTHEST) else { return Ok(()) };
         let [row, column] = [at / self.len(), at % self.len()];
         Err(Error::Usage(format!(

@@ -16,7 +16,7 @@ const LETTERS: usize = 12;
 /// Rows under the names of their columns, each number written in its cell, which is fully coloured from `full` on.
 pub fn heat(names: &[String], rows: &[(String, Vec<f64>)], full: f64, title: &str) -> Picture {
     let columns = names.len().min(COLUMNS);
-    let width = (LEFT + CELL[0] * columns as i32 + 16).max(480);
+    let width = (LEFT + CELL[0] * columns as i32 + 16).max(720);
     let height = TOP + CELL[1] * rows.len() as i32 + 16;
     chart::render(width as u32, height as u32, |canvas| draw(canvas, &names[..columns], rows, full, title))
 }

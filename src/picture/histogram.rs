@@ -18,11 +18,14 @@ pub struct Heap<'a> {
 }
 
 /// The share of each kind's values in each bar, and a line at the threshold. The axis ends where all but the largest
-/// hundredth of a kind lie; what is beyond is in the last bar.
+/// hundredth of the first kind lie and half of each other, which may be far away; what is beyond is in the last bar.
 pub fn histogram(heaps: &[Heap], threshold: Option<f64>, axis: &str, title: &str) -> Picture {
     let finite: Vec<Vec<f64>> =
         heaps.iter().map(|heap| heap.values.iter().copied().filter(|v| chart::drawable(*v)).collect()).collect();
-    let range = chart::range(finite.iter().flat_map(|values| ends(values)).chain(threshold), 0.02);
+    let range = chart::range(
+        finite.iter().enumerate().flat_map(|(kind, values)| ends(values, kind > 0)).chain(threshold),
+        0.02,
+    );
     let width = (range.end - range.start) / BARS as f64;
     let shares: Vec<Vec<f64>> = finite.iter().map(|values| shares(values, range.start, width)).collect();
     let highest = shares.iter().flatten().fold(0.01, |most: f64, share| most.max(*share));
@@ -52,13 +55,13 @@ pub fn histogram(heaps: &[Heap], threshold: Option<f64>, axis: &str, title: &str
     })
 }
 
-/// The smallest value, and the one above which a hundredth of them lies.
-fn ends(values: &[f64]) -> Vec<f64> {
+/// The smallest value, and the one above which a hundredth of them lies, or half of those that may be far away.
+fn ends(values: &[f64], is_far: bool) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
         0 => Vec::new(),
-        n => vec![sorted[0], sorted[(n - 1) * 99 / 100]],
+        n => vec![sorted[0], sorted[(n - 1) * if is_far { 50 } else { 99 } / 100]],
     }
 }
 
