@@ -5,8 +5,8 @@
 //! generator), `cifar`; then the user's own pictures: `selection` (which are for testing), `listing` (which files),
 //! `preparation`, `folder`, `decode` and `jpeg` (one file), `cache`, and `array`, `pixels` (one array), `numbers`;
 //! `csv_table` (tables of numbers); `normal` (training on some classes alone); `ratings` and `ragged` (who liked what).
-//! `place` says what lies where something else was expected; `fingerprint` is what a run keeps of its data. `npy` writes
-//! and reads arrays for other programs.
+//! `place` says what lies where something else was expected; `fingerprint` is what a run keeps of its data. `npy`
+//! writes and reads arrays for other programs.
 
 pub mod array;
 pub mod cache;
