@@ -140,7 +140,8 @@ def fit(model, train, args, evaluate):
             else:
                 recon = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1).mean()
             kl = -0.5 * (1 + logvar - mean.pow(2) - logvar.exp()).sum(1).mean()
-            weight = args.kl_weight * min(1.0, step / (args.anneal_epochs * steps)) if args.anneal_epochs else args.kl_weight
+            ramp = min(1.0, step / (args.anneal_epochs * steps)) if args.anneal_epochs else 1.0
+            weight = args.kl_weight * ramp
             optimizer.zero_grad()
             (recon + weight * kl).backward()
             optimizer.step()
@@ -181,7 +182,8 @@ def main():
 
     liked, items = read_liked(args.data)
     train, held, count = split(liked, items, args.split_seed)
-    print(f"{len(train)} training users, {count} items; {len(held['validation'])} validation and {len(held['test'])} test users")
+    validation, test = len(held["validation"]), len(held["test"])
+    print(f"{len(train)} training users, {count} items; {validation} validation and {test} test users")
     torch.manual_seed(args.seed)
     x = dense(train, count)
     model = MultVAE(count, args)

@@ -21,7 +21,7 @@ fifth stands in it (Liang et al. 2018, arXiv 1802.05814): Recall@R is the share 
 of as many as could be there; NDCG@100 counts early ranks more. In brackets is the standard error over users.
 
 Beside the model stand two rankings that need no gradient: popularity, how many training users liked an item, and EASE
-(Steck 2019, arXiv 1905.03375), a linear model in closed form, with the lambda that ranks best for the validation users.")]
+(Steck 2019, arXiv 1905.03375), a linear model in closed form, with the lambda that ranks best for validation users.")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,

@@ -15,8 +15,8 @@ pub struct Fingerprint {
     /// Test pictures.
     pub test: usize,
     /// CRC-32 in hexadecimal digits: column by column of the training and then the test table its bytes, of pictures
-    /// their (C,H,W) as u64 before; of vectors the numbers' bytes, little-endian, and those of their features' scales; of
-    /// items where each example starts, then its items, as u32.
+    /// their (C,H,W) as u64 before; of vectors the numbers' bytes, little-endian, and those of their features' scales;
+    /// of items where each example starts, then its items, as u32.
     pub checksum: String,
 }
 

@@ -63,8 +63,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The column of what is modelled: the pictures of every data set of pictures, the rows of a table of numbers, the items
-/// that users chose.
+/// The column of what is modelled: the pictures of every data set of pictures, the rows of a table of numbers, the
+/// items that users chose.
 pub const PICTURES: &str = "x";
 /// The same column, where it holds what users chose.
 pub const ITEMS: &str = PICTURES;

@@ -1,5 +1,5 @@
-//! Rows of a ragged column as dense rows, `shaders/ragged.wgsl`: which of I items an example has, as zeros and ones. The
-//! data set is never dense, a batch of it is. Examples are picked as [`gather`](super::gather) picks pictures.
+//! Rows of a ragged column as dense rows, `shaders/ragged.wgsl`: which of I items an example has, as zeros and ones.
+//! The data set is never dense, a batch of it is. Examples are picked as [`gather`](super::gather) picks pictures.
 
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;

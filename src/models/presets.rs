@@ -191,7 +191,7 @@ pub static BAYESIAN: [Preset; 1] = [Preset {
 pub static RECOMMENDATION: [Preset; 3] = [
     Preset {
         name: "ml-small",
-        about: "Mult-VAE, tanh 600-200, on the ratings of a few hundred users (--data PATH), 50 epochs of small batches",
+        about: "Mult-VAE, tanh 600-200, on the ratings of a few hundred users (--data PATH), 50 epochs",
         article: OVERVIEW,
         x: ITEMS,
         classes: 0,

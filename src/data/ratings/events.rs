@@ -100,7 +100,7 @@ impl Columns {
             find(heads, names).ok_or_else(|| {
                 let found: Vec<String> = heads.iter().map(plain).collect();
                 let problem = format!(
-                    "has no column of {what} ({}): its first line is \"{}\", and that of a ratings file userId,movieId,rating",
+                    "has no column of {what} ({}): its first line is \"{}\", that of ratings is userId,movieId,rating",
                     names.join(", "),
                     found.join(",")
                 );
