@@ -46,7 +46,7 @@ impl Args {
         let dimensions = if self.dimensions { sorted(&mut model, &data.test)? } else { Vec::new() };
         let count = data.test.count;
         let (output, terms) = (model.output, elbo::models::find(&model.card.model)?.terms);
-        let nats = means.sum();
+        let nats = means.sum(terms);
         let bits = output.and_then(|output| output.bits_per_dimension(nats, data.test.dims()));
         let is_likelihood = output.is_some_and(Likelihood::is_likelihood);
         if self.json {

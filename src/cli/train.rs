@@ -141,7 +141,7 @@ impl Args {
             }
         }
         if let Some(metrics) = last {
-            let loss = describe_loss(output, metrics.test.sum(), dims);
+            let loss = describe_loss(output, metrics.test.sum(settings.entry()?.terms), dims);
             notice(&format!("test of epoch {}: {loss}", metrics.epoch));
         }
         // Whoever stops a run waits for its end.

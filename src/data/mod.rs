@@ -17,6 +17,7 @@ pub mod fingerprint;
 pub mod folder;
 pub mod idx;
 mod jpeg;
+pub mod labelled;
 mod listing;
 pub mod npy;
 mod numbers;

@@ -23,8 +23,10 @@ mod columns;
 pub mod continuous_bernoulli;
 pub mod conv2d;
 pub mod corrupt;
+pub mod cross_entropy;
 pub mod discretised_logistic;
 pub mod dropout;
+pub mod enumerate;
 pub mod fill;
 pub mod fused_batch;
 pub mod fused_latent;
@@ -39,6 +41,7 @@ pub mod joint;
 pub mod ladder;
 pub mod laplace;
 pub mod layer_norm;
+pub mod marginal;
 pub mod math;
 pub mod matmul;
 pub mod matmul_bce;
@@ -157,8 +160,16 @@ pub static ALL: &[&Kernel] = &[
     &continuous_bernoulli::MEAN,
     &discretised_logistic::LOSS,
     &discretised_logistic::BACKWARD,
+    &cross_entropy::LOSS,
+    &cross_entropy::ERRORS,
+    &cross_entropy::BACKWARD,
+    &marginal::WEIGHTS,
+    &marginal::LOSS,
+    &marginal::BACKWARD,
     &gather::FORWARD,
     &one_hot::FORWARD,
+    &enumerate::ROWS,
+    &enumerate::LABELS,
     &corrupt::GAUSSIAN,
     &corrupt::SALT_AND_PEPPER,
     &corrupt::MASK,

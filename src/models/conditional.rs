@@ -12,6 +12,7 @@ use toml::Table;
 
 use super::batch::Batch;
 use super::draw::Draw;
+use super::parts::beside;
 use super::parts::decoder::Decoder;
 use super::parts::gaussian::Gaussian;
 use super::parts::likelihood::Likelihood;
@@ -82,29 +83,13 @@ impl Conditional {
     /// networks that do not fit.
     pub fn open(arena: &mut Arena, config: Config, columns: &Columns) -> Result<Conditional> {
         let (shape, classes) = (columns.picture(PICTURES)?, columns.label(LABELS)?);
-        let [c, h, w] = shape;
-        let input = match config.networks.encoder {
-            Some(_) => Shape::Picture([c + classes, h, w]),
-            None => Shape::Vector(c * h * w + classes),
-        };
+        let input = beside::shape(&config.networks, shape, classes);
         let latent = config.networks.latent + classes;
         config.check()?;
         config.networks.fit(input, latent, shape)?;
         let encoder = Gaussian::new(arena, &config.networks, input, config.divergence.free_bits);
         let decoder = Decoder::new(arena, &config.networks, latent, shape);
         Ok(Conditional { config, shape, classes, input, encoder, decoder })
-    }
-
-    /// x (B,D) and y (B,K) to (x,y) as the encoder takes it.
-    fn beside(&self, r: &mut Recorder, x: Tensor, y: Tensor) -> Tensor {
-        r.scope("encoder");
-        match self.input {
-            Shape::Vector(_) => joint::concat(r, x, y),
-            Shape::Picture([_, h, w]) => {
-                let planes = joint::planes(r, y, h * w);
-                joint::concat(r, x, planes)
-            }
-        }
     }
 }
 
@@ -114,7 +99,7 @@ impl Model for Conditional {
         let x = batch.pictures(r, PICTURES); // (B,D)
         let y = batch.one_hot(r, LABELS); // (B,K)
 
-        let xy = self.beside(r, x, y);
+        let xy = beside::join(r, x, y, self.input);
         let (z, q) = self.encoder.sample(r, xy, draw, batch.mode); // (B,Z): z ~ q(z|x,y)
         let zy = joint::concat(r, z, y); // (B,Z+K)
         let (out, decoder) = self.decoder.forward(r, zy, batch.mode); // (B,D): logits or means
@@ -131,7 +116,7 @@ impl Model for Conditional {
 
     fn evaluate(&self, r: &mut Recorder, batch: &Batch, draw: &mut Draw) -> Losses {
         let (x, y) = (batch.pictures(r, PICTURES), batch.one_hot(r, LABELS));
-        let xy = self.beside(r, x, y);
+        let xy = beside::join(r, x, y, self.input);
         let (z, q) = self.encoder.sample(r, xy, draw, Mode::Evaluate);
         let zy = joint::concat(r, z, y);
         let (out, _) = self.decoder.forward(r, zy, Mode::Evaluate);
@@ -163,7 +148,7 @@ impl Model for Conditional {
             let zy = joint::concat(r, input, y);
             return vec![self.decoder.generate(r, zy)];
         }
-        let xy = self.beside(r, input, y);
+        let xy = beside::join(r, input, y, self.input);
         let q = self.encoder.forward(r, xy, Mode::Evaluate);
         let zy = joint::concat(r, q.mean, y);
         match name {

@@ -4,7 +4,7 @@
 use super::given::Given;
 use super::pictures;
 use super::settings::{Run, Settings};
-use crate::data::Dataset;
+use crate::data::{Dataset, labelled};
 use crate::data::table::PICTURES;
 use crate::error::{Error, Result};
 
@@ -86,6 +86,9 @@ pub fn check(settings: &Settings, data: &Dataset) -> Result<()> {
         ));
     }
     let model = settings.outline(&columns)?;
+    if let Some(count) = settings.labels() {
+        labelled::labels(&data.train, count, settings.seed, &data.name)?;
+    }
     let fit = pictures::samples(samples, [h, w], None).map_or(0, |fit| fit.count);
     if samples > fit {
         return usage(format!("--samples is {samples}, but a picture holds at most {fit} samples of {h}x{w} pixels"));

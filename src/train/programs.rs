@@ -11,7 +11,7 @@ use super::resident::{Resident, Walk};
 use super::settings::Settings;
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded, room};
-use crate::data::Dataset;
+use crate::data::{Dataset, labelled};
 use crate::data::table::Columns;
 use crate::error::Result;
 use crate::fusion::{Fusion, fuse};
@@ -91,6 +91,8 @@ impl Programs {
     ) -> Result<Programs> {
         let arena = &mut Arena::new();
         let columns = data.columns();
+        let training = labelled::keep(data.train, settings.labels(), settings.seed, &data.name)?;
+        let data = Dataset { train: training, ..data };
         let model = (settings.entry()?.open)(arena, &settings.own, &columns)?;
         let optimizer = OptimizerState::new(arena, settings.optimizer);
         let sizes = |count: usize| [count, settings.batch_size];

@@ -13,6 +13,7 @@ use super::{RECORDING, SCRIPT};
 use crate::arena::Arena;
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Device};
+use crate::data::labelled::{self, UNLABELLED};
 use crate::data::table::{Columns, LABELS, PICTURES, Table};
 use crate::error::{Error, Result};
 use crate::files::{read_regular, write_atomic};
@@ -48,7 +49,7 @@ pub struct Exchange {
     pub steps: usize,
     /// (steps,B,C,H,W), one byte a pixel.
     pub(super) pictures: Vec<u8>,
-    /// (steps,B); `None` where the model takes no labels.
+    /// (steps,B), [`UNLABELLED`] where there is none; `None` where the model takes no labels.
     labels: Option<Vec<u8>>,
     /// The random numbers that the model asks for, in order: the shape of a step's, and (steps, shape) the values.
     pub(super) noise: Vec<Noise>,
@@ -124,10 +125,12 @@ impl Exchange {
         let dims = split.dims();
         let example = |n: usize| order[n % order.len()] as usize;
         let pictures = (0..rows).flat_map(|n| &split.pixels()[example(n) * dims..][..dims]).copied().collect();
-        let labels = columns.0.contains_key(LABELS).then(|| {
-            let labels = split.labels().expect("columns of labels have labels");
-            (0..rows).map(|n| labels[example(n)]).collect()
-        });
+        let labels = match (columns.0.contains_key(LABELS), settings.labels()) {
+            (false, _) => None,
+            (true, None) => Some(split.labels().expect("columns of labels have labels").to_vec()),
+            (true, Some(count)) => Some(labelled::labels(split, count, settings.seed, data)?),
+        };
+        let labels = labels.map(|labels| (0..rows).map(|n| labels[example(n)]).collect());
         let about = About { name: name.into(), data: data.into(), settings: settings.clone(), columns };
         let mut exchange = Exchange { about, steps, pictures, labels, noise, initial, digest: String::new() };
         exchange.digest = digest(&exchange.bytes());
@@ -193,7 +196,7 @@ impl Exchange {
         let Ok(asked) = drawn.and_then(|()| asks(settings, &self.about.columns)) else { return false };
         let rows = self.steps * batch;
         let labels = self.labels.as_ref().is_none_or(|labels| {
-            labels.len() == rows && labels.iter().all(|&label| usize::from(label) < self.classes())
+            labels.len() == rows && labels.iter().all(|&label| label == UNLABELLED || usize::from(label) < self.classes())
         });
         let values = |shape: &[usize]| self.steps * shape.iter().product::<usize>();
         let shapes = self.noise.iter().map(|(shape, _)| shape.as_slice());
