@@ -6,7 +6,7 @@ struct Params { B: u32, K: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;           // (B,K)
 @group(0) @binding(2) var<storage, read> y: array<f32>;                // (B,K): 1 at the label, or all 0
-@group(0) @binding(3) var<storage, read_write> rows: array<f32>;       // (B), nats; errors: 0 or 1
+@group(0) @binding(3) var<storage, read_write> rows: array<f32>;       // (B): nats, or 0 and 1 of errors
 @group(0) @binding(4) var<storage, read_write> dlogits: array<f32>;    // (B,K)
 
 // The largest logit of the row from `first` on.

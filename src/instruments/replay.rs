@@ -119,6 +119,15 @@ impl Replay {
         }
     }
 
+    /// Writes the statistics of which `values` knows where they start, by name.
+    pub fn write_constants<'a>(&mut self, values: impl Fn(&str) -> Option<&'a [f32]>) {
+        for statistic in self.arena.statistics() {
+            if let Some(values) = values(&statistic.name) {
+                self.backend.write(statistic.value, values);
+            }
+        }
+    }
+
     /// Takes the next step, on columns (B, width) and random numbers, in the order of [`inputs`](Replay::inputs) and
     /// [`noise`](Replay::noise). Errors: the device was lost. Panics where there are not as many as those.
     pub fn take(&mut self, columns: &[Vec<f32>], noise: &[&[f32]]) -> Result<Taken> {

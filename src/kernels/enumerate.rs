@@ -112,9 +112,8 @@ fn case([b, d, k]: [usize; 3]) -> Case {
 }
 
 fn rows_cases() -> Vec<Case> {
-    let case = |[b, d, k]: [usize; 3]| {
-        case([b, d, k]).read(uniform(1, b * d, -1.0, 1.0)).assign(b * k * d, Tolerance::Exact)
-    };
+    let case =
+        |[b, d, k]: [usize; 3]| case([b, d, k]).read(uniform(1, b * d, -1.0, 1.0)).assign(b * k * d, Tolerance::Exact);
     [[1, 1, 1], [17, 65, 3], [3, 257, 10], [65, 2, 17], [128, 784, 10]].map(case).into()
 }
 

@@ -137,7 +137,10 @@ pub fn loss(r: &mut Recorder, pi: Tensor) -> Tensor {
 /// `recon` and `kl` are (B,K) in nats; the KL weight is the clock's for this step.
 pub fn backward(r: &mut Recorder, [pi, recon, kl]: [Tensor; 3], clock: Tensor, scale: f32) -> Tensor {
     let [b, k] = pi.matrix();
-    assert!(recon.shape() == [b, k] && kl.shape() == [b, k], "marginal.backward: pi {pi:?}, recon {recon:?}, kl {kl:?}");
+    assert!(
+        recon.shape() == [b, k] && kl.shape() == [b, k],
+        "marginal.backward: pi {pi:?}, recon {recon:?}, kl {kl:?}"
+    );
     let dlogits = r.tensor("dlogits", &[b, k]);
     let params = Params { b: b as u32, k: k as u32, scale };
     r.dispatch(&BACKWARD, params, &[pi, recon, kl, clock], &[dlogits]);
@@ -186,7 +189,8 @@ fn backward_cases() -> Vec<Case> {
     // Costs of 50 to 60, whose differences count.
     let tolerance = Tolerance::Because(2e-5, "differences of sums of size 60");
     let case = |[b, k]: [usize; 2]| {
-        let case = case([b, k]).read(shares(b, k)).read(uniform(3, b * k, 40.0, 45.0)).read(uniform(4, b * k, 10.0, 12.0));
+        let case =
+            case([b, k]).read(shares(b, k)).read(uniform(3, b * k, 40.0, 45.0)).read(uniform(4, b * k, 10.0, 12.0));
         case.read_words(clock::Clock::example().words()).assign(b * k, tolerance)
     };
     SIZES.map(case).into()

@@ -86,7 +86,9 @@ impl Config {
         let free = self.divergence.free_bits;
         require(free == 0.0, "free_bits", free, "must be 0 in this model, whose rows have weights")?;
         if self.networks.output == Likelihood::OptimalSigma {
-            return Err(Error::Usage("output is optimal_sigma, which is one of all rows, and here they have weights".into()));
+            return Err(Error::Usage(
+                "output is optimal_sigma, which is one of all rows, and here they have weights".into(),
+            ));
         }
         if !self.features.feature_hidden.is_empty() {
             if self.networks.encoder.is_some() {

@@ -108,9 +108,8 @@ pub fn find(name: &str) -> Result<&'static Entry> {
     })
 }
 
-/// A model's loss terms: each has parts in nats, whose sum over the batch is the term (one that counts nothing in the
-/// loss may have another unit). One tensor for each of the
-/// model's [terms](Entry::terms).
+/// A model's loss terms: each has parts in nats, whose sum over the batch is the term. One that counts nothing in the
+/// loss may have another unit. One tensor for each of the model's [terms](Entry::terms).
 pub type Losses = Vec<Tensor>;
 
 /// A term of the loss.
@@ -220,8 +219,8 @@ pub trait Model {
     /// The initial values of every parameter, the same for the same state of `rng`.
     fn initial(&self, rng: &mut ChaCha8Rng) -> Vec<(Tensor, Vec<f32>)>;
 
-    /// What training starts from of the [statistics](crate::arena::Statistic) that do not start as one number, from
-    /// files that the settings name. Errors: a file that is not there, or not of such a model.
+    /// The values of its [constants](Arena::constant), from files that the settings name. Errors: no file is named or
+    /// there, or it is not of such a model.
     fn constants(&self) -> Result<Vec<(Tensor, Vec<f32>)>> {
         Ok(Vec::new())
     }

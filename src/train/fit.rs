@@ -4,8 +4,8 @@
 use super::given::Given;
 use super::pictures;
 use super::settings::{Run, Settings};
-use crate::data::{Dataset, labelled};
 use crate::data::table::PICTURES;
+use crate::data::{Dataset, labelled};
 use crate::error::{Error, Result};
 
 /// The most values of a picture, channels x height x width: 2^26, those of a grey one of 8192 x 8192.

@@ -1,8 +1,8 @@
 //! A trained VAE that nothing trains any more, between pictures and a model of its latent means: M1 under M2 (Kingma et
 //! al. 2014, arXiv 1406.5298).
 //!
-//! Its numbers are statistics of the model, so that checkpoints keep them and the file that they come from is needed
-//! once, when training starts.
+//! Its numbers are constants of the model, among its statistics: checkpoints keep them, and the file that they come
+//! from is read once, when training starts.
 
 use std::path::{Path, PathBuf};
 
@@ -65,8 +65,8 @@ struct Fixed {
 
 impl Fixed {
     fn new(arena: &mut Arena, name: String, [inputs, outputs]: [usize; 2], activation: Activation) -> Fixed {
-        let mut statistic = |kind: &str, len| arena.statistic(format!("features.{name}.{kind}"), len, 0.0);
-        let (weight, bias) = (statistic("weight", outputs * inputs).reshape(&[outputs, inputs]), statistic("bias", outputs));
+        let mut constant = |kind: &str, shape: &[usize]| arena.constant(format!("features.{name}.{kind}"), shape);
+        let (weight, bias) = (constant("weight", &[outputs, inputs]), constant("bias", &[outputs]));
         Fixed { name, weight, bias, activation }
     }
 
@@ -92,7 +92,7 @@ pub struct Features {
 }
 
 impl Features {
-    /// Declares the statistics, for pictures of so many pixels. `None` where the settings ask for no features.
+    /// Declares the constants, for pictures of so many pixels. `None` where the settings ask for no features.
     pub fn new(arena: &mut Arena, keys: &FeatureKeys, pixels: usize) -> Option<Features> {
         let hidden = &keys.feature_hidden;
         let &last = hidden.last()?;
@@ -118,9 +118,16 @@ impl Features {
         }
         let output = name("decoder", "fc4", hidden.len());
         decoder.push(Fixed::new(arena, output, [inputs, pixels], Activation::Identity));
-        let networks =
-            Networks { hidden: hidden.clone(), latent, activation, ..Networks::default() };
-        Some(Features { file: keys.features.clone(), networks, noise: keys.feature_noise, encoder, mean, logvar, decoder })
+        let networks = Networks { hidden: hidden.clone(), latent, activation, ..Networks::default() };
+        Some(Features {
+            file: keys.features.clone(),
+            networks,
+            noise: keys.feature_noise,
+            encoder,
+            mean,
+            logvar,
+            decoder,
+        })
     }
 
     /// x (B,D) to the means of its latents, (B,F).
@@ -149,7 +156,7 @@ impl Features {
         Likelihood::Bernoulli.generate(r, y)
     }
 
-    /// The values of the statistics, from the file of the settings. Errors: no file is named or there; it is not of a
+    /// The values of the constants, from the file of the settings. Errors: no file is named or there; it is not of a
     /// VAE with these sizes.
     pub fn values(&self) -> Result<Vec<(Tensor, Vec<f32>)>> {
         let Some(file) = &self.file else {
@@ -164,7 +171,12 @@ impl Features {
         let found: Networks = read(&card.settings)?;
         let sizes = |n: &Networks| (n.hidden.clone(), n.latent, n.activation, n.head, n.output, n.encoder.is_some());
         if sizes(&found) != sizes(&self.networks) {
-            return Err(Error::Usage(format!("features: {} is {}, not {}", path.display(), told(&found), told(&self.networks))));
+            return Err(Error::Usage(format!(
+                "features: {} is {}, not {}",
+                path.display(),
+                told(&found),
+                told(&self.networks)
+            )));
         }
         let layers = self.encoder.iter().chain([&self.mean, &self.logvar]).chain(&self.decoder);
         layers.map(|layer| layer.values(&checkpoint, &path)).collect::<Result<Vec<_>>>().map(|both| both.concat())
