@@ -1,18 +1,18 @@
-//! M2 of Kingma, Mohamed, Rezende & Welling (2014, arXiv 1406.5298): a VAE told the label, and a classifier that says it
-//! where it is not known. With `features` it is M1+M2: what is modelled is the latents of a trained VAE.
+//! M2 of Kingma, Mohamed, Rezende & Welling (2014, arXiv 1406.5298): a VAE that is told the label, and a classifier
+//! that says it where it is not known. With `features` it models the latents of a trained VAE: M1+M2.
 //!
-//!   L(x,y) = E_q[-log p(x|z,y)] + KL(q(z|x,y) || N(0,1)) + log K          -log p(x,y) of a picture with a label (eq. 6)
-//!   U(x)   = sum_y q(y|x) L(x,y) - H(q(y|x))                              -log p(x) of one without (eq. 7)
-//!   J      = sum_labelled [L(x,y) - w log q(y|x)] + sum_others U(x),      w = alpha N/N_l (eq. 9)
+//!   L(x,y) = E_q[-log p(x|z,y)] + KL(q(z|x,y) || N(0,1)) + log K      bounds -log p(x,y), where y is known (eq. 6)
+//!   U(x)   = sum_y q(y|x) L(x,y) - H(q(y|x))                          bounds -log p(x), where it is not (eq. 7)
+//!   J      = sum_labelled [L(x,y) - w log q(y|x)] + sum_others U(x),  w = alpha N/N_l (eq. 9)
 //!
-//! The label is summed out exactly: both networks see each picture under each of the K labels, with one set of weights,
-//! and row (x,y) counts pi(y), which is q(y|x), or 1 at the label where it is known and 0 elsewhere. Both bounds are then
-//! one sum, since log K - H(pi) = KL(pi || uniform) is log K for a known label:
+//! The label is summed out exactly. Encoder and decoder see each picture under each of the K labels, and row (x,y)
+//! counts pi(y): q(y|x), or 1 at the label where it is known and 0 elsewhere. L and U are then one sum, since
+//! log K - H(pi) = KL(pi || uniform) is log K for a known label:
 //!
 //!   sum_y pi(y) [E_q[-log p(x|z,y)] + KL(q(z|x,y) || N(0,1))] + KL(pi || uniform)
 //!
-//! B batch, D numbers of a picture (or of its features), K classes, Z latent dimensions, N examples of which N_l have a
-//! label. `docs/src/semi_supervised.md` derives the gradient to the classifier.
+//! B batch, D numbers of a picture (or of its features), K classes, Z latent dimensions, N examples of which N_l have
+//! a label. `docs/src/semi_supervised.md` derives the gradient to the classifier.
 
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};

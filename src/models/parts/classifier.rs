@@ -1,7 +1,7 @@
 //! q(y|x): a network from what is known of an example to the logits of its classes, and what a wrong class costs.
 //!
-//! Of N examples of which N_l have a label, each of these counts alpha N / N_l times -log q(y|x) in the loss (Kingma et
-//! al. 2014, arXiv 1406.5298, eq. 9): alpha times as much as all pictures would, however few of them have one.
+//! Of N examples N_l have a label, and each of these adds alpha N/N_l times -log q(y|x) to the loss (Kingma et al.
+//! 2014, arXiv 1406.5298, eq. 9). All of them together weigh as much as alpha times N examples, however few they are.
 
 use rand_chacha::ChaCha8Rng;
 

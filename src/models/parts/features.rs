@@ -1,5 +1,5 @@
-//! A trained VAE that nothing trains any more, between pictures and a model of its latent means: M1 under M2 (Kingma et
-//! al. 2014, arXiv 1406.5298).
+//! A trained VAE that nothing trains any more, between pictures and a model of its latents: M1 under M2 (Kingma et al.
+//! 2014, arXiv 1406.5298).
 //!
 //! Its numbers are constants of the model, among its statistics: checkpoints keep them, and the file that they come
 //! from is read once, when training starts.
@@ -21,12 +21,11 @@ use crate::tensor::Tensor;
 use crate::train::checkpoint::Checkpoint;
 
 keys! {
-    /// The trained VAE whose latent means are the data.
+    /// The trained VAE whose latents are the data.
     FeatureKeys {
         "Model" {
             features: Option<PathBuf> = None, "MODEL",
-                "A run folder or a model file of a VAE of hidden sizes: its latent means, and no longer the pictures, are \
-                 what is modelled";
+                "A run folder or a model file of a VAE of hidden sizes: its latents are modelled in the pictures' place";
             feature_hidden: Vec<usize> = Vec::new(), "N",
                 "That VAE's hidden sizes; without any the pictures themselves are modelled";
             feature_latent: usize = 50, "N", "Its number of latent dimensions";
@@ -165,6 +164,12 @@ impl Features {
                     .into(),
             ));
         };
+        if !file.exists() {
+            return Err(Error::Usage(format!(
+                "features: there is no {}; `elbo train mnist-m1` makes a VAE, --set features=RUN names its run folder",
+                file.display()
+            )));
+        }
         let path = model_file(file, false)?;
         let checkpoint = Checkpoint::read(&path)?;
         let card = checkpoint.card(&path)?;
