@@ -4,7 +4,7 @@
     python3 scripts/pytorch_semi.py MODEL DATA_DIR [--labels N] [--epochs N] [--seed N] [--features FILE]
 
 MODEL is ss-z (a VAE with a classifier on z), m1 (the same, the classifier's gradient ends at z), m2, m1m2 (m2 on the
-latents of an m1: the file of --features, a model.safetensors of `elbo train mnist-m1`), or supervised (m2's classifier
+latent means of an m1: the file of --features, a model.safetensors of `elbo train mnist-m1`), or supervised (m2's classifier
 on the labelled pictures alone). DATA_DIR holds the four MNIST files in IDX form, gzip-compressed or not.
 Losses are in nats, summed over dimensions and averaged over pictures; error is of the test pictures.
 Exit code 2: something is missing or wrong, and the message says what.
@@ -104,7 +104,7 @@ class M2(nn.Module):
     def loss(self, x, y, weight):
         """Sum over the batch: L where y (B,K) has a label, with the classifier's term; U where its row is zeros."""
         if self.features is not None:
-            x = sample(*self.features(x))
+            x, _ = self.features(x)
         logits = self.classifier(x)
         pi = torch.where(y.sum(1, keepdim=True) > 0, y, logits.softmax(1))
         xs, ys = x.repeat_interleave(CLASSES, 0), torch.eye(CLASSES).repeat(len(x), 1)

@@ -405,12 +405,23 @@ fn few_labels_are_enough_to_train_and_classify() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     let train = |preset: &str, out: &str, more: &[&str]| {
-        let data = ["--dataset", "digits", "--train-limit", "60", "--test-limit", "20", "--labels", "20"];
+        let data = ["--dataset", "digits", "--train-limit", "60", "--test-limit", "20"];
         let run = ["train", preset, "--epochs", "1", "--batch-size", "16", "--samples", "0", "--out", &path(out)];
         elbo(&[&run[..], &data, &["--device", "cpu"], more].concat())
     };
-    assert!(train("mnist-m1", "m1", &["--hidden", "12,10", "--latent", "4"]).status.success());
-    let sizes = ["--set", "feature-hidden=12,10", "--set", "feature-latent=4", "--hidden", "12", "--latent", "3"];
+    assert!(train("mnist-m1", "m1", &["--labels", "20", "--hidden", "12,10", "--latent", "4"]).status.success());
+    let sizes = [
+        "--labels",
+        "20",
+        "--set",
+        "feature-hidden=12,10",
+        "--set",
+        "feature-latent=4",
+        "--hidden",
+        "12",
+        "--latent",
+        "3",
+    ];
     let [here, nowhere] = ["m1", "m0"].map(|name| format!("features={}", path(name)));
     let both = |features: &str| train("mnist-m1m2", "both", &[&sizes[..], &["--set", features]].concat());
 
