@@ -4,8 +4,8 @@
     python3 scripts/pytorch_semi.py MODEL DATA_DIR [--labels N] [--epochs N] [--seed N] [--features FILE]
 
 MODEL is ss-z (a VAE with a classifier on z), m1 (the same, the classifier's gradient ends at z), m2, m1m2 (m2 on the
-latent means of an m1: the file of --features, a model.safetensors of `elbo train mnist-m1`), or supervised (m2's classifier
-on the labelled pictures alone). DATA_DIR holds the four MNIST files in IDX form, gzip-compressed or not.
+latent means of an m1: the file of --features, a model.safetensors of `elbo train mnist-m1`), or supervised (m2's
+classifier on the labelled pictures alone). DATA_DIR holds the four MNIST files in IDX form, gzip-compressed or not.
 Losses are in nats, summed over dimensions and averaged over pictures; error is of the test pictures.
 Exit code 2: something is missing or wrong, and the message says what.
 """
@@ -24,10 +24,11 @@ CLASSES = 10
 PIXELS = 784
 
 # As in src/models/presets.
+LR = 1e-3
 RECIPES = {
-    "ss-z": {"hidden": [400], "latent": 20, "classifier": [], "activation": nn.ReLU, "lr": 1e-3, "alpha": 0.1},
-    "m1": {"hidden": [600, 600], "latent": 50, "classifier": [100], "activation": nn.Softplus, "lr": 1e-3, "alpha": 0.1},
-    "m2": {"hidden": [500], "latent": 50, "classifier": [500], "activation": nn.ReLU, "lr": 1e-3, "alpha": 0.1},
+    "ss-z": {"hidden": [400], "latent": 20, "classifier": [], "activation": nn.ReLU, "alpha": 0.1},
+    "m1": {"hidden": [600, 600], "latent": 50, "classifier": [100], "activation": nn.Softplus, "alpha": 0.1},
+    "m2": {"hidden": [500], "latent": 50, "classifier": [500], "activation": nn.ReLU, "alpha": 0.1},
 }
 RECIPES["m1m2"] = {**RECIPES["m2"], "alpha": 1.0, "sigma": 0.5}
 RECIPES["supervised"] = RECIPES["m2"]
@@ -146,8 +147,8 @@ def error(model, x, labels):
     return 100 * sum((model.classify(x).argmax(1) != labels).sum().item() for x, labels in parts) / len(x)
 
 
-def train(model, loss, x, y, test, args, lr):
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr)
+def train(model, loss, x, y, test, args):
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=LR)
     for epoch in range(1, args.epochs + 1):
         start, total = time.time(), 0.0
         for index in torch.randperm(len(x)).split(args.batch_size):
@@ -197,7 +198,7 @@ def main():
         chosen = y.sum(1) > 0
         x, y = x[chosen], y[chosen]
         loss = lambda x, y: F.cross_entropy(model.classify(x), y)
-    train(model, loss, x, y, test, args, recipe["lr"])
+    train(model, loss, x, y, test, args)
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ impl Exchange {
                 let (shape, bytes) = file.bytes(name, Dtype::F32)?;
                 Ok((name[prefix.len()..].to_string(), (shape, bytemuck::pod_collect_to_vec(bytes))))
             };
-            names.map(|name| tensor(name)).collect()
+            names.map(tensor).collect()
         };
         let labels = match about.columns.0.contains_key(LABELS) {
             true => Some(file.bytes(LABELS, Dtype::U8)?.1.to_vec()),

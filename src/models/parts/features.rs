@@ -25,12 +25,12 @@ keys! {
     FeatureKeys {
         "Model" {
             features: Option<PathBuf> = None, "MODEL",
-                "A run folder or a model file of a VAE of hidden sizes: its latents are modelled in the pictures' place";
+                "A run folder or model file of a VAE of hidden sizes: its latents are modelled in the pictures' place";
             feature_hidden: Vec<usize> = Vec::new(), "N",
                 "That VAE's hidden sizes; without any the pictures themselves are modelled";
             feature_latent: usize = 50, "N", "Its number of latent dimensions";
             feature_activation: Activation = Activation::Softplus, "NAME", "Its nonlinearity";
-            feature_noise: bool = true, "BOOL", "Train on samples of its latents; tests always take their means";
+            feature_noise: bool = false, "BOOL", "Train on samples of its latents; tests always take their means";
         }
     }
 }

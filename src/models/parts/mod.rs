@@ -1,9 +1,9 @@
 //! What models share: pairs of forward and backward lines, and the settings that describe them.
 //!
 //! [`networks`] has the settings of two networks, [`gaussian`] and [`decoder`] make them: q(z|x) and p(x|z).
-//! [`network`] is a network as text, [`mlp`] one of hidden sizes, [`likelihood`] the distribution of a pixel. [`beside`]
-//! puts a label where an encoder reads it, [`classifier`] is q(y|x), [`features`] a trained VAE that nothing trains any
-//! more.
+//! [`network`] is a network as text, [`mlp`] one of hidden sizes, [`likelihood`] the distribution of a pixel.
+//! [`beside`] puts a label where an encoder reads it, [`classifier`] is q(y|x), [`features`] a trained VAE that nothing
+//! trains any more.
 
 pub mod beside;
 pub mod classifier;
