@@ -375,7 +375,9 @@ fn a_latent_classifiers_gradients_are_those_of_its_loss() {
 
 #[test]
 fn gradients_of_m2_are_those_of_its_loss() {
-    let features = "feature_hidden = [6, 5]\nfeature_latent = 3\noutput = 'gaussian'\nsigma = 0.6";
+    // The constants are zeros, and so are the means of the features: the noise is what is modelled.
+    let features =
+        "feature_hidden = [6, 5]\nfeature_latent = 3\nfeature_noise = true\noutput = 'gaussian'\nsigma = 0.6";
     for (what, text, shape) in [
         ("some labels", format!("{CONNECTED}\nlabels = 2"), [1, 4, 4]),
         ("all labels, mean", format!("{CONNECTED}\nreduction = 'mean'\nclassifier = [3]"), [1, 4, 4]),
