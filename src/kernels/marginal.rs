@@ -1,7 +1,7 @@
 //! A label that is summed out, `shaders/marginal.wgsl`: how much each class of an example counts, and the gradient of
 //! that (Kingma, Mohamed, Rezende & Welling 2014, arXiv 1406.5298, eq. 7).
 //!
-//!   cost[r] = sum_k pi[r,k] R[r,k] + KL(pi[r] || uniform),   R = recon + kl_weight * kl
+//!   cost = sum_k pi_k R_k + KL(pi || uniform) of a row,   R = recon + kl_weight * kl
 //!
 //! pi is the label where it is known, else q(y|x). `docs/src/semi_supervised.md` derives the gradient.
 
