@@ -114,8 +114,9 @@ class BayesianLinear(nn.Linear):
 class BayesianVAE(nn.Module):
     """The VAE with Gaussian weights in the decoder or in both networks: x (B, D), noise in the order of the layers."""
 
-    def __init__(self, settings, pixels):
+    def __init__(self, settings, shape, classes=0):
         super().__init__()
+        pixels = math.prod(shape)
         hidden, self.latent = settings["hidden"], settings["latent"]
         both = settings["inferred"] == "both"
         self.act = ACTIVATIONS[settings["activation"]]()
@@ -153,6 +154,30 @@ class BayesianVAE(nn.Module):
 
     def weight_kl(self, sigma):
         return sum(m.kl(sigma) for m in self.modules() if isinstance(m, BayesianLinear))
+
+
+class LatentClassifier(VAE):
+    """The VAE with a classifier on z."""
+
+    def __init__(self, settings, shape, classes):
+        super().__init__(settings, shape)
+        sizes = [self.latent, *settings["classifier"], classes]
+        self.classifier = perceptron(sizes, ACTIVATIONS[settings["activation"]])
+
+
+class M2(VAE):
+    """The conditional VAE with a classifier on what it models: pictures, or latents of a VAE that nothing trains."""
+
+    def __init__(self, settings, shape, classes):
+        hidden = settings["feature_hidden"]
+        modelled = (1, 1, settings["feature_latent"]) if hidden else shape
+        super().__init__(settings, modelled, classes)
+        sizes = [math.prod(modelled), *settings["classifier"], classes]
+        self.classifier = perceptron(sizes, ACTIVATIONS[settings["activation"]])
+        self.features = None
+        if hidden:
+            own = {"hidden": hidden, "latent": sizes[0], "activation": settings["feature_activation"], "head": "split"}
+            self.features = VAE(own, shape).requires_grad_(False)
 
 
 def perceptron(sizes, activation, ends_with_activation=False):
@@ -203,10 +228,46 @@ def corrupted(form, x, noise):
     return torch.where(noise < level / 2, torch.zeros_like(x), salted)
 
 
+def kl_elements(mean, logvar):
+    """KL(q || N(0,1)) in nats of each number: (B, Z)."""
+    return -0.5 * (1 + logvar - mean.pow(2) - logvar.exp())
+
+
+def classifier_terms(settings, logits, label):
+    """The classifier's term and its share of errors, each summed over the batch; label is (B, K), zeros for none."""
+    kept = settings.get("labels")
+    ratio = len(label) / kept if kept else 1
+    has_label = label.sum(1) > 0
+    wrong = (logits.argmax(1) != label.argmax(1)) & has_label
+    loss = F.cross_entropy(logits, label, reduction="sum")
+    return {"classify": settings["alpha"] * ratio * loss, "error": ratio * wrong.sum()}
+
+
+def m2_terms(settings, model, x, label, noise):
+    if model.features is not None:
+        x, logvar = model.features.encode(x, None)
+        if settings["feature_noise"]:
+            x, noise = x + torch.exp(0.5 * logvar) * noise[0], noise[1:]
+    classes = label.shape[1]
+    logits = model.classifier(x.flatten(1))
+    pi = torch.where(label.sum(1, keepdim=True) > 0, label, logits.softmax(1))
+    # Each picture under each label.
+    xs, ys = x.repeat_interleave(classes, 0), torch.eye(classes, dtype=x.dtype).repeat(len(x), 1)
+    y, mean, logvar = model(xs, ys, noise[0])
+    each = [reconstruction(settings, out[None], row[None]) for out, row in zip(y, xs.flatten(1))]
+    recon = (pi.flatten() * torch.stack(each)).sum()
+    kl = (pi.flatten() * kl_elements(mean, logvar).sum(1)).sum()
+    kl_y = len(x) * math.log(classes) + torch.special.xlogy(pi, pi).sum()
+    return {"recon": recon, "kl": kl, "kl_y": kl_y, **classifier_terms(settings, logits, label)}
+
+
 def loss_terms(settings, model, x, label, noise):
-    """The model's terms by name, in nats, each summed over the batch. noise has the step's random numbers in order."""
+    """The model's terms in nats, each summed over the batch. noise has the step's random numbers in order."""
+    kind = settings["model"]
+    if kind == "m2":
+        return m2_terms(settings, model, x, label, noise)
     seen = x
-    if settings["model"] == "denoising":
+    if kind == "denoising":
         seen = corrupted(settings["noise"], x, noise[0].view_as(x))
         noise = noise[1:]
     if settings.get("normalise"):
@@ -216,18 +277,23 @@ def loss_terms(settings, model, x, label, noise):
             noise = noise[1:]
     if settings.get("importance", 1) > 1:
         return {"bound": importance_bound(settings, model, seen, x, label, noise[0])}
-    if settings["model"] == "bayesian":
+    more = {}
+    if kind == "latent_classifier":
+        mean, logvar = model.encode(x, None)
+        z = mean + torch.exp(0.5 * logvar) * noise[0]
+        y = model.decode(z, None)
+        logits = model.classifier(z.detach() if settings["detach"] else z)
+        more = classifier_terms(settings, logits, label)
+    elif kind == "bayesian":
         y, mean, logvar = model(x.flatten(1), noise)
+        share = len(x) / (settings.get("examples") or len(x))
+        more = {"weight_kl": share * model.weight_kl(settings["prior_sigma"])}
     else:
         y, mean, logvar = model(seen, label, noise[0])
-    kl = -0.5 * (1 + logvar - mean.pow(2) - logvar.exp()).sum(0)
+    kl = kl_elements(mean, logvar).sum(0)
     free = torch.full_like(kl, len(x) * settings["free_bits"])
     kl = torch.where(kl < free, free, kl) if settings["free_bits"] > 0 else kl
-    terms = {"recon": reconstruction(settings, y, x.flatten(1)).sum(), "kl": kl.sum()}
-    if settings["model"] == "bayesian":
-        share = len(x) / (settings.get("examples") or len(x))
-        terms["weight_kl"] = share * model.weight_kl(settings["prior_sigma"])
-    return terms
+    return {"recon": reconstruction(settings, y, x.flatten(1)).sum(), "kl": kl.sum(), **more}
 
 
 def importance_bound(settings, model, seen, x, label, noise):
@@ -286,7 +352,7 @@ class Recording:
 
 
 def load_initial(model, initial):
-    """The exchange's parameters, all of them and no others; batch norm's statistics start as PyTorch has them."""
+    """The exchange's parameters and constants, all and no others; batch norm's statistics start as PyTorch's."""
     own = dict(model.named_parameters())
     if own.keys() != initial.keys():
         raise SystemExit(f"the parameters differ: PyTorch {sorted(own)}, elbo {sorted(initial)}")
@@ -309,11 +375,13 @@ def run(folder, dtype, is_whole):
     [(kind, size)] = columns["x"].items()
     is_vector = kind != "picture"
     shape = (size,) if is_vector else tuple(size)
-    model = BayesianVAE(settings, math.prod(shape)) if settings["model"] == "bayesian" else VAE(settings, shape, classes)
-    prefix = "init."
-    load_initial(model, {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)})
+    kinds = {"latent_classifier": LatentClassifier, "m2": M2, "bayesian": BayesianVAE}
+    model = kinds.get(settings["model"], VAE)(settings, shape, classes)
+    starts = {name: t for name, t in tensors.items() if name.startswith(("init.", "constant."))}
+    load_initial(model, {name.split(".", 1)[1]: t for name, t in starts.items()})
     model = model.to(dtype)
-    optimizer = make_optimizer(settings, model.parameters())
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    optimizer = make_optimizer(settings, [parameter for _, parameter in trained])
     recording = Recording()
     steps = len(tensors["x"])
     draws = [tensors[f"noise.{i}"] for i in range(sum(name.startswith("noise.") for name in tensors))]
@@ -322,25 +390,26 @@ def run(folder, dtype, is_whole):
         noise = [draw[step - 1].to(dtype) for draw in draws]
         label = None
         if classes:
-            label = F.one_hot(tensors["label"][step - 1].long(), classes).to(dtype)
+            # A row of zeros where there is no label: 255.
+            label = (tensors["label"][step - 1][:, None] == torch.arange(classes)).to(dtype)
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.zero_grad()
         # Grey levels become float32 as in elbo; float64 starts from those.
         x = x if is_vector else x.float() / 255
         terms = loss_terms(settings, model, x.to(dtype), label, noise)
-        loss = sum(kl_weight * value if name == "kl" else value for name, value in terms.items())
+        loss = sum({"kl": kl_weight, "error": 0}.get(name, 1) * value for name, value in terms.items())
         if settings["reduction"] == "mean":
             loss = loss / len(x)
         loss.backward()
         if settings.get("clip_norm") is not None:
             nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
         for name, value in [("loss", loss), *terms.items()]:
-            recording.add(name, value)
-        for name, parameter in model.named_parameters():
+            recording.add(name, value.to(dtype))
+        for name, parameter in trained:
             recording.add_tensor("gradient", name, parameter.grad, False, step == steps)
         optimizer.step()
-        for name, parameter in model.named_parameters():
+        for name, parameter in trained:
             recording.add_tensor("parameter", name, parameter, is_whole, step == steps)
         per_picture = 1 if settings["reduction"] == "mean" else 1 / len(x)
         print(f"step {step} of {steps} loss {loss.item() * per_picture:.4f}", flush=True)

@@ -160,18 +160,24 @@ impl Arena {
 
     /// A tensor that training updates without a gradient, in the flat buffer of statistics.
     pub fn statistic(&mut self, name: impl Into<String>, len: usize, initial: f32) -> Tensor {
-        self.declare_statistic(name.into(), len, initial, false)
+        self.declare_statistic(name.into(), &[len], initial, false)
+    }
+
+    /// A tensor of any shape that nothing updates, among the statistics: zero until a model's
+    /// [constants](crate::models::Model::constants) are written.
+    pub fn constant(&mut self, name: impl Into<String>, shape: &[usize]) -> Tensor {
+        self.declare_statistic(name.into(), shape, 0.0, false)
     }
 
     /// A [`statistic`](Arena::statistic) of one whole number, from 0; as f32 it is exact to 2^24.
     pub fn count(&mut self, name: impl Into<String>) -> Tensor {
-        self.declare_statistic(name.into(), 1, 0.0, true)
+        self.declare_statistic(name.into(), &[1], 0.0, true)
     }
 
-    fn declare_statistic(&mut self, name: String, len: usize, initial: f32, is_count: bool) -> Tensor {
+    fn declare_statistic(&mut self, name: String, shape: &[usize], initial: f32, is_count: bool) -> Tensor {
         assert!(self.statistics.iter().all(|s| s.name != name), "statistic {name} is declared twice");
-        let value = Tensor::new(STATISTICS, self.buffers[STATISTICS].words, &[len]);
-        self.buffers[STATISTICS].words = (value.offset + len).next_multiple_of(ALIGNMENT);
+        let value = Tensor::new(STATISTICS, self.buffers[STATISTICS].words, shape);
+        self.buffers[STATISTICS].words = (value.offset + value.len()).next_multiple_of(ALIGNMENT);
         self.statistics.push(Statistic { name, value, initial, is_count });
         value
     }

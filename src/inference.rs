@@ -211,19 +211,7 @@ impl Trained {
     /// none, or one beyond the model's classes.
     pub fn labels_of(&self, view: &str, split: &Table, rows: Range<usize>) -> Result<Option<Vec<usize>>> {
         let Some(classes) = self.classes(view)? else { return Ok(None) };
-        let labels = split.labels().ok_or_else(|| {
-            Error::Usage(format!(
-                "the model is told labels, and these pictures have none: give one by --label 0 to {}",
-                classes - 1
-            ))
-        })?;
-        let labels: Vec<usize> = labels[rows].iter().map(|&label| usize::from(label)).collect();
-        match labels.iter().find(|&&label| label >= classes) {
-            None => Ok(Some(labels)),
-            Some(label) => {
-                Err(Error::Usage(format!("a picture has the label {label}, and the model knows 0 to {}", classes - 1)))
-            }
-        }
+        labels(split, rows, classes).map(Some)
     }
 
     /// Means of p(x|z), (N,D), of latent points (N,Z), and of labels for a model that is told them: the pictures to
@@ -259,9 +247,8 @@ impl Trained {
     /// Errors: no room on the device; a split without a column that the model takes; a loss that is not finite, because
     /// the parameters are too large to compute with.
     pub fn evaluate(&self, split: &Table, latent: Latent, seed: u64, batch_size: usize) -> Result<Means> {
-        if self.card.columns.0.contains_key(LABELS) {
-            let view = self.views.iter().find(|view| classes(view).is_some());
-            view.map(|view| self.labels_of(view.name, split, 0..split.count)).transpose()?;
+        if let Ok(classes) = self.card.columns.label(LABELS) {
+            labels(split, 0..split.count, classes)?;
         }
         let arena = &mut Arena::new();
         let model = self.card.open(arena)?;
@@ -306,6 +293,23 @@ impl Stage {
             }
         }
         Ok(results)
+    }
+}
+
+/// The labels of these pictures of a split, each below `classes`. Errors: the split has none, or one beyond them.
+pub fn labels(split: &Table, rows: Range<usize>, classes: usize) -> Result<Vec<usize>> {
+    let labels = split.labels().ok_or_else(|| {
+        Error::Usage(format!(
+            "the model is told labels, and these pictures have none: give one by --label 0 to {}",
+            classes - 1
+        ))
+    })?;
+    let labels: Vec<usize> = labels[rows].iter().map(|&label| usize::from(label)).collect();
+    match labels.iter().find(|&&label| label >= classes) {
+        None => Ok(labels),
+        Some(label) => {
+            Err(Error::Usage(format!("a picture has the label {label}, and the model knows 0 to {}", classes - 1)))
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use elbo::kernels::rows::Rows;
 use elbo::layers::Mode;
 use elbo::models::batch::{Augmentation, Batch, Source};
 use elbo::models::draw::{Distribution, Draw};
-use elbo::models::{Entry, MODELS, Model, Weight, conditional, presets};
+use elbo::models::{Entry, MODELS, Model, Term, Weight, conditional, m2, presets};
 use elbo::program::Recorder;
 use elbo::tensor::Tensor;
 use elbo::train::metrics::monitors;
@@ -192,7 +192,7 @@ struct Step {
     /// By column.
     inputs: Vec<(String, Tensor)>,
     noise: Vec<(Tensor, Distribution)>,
-    terms: Vec<(Tensor, Weight)>,
+    terms: Vec<(Term, Tensor)>,
     scale: f32,
 }
 
@@ -227,7 +227,7 @@ impl Step {
         let program = r.finish("step");
         let Draw::Given(noise) = draw else { unreachable!("it was given") };
         assert_eq!(terms.len(), model.terms().len());
-        let terms = terms.into_iter().zip(model.terms()).map(|(tensor, term)| (tensor, term.weight)).collect();
+        let terms = model.terms().iter().copied().zip(terms).collect();
 
         let mut backend = Device::Cpu(Cpu::Reference).backend();
         let loaded = backend.load(&arena, &program).unwrap();
@@ -240,7 +240,9 @@ impl Step {
         }
         step.write(PICTURES, &values);
         if entry.takes.contains(&LABELS) {
-            step.write(LABELS, &one_hot([2, 0, 3], CLASSES));
+            // Of a class that there is not: a row of zeros, as an example without a label has.
+            let second = if settings.labels().is_some() { CLASSES } else { 0 };
+            step.write(LABELS, &one_hot([2, second, 3], CLASSES));
         }
         for (site, (tensor, distribution)) in step.noise.clone().into_iter().enumerate() {
             let values = match distribution {
@@ -257,21 +259,19 @@ impl Step {
         self.backend.write(*tensor, values);
     }
 
-    /// The loss as it is minimised, summed in f64. A knob is the KL weight.
-    fn loss(&mut self) -> f64 {
+    /// The step's terms, as they are after it was run.
+    fn run(&mut self) -> Vec<Vec<f32>> {
         self.backend.run(&[(self.loaded, 1)]).unwrap();
-        let parts = self.parts();
-        let weighted = parts.iter().zip(&self.terms).map(|(parts, (_, weight))| {
-            let sum: f64 = parts.iter().map(|&v| f64::from(v)).sum();
-            if *weight == Weight::One { sum } else { f64::from(KL_WEIGHT) * sum }
-        });
-        f64::from(self.scale) * weighted.sum::<f64>()
+        let tensors: Vec<Tensor> = self.terms.iter().map(|&(_, tensor)| tensor).collect();
+        self.backend.read(&tensors).unwrap()
     }
 
-    /// The parts of each term, as the last run left them.
-    fn parts(&mut self) -> Vec<Vec<f32>> {
-        let terms: Vec<Tensor> = self.terms.iter().map(|(tensor, _)| *tensor).collect();
-        self.backend.read(&terms).unwrap()
+    /// The loss as it is minimised, summed in f64.
+    fn loss(&mut self) -> f64 {
+        let parts = self.run();
+        let sums = parts.iter().map(|parts| parts.iter().map(|&v| f64::from(v)).sum::<f64>());
+        let weights = self.terms.iter().map(|(term, _)| term.weight.of(f64::from(KL_WEIGHT)));
+        f64::from(self.scale) * sums.zip(weights).map(|(sum, weight)| weight * sum).sum::<f64>()
     }
 }
 
@@ -427,7 +427,7 @@ fn a_recommender_sees_users_at_one_length_and_without_what_is_dropped() {
         step.write(PICTURES, x);
         step.backend.write(dropped, mask);
         step.loss();
-        step.parts().remove(1)
+        step.run().remove(1)
     };
     let x = |value: f32| (0..ROWS * 11).map(|i| if i % 3 == 0 { value } else { 0.0 }).collect::<Vec<f32>>();
     let (kept, first_dropped) = (vec![1.0; ROWS * 11], (0..ROWS * 11).map(|i| if i % 11 == 0 { 0.0 } else { 1.0 }));
@@ -462,13 +462,86 @@ fn a_denoising_model_is_judged_by_the_clean_picture() {
         // A decoder that does not look at z has the same reconstruction of every corruption, and q does not.
         let weight = step.arena.parameters().iter().find(|p| p.name == "fc4.weight").unwrap().value;
         step.backend.write(weight, &vec![0.0; weight.len()]);
-        step.loss();
-        let [recon, kl] = step.parts().try_into().unwrap();
+        let [recon, kl] = step.run().try_into().unwrap();
         step.backend.write(corruption, &drawn_noise);
-        step.loss();
-        let [noisy_recon, noisy_kl] = step.parts().try_into().unwrap();
+        let [noisy_recon, noisy_kl] = step.run().try_into().unwrap();
         assert_eq!(recon, noisy_recon, "{noise}");
         assert_ne!(kl, noisy_kl, "{noise}");
+    }
+}
+
+#[test]
+fn a_latent_classifiers_gradients_are_those_of_its_loss() {
+    for (what, text) in [
+        ("some labels", format!("{CONNECTED}\nlabels = 2\nclassifier = [3]")),
+        ("all labels, mean", format!("{CONNECTED}\nreduction = 'mean'\nalpha = 3.0")),
+        ("listed", format!("{LISTED}\nlabels = 2")),
+    ] {
+        check_gradients(what, &of_model("latent_classifier", &text), [1, 4, 4]);
+    }
+}
+
+#[test]
+fn gradients_of_m2_are_those_of_its_loss() {
+    // The constants are zeros, and so are the means of the features: the noise is what is modelled.
+    let features =
+        "feature_hidden = [6, 5]\nfeature_latent = 3\nfeature_noise = true\noutput = 'gaussian'\nsigma = 0.6";
+    for (what, text, shape) in [
+        ("some labels", format!("{CONNECTED}\nlabels = 2"), [1, 4, 4]),
+        ("all labels, mean", format!("{CONNECTED}\nreduction = 'mean'\nclassifier = [3]"), [1, 4, 4]),
+        ("mean", format!("{CONNECTED}\nlabels = 2\nreduction = 'mean'\nhead = 'fused'"), [1, 4, 4]),
+        ("label planes", format!("{LISTED}\nlabels = 2"), [1, 4, 4]),
+        ("features", format!("{CONNECTED}\nlabels = 2\nclassifier = [3]\n{features}"), [3, 2, 3]),
+    ] {
+        check_gradients(what, &of_model("m2", &text), shape);
+    }
+}
+
+/// With `detach` encoder and decoder learn what a VAE learns, to the bit, and the classifier what it learns anyway.
+#[test]
+fn a_detached_classifier_teaches_the_vae_nothing() {
+    let gradients = |model: &str, text: &str| {
+        let mut step = Step::new(&of_model(model, &format!("{CONNECTED}\n{text}")), [1, 4, 4]);
+        step.loss();
+        let gradient = |p: &elbo::arena::Parameter| (p.name.clone(), step.backend.read_one(p.grad).unwrap());
+        step.arena.parameters().iter().map(gradient).collect::<Vec<_>>()
+    };
+    let vae = gradients("vae", "");
+    let [detached, joined] =
+        ["true", "false"].map(|detach| gradients("latent_classifier", &format!("labels = 2\ndetach = {detach}")));
+    assert_eq!(detached[..vae.len()], vae);
+    assert_eq!(detached[vae.len()..], joined[vae.len()..]);
+    assert!(joined[0].1 != vae[0].1 && detached.len() > vae.len());
+}
+
+/// U(x) is the sum over y of q(y|x) L(x,y), each of them from a step that is told y, and what q(y|x) costs.
+#[test]
+fn a_label_that_is_summed_out_is_the_sum_of_all_that_are_told() {
+    let settings = of_model(m2::ENTRY.name, &format!("{CONNECTED}\nclassifier = [3]\nlabels = 2"));
+    let mut step = Step::new(&settings, [1, 4, 4]);
+    let [x, none] = [uniform(1, ROWS * 16, 0.0, 1.0), vec![0.0; ROWS * CLASSES]];
+    // recon + kl + kl_y of each row.
+    let mut bounds = |labels: &[f32]| {
+        step.write(LABELS, labels);
+        let parts = step.run();
+        let row = |r: usize| {
+            let sum = |term: usize, width: usize| {
+                parts[term][r * width..][..width].iter().map(|&v| f64::from(v)).sum::<f64>()
+            };
+            sum(0, CLASSES) + sum(1, CLASSES) + sum(2, 1)
+        };
+        [0, 1, 2].map(row)
+    };
+    let summed = bounds(&none);
+    let told: Vec<[f64; ROWS]> = (0..CLASSES).map(|k| bounds(&one_hot([k; ROWS], CLASSES))).collect();
+    let pi = viewed(&settings, [1, 4, 4], "classify", &[&x]).remove(0);
+    for (r, &bound) in summed.iter().enumerate() {
+        let part = |k: usize| {
+            let pi = f64::from(pi[r * CLASSES + k]);
+            pi * (told[k][r] + pi.ln())
+        };
+        let expected: f64 = (0..CLASSES).map(part).sum();
+        assert!((bound - expected).abs() < 1e-5 * expected, "row {r}: {bound}, {expected}");
     }
 }
 
@@ -521,10 +594,10 @@ fn views_agree_with_each_other() {
                 continue;
             }
             let settings = of_model(entry.name, networks);
-            let is_told = entry.takes.contains(&LABELS);
+            let views = settings.outline(&Columns::of_pictures([1, 4, 4], CLASSES)).unwrap().views();
             let view = |name: &str, input: &[f32]| {
-                let inputs = [input, &label];
-                viewed(&settings, [1, 4, 4], name, if is_told { &inputs } else { &inputs[..1] })
+                let found = views.iter().find(|view| view.name == name).expect("the model has it");
+                viewed(&settings, [1, 4, 4], name, &[input, &label][..found.inputs.len()])
             };
             let [mean, logvar] = view("encode", &x).try_into().unwrap();
             let [decoded] = view("decode", &mean).try_into().unwrap();
@@ -532,9 +605,10 @@ fn views_agree_with_each_other() {
             let name = if entry.name == "denoising" { "denoise" } else { "reconstruct" };
             assert_eq!(view(name, &x), std::slice::from_ref(&decoded), "{}", entry.name);
             let inputs = [&x[..], &mean, &label];
-            let given = if is_told { &inputs[..] } else { &inputs[..2] };
+            let Some(likelihood) = views.iter().find(|view| view.name == "likelihood") else { continue };
+            let given = &inputs[..likelihood.inputs.len()];
             let [recon] = viewed(&settings, [1, 4, 4], "likelihood", given).try_into().unwrap();
-            if is_told {
+            if views.iter().any(|view| view.name == "score") {
                 let [scored, scored_mean, scored_logvar] = view("score", &x).try_into().unwrap();
                 assert_eq!([&scored, &scored_mean, &scored_logvar], [&recon, &mean, &logvar]);
             }

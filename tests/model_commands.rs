@@ -505,3 +505,57 @@ fn a_device_that_is_not_there_is_an_error_with_the_list() {
     assert!(stderr.contains("no device matches 'nosuch'") && stderr.contains("cpu (always there)"), "{stderr}");
     assert!(!stderr.contains("panicked") && !run.file("samples.png").exists(), "{stderr}");
 }
+
+// ---- Few labels
+
+/// M1, M2 on its latents without its folder, and what each takes the test pictures for.
+#[test]
+fn few_labels_are_enough_to_train_and_classify() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let train = |preset: &str, out: &str, more: &[&str]| {
+        let data = ["--dataset", "digits", "--train-limit", "60", "--test-limit", "20"];
+        let run = ["train", preset, "--epochs", "1", "--batch-size", "16", "--samples", "0", "--out", &path(out)];
+        elbo(&[&run[..], &data, &["--device", "cpu"], more].concat())
+    };
+    assert!(train("mnist-m1", "m1", &["--labels", "20", "--hidden", "12,10", "--latent", "4"]).status.success());
+    let sizes = [
+        "--labels",
+        "20",
+        "--set",
+        "feature-hidden=12,10",
+        "--set",
+        "feature-latent=4",
+        "--hidden",
+        "12",
+        "--latent",
+        "3",
+    ];
+    let [here, nowhere] = ["m1", "m0"].map(|name| format!("features={}", path(name)));
+    let both = |features: &str| train("mnist-m1m2", "both", &[&sizes[..], &["--set", features]].concat());
+
+    let refused = both(&nowhere);
+    let stderr = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("features: there is no ") && stderr.contains("elbo train mnist-m1"), "{stderr}");
+    assert!(!folder.path().join("both").exists());
+    let trained = both(&here);
+    assert!(trained.status.success(), "{}", text(&trained.stderr));
+    let all = train("mnist-m2", "m2", &["--labels", "70", "--hidden", "12"]);
+    assert_eq!(all.status.code(), Some(2));
+    assert!(text(&all.stderr).contains("--labels is 70, 7 of each class"), "{}", text(&all.stderr));
+
+    // The features are the model's own now, for whoever opens it or goes on.
+    fs::rename(path("m1"), path("m0")).unwrap();
+    for run in ["m0", "both"] {
+        let said = succeeds(&["classify", &path(run), "--test-limit", "20", "--json"]);
+        let found: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let rows: Vec<Vec<u64>> = serde_json::from_value(found["confusion"].clone()).unwrap();
+        assert_eq!((found["pictures"].as_u64(), rows.iter().flatten().sum::<u64>()), (Some(20), 20));
+        assert!(folder.path().join(run).join("confusion.png").is_file());
+    }
+    let on = elbo(&["train", "--resume", &path("both"), "--epochs", "2", "--device", "cpu"]);
+    assert!(on.status.success(), "{}", text(&on.stderr));
+    succeeds(&["sample", &path("both"), "--label", "3"]);
+    succeeds(&["reconstruct", &path("both"), "--label", "3"]);
+}

@@ -139,6 +139,14 @@ fn pytorch_takes_the_same_steps() {
         ("several samples, conditional", [1, 6, 5], small("mnist-cvae", "importance = 7\noutput = 'laplace'")),
         ("several samples, denoising", [1, 6, 5], small("mnist-denoise", "importance = 2\nhead = 'fused'")),
         ("a mask, listed", [2, 18, 17], small("mnist-denoise", listed).with("noise = 'mask:0.3'").unwrap()),
+        ("a classifier on z", [1, 6, 5], small("mnist-ss-z", "labels = 12\nclassifier = [7]")),
+        ("a classifier beside z", [1, 6, 5], small("mnist-m1", "labels = 12")),
+        ("a label summed out", [1, 6, 5], small("mnist-m2", "labels = 12\nclassifier = [7]")),
+        (
+            "a label summed out, listed",
+            [2, 18, 17],
+            small("mnist-m2", &listed.replace("optimal_sigma", "gaussian")).with("labels = 12").unwrap(),
+        ),
     ];
     let folder = tempfile::tempdir().unwrap();
     for (name, shape, settings) in cases {

@@ -105,7 +105,10 @@ impl Run {
     }
 
     fn metrics(&self) -> Vec<EpochMetrics> {
-        let rows = read_metrics(&self.folder.metrics(), vae::ENTRY.terms).unwrap();
+        let path = self.folder.model();
+        let model = Checkpoint::read(&path).and_then(|file| file.card(&path)).map(|card| card.model);
+        let terms = model.map_or(vae::ENTRY.terms, |model| elbo::models::find(&model).unwrap().terms);
+        let rows = read_metrics(&self.folder.metrics(), terms).unwrap();
         // The only column that differs between equal runs.
         rows.into_iter().map(|row| EpochMetrics { seconds: 0.0, ..row }).collect()
     }
@@ -412,7 +415,14 @@ fn a_state_without_its_statistics_is_refused() {
 /// [`small`] for another model.
 fn small_of(model: &str) -> Settings {
     let settings = Settings::of_model(elbo::models::find(model).unwrap());
-    settings.with("hidden = [16]\nlatent = 3\nbatch_size = 7\nepochs = 2\nsamples = 4").unwrap()
+    let settings = settings.with("hidden = [16]\nlatent = 3\nbatch_size = 7\nepochs = 2\nsamples = 4").unwrap();
+    with_labels(settings, 10)
+}
+
+/// So many training pictures keep their label, where that is a key of the model.
+fn with_labels(settings: Settings, count: usize) -> Settings {
+    let has_key = settings.entry().unwrap().key_names().any(|key| key == "labels");
+    if has_key { settings.with(&format!("labels = {count}")).unwrap() } else { settings }
 }
 
 /// [`data`], or of a recommender so many users.
@@ -424,7 +434,7 @@ fn data_of(model: &str) -> Dataset {
     Dataset { name: "users".into(), class_names: vec![], train, test }
 }
 
-const OTHER_MODELS: [&str; 3] = ["conditional", "denoising", "recommendation"];
+const OTHER_MODELS: [&str; 6] = ["conditional", "denoising", "latent_classifier", "m2", "recommendation", "bayesian"];
 
 #[test]
 fn runs_of_every_model_repeat_and_go_on_bit_by_bit() {
@@ -773,7 +783,7 @@ fn a_batch_larger_than_the_data_is_refused() {
 
 /// Dispatches of a training step: a limit for each preset as a device with few fused kernels runs it, and one as it is
 /// run by a device that takes every fused kernel, as GPUs do, and the CPU device those that it has.
-const BUDGETS: [(&str, usize, usize); 20] = [
+const BUDGETS: [(&str, usize, usize); 24] = [
     ("mnist-mlp", 30, 8),
     ("mnist-fused", 30, 8),
     ("mnist-2d", 30, 8),
@@ -790,10 +800,14 @@ const BUDGETS: [(&str, usize, usize); 20] = [
     ("mnist-cvae-conv", 73, 73),
     ("mnist-denoise", 30, 10),
     ("mnist-denoise-conv", 69, 69),
-    ("mnist-bayes", 69, 69),
+    ("mnist-ss-z", 39, 30),
+    ("mnist-m1", 49, 34),
+    ("mnist-m2", 57, 51),
+    ("mnist-m1m2", 63, 57),
     ("ml-small", 31, 25),
     ("ml-small-bernoulli", 28, 20),
     ("ml20m-multvae", 31, 25),
+    ("mnist-bayes", 69, 69),
 ];
 
 #[test]
@@ -801,12 +815,19 @@ fn the_presets_stay_within_their_budget() {
     let presets: Vec<_> = presets::all().map(|(_, preset)| preset).collect();
     assert_eq!(BUDGETS.map(|(name, ..)| name).to_vec(), presets.iter().map(|preset| preset.name).collect::<Vec<_>>());
     for device in devices() {
+        let m1 = Run::new();
         for (preset, (name, recorded, fused)) in presets.iter().zip(BUDGETS) {
             // Two full batches and a short one.
             let settings = preset.settings().with("epochs = 2\nbatch_size = 2\nsamples = 1").unwrap();
+            let settings = with_labels(settings, 5);
+            let settings = match name {
+                "mnist-m1m2" => settings.with(&format!("features = '{}'", m1.folder.root().display())).unwrap(),
+                _ => settings,
+            };
             let [train, test] = [5, 1].map(|count| subject::drawn(count, &preset.columns()));
             let data = Dataset { name: "noise".into(), class_names: vec![], train, test };
-            let run = Run::new();
+            let new = Run::new();
+            let run = if name == "mnist-m1" { &m1 } else { &new };
             let mut trainer = run.trainer(&settings, &data, &device);
             let takes_all = Fusion::of(&device) != Fusion::None;
             let budget = if takes_all { fused } else { recorded };

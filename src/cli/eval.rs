@@ -68,7 +68,7 @@ impl Args {
         let count = data.test.count;
         let terms = elbo::models::find(&model.card.model)?.terms_of(&model.card.settings);
         let output = model.output;
-        let nats = means.sum();
+        let nats = means.sum(terms);
         let is_pictures = data.test.shape().is_some();
         let bits = output.filter(|_| is_pictures).and_then(|o| o.bits_per_dimension(nats, data.test.dims()));
         let is_likelihood = output.is_some_and(|o| o.is_likelihood() || (is_pictures && is_binary(&data.test)));

@@ -4,6 +4,7 @@
 use clap::{Arg, ArgAction, ArgMatches, Command, Error, FromArgMatches};
 use elbo::keys::Key;
 use elbo::models::parts::bound::Importance;
+use elbo::models::parts::classifier::Supervision;
 use elbo::models::parts::networks::{Divergence, Networks};
 use elbo::models::presets;
 use elbo::train::given::{Given, flag};
@@ -16,7 +17,7 @@ pub struct Flags(pub Given);
 
 /// The keys that have a flag, in the order of the help: the models' stand behind the data's.
 fn named() -> Vec<&'static Key> {
-    let models = Networks::KEYS.iter().chain(Divergence::KEYS).chain(Importance::KEYS);
+    let models = Networks::KEYS.iter().chain(Supervision::KEYS).chain(Divergence::KEYS).chain(Importance::KEYS);
     let (data, rest): (Vec<_>, Vec<_>) = Run::KEYS.iter().partition(|key| key.section == "Data");
     data.into_iter().chain(models).chain(rest).collect()
 }

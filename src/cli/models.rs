@@ -109,6 +109,7 @@ fn print(entry: &'static Entry, settings: &Settings) -> Result<()> {
         let weight = match term.weight {
             Weight::One => "1".to_string(),
             Weight::Knob(name) => name.to_string(),
+            Weight::Zero => "0".to_string(),
         };
         vec![term.name.to_string(), weight, term.about.to_string()]
     };
@@ -151,6 +152,7 @@ fn summary(entry: &Entry) -> Value {
         let weight = match term.weight {
             Weight::One => json!(1),
             Weight::Knob(name) => json!(name),
+            Weight::Zero => json!(0),
         };
         json!({ "name": term.name, "weight": weight, "about": term.about })
     };

@@ -146,7 +146,8 @@ impl Args {
         }
         if let Some(metrics) = last {
             let bound = bound_name(&settings.own);
-            let loss = describe_loss(output, &bound, metrics.test.sum(), shape, binary);
+            let nats = metrics.test.sum(settings.entry()?.terms_of(&settings.own));
+            let loss = describe_loss(output, &bound, nats, shape, binary);
             notice(&format!("test of epoch {}: {loss}", metrics.epoch));
         }
         // Whoever stops a run waits for its end.

@@ -23,6 +23,7 @@ pub mod fingerprint;
 pub mod folder;
 pub mod idx;
 mod jpeg;
+pub mod labelled;
 mod listing;
 mod normal;
 pub mod npy;

@@ -11,7 +11,7 @@ use crate::kernels::rows::Rows;
 use crate::layers::Mode;
 use crate::models::batch::{Augmentation, Batch, Source};
 use crate::models::draw::Draw;
-use crate::models::{Entry, Model, Weight};
+use crate::models::{Entry, Model};
 use crate::program::{Program, Recorder};
 use crate::tensor::Tensor;
 use crate::train::checkpoint::Checkpoint;
@@ -119,6 +119,15 @@ impl Replay {
         }
     }
 
+    /// Writes the statistics of which `values` knows where they start, by name.
+    pub fn write_constants<'a>(&mut self, values: impl Fn(&str) -> Option<&'a [f32]>) {
+        for statistic in self.arena.statistics() {
+            if let Some(values) = values(&statistic.name) {
+                self.backend.write(statistic.value, values);
+            }
+        }
+    }
+
     /// Takes the next step, on columns (B, width) and random numbers, in the order of [`inputs`](Replay::inputs) and
     /// [`noise`](Replay::noise). Errors: the device was lost. Panics where there are not as many as those.
     pub fn take(&mut self, columns: &[Vec<f32>], noise: &[&[f32]]) -> Result<Taken> {
@@ -140,10 +149,7 @@ impl Replay {
         let (values, rest) = row.split_at(terms.len());
         self.taken += 1;
         assert!(rest[1] as usize == self.rows, "{} rows were tallied", rest[1]);
-        let weighted = |(term, value): (&crate::models::Term, &f32)| match term.weight {
-            Weight::One => *value,
-            Weight::Knob(_) => rest[0] * value,
-        };
+        let weighted = |(term, value): (&crate::models::Term, &f32)| term.weight.of(f64::from(rest[0])) as f32 * value;
         let loss = self.scale * terms.iter().zip(values).map(weighted).sum::<f32>();
         let terms = values.to_vec();
         let named = |flat: &[f32]| Checkpoint::of_model(&self.arena, flat, &statistics);

@@ -24,8 +24,10 @@ mod columns;
 pub mod continuous_bernoulli;
 pub mod conv2d;
 pub mod corrupt;
+pub mod cross_entropy;
 pub mod discretised_logistic;
 pub mod dropout;
+pub mod enumerate;
 pub mod fill;
 pub mod fused_batch;
 pub mod fused_latent;
@@ -42,6 +44,7 @@ pub mod ladder;
 pub mod laplace;
 pub mod layer_norm;
 pub mod local_reparameterise;
+pub mod marginal;
 pub mod math;
 pub mod matmul;
 pub mod matmul_bce;
@@ -183,11 +186,19 @@ pub static ALL: &[&Kernel] = &[
     &discretised_logistic::BACKWARD,
     &multinomial::LOSS,
     &multinomial::BACKWARD,
+    &cross_entropy::LOSS,
+    &cross_entropy::ERRORS,
+    &cross_entropy::BACKWARD,
+    &marginal::WEIGHTS,
+    &marginal::LOSS,
+    &marginal::BACKWARD,
     &gather::FORWARD,
     &gather::VECTORS,
     &one_hot::FORWARD,
     &ragged::FORWARD,
     &normalise::FORWARD,
+    &enumerate::ROWS,
+    &enumerate::LABELS,
     &corrupt::GAUSSIAN,
     &corrupt::SALT_AND_PEPPER,
     &corrupt::MASK,

@@ -91,6 +91,16 @@ impl Batch {
         &found.unwrap_or_else(|| panic!("a batch of {} has no column {column}", names())).1
     }
 
+    /// N: the examples of the data set that it is from; of given rows their number.
+    pub fn examples(&self) -> usize {
+        self.order.map_or(self.rows, |order| order.order.len())
+    }
+
+    /// The same batch, whose rows count as these weights say.
+    pub fn weighed(&self, weight: Rows) -> Batch {
+        Batch { weight, ..self.clone() }
+    }
+
     fn place(&self) -> [Tensor; 2] {
         [self.order.expect("a data set has an order").order, self.clock]
     }

@@ -13,6 +13,7 @@ use toml::Table;
 
 use super::batch::Batch;
 use super::draw::Draw;
+use super::parts::beside;
 use super::parts::bound::Importance;
 use super::parts::decoder::Decoder;
 use super::parts::gaussian::Gaussian;
@@ -88,11 +89,7 @@ impl Conditional {
     /// networks that do not fit.
     pub fn open(arena: &mut Arena, config: Config, columns: &Columns) -> Result<Conditional> {
         let (shape, classes) = (columns.picture(PICTURES)?, columns.label(LABELS)?);
-        let [c, h, w] = shape;
-        let input = match config.networks.encoder {
-            Some(_) => Shape::Picture([c + classes, h, w]),
-            None => Shape::Vector(c * h * w + classes),
-        };
+        let input = beside::shape(&config.networks, shape, classes);
         let latent = config.networks.latent + classes;
         config.check()?;
         config.networks.fit(input, latent, shape)?;
@@ -100,18 +97,6 @@ impl Conditional {
         let encoder = encoder.weighing(&config.importance);
         let decoder = Decoder::new(arena, &config.networks, latent, shape);
         Ok(Conditional { config, shape, classes, input, encoder, decoder })
-    }
-
-    /// x (B,D) and y (B,K) to (x,y) as the encoder takes it.
-    fn beside(&self, r: &mut Recorder, x: Tensor, y: Tensor) -> Tensor {
-        r.scope("encoder");
-        match self.input {
-            Shape::Vector(_) => joint::concat(r, x, y),
-            Shape::Picture([_, h, w]) => {
-                let planes = joint::planes(r, y, h * w);
-                joint::concat(r, x, planes)
-            }
-        }
     }
 }
 
@@ -121,7 +106,7 @@ impl Model for Conditional {
         let x = batch.pictures(r, PICTURES); // (B,D)
         let y = batch.one_hot(r, LABELS); // (B,K)
 
-        let xy = self.beside(r, x, y);
+        let xy = beside::join(r, x, y, self.input);
         let (z, q) = self.encoder.sample(r, xy, draw, batch.mode); // (B*S,Z): z ~ q(z|x,y)
         let (x, y) = (self.encoder.repeat(r, x), self.encoder.repeat(r, y)); // as many rows as z
         let zy = joint::concat(r, z, y); // (B*S,Z+K)
@@ -139,7 +124,7 @@ impl Model for Conditional {
 
     fn evaluate(&self, r: &mut Recorder, batch: &Batch, draw: &mut Draw) -> Losses {
         let (x, y) = (batch.pictures(r, PICTURES), batch.one_hot(r, LABELS));
-        let xy = self.beside(r, x, y);
+        let xy = beside::join(r, x, y, self.input);
         let (z, q) = self.encoder.sample(r, xy, draw, Mode::Evaluate);
         let (x, y) = (self.encoder.repeat(r, x), self.encoder.repeat(r, y));
         let zy = joint::concat(r, z, y);
@@ -177,7 +162,7 @@ impl Model for Conditional {
             let zy = joint::concat(r, input, y);
             return vec![self.decoder.generate(r, zy)];
         }
-        let xy = self.beside(r, input, y);
+        let xy = beside::join(r, input, y, self.input);
         let q = self.encoder.forward(r, xy, Mode::Evaluate);
         let zy = joint::concat(r, q.mean, y);
         match name {

@@ -12,6 +12,8 @@ pub mod denoising;
 pub mod draw;
 #[cfg(test)]
 mod drawn;
+pub mod latent_classifier;
+pub mod m2;
 pub mod parts;
 pub mod presets;
 pub mod recommendation;
@@ -36,8 +38,15 @@ use crate::schedule::KnobSchedule;
 use crate::tensor::Tensor;
 
 /// All of them, in the order that lists show.
-pub static MODELS: &[&Entry] =
-    &[&vae::ENTRY, &conditional::ENTRY, &denoising::ENTRY, &bayesian::ENTRY, &recommendation::ENTRY];
+pub static MODELS: &[&Entry] = &[
+    &vae::ENTRY,
+    &conditional::ENTRY,
+    &denoising::ENTRY,
+    &latent_classifier::ENTRY,
+    &m2::ENTRY,
+    &recommendation::ENTRY,
+    &bayesian::ENTRY,
+];
 
 /// A model's entry in the list: what is known of it before it is opened.
 pub struct Entry {
@@ -115,8 +124,8 @@ pub fn find(name: &str) -> Result<&'static Entry> {
     })
 }
 
-/// A model's loss terms: each has parts in nats, whose sum over the batch is the term. One tensor for each of the
-/// model's [terms](Model::terms).
+/// A model's loss terms: each has parts in nats, whose sum over the batch is the term. One that counts nothing in the
+/// loss may have another unit. One tensor for each of the model's [terms](Model::terms).
 pub type Losses = Vec<Tensor>;
 
 /// A term of the loss.
@@ -137,6 +146,19 @@ pub enum Weight {
     One,
     /// As much as the knob of that name says.
     Knob(&'static str),
+    /// Not at all: it is reported beside the loss.
+    Zero,
+}
+
+impl Weight {
+    /// What a term counts where the knobs are `knob`.
+    pub fn of(self, knob: f64) -> f64 {
+        match self {
+            Weight::One => 1.0,
+            Weight::Knob(_) => knob,
+            Weight::Zero => 0.0,
+        }
+    }
 }
 
 /// A value that changes over the run by a schedule. The device finds it in the clock.
@@ -217,6 +239,12 @@ pub trait Model {
 
     /// The initial values of every parameter, the same for the same state of `rng`.
     fn initial(&self, rng: &mut ChaCha8Rng) -> Vec<(Tensor, Vec<f32>)>;
+
+    /// The values of its [constants](Arena::constant), from files that the settings name. Errors: no file is named or
+    /// there, or it is not of such a model.
+    fn constants(&self) -> Result<Vec<(Tensor, Vec<f32>)>> {
+        Ok(Vec::new())
+    }
 
     /// What changes over the run by a schedule. The first is the one that [`gaussian_kl`](crate::kernels::gaussian_kl)
     /// reads.

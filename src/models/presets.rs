@@ -177,15 +177,45 @@ pub static DENOISING: [Preset; 2] = [
     },
 ];
 
-/// Of the model `bayesian`.
-pub static BAYESIAN: [Preset; 1] = [Preset {
-    name: "mnist-bayes",
-    about: "784-400-20 with a Gaussian for every weight of the decoder: a picture of where they disagree",
-    article: OVERVIEW,
-    x: MNIST,
-    classes: 0,
-    text: include_str!("presets/mnist-bayes.toml"),
-}];
+/// Of the model `latent_classifier`.
+pub static LATENT_CLASSIFIER: [Preset; 2] = [
+    Preset {
+        name: "mnist-ss-z",
+        about: "784-400-20 with a linear classifier on z, 100 of the pictures with a label",
+        article: MLP,
+        x: MNIST,
+        classes: 10,
+        text: include_str!("presets/mnist-ss-z.toml"),
+    },
+    Preset {
+        name: "mnist-m1",
+        about: "M1: 784-600-600-50, and a classifier on what it finds, which the VAE learns nothing from; 100 labels",
+        article: MLP,
+        x: MNIST,
+        classes: 10,
+        text: include_str!("presets/mnist-m1.toml"),
+    },
+];
+
+/// Of the model `m2`.
+pub static M2: [Preset; 2] = [
+    Preset {
+        name: "mnist-m2",
+        about: "M2: 784+10-500-50, the label summed out where it is not known; 100 labels",
+        article: MLP,
+        x: MNIST,
+        classes: 10,
+        text: include_str!("presets/mnist-m2.toml"),
+    },
+    Preset {
+        name: "mnist-m1m2",
+        about: "M1+M2: M2 on the 50 latents of a trained mnist-m1; 100 labels",
+        article: MLP,
+        x: MNIST,
+        classes: 10,
+        text: include_str!("presets/mnist-m1m2.toml"),
+    },
+];
 
 /// Of the model `recommendation`.
 pub static RECOMMENDATION: [Preset; 3] = [
@@ -214,6 +244,16 @@ pub static RECOMMENDATION: [Preset; 3] = [
         text: include_str!("presets/ml20m-multvae.toml"),
     },
 ];
+
+/// Of the model `bayesian`.
+pub static BAYESIAN: [Preset; 1] = [Preset {
+    name: "mnist-bayes",
+    about: "784-400-20 with a Gaussian for every weight of the decoder: a picture of where they disagree",
+    article: OVERVIEW,
+    x: MNIST,
+    classes: 0,
+    text: include_str!("presets/mnist-bayes.toml"),
+}];
 
 impl Preset {
     /// The columns of the data that it is made for.

@@ -3,7 +3,8 @@
 //! - `grid` arranges (N,C,H,W) values as one picture; `bands` puts originals above their reconstructions.
 //! - `curves` draws losses over epochs or steps, `scatter` draws 2-D encodings coloured by label, `roofline`
 //!   what kernels reach of a device, `bars` rates side by side, `powers` times over sizes, `histogram` how many rows
-//!   have which score, `heat` numbers as coloured cells; `chart` is what they share.
+//!   have which score, `heat` numbers as coloured cells, `confusion` what a classifier takes for what; `chart` is what
+//!   they share.
 //! - `save_gif` shows pictures one after the other.
 //! - `latent` has the points to decode: interpolations, traversals, the manifold of a 2-D latent.
 //!
@@ -12,6 +13,7 @@
 mod animation;
 mod bars;
 mod chart;
+mod confusion;
 mod curves;
 mod grid;
 mod heat;
@@ -24,6 +26,7 @@ mod scatter;
 
 pub use animation::{save_gif, save_gif_of};
 pub use bars::{Bar, Bars, bars};
+pub use confusion::confusion;
 pub use curves::{Series, curves};
 pub use grid::{Fit, bands, fit, grid, grid_size, plain};
 pub use heat::heat;

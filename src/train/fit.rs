@@ -5,7 +5,7 @@ use super::given::Given;
 use super::pictures;
 use super::settings::{Run, Settings};
 use crate::data::table::{Columns, PICTURES};
-use crate::data::{Binarise, Dataset};
+use crate::data::{Binarise, Dataset, labelled};
 use crate::error::{Error, Result};
 
 /// The most values of a picture, channels x height x width: 2^26, those of a grey one of 8192 x 8192.
@@ -89,6 +89,9 @@ pub fn check(settings: &Settings, data: &Dataset) -> Result<()> {
         ));
     }
     let model = settings.outline(&data.columns())?;
+    if let Some(count) = settings.labels() {
+        labelled::labels(&data.train, count, settings.seed, &data.name)?;
+    }
     match data.train.shape() {
         Some([_, h, w]) => check_pictures(&settings.run, [h, w])?,
         None if shift > 0 || flip => {

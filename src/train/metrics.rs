@@ -42,7 +42,7 @@ impl Means {
             let mut of_batch = 0.0;
             for ((term, &value), sum) in terms.iter().zip(row).zip(&mut sums) {
                 let value = f64::from(value);
-                of_batch += if term.weight == Weight::One { value } else { weight * value };
+                of_batch += term.weight.of(weight) * value;
                 *sum += value;
             }
             loss += of_batch;
@@ -51,9 +51,9 @@ impl Means {
         Means { loss: loss / rows, terms: sums.into_iter().map(|sum| sum / rows).collect() }
     }
 
-    /// -ELBO of a model whose terms are that: the sum of the terms without weights.
-    pub fn sum(&self) -> f64 {
-        self.terms.iter().sum()
+    /// -ELBO of a model whose terms are that: the sum of the terms that count in the loss, without weights.
+    pub fn sum(&self, terms: &[Term]) -> f64 {
+        self.terms.iter().zip(terms).filter(|(_, term)| term.weight != Weight::Zero).map(|(value, _)| value).sum()
     }
 }
 

@@ -11,8 +11,8 @@ use super::resident::{Resident, Walk};
 use super::settings::{Run, Settings};
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded, room};
-use crate::data::Dataset;
 use crate::data::table::{Columns, Table};
+use crate::data::{Dataset, labelled};
 use crate::error::Result;
 use crate::fusion::{Fusion, fuse};
 use crate::kernels::rows::Rows;
@@ -92,6 +92,8 @@ impl Programs {
         let data = settings.binarise.prepared(data, settings.seed);
         let arena = &mut Arena::new();
         let columns = data.columns();
+        let training = labelled::keep(data.train, settings.labels(), settings.seed, &data.name)?;
+        let data = Dataset { train: training, ..data };
         let model = (settings.entry()?.open)(arena, &settings.own, &columns)?;
         let optimizer = OptimizerState::new(arena, settings.optimizer);
         let sizes = |split: &Table| [split.count, settings.batch_size, split.entries()];

@@ -368,6 +368,11 @@ impl Settings {
         self.own.get(key)
     }
 
+    /// Training examples that keep their label, where the model has such a key and it is on.
+    pub fn labels(&self) -> Option<usize> {
+        self.own("labels").and_then(|labels| labels.as_integer()).map(|labels| labels as usize)
+    }
+
     /// How a device of this fusion runs a step.
     pub fn fusion(&self, device: Fusion) -> Fusion {
         if self.no_fuse { Fusion::None } else { device }

@@ -85,6 +85,8 @@ fn mlps_train_the_same_fused_and_recorded() {
         ("one row", variant("batch_size = 1")),
         ("the label beside", of_preset("mnist-cvae", "hidden = [40]\nlatent = 6\nbatch_size = 20")),
         ("noise on the pictures", of_preset("mnist-denoise", "hidden = [40]\nlatent = 6\nbatch_size = 20")),
+        ("a classifier on z", of_preset("mnist-ss-z", "hidden = [40]\nlatent = 6\nbatch_size = 20")),
+        ("the label summed out", of_preset("mnist-m2", "hidden = [40]\nlatent = 6\nbatch_size = 20")),
     ];
     for (name, device) in devices() {
         for (what, settings) in &variants {

@@ -10,9 +10,10 @@ use sha2::{Digest, Sha256};
 
 use super::file::{File, LARGEST_FILE};
 use super::{RECORDING, SCRIPT};
-use crate::arena::Arena;
+use crate::arena::{Arena, Statistic};
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Device};
+use crate::data::labelled::{self, UNLABELLED};
 use crate::data::table::{Columns, Kind, LABELS, PICTURES, Table};
 use crate::error::{Error, Result};
 use crate::files::{read_regular, write_atomic};
@@ -34,6 +35,9 @@ const SCRIPTS: [(&str, &str); 2] = [
     ("pytorch_network.py", include_str!("../../../scripts/pytorch_network.py")),
 ];
 
+/// What the names of initial parameters and of constants begin with in the file.
+const INITIAL: &str = "init.";
+const CONSTANT: &str = "constant.";
 /// Metadata key of [`About`], as JSON.
 const ABOUT: &str = "elbo.parity";
 /// The most bytes of pictures or vectors an exchange may hold.
@@ -47,12 +51,14 @@ pub struct Exchange {
     /// Training steps, at least 1.
     pub steps: usize,
     x: Examples,
-    /// (steps,B); `None` where the model takes no labels.
+    /// (steps,B), [`UNLABELLED`] where there is none; `None` where the model takes no labels.
     labels: Option<Vec<u8>>,
     /// The random numbers that the model asks for, in order: the shape of a step's, and (steps, shape) the values.
     pub(super) noise: Vec<Noise>,
     /// Parameters before the first step, in PyTorch's order.
     pub(super) initial: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    /// The model's constants, likewise.
+    pub(super) constants: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
     /// SHA-256 of the file.
     pub(super) digest: String,
 }
@@ -135,8 +141,15 @@ impl Exchange {
         }
 
         let parameters = programs::initial(&arena, &*model, settings.seed);
-        let statistics = vec![0.0; arena.flat_statistics().map_or(0, |s| s.len())];
+        let mut statistics = vec![0.0; arena.flat_statistics().map_or(0, |s| s.len())];
+        let constants = model.constants()?;
+        for (tensor, values) in &constants {
+            statistics[tensor.offset..][..values.len()].copy_from_slice(values);
+        }
         let mut initial = Checkpoint::of_model(&arena, &parameters, &statistics).tensors;
+        let is_constant = |s: &Statistic| constants.iter().any(|(tensor, _)| *tensor == s.value);
+        let named = arena.statistics().iter().filter(|s| is_constant(s)).map(|s| &s.name);
+        let constants = named.filter_map(|name| initial.remove_entry(name)).collect();
         initial.retain(|name, _| arena.parameters().iter().any(|p| p.name == *name));
 
         let (order, noise) = draw(settings, &columns, split.count, steps)?;
@@ -152,12 +165,14 @@ impl Exchange {
                 Examples::Vectors((0..rows).flat_map(vector).collect())
             }
         };
-        let labels = columns.0.contains_key(LABELS).then(|| {
-            let labels = split.labels().expect("columns of labels have labels");
-            (0..rows).map(|n| labels[example(n)]).collect()
-        });
+        let labels = match (columns.0.contains_key(LABELS), settings.labels()) {
+            (false, _) => None,
+            (true, None) => Some(split.labels().expect("columns of labels have labels").to_vec()),
+            (true, Some(count)) => Some(labelled::labels(split, count, settings.seed, data)?),
+        };
+        let labels = labels.map(|labels| (0..rows).map(|n| labels[example(n)]).collect());
         let about = About { name: name.into(), data: data.into(), settings: settings.clone(), columns };
-        let mut exchange = Exchange { about, steps, x, labels, noise, initial, digest: String::new() };
+        let mut exchange = Exchange { about, steps, x, labels, noise, initial, constants, digest: String::new() };
         exchange.digest = digest(&exchange.bytes());
         Ok(exchange)
     }
@@ -194,11 +209,14 @@ impl Exchange {
             }
         };
         let steps = shape.first().copied().unwrap_or(0);
-        let initial = file.tensors.names().into_iter().filter_map(|name| name.strip_prefix("init."));
-        let initial = initial.map(|name| {
-            let (shape, bytes) = file.bytes(&format!("init.{name}"), Dtype::F32)?;
-            Ok((name.to_string(), (shape, bytemuck::pod_collect_to_vec(bytes))))
-        });
+        let named = |prefix: &str| -> Result<BTreeMap<_, _>> {
+            let names = file.tensors.names().into_iter().filter(|name| name.starts_with(prefix));
+            let tensor = |name: &str| {
+                let (shape, bytes) = file.bytes(name, Dtype::F32)?;
+                Ok((name[prefix.len()..].to_string(), (shape, bytemuck::pod_collect_to_vec(bytes))))
+            };
+            names.map(tensor).collect()
+        };
         let labels = match about.columns.0.contains_key(LABELS) {
             true => Some(file.bytes(LABELS, Dtype::U8)?.1.to_vec()),
             false => None,
@@ -213,7 +231,8 @@ impl Exchange {
             x,
             labels,
             noise: drawn.collect::<Result<_>>()?,
-            initial: initial.collect::<Result<_>>()?,
+            initial: named(INITIAL)?,
+            constants: named(CONSTANT)?,
             digest: digest(&bytes),
             about,
         };
@@ -230,7 +249,8 @@ impl Exchange {
         let Ok(asked) = drawn.and_then(|()| asks(settings, &self.about.columns)) else { return false };
         let rows = self.steps * batch;
         let labels = self.labels.as_ref().is_none_or(|labels| {
-            labels.len() == rows && labels.iter().all(|&label| usize::from(label) < self.classes())
+            labels.len() == rows
+                && labels.iter().all(|&label| label == UNLABELLED || usize::from(label) < self.classes())
         });
         let values = |shape: &[usize]| self.steps * shape.iter().product::<usize>();
         let shapes = self.noise.iter().map(|(shape, _)| shape.as_slice());
@@ -319,8 +339,10 @@ impl Exchange {
             let shape = [&[self.steps], &shape[..]].concat();
             tensors.push((format!("noise.{i}"), Dtype::F32, shape, bytemuck::cast_slice(values)));
         }
-        for (name, (shape, values)) in &self.initial {
-            tensors.push((format!("init.{name}"), Dtype::F32, shape.clone(), bytemuck::cast_slice(values)));
+        for (prefix, values) in [(INITIAL, &self.initial), (CONSTANT, &self.constants)] {
+            for (name, (shape, values)) in values {
+                tensors.push((format!("{prefix}{name}"), Dtype::F32, shape.clone(), bytemuck::cast_slice(values)));
+            }
         }
         let views = tensors.into_iter().map(|(name, dtype, shape, bytes)| {
             (name, TensorView::new(dtype, shape, bytes).expect("values fill their shape"))

@@ -58,6 +58,7 @@ impl Recording {
         }
         let mut replay = Replay::new(&exchange.about.settings, &exchange.about.columns, exchange.steps, device)?;
         replay.write_parameters(|p| exchange.initial[&p.name].1.clone());
+        replay.write_constants(|name| exchange.constants.get(name).map(|(_, values)| values.as_slice()));
         let names: Vec<String> = replay.arena.parameters().iter().map(|p| p.name.clone()).collect();
         let mut recording = Recording {
             by: device.description(),

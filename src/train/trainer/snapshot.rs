@@ -25,14 +25,18 @@ impl Snapshot {
         [&self.parameters, &self.statistics]
     }
 
-    pub fn initial(programs: &Programs, seed: u64) -> Snapshot {
+    /// Errors: those of the model's [constants](crate::models::Model::constants).
+    pub fn initial(programs: &Programs, seed: u64) -> Result<Snapshot> {
         let parameters = initial(&programs.arena, &*programs.model, seed);
         let mut statistics = empty_statistics(&programs.arena);
         for s in programs.arena.statistics() {
             statistics[s.value.offset..][..s.value.len()].fill(s.initial);
         }
+        for (tensor, values) in programs.model.constants()? {
+            statistics[tensor.offset..][..values.len()].copy_from_slice(&values);
+        }
         let moments = programs.optimizer.moments.iter().map(|(_, t)| vec![0.0; t.len()]).collect();
-        Snapshot { parameters, statistics, moments, losses: vec![0.0; programs.train.losses.len()], batch: 0 }
+        Ok(Snapshot { parameters, statistics, moments, losses: vec![0.0; programs.train.losses.len()], batch: 0 })
     }
 
     pub fn read(state: &Checkpoint, programs: &Programs, folder: &RunFolder, batch: usize) -> Result<Snapshot> {
