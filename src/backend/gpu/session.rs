@@ -65,7 +65,7 @@ impl Session {
         self.gpu.largest_binding()
     }
 
-    /// [`Backend::prepare`](super::Backend::prepare)
+    /// [`Backend::prepare`](crate::backend::Backend::prepare)
     pub fn prepare(&self, programs: &[&Program]) {
         self.gpu.build_pipelines(programs);
     }
