@@ -18,6 +18,20 @@ pub enum Kind {
     Label(usize),
     /// So many numbers: of a view, and of no data set.
     Vector(usize),
+    /// One-hot vectors of so many classes, one for each variable: of a view, and of no data set.
+    Categorical {
+        /// V
+        variables: usize,
+        /// K
+        classes: usize,
+    },
+    /// Numbers of codes, 0 to K-1, at H x W places: of a view, and of no data set.
+    Codes {
+        /// (H,W)
+        places: [usize; 2],
+        /// K
+        codes: usize,
+    },
 }
 
 impl Kind {
@@ -26,15 +40,19 @@ impl Kind {
         match self {
             Kind::Picture(shape) => shape.iter().product(),
             Kind::Label(n) | Kind::Vector(n) => n,
+            Kind::Categorical { variables, classes } => variables * classes,
+            Kind::Codes { places: [h, w], .. } => h * w,
         }
     }
 
-    /// What columns of this kind are called in lists: `picture`, `label`, `vector`.
+    /// What columns of this kind are called in lists: `picture`, `label`, `vector`, `categorical`, `codes`.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Picture(_) => "picture",
             Kind::Label(_) => "label",
             Kind::Vector(_) => "vector",
+            Kind::Categorical { .. } => "categorical",
+            Kind::Codes { .. } => "codes",
         }
     }
 }
@@ -45,6 +63,8 @@ impl fmt::Display for Kind {
             Kind::Picture([c, h, w]) => write!(f, "pictures of {c}x{h}x{w} (channels, height, width)"),
             Kind::Label(classes) => write!(f, "labels of {classes} classes"),
             Kind::Vector(length) => write!(f, "vectors of {length}"),
+            Kind::Categorical { variables, classes } => write!(f, "{variables} variables of {classes} classes"),
+            Kind::Codes { places: [h, w], codes } => write!(f, "{h}x{w} codes of {codes}"),
         }
     }
 }
@@ -110,12 +130,12 @@ pub struct Column {
 }
 
 impl Column {
-    /// Bytes of one example. Panics on vectors, which no data set has.
+    /// Bytes of one example. Panics on kinds that no data set has.
     fn row(&self) -> usize {
         match self.kind {
             Kind::Picture(shape) => shape.iter().product(),
             Kind::Label(_) => 1,
-            Kind::Vector(_) => unreachable!("a data set has no vectors"),
+            kind => unreachable!("a data set has no {}", kind.name()),
         }
     }
 

@@ -16,9 +16,11 @@ pub mod adam;
 pub mod augment;
 pub mod batch_norm;
 pub mod bce;
+pub mod categorical_kl;
 pub mod channels;
 pub mod clip;
 pub mod clock;
+pub mod codebook;
 mod columns;
 pub mod continuous_bernoulli;
 pub mod conv2d;
@@ -35,6 +37,7 @@ pub mod gather;
 pub mod gaussian_kl;
 mod gemm;
 pub mod group_norm;
+pub mod gumbel_softmax;
 pub mod joint;
 pub mod ladder;
 pub mod laplace;
@@ -143,6 +146,19 @@ pub static ALL: &[&Kernel] = &[
     &gaussian_kl::LOSS,
     &gaussian_kl::ROWS,
     &gaussian_kl::BACKWARD,
+    &gumbel_softmax::FORWARD,
+    &gumbel_softmax::BACKWARD,
+    &gumbel_softmax::SAMPLE,
+    &gumbel_softmax::MODE,
+    &categorical_kl::LOSS,
+    &categorical_kl::BACKWARD,
+    &codebook::NEAREST,
+    &codebook::GATHER,
+    &codebook::DISTANCE,
+    &codebook::SUMS,
+    &codebook::BACKWARD,
+    &codebook::UPDATE,
+    &codebook::PERPLEXITY,
     &bce::LOSS,
     &bce::BACKWARD,
     &mse::LOSS,

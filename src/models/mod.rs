@@ -11,6 +11,7 @@ pub mod denoising;
 pub mod draw;
 #[cfg(test)]
 mod drawn;
+pub mod gumbel;
 pub mod parts;
 pub mod presets;
 pub mod vae;
@@ -33,7 +34,7 @@ use crate::schedule::KnobSchedule;
 use crate::tensor::Tensor;
 
 /// All of them, in the order that lists show.
-pub static MODELS: &[&Entry] = &[&vae::ENTRY, &conditional::ENTRY, &denoising::ENTRY];
+pub static MODELS: &[&Entry] = &[&vae::ENTRY, &conditional::ENTRY, &denoising::ENTRY, &gumbel::ENTRY];
 
 /// A model's entry in the list: what is known of it before it is opened.
 pub struct Entry {
@@ -207,6 +208,11 @@ pub trait Model {
     /// reads.
     fn knobs(&self) -> Vec<Knob> {
         Vec::new()
+    }
+
+    /// What somebody who trains it should know before it starts, in one line.
+    fn notice(&self) -> Option<String> {
+        None
     }
 
     /// The distribution whose -log p is the first term, where there is one: then a loss can be told in bits a

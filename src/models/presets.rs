@@ -142,6 +142,16 @@ pub static DENOISING: [Preset; 2] = [
     },
 ];
 
+/// Of the model `gumbel`.
+pub static GUMBEL: [Preset; 1] = [Preset {
+    name: "mnist-gumbel",
+    about: "784-400-20x10: 20 categorical variables of 10 classes, temperature from 1 down to 0.5, 10 epochs",
+    article: MLP,
+    picture: MNIST,
+    classes: 0,
+    text: include_str!("presets/mnist-gumbel.toml"),
+}];
+
 impl Preset {
     /// The columns of the data that it is made for.
     pub fn columns(&self) -> Columns {

@@ -126,14 +126,14 @@ impl Resident {
     }
 }
 
-/// Room for a column of `count` examples. Panics on vectors, which no data set has.
+/// Room for a column of `count` examples. Panics on kinds that no data set has.
 fn declare(arena: &mut Arena, name: &str, kind: Kind, count: usize, largest_part: usize) -> Source {
     match kind {
         Kind::Picture(shape) => {
             Source::Pictures { parts: gather::parts(arena, name, [count, kind.width()], largest_part), shape }
         }
         Kind::Label(classes) => Source::Labels { labels: arena.tensor(name, &[count.div_ceil(4)]), classes },
-        Kind::Vector(_) => unreachable!("a data set has no vectors"),
+        kind => unreachable!("a data set has no {}", kind.name()),
     }
 }
 

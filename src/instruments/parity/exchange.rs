@@ -17,7 +17,7 @@ use crate::data::table::{Columns, LABELS, PICTURES, Table};
 use crate::error::{Error, Result};
 use crate::files::{read_regular, write_atomic};
 use crate::instruments::replay::{given, training_batch};
-use crate::kernels::clock::Clock;
+use crate::kernels::clock::{Clock, Row};
 use crate::kernels::{random, shuffle};
 use crate::models::draw::Draw;
 use crate::models::{Model, Term};
@@ -253,11 +253,14 @@ impl Exchange {
         let [c, h, w] = columns.picture(PICTURES).expect("looked up before");
         let knobs = settings.outline(columns).expect("opened before").knobs();
         let rows = rows(settings, &knobs, 0, self.steps, self.steps as u64);
-        let rows: Vec<f32> = rows.iter().flat_map(|row| [row.lr, row.kl_weight]).collect();
+        // The learning rate and each knob.
+        let width = 1 + knobs.len().max(1);
+        let row = |row: &Row| [&[row.lr, row.kl_weight], &row.knobs[..]].concat()[..width].to_vec();
+        let rows: Vec<f32> = rows.iter().flat_map(row).collect();
         let batch = settings.batch_size;
         let mut tensors = vec![
             (PICTURES.to_string(), Dtype::U8, vec![self.steps, batch, c, h, w], &self.pictures[..]),
-            ("rows".into(), Dtype::F32, vec![self.steps, 2], bytemuck::cast_slice(&rows)),
+            ("rows".into(), Dtype::F32, vec![self.steps, width], bytemuck::cast_slice(&rows)),
         ];
         if let Some(labels) = &self.labels {
             tensors.push((LABELS.into(), Dtype::U8, vec![self.steps, batch], labels));
