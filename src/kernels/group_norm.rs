@@ -1,14 +1,13 @@
 //! Group normalisation, `shaders/group_norm.wgsl`: `torch.nn.GroupNorm`, channels last.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
-use super::columns::{folded, repeat, width};
-use super::{math, scratch};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
+
+mod accelerated;
 
 // ---- Params
 
@@ -58,7 +57,7 @@ pub static FORWARD: Kernel = Kernel {
     writes: &["y", "whole"],
     shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p, _| [p[3], p[0], 1] },
     reference: forward_reference,
-    accelerated: Some(forward_accelerated),
+    accelerated: Some(accelerated::forward),
     cost: |p| cost(p, 2, 8),
     cases: forward_cases,
     gradients: GradientCheck::Cases(gradients),
@@ -75,7 +74,7 @@ pub static BACKWARD_X: Kernel = Kernel {
     writes: &["dx", "sums"],
     shader: Shader { source: &SOURCE, entry: "backward_x", workgroup: [64, 1, 1], grid: |p, _| [p[3], p[0], 1] },
     reference: backward_x_reference,
-    accelerated: Some(backward_x_accelerated),
+    accelerated: Some(accelerated::backward_x),
     cost: |p| cost(p, 3, 11),
     cases: backward_x_cases,
     gradients: GradientCheck::Cases(gradients),
@@ -96,7 +95,7 @@ pub static BACKWARD_W: Kernel = Kernel {
         grid: |p, _| [p[2].div_ceil(8), 1, 1],
     },
     reference: backward_w_reference,
-    accelerated: Some(backward_w_accelerated),
+    accelerated: Some(accelerated::backward_w),
     cost: |p| Cost { flops: 2 * p[0] as u64 * p[2] as u64, bytes: 8 * p[0] as u64 * p[2] as u64 },
     cases: backward_w_cases,
     gradients: GradientCheck::Cases(gradients),
@@ -210,132 +209,6 @@ fn backward_w_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     }
 }
 
-// ---- Accelerated: pictures in parallel, vectorised over channels
-
-/// Running sums over the pieces of a picture, one an element of a piece: `f` of the element and its channel's number.
-#[inline(always)]
-fn sums_of_pieces(x: &[f32], of_channels: &[f32], sums: &mut [f32], f: impl Fn(f32, f32) -> f32) {
-    sums.fill(0.0);
-    for piece in x.chunks(sums.len()) {
-        for ((sum, x), channel) in sums.iter_mut().zip(piece).zip(of_channels) {
-            *sum += f(*x, *channel);
-        }
-    }
-}
-
-/// The sum over a group of the running sums of its channels.
-fn group_sum(sums: &[f32], c: usize, channels: usize, group: usize) -> f32 {
-    (group * channels..(group + 1) * channels).map(|j| folded(sums, c, j)).sum()
-}
-
-fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
-    let p: Params = params(p);
-    let [b, s, c, channels] = p.sizes();
-    let (x, weight, bias) = (&reads[0][..b * s * c], &reads[1][..c], &reads[2][..c]);
-    let shift = repeat(bias.iter().copied(), c);
-    let count = (s * channels) as f32;
-    let [y, moments] = writes else { unreachable!("forward writes y and the moments") };
-    let pictures = y[..b * s * c].par_chunks_mut(s * c).with_min_len(super::CHUNK.div_ceil(s * c));
-    let pictures =
-        pictures.zip(x.par_chunks(s * c)).zip(moments[..2 * b * p.g as usize].par_chunks_mut(2 * p.g as usize));
-    pictures.for_each(|((y, x), moments)| {
-        math::vectorised(|| {
-            let mut sums = scratch::zeros(width(c));
-            let origin = |j: usize| x[j / channels * channels];
-            let mut centre = repeat((0..c).map(origin), c);
-            sums_of_pieces(x, &centre, &mut sums, |x, origin| x - origin);
-            for (g, moments) in moments.chunks_mut(2).enumerate() {
-                moments[0] = origin(g * channels) + group_sum(&sums, c, channels, g) / count;
-            }
-            refill(&mut centre, c, |j| moments[2 * (j / channels)]);
-            sums_of_pieces(x, &centre, &mut sums, |x, mean| (x - mean) * (x - mean));
-            for (g, moments) in moments.chunks_mut(2).enumerate() {
-                moments[1] = 1.0 / (group_sum(&sums, c, channels, g) / count + p.eps).sqrt();
-            }
-            let scale = &mut sums;
-            refill(scale, c, |j| weight[j] * moments[2 * (j / channels) + 1]);
-            for (y, x) in y.chunks_mut(scale.len()).zip(x.chunks(scale.len())) {
-                let channels = centre.iter().zip(scale.iter()).zip(shift.iter());
-                for ((y, x), ((mean, scale), shift)) in y.iter_mut().zip(x).zip(channels) {
-                    *y = (x - mean) * scale + shift;
-                }
-            }
-        })
-    });
-}
-
-/// New numbers for the channels of a piece.
-#[inline(always)]
-fn refill(piece: &mut [f32], c: usize, f: impl Fn(usize) -> f32) {
-    let (first, others) = piece.split_at_mut(c);
-    first.iter_mut().enumerate().for_each(|(j, value)| *value = f(j));
-    others.chunks_mut(c).for_each(|row| row.copy_from_slice(first));
-}
-
-fn backward_x_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
-    let p: Params = params(p);
-    let [b, s, c, channels] = p.sizes();
-    let groups = p.g as usize;
-    let (x, w, moments, dy) =
-        (&reads[0][..b * s * c], &reads[1][..c], &reads[2][..2 * b * groups], &reads[3][..b * s * c]);
-    let weight = repeat(w.iter().copied(), c);
-    let count = (s * channels) as f32;
-    let [dx, sums] = writes else { unreachable!("backward_x writes dx and the sums") };
-    let pictures = dx[..b * s * c].par_chunks_mut(s * c).with_min_len(super::CHUNK.div_ceil(s * c));
-    let pictures = pictures.zip(sums[..2 * b * c].par_chunks_mut(2 * c)).zip(moments.par_chunks(2 * groups));
-    pictures.zip(x.par_chunks(s * c)).zip(dy.par_chunks(s * c)).for_each(|((((dx, sums), moments), x), dy)| {
-        math::vectorised(|| {
-            let piece = width(c);
-            let mean = repeat((0..c).map(|j| moments[2 * (j / channels)]), c);
-            let rstd = |j: usize| moments[2 * (j / channels) + 1];
-            let (mut ones, mut products) = (scratch::zeros(piece), scratch::zeros(piece));
-            for (x, dy) in x.chunks(piece).zip(dy.chunks(piece)) {
-                let running = ones.iter_mut().zip(products.iter_mut());
-                for (((x, dy), mean), (one, product)) in x.iter().zip(dy).zip(mean.iter()).zip(running) {
-                    *one += dy;
-                    *product += dy * (x - mean);
-                }
-            }
-            for j in 0..c {
-                (sums[j], sums[c + j]) = (folded(&ones, c, j), folded(&products, c, j) * rstd(j));
-            }
-            // The means of g and of g * xhat over a group, and from them what each of its channels needs.
-            let group_mean = |sums: &[f32], j: usize| {
-                let group = j / channels * channels..(j / channels + 1) * channels;
-                sums[group.clone()].iter().zip(&w[group]).map(|(sum, w)| sum * w).sum::<f32>() / count
-            };
-            let (mean_g, slope) = (&mut ones, &mut products);
-            for first in (0..c).step_by(channels) {
-                mean_g[first..first + channels].fill(group_mean(&sums[..c], first));
-                slope[first..first + channels].fill(rstd(first) * group_mean(&sums[c..], first));
-            }
-            for tensor in [&mut *mean_g, &mut *slope] {
-                let (first, others) = tensor.split_at_mut(c);
-                others.chunks_mut(c).for_each(|row| row.copy_from_slice(first));
-            }
-            let scale = repeat((0..c).map(rstd), c);
-            for ((dx, x), dy) in dx.chunks_mut(piece).zip(x.chunks(piece)).zip(dy.chunks(piece)) {
-                let channels = mean.iter().zip(scale.iter()).zip(mean_g.iter()).zip(slope.iter()).zip(weight.iter());
-                for (((dx, x), dy), ((((mean, rstd), mean_g), slope), w)) in dx.iter_mut().zip(x).zip(dy).zip(channels)
-                {
-                    *dx = rstd * (w * dy - mean_g - (x - mean) * slope);
-                }
-            }
-        })
-    });
-}
-
-fn backward_w_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
-    let [b, _, c, _] = params::<Params>(p).sizes();
-    let [dw, db] = writes else { unreachable!("backward_w writes dw and db") };
-    math::vectorised(|| {
-        for sums in reads[0][..2 * b * c].chunks(2 * c) {
-            db[..c].iter_mut().zip(&sums[..c]).for_each(|(db, sum)| *db += sum);
-            dw[..c].iter_mut().zip(&sums[c..]).for_each(|(dw, sum)| *dw += sum);
-        }
-    });
-}
-
 // ---- Cases
 
 /// (B, S, C, G): one element; vectors; one group; a group a channel; groups that a workgroup's lanes do not divide
@@ -435,7 +308,7 @@ mod tests {
     #[test]
     fn a_group_is_neighbouring_channels_at_all_places() {
         let p = sizes([1, 2, 4, 2]);
-        for form in [FORWARD.reference, forward_accelerated] {
+        for form in [FORWARD.reference, accelerated::forward] {
             let (mut y, mut moments) = ([0.0; 8], [0.0; 4]);
             let x = [1.0, 3.0, 2.0, 2.0, 5.0, 7.0, 2.0, 2.0];
             let (w, b) = ([1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 10.0, 20.0]);

@@ -1,15 +1,14 @@
 //! Maxima and means over windows of pictures, channels last, `shaders/pool.wgsl`: `torch.nn.MaxPool2d` and `AvgPool2d`
 //! with their defaults (sizes rounded down, the border counted in the mean). Pooling of sequences has height 1.
 
-use std::ops::Range;
-
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
-use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN_SOURCE, Reference, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
+
+mod accelerated;
+mod cases;
 
 // ---- Params
 
@@ -118,21 +117,21 @@ const SOURCE: Source = Source {
 pub static MAX: Kernel = Kernel {
     reads: &["x"],
     writes: &["y", "index"],
-    cases: max_cases,
-    ..kernel("pool.max", "max", "y = max of x over the window, index = its place", max_reference, max_accelerated)
+    cases: cases::max,
+    ..kernel("pool.max", "max", "y = max of x over the window, index = its place", max_reference, accelerated::max)
 };
 
 /// saved, the index of [`MAX`], and dy (B,P,Q,C) to dx (B,H,W,C), assigned; recorded by [`backward_max`].
 pub static BACKWARD_MAX: Kernel = Kernel {
     reads: &["saved", "dy"],
     writes: &["dx"],
-    cases: backward_max_cases,
+    cases: cases::backward_max,
     ..kernel(
         "pool.backward_max",
         "backward_max",
         "dx = sum of dy over the windows whose maximum it is",
         backward_max_reference,
-        backward_max_accelerated,
+        accelerated::backward_max,
     )
 };
 
@@ -140,21 +139,27 @@ pub static BACKWARD_MAX: Kernel = Kernel {
 pub static AVERAGE: Kernel = Kernel {
     reads: &["x"],
     writes: &["y"],
-    cases: average_cases,
-    ..kernel("pool.average", "average", "y = sum of x over the window / window", average_reference, average_accelerated)
+    cases: cases::average,
+    ..kernel(
+        "pool.average",
+        "average",
+        "y = sum of x over the window / window",
+        average_reference,
+        accelerated::average,
+    )
 };
 
 /// dy (B,P,Q,C) to dx (B,H,W,C), assigned; recorded by [`backward_average`].
 pub static BACKWARD_AVERAGE: Kernel = Kernel {
     reads: &["dy"],
     writes: &["dx"],
-    cases: backward_average_cases,
+    cases: cases::backward_average,
     ..kernel(
         "pool.backward_average",
         "backward_average",
         "dx = sum of dy over the windows that cover it / window",
         backward_average_reference,
-        backward_average_accelerated,
+        accelerated::backward_average,
     )
 };
 
@@ -188,7 +193,7 @@ const fn kernel(
             Cost { flops: y * p[6] as u64 * p[7] as u64, bytes: 4 * (x + y) }
         },
         cases: Vec::new,
-        gradients: GradientCheck::Cases(gradients),
+        gradients: GradientCheck::Cases(cases::gradients),
     }
 }
 
@@ -305,217 +310,4 @@ fn backward_average_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f
     let mut sums = vec![0f64; s.b * s.h * s.w * s.c];
     each_pair(s, |out, place| (0..s.c).for_each(|c| sums[place * s.c + c] += reads[0][out * s.c + c] as f64));
     writes[0].iter_mut().zip(sums).for_each(|(dx, sum)| *dx = (sum / s.area as f64) as f32);
-}
-
-// ---- Accelerated
-
-// A row of y (or dx) a task; in it, the channels of one place are a vector.
-
-impl Sizes {
-    /// Rows (0) or columns (1) of x that a window covers.
-    #[inline(always)]
-    fn covered(&self, axis: usize, window: usize) -> Range<usize> {
-        let start = window * self.stride[axis];
-        let end = start + self.kernel[axis] - self.border[axis];
-        start.saturating_sub(self.border[axis])..end.min([self.h, self.w][axis])
-    }
-
-    /// Windows that cover a row (0) or column (1) of x.
-    #[inline(always)]
-    fn covering(&self, axis: usize, place: usize) -> Range<usize> {
-        let at = place + self.border[axis];
-        let first = if at >= self.kernel[axis] { (at - self.kernel[axis]) / self.stride[axis] + 1 } else { 0 };
-        first..(at / self.stride[axis] + 1).min([self.p, self.q][axis])
-    }
-}
-
-fn max_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
-    let s = params::<Params>(p).sizes();
-    let (n, row) = (s.b * s.p * s.q * s.c, s.q * s.c);
-    let [y, index] = writes else { panic!("pool.max writes y and index") };
-    let index: &mut [u32] = bytemuck::cast_slice_mut(&mut index[..n]);
-    let rows = y[..n].par_chunks_mut(row).zip(index.par_chunks_mut(row)).enumerate();
-    rows.with_min_len(super::CHUNK.div_ceil(row)).for_each(|(r, (y, index))| {
-        let x = &reads[0][r / s.p * s.h * s.w * s.c..][..s.h * s.w * s.c];
-        let rows = s.covered(0, r % s.p);
-        super::math::vectorised(|| {
-            for (q, (y, index)) in y.chunks_exact_mut(s.c).zip(index.chunks_exact_mut(s.c)).enumerate() {
-                let columns = s.covered(1, q);
-                let first = rows.start * s.w + columns.start;
-                y.copy_from_slice(&x[first * s.c..][..s.c]);
-                index.fill(first as u32);
-                for h in rows.clone() {
-                    for place in h * s.w + columns.start..h * s.w + columns.end {
-                        let channels = y.iter_mut().zip(index.iter_mut()).zip(&x[place * s.c..][..s.c]);
-                        for ((best, index), &v) in channels {
-                            let take = (v > *best) | v.is_nan();
-                            *best = if take { v } else { *best };
-                            *index = if take { place as u32 } else { *index };
-                        }
-                    }
-                }
-            }
-        });
-    });
-}
-
-fn backward_max_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
-    let s = params::<Params>(p).sizes();
-    let (index, dy): (&[u32], &[f32]) = (bytemuck::cast_slice(reads[0]), reads[1]);
-    gather_windows(s, writes[0], |dx, place, out| {
-        for ((dx, &index), &dy) in dx.iter_mut().zip(&index[out..][..s.c]).zip(&dy[out..][..s.c]) {
-            *dx += if index == place as u32 { dy } else { 0.0 };
-        }
-    });
-}
-
-fn average_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
-    let s = params::<Params>(p).sizes();
-    let row = s.q * s.c;
-    let rows = writes[0][..s.b * s.p * row].par_chunks_mut(row).enumerate();
-    rows.with_min_len(super::CHUNK.div_ceil(row)).for_each(|(r, y)| {
-        let x = &reads[0][r / s.p * s.h * s.w * s.c..][..s.h * s.w * s.c];
-        let rows = s.covered(0, r % s.p);
-        super::math::vectorised(|| {
-            for (q, y) in y.chunks_exact_mut(s.c).enumerate() {
-                let columns = s.covered(1, q);
-                y.fill(0.0);
-                for h in rows.clone() {
-                    for place in h * s.w + columns.start..h * s.w + columns.end {
-                        y.iter_mut().zip(&x[place * s.c..][..s.c]).for_each(|(y, x)| *y += x);
-                    }
-                }
-                y.iter_mut().for_each(|y| *y /= s.area);
-            }
-        });
-    });
-}
-
-fn backward_average_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
-    let s = params::<Params>(p).sizes();
-    gather_windows(s, writes[0], |dx, _, out| {
-        dx.iter_mut().zip(&reads[0][out..][..s.c]).for_each(|(dx, dy)| *dx += dy / s.area);
-    });
-}
-
-/// dx = what `add` adds to it for each window that covers it: (the channels of a place, the place in its picture, the
-/// first element of the window in y).
-fn gather_windows(s: Sizes, dx: &mut [f32], add: impl Fn(&mut [f32], usize, usize) + Sync) {
-    let row = s.w * s.c;
-    let rows = dx[..s.b * s.h * row].par_chunks_mut(row).enumerate();
-    rows.with_min_len(super::CHUNK.div_ceil(row)).for_each(|(r, dx)| {
-        let (picture, h) = (r / s.h, r % s.h);
-        let rows = s.covering(0, h);
-        super::math::vectorised(|| {
-            for (w, dx) in dx.chunks_exact_mut(s.c).enumerate() {
-                dx.fill(0.0);
-                for p in rows.clone() {
-                    for q in s.covering(1, w) {
-                        add(dx, h * s.w + w, ((picture * s.p + p) * s.q + q) * s.c);
-                    }
-                }
-            }
-        });
-    });
-}
-
-// ---- Cases
-
-/// Shapes of x with a window: overlapping and disjoint windows, gaps between them, places at the end that none covers,
-/// borders, height 1, several rows to a task and several tasks.
-fn layouts() -> Vec<([usize; 4], Window)> {
-    vec![
-        ([1, 1, 1, 1], Window::new([1, 1], [1, 1], [0, 0])),
-        ([3, 5, 7, 3], Window::new([2, 2], [2, 2], [0, 0])),
-        ([2, 9, 8, 17], Window::new([3, 3], [2, 2], [1, 1])),
-        ([3, 1, 65, 5], Window::new([1, 3], [1, 2], [0, 1])),
-        ([2, 7, 5, 1], Window::new([2, 1], [3, 2], [1, 0])),
-        ([5, 17, 13, 65], Window::new([3, 2], [1, 1], [1, 1])),
-        ([2, 6, 11, 4], Window::new([4, 5], [1, 3], [2, 0])),
-    ]
-}
-
-/// A case for each layout.
-fn cases(fill: impl Fn(Case, Sizes) -> Case) -> Vec<Case> {
-    let case = |(shape, window): ([usize; 4], Window)| {
-        let params = Params::new(shape, window);
-        fill(Case::new(format!("{shape:?}, {window:?}"), params), params.sizes())
-    };
-    layouts().into_iter().map(case).collect()
-}
-
-/// Few different values, so that most windows have several maxima.
-fn with_ties(n: usize) -> Vec<f32> {
-    uniform(1, n, -3.0, 3.0).into_iter().map(f32::round).collect()
-}
-
-fn max_cases() -> Vec<Case> {
-    let mut cases = cases(|case, s| {
-        let [x, y] = s.elements();
-        case.read(with_ties(x)).assign(y, Tolerance::Exact).assign(y, Tolerance::Exact)
-    });
-    // Two NaN (the later one counts), minus infinity alone, plain numbers.
-    let mut x = [uniform(2, 20, -1.0, 1.0), vec![f32::NEG_INFINITY; 20], uniform(3, 20, -1.0, 1.0)].concat();
-    x[6] = f32::NAN;
-    x[12] = f32::NAN;
-    let params = Params::new([3, 4, 5, 1], Window::new([3, 3], [1, 1], [1, 1]));
-    let case = Case::new("NaN and infinity", params).read(x);
-    cases.push(case.assign(60, Tolerance::Exact).assign(60, Tolerance::Exact));
-    cases
-}
-
-fn backward_max_cases() -> Vec<Case> {
-    cases(|case, s| {
-        let [x, y] = s.elements();
-        let (mut maxima, mut index) = (vec![0.0; y], vec![0.0; y]);
-        max_reference(&case.params, &[&with_ties(x)], &mut [&mut maxima, &mut index]);
-        case.read(index).read(uniform(4, y, -1.0, 1.0)).assign(x, Tolerance::Dot(s.overlap()))
-    })
-}
-
-fn average_cases() -> Vec<Case> {
-    cases(|case, s| {
-        let [x, y] = s.elements();
-        case.read(uniform(5, x, -1.0, 1.0)).assign(y, Tolerance::Dot(s.area as usize))
-    })
-}
-
-fn backward_average_cases() -> Vec<Case> {
-    cases(|case, s| {
-        let [x, y] = s.elements();
-        case.read(uniform(6, y, -1.0, 1.0)).assign(x, Tolerance::Dot(s.overlap()))
-    })
-}
-
-// ---- Gradients
-
-/// For the finite-difference check: windows that overlap and reach over the border.
-fn gradients() -> Vec<GradientCase> {
-    let shape = [2, 5, 6, 2];
-    // Different numbers further apart than the check's steps, in a mixed order.
-    let x: Vec<f32> = (0..120).map(|i| (i * 43 % 120) as f32 * 0.02 - 1.2).collect();
-    let window = Window::new([3, 2], [2, 2], [1, 0]);
-    let inputs = vec![(shape.to_vec(), x)];
-    let output = vec![2, 3, 3, 2];
-    vec![
-        GradientCase {
-            label: "pool.max".into(),
-            inputs: inputs.clone(),
-            output: output.clone(),
-            record: Box::new(move |r, inputs, dy| {
-                let (y, index) = max(r, inputs[0], window);
-                (y, vec![backward_max(r, index, dy, shape, window)])
-            }),
-            state: vec![],
-        },
-        GradientCase {
-            label: "pool.average".into(),
-            inputs,
-            output,
-            record: Box::new(move |r, inputs, dy| {
-                (average(r, inputs[0], window), vec![backward_average(r, dy, shape, window)])
-            }),
-            state: vec![],
-        },
-    ]
 }

@@ -10,17 +10,20 @@ use super::early_stopping::EarlyStopping;
 use super::fit;
 use super::metrics::{EpochMetrics, Means, MetricsLog};
 use super::pictures;
-use super::programs::{Programs, initial};
+use super::programs::Programs;
 use super::rows::rows;
 use super::run_folder::{Progress, RunFolder};
 use super::settings::Settings;
-use crate::arena::Arena;
 use crate::backend::{Backend, Counters, Device};
 use crate::data::Dataset;
 use crate::data::table::Columns;
 use crate::error::{Error, Result};
 use crate::kernels::clock::Clock;
 use crate::models::Term;
+
+mod snapshot;
+
+use snapshot::Snapshot;
 
 /// Metadata key of the progress in a state file.
 const PROGRESS: &str = "elbo.progress";
@@ -75,14 +78,6 @@ pub struct Trainer {
     progress: Progress,
     /// Everything training changes, as it was when the epoch under way began or was resumed: what a replay starts from.
     snapshot: Snapshot,
-}
-
-struct Snapshot {
-    parameters: Vec<f32>,
-    statistics: Vec<f32>,
-    moments: Vec<Vec<f32>>,
-    losses: Vec<f32>,
-    batch: usize,
 }
 
 impl Trainer {
@@ -407,52 +402,6 @@ fn refuse_test_divergence(losses: &[f32], terms: &[Term], epoch: usize) -> Resul
             "the test loss after epoch {epoch} is not finite: loss.{term} of test batch {batch} is {value}, though every \
              training loss is finite. The checkpoints of the epoch before are as they were. A smaller --lr may help."
         ))),
-    }
-}
-
-fn empty_statistics(arena: &Arena) -> Vec<f32> {
-    vec![0.0; arena.flat_statistics().map_or(0, |flat| flat.len())]
-}
-
-impl Snapshot {
-    /// The flat values of the model, its parameters and its statistics.
-    fn model(&self) -> [&[f32]; 2] {
-        [&self.parameters, &self.statistics]
-    }
-
-    fn initial(programs: &Programs, seed: u64) -> Snapshot {
-        let parameters = initial(&programs.arena, &*programs.model, seed);
-        let mut statistics = empty_statistics(&programs.arena);
-        for s in programs.arena.statistics() {
-            statistics[s.value.offset..][..s.value.len()].fill(s.initial);
-        }
-        let moments = programs.optimizer.moments.iter().map(|(_, t)| vec![0.0; t.len()]).collect();
-        Snapshot { parameters, statistics, moments, losses: vec![0.0; programs.train.losses.len()], batch: 0 }
-    }
-
-    fn read(state: &Checkpoint, programs: &Programs, folder: &RunFolder, batch: usize) -> Result<Snapshot> {
-        let path = folder.state();
-        let tensor = |name: &str, len: usize| state.tensor(name, &[len], &path).map(<[f32]>::to_vec);
-        let moments = programs.optimizer.moments.iter().map(|(name, t)| tensor(name, t.len()));
-        // As many as there are: all that was left of the epoch is its evaluation.
-        if batch > programs.train.batches() {
-            return Err(Error::file(&path, format!("stands at batch {batch} of {}", programs.train.batches())));
-        }
-        // By name and shape: the flat lengths of two models can be equal, because parameters are padded.
-        let mut parameters = vec![0.0; programs.arena.flat_parameters().len()];
-        let mut statistics = empty_statistics(&programs.arena);
-        state.for_each_of_model(&programs.arena, &path, |tensor, values| {
-            let is_parameter = tensor.buffer == programs.arena.flat_parameters().buffer;
-            let flat = if is_parameter { &mut parameters } else { &mut statistics };
-            flat[tensor.offset..][..values.len()].copy_from_slice(&values);
-        })?;
-        Ok(Snapshot {
-            parameters,
-            statistics,
-            moments: moments.collect::<Result<_>>()?,
-            losses: tensor("losses", programs.train.losses.len())?,
-            batch,
-        })
     }
 }
 

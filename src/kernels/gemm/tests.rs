@@ -1,3 +1,5 @@
+use pulp::Simd;
+
 use super::*;
 use crate::cases::Tolerance;
 use crate::cases::uniform;
