@@ -28,8 +28,10 @@ except ImportError as error:
     print(f"cannot import the Python package '{error.name}' ({error})", file=sys.stderr)
     sys.exit(3)
 
+from pytorch_codes import GumbelVAE
 from pytorch_network import ACTIVATIONS, sequential
 
+DISCRETE = {"gumbel": GumbelVAE}
 EXCHANGE, RECORDING = "exchange.safetensors", "pytorch.safetensors"
 
 
@@ -134,8 +136,14 @@ def corrupted(form, x, noise):
     return torch.where(noise < level / 2, torch.zeros_like(x), salted)
 
 
-def loss_terms(settings, model, x, label, noise):
-    """Reconstruction and KL in nats, each summed over the batch. noise has the step's random numbers in order."""
+def loss_terms(settings, model, x, label, noise, knobs):
+    """The loss as it is minimised but for the reduction, and its terms, each summed over the batch.
+
+    noise has the step's random numbers in order, knobs what follows a schedule, in the model's order.
+    """
+    if settings["model"] in DISCRETE:
+        names = ["kl_weight", "temperature"]
+        return model.terms(lambda y, x: reconstruction(settings, y, x), x, noise, dict(zip(names, knobs)))
     seen = x
     if settings["model"] == "denoising":
         seen = corrupted(settings["noise"], x, noise[0].view_as(x))
@@ -144,7 +152,8 @@ def loss_terms(settings, model, x, label, noise):
     kl = -0.5 * (1 + logvar - mean.pow(2) - logvar.exp()).sum(0)
     free = torch.full_like(kl, len(x) * settings["free_bits"])
     kl = torch.where(kl < free, free, kl) if settings["free_bits"] > 0 else kl
-    return reconstruction(settings, y, x.flatten(1)), kl.sum()
+    recon, kl = reconstruction(settings, y, x.flatten(1)), kl.sum()
+    return recon + knobs[0] * kl, {"recon": recon, "kl": kl}
 
 
 def make_optimizer(settings, parameters):
@@ -200,7 +209,9 @@ def run(folder, dtype, is_whole):
     settings = about["settings"]
     columns = about["columns"]
     classes = columns["label"]["label"] if "label" in columns else 0
-    model = VAE(settings, tuple(columns["x"]["picture"]), classes)
+    shape = tuple(columns["x"]["picture"])
+    discrete = DISCRETE.get(settings["model"])
+    model = VAE(settings, shape, classes) if discrete is None else discrete(settings, shape)
     prefix = "init."
     load_initial(model, {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)})
     model = model.to(dtype)
@@ -209,7 +220,7 @@ def run(folder, dtype, is_whole):
     steps = len(tensors["x"])
     draws = [tensors[f"noise.{i}"] for i in range(sum(name.startswith("noise.") for name in tensors))]
     for step in range(1, steps + 1):
-        x, (lr, kl_weight) = tensors["x"][step - 1], tensors["rows"][step - 1].tolist()
+        x, (lr, *knobs) = tensors["x"][step - 1], tensors["rows"][step - 1].tolist()
         noise = [draw[step - 1].to(dtype) for draw in draws]
         label = None
         if classes:
@@ -218,14 +229,13 @@ def run(folder, dtype, is_whole):
             group["lr"] = lr
         optimizer.zero_grad()
         # Grey levels become float32 as in elbo; float64 starts from those.
-        recon, kl = loss_terms(settings, model, (x.float() / 255).to(dtype), label, noise)
-        loss = recon + kl_weight * kl
+        loss, terms = loss_terms(settings, model, (x.float() / 255).to(dtype), label, noise, knobs)
         if settings["reduction"] == "mean":
             loss = loss / len(x)
         loss.backward()
         if settings.get("clip_norm") is not None:
             nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
-        for name, value in [("loss", loss), ("recon", recon), ("kl", kl)]:
+        for name, value in [("loss", loss), *terms.items()]:
             recording.add(name, value)
         for name, parameter in model.named_parameters():
             recording.add_tensor("gradient", name, parameter.grad, False, step == steps)

@@ -134,6 +134,10 @@ fn pytorch_takes_the_same_steps() {
         ("conditional, listed", [2, 18, 17], small("mnist-cvae", listed)),
         ("Gaussian corruption", [1, 6, 5], small("mnist-denoise", "")),
         ("salt and pepper", [1, 6, 5], small("mnist-denoise", "noise = 'salt_and_pepper:0.3'")),
+        ("Gumbel-softmax", [1, 6, 5], small("mnist-gumbel", "categories = 4")),
+        ("straight through", [1, 6, 5], small("mnist-gumbel", "estimator = 'straight_through'\nhidden = [19, 11]")),
+        ("argmax", [1, 6, 5], small("mnist-gumbel", "estimator = 'argmax'")),
+        ("Gumbel-softmax, listed", [2, 18, 17], small("mnist-gumbel", listed).with("categories = 2").unwrap()),
         ("a mask, listed", [2, 18, 17], small("mnist-denoise", listed).with("noise = 'mask:0.3'").unwrap()),
     ];
     let folder = tempfile::tempdir().unwrap();

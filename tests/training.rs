@@ -745,7 +745,7 @@ fn a_batch_larger_than_the_data_is_refused() {
 
 /// Dispatches of a training step: a limit for each preset as a device with few fused kernels runs it, and one as it is
 /// run by a device that takes every fused kernel, as GPUs do, and the CPU device those that it has.
-const BUDGETS: [(&str, usize, usize); 12] = [
+const BUDGETS: [(&str, usize, usize); 14] = [
     ("mnist-mlp", 30, 8),
     ("mnist-fused", 30, 8),
     ("mnist-2d", 30, 8),
@@ -758,6 +758,8 @@ const BUDGETS: [(&str, usize, usize); 12] = [
     ("mnist-cvae-conv", 73, 73),
     ("mnist-denoise", 30, 10),
     ("mnist-denoise-conv", 69, 69),
+    ("mnist-gumbel", 30, 17),
+    ("mnist-gumbel-conv", 75, 75),
 ];
 
 /// Pictures of any shape, all different, with labels if there are classes.

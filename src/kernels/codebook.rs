@@ -39,7 +39,20 @@ const SOURCE: Source = Source {
     text: include_str!("../../shaders/codebook.wgsl"),
     common: &[super::INDEX, super::SUM],
     bindings: &[
-        "z", "codebook", "ids", "counts", "sums", "clock", "q", "nearest_ids", "y", "n", "m", "dcodebook", "usage", "codes",
+        "z",
+        "codebook",
+        "ids",
+        "counts",
+        "sums",
+        "clock",
+        "q",
+        "nearest_ids",
+        "y",
+        "n",
+        "m",
+        "dcodebook",
+        "usage",
+        "codes",
     ],
     ..PLAIN_SOURCE
 };

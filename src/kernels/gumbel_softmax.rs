@@ -101,7 +101,9 @@ pub static SAMPLE: Kernel = Kernel {
     },
     cost: |p| cost(p, 12, 12),
     cases: sample_cases,
-    gradients: GradientCheck::None("a sample moves in steps; straight-through estimators take the relaxation's gradient"),
+    gradients: GradientCheck::None(
+        "a sample moves in steps; straight-through estimators take the relaxation's gradient",
+    ),
     ..KERNEL
 };
 

@@ -272,7 +272,8 @@ mod tests {
         assert!(z.chunks(5).all(|v| v.iter().sum::<f32>() == 1.0 && v.iter().all(|&k| k == 0.0 || k == 1.0)));
         let codes = prior(1, 500, Kind::Codes { places: [2, 2], codes: 5 });
         for k in 0..5 {
-            let shares = [z.iter().skip(k).step_by(5).sum::<f32>(), codes.iter().filter(|&&c| c == k as f32).count() as f32];
+            let shares =
+                [z.iter().skip(k).step_by(5).sum::<f32>(), codes.iter().filter(|&&c| c == k as f32).count() as f32];
             // A standard deviation of 18.
             assert!(shares.iter().all(|share| (share - 400.0).abs() < 80.0), "{k}: {shares:?}");
         }

@@ -29,9 +29,10 @@ use crate::train::rows::rows;
 use crate::train::settings::{Reduction, Settings};
 
 pub(super) const EXCHANGE: &str = "exchange.safetensors";
-const SCRIPTS: [(&str, &str); 2] = [
+const SCRIPTS: [(&str, &str); 3] = [
     (SCRIPT, include_str!("../../../scripts/pytorch_parity.py")),
     ("pytorch_network.py", include_str!("../../../scripts/pytorch_network.py")),
+    ("pytorch_codes.py", include_str!("../../../scripts/pytorch_codes.py")),
 ];
 
 /// Metadata key of [`About`], as JSON.

@@ -1,12 +1,10 @@
 //! What models share: pairs of forward and backward lines, and the settings that describe them.
 //!
 //! [`networks`] has the settings of two networks, [`gaussian`] and [`decoder`] make them: q(z|x) and p(x|z).
-//! [`encoder`] is a network to any other numbers: [`categorical`] makes q(z|x) of categorical variables of it,
-//! [`codebook`] the codes that lie nearest.
+//! [`encoder`] is a network to any other numbers: [`categorical`] makes q(z|x) of categorical variables of it.
 //! [`network`] is a network as text, [`mlp`] one of hidden sizes, [`likelihood`] the distribution of a pixel.
 
 pub mod categorical;
-pub mod codebook;
 pub mod decoder;
 pub mod encoder;
 pub mod gaussian;
