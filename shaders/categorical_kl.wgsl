@@ -1,5 +1,5 @@
-// KL(q || uniform) of categorical variables of K classes, q = softmax(logits): sum_k q_k (log q_k + log K). R rows, each
-// a variable. An invocation owns a row.
+// KL(q || uniform) of categorical variables of K classes, q = softmax(logits): sum_k q_k (log q_k + log K). R rows,
+// each a variable. An invocation owns a row.
 
 struct Params { R: u32, K: u32, scale: f32 }
 

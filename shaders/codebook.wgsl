@@ -1,5 +1,6 @@
-// A codebook: K vectors of D numbers, of which the nearest stands for a vector z (van den Oord et al. 2017, 1711.00937).
-// R vectors a batch, R = B * places. The number of a code is stored as a float; whoever reads one holds it below K.
+// A codebook: K vectors of D numbers, of which the nearest stands for a vector z (van den Oord et al. 2017,
+// 1711.00937). R vectors a batch, R = B * places. The number of a code is stored as a float; whoever reads one holds it
+// below K.
 
 struct Params { R: u32, D: u32, K: u32, scale: f32, decay: f32, restart: f32 }
 

@@ -53,8 +53,8 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     for (var i = first; i < first + params.K; i++) { dlogits[i] += scale * soft[i] * (dy[i] - inner); }
 }
 
-// sample: y = 1 at the largest logits + g, else 0: a sample of softmax(logits), exactly (the Gumbel-max trick). Of equal
-// ones the first is taken.
+// sample: y = 1 at the largest logits + g, else 0: a sample of softmax(logits), exactly (the Gumbel-max trick). Of
+// equal ones the first is taken.
 @compute @workgroup_size(64)
 fn sample(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let r = linear_index(id, groups);
