@@ -29,6 +29,7 @@ except ImportError as error:
     print(f"cannot import the Python package '{error.name}' ({error})", file=sys.stderr)
     sys.exit(3)
 
+from pytorch_codes import GumbelVAE
 from pytorch_network import ACTIVATIONS, sequential
 
 EXCHANGE, RECORDING = "exchange.safetensors", "pytorch.safetensors"
@@ -114,7 +115,7 @@ class BayesianLinear(nn.Linear):
 class BayesianVAE(nn.Module):
     """The VAE with Gaussian weights in the decoder or in both networks: x (B, D), noise in the order of the layers."""
 
-    def __init__(self, settings, shape, classes=0):
+    def __init__(self, settings, shape):
         super().__init__()
         pixels = math.prod(shape)
         hidden, self.latent = settings["hidden"], settings["latent"]
@@ -261,11 +262,17 @@ def m2_terms(settings, model, x, label, noise):
     return {"recon": recon, "kl": kl, "kl_y": kl_y, **classifier_terms(settings, logits, label)}
 
 
-def loss_terms(settings, model, x, label, noise):
-    """The model's terms in nats, each summed over the batch. noise has the step's random numbers in order."""
+def loss_terms(settings, model, x, label, noise, knobs):
+    """The model's terms in nats, each summed over the batch.
+
+    noise has the step's random numbers in order, knobs what follows a schedule, in the model's order.
+    """
     kind = settings["model"]
     if kind == "m2":
         return m2_terms(settings, model, x, label, noise)
+    if kind == "gumbel":
+        named = dict(zip(["kl_weight", "temperature"], knobs))
+        return model.terms(lambda y, x: reconstruction(settings, y, x).sum(), x, noise, named)[1]
     seen = x
     if kind == "denoising":
         seen = corrupted(settings["noise"], x, noise[0].view_as(x))
@@ -375,8 +382,9 @@ def run(folder, dtype, is_whole):
     [(kind, size)] = columns["x"].items()
     is_vector = kind != "picture"
     shape = (size,) if is_vector else tuple(size)
-    kinds = {"latent_classifier": LatentClassifier, "m2": M2, "bayesian": BayesianVAE}
-    model = kinds.get(settings["model"], VAE)(settings, shape, classes)
+    kinds = {"latent_classifier": LatentClassifier, "m2": M2, "gumbel": GumbelVAE, "bayesian": BayesianVAE}
+    kind = kinds.get(settings["model"], VAE)
+    model = kind(settings, shape, classes) if classes else kind(settings, shape)
     starts = {name: t for name, t in tensors.items() if name.startswith(("init.", "constant."))}
     load_initial(model, {name.split(".", 1)[1]: t for name, t in starts.items()})
     model = model.to(dtype)
@@ -386,7 +394,7 @@ def run(folder, dtype, is_whole):
     steps = len(tensors["x"])
     draws = [tensors[f"noise.{i}"] for i in range(sum(name.startswith("noise.") for name in tensors))]
     for step in range(1, steps + 1):
-        x, (lr, kl_weight) = tensors["x"][step - 1], tensors["rows"][step - 1].tolist()
+        x, (lr, *knobs) = tensors["x"][step - 1], tensors["rows"][step - 1].tolist()
         noise = [draw[step - 1].to(dtype) for draw in draws]
         label = None
         if classes:
@@ -397,8 +405,8 @@ def run(folder, dtype, is_whole):
         optimizer.zero_grad()
         # Grey levels become float32 as in elbo; float64 starts from those.
         x = x if is_vector else x.float() / 255
-        terms = loss_terms(settings, model, x.to(dtype), label, noise)
-        loss = sum({"kl": kl_weight, "error": 0}.get(name, 1) * value for name, value in terms.items())
+        terms = loss_terms(settings, model, x.to(dtype), label, noise, knobs)
+        loss = sum({"kl": knobs[0], "error": 0}.get(name, 1) * value for name, value in terms.items())
         if settings["reduction"] == "mean":
             loss = loss / len(x)
         loss.backward()

@@ -126,7 +126,12 @@ impl Trained {
 
     /// Z, latent dimensions. Errors: it has no latent point to decode.
     pub fn latent(&self) -> Result<usize> {
-        Ok(self.find_view("decode")?.input("z").map_or(0, Kind::width))
+        Ok(self.latent_kind()?.width())
+    }
+
+    /// What its latent points are: numbers, one-hot vectors, codes. Errors: it has no latent point to decode.
+    pub fn latent_kind(&self) -> Result<Kind> {
+        Ok(self.find_view("decode")?.input("z").unwrap_or(Kind::Vector(0)))
     }
 
     /// K, the classes of the labels that a view is told; `None` where it takes none.
@@ -188,8 +193,30 @@ impl Trained {
     /// Errors: those of the device; a model that does not encode. Panics where `pixels` is not whole pictures, or
     /// labels are missing.
     pub fn encode(&mut self, pixels: &[f32], labels: Option<&[usize]>) -> Result<[Vec<f32>; 2]> {
+        let names: Vec<&str> = self.find_view("encode")?.outputs.iter().map(|port| port.name).collect();
+        if names != ["mean", "logvar"] {
+            return Err(Error::Usage(format!(
+                "this asks for the mean and logvar of a Gaussian latent, and a model of the kind {} encodes to {}",
+                self.card.model,
+                names.join(", ")
+            )));
+        }
         let outputs = self.told("encode", ("x", pixels), labels, 0)?;
         Ok(outputs.try_into().unwrap_or_else(|_| unreachable!("the encoder has two outputs")))
+    }
+
+    /// All outputs of the view `encode`, of all pictures of a split. Its errors are those of
+    /// [`encode_split`](Trained::encode_split), but that any kind of latent will do.
+    pub fn codes_split(&mut self, split: &Table) -> Result<Vec<Vec<f32>>> {
+        let mut all: Vec<Vec<f32>> = vec![Vec::new(); self.find_view("encode")?.outputs.len()];
+        let chunk = chunk(split.dims());
+        for start in (0..split.count).step_by(chunk) {
+            let rows = start..(start + chunk).min(split.count);
+            let labels = self.labels_of("encode", split, rows.clone())?;
+            let outputs = self.told("encode", ("x", &split.values(rows)), labels.as_deref(), 0)?;
+            all.iter_mut().zip(outputs).for_each(|(all, output)| all.extend(output));
+        }
+        Ok(all)
     }
 
     /// [`encode`](Trained::encode) of all pictures of a split, without holding all of them as f32. Its errors are the

@@ -56,8 +56,10 @@ pub enum LrSchedule {
 /// | `linear:N` | min(1, s / (N E)): from 0 to 1 over N epochs |
 /// | `cosine:N` | (1 - cos(pi min(1, s / (N E)))) / 2 |
 /// | `cyclical[:M[:R]]` | min(1, tau / R), tau = (s mod ceil(T / M)) / (T / M): M cycles that ramp for their part R |
+/// | `exponential:r[:f]` | max(f, e^(-r s)): down from 1 to the floor f |
 ///
-/// M is 4 and R is 0.5 where not given. Cyclical: Fu et al. 2019 (arXiv 1903.10145), equations 6 and 7 with t = s + 1.
+/// M is 4, R is 0.5 and f is 0 where not given. Cyclical: Fu et al. 2019 (arXiv 1903.10145), equations 6 and 7 with
+/// t = s + 1. Exponential: the temperature of Jang et al. 2016 (arXiv 1611.01144), section 4.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum KnobSchedule {
@@ -79,6 +81,13 @@ pub enum KnobSchedule {
         cycles: u32,
         /// R, the part of a cycle in which the factor rises; above 0, at most 1.
         ramp: f64,
+    },
+    /// Down by the same factor at each step, to a floor.
+    Exponential {
+        /// r, by a step; more than 0.
+        rate: f64,
+        /// f, the factor that it does not fall below, 0 to 1.
+        last: f64,
     },
 }
 
@@ -117,6 +126,7 @@ impl KnobSchedule {
                 let tau = (step as f64 % cycle.ceil()) / cycle;
                 (tau / ramp).min(1.0)
             }
+            KnobSchedule::Exponential { rate, last } => (-rate * step as f64).exp().max(last),
         }
     }
 }
@@ -132,7 +142,7 @@ impl FromStr for LrSchedule {
             "linear" => LrSchedule::Linear { last: last(&mut parts)? },
             "cosine" => LrSchedule::Cosine { last: last(&mut parts)? },
             "cyclical" => LrSchedule::Cyclical { cycles: parts.cycles()?, last: last(&mut parts)? },
-            other => return Err(unknown(other)),
+            other => return Err(unknown(other, &NAMES)),
         };
         parts.end(schedule)
     }
@@ -152,7 +162,11 @@ impl FromStr for KnobSchedule {
                 cycles: parts.cycles()?,
                 ramp: parts.number("ramp", Some(DEFAULT_RAMP), |r| r > 0.0 && r <= 1.0, "more than 0, at most 1")?,
             },
-            other => return Err(unknown(other)),
+            "exponential" => KnobSchedule::Exponential {
+                rate: parts.number("rate", None, |r| r > 0.0, "more than 0")?,
+                last: parts.number("floor", Some(0.0), |f| (0.0..=1.0).contains(&f), "0 to 1")?,
+            },
+            other => return Err(unknown(other, &[&NAMES[..], &["exponential"]].concat())),
         };
         parts.end(schedule)
     }
@@ -201,10 +215,12 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn unknown(name: &str) -> String {
-    const NAMES: [&str; 4] = ["constant", "linear", "cosine", "cyclical"];
-    let hint = nearest(name, NAMES).map_or(".".into(), |n| format!("; did you mean `{n}`?"));
-    format!("no schedule is called `{name}`{hint} There are {}.", NAMES.join(", "))
+/// Those that both have.
+const NAMES: [&str; 4] = ["constant", "linear", "cosine", "cyclical"];
+
+fn unknown(name: &str, names: &[&str]) -> String {
+    let hint = nearest(name, names.iter().copied()).map_or(".".into(), |n| format!("; did you mean `{n}`?"));
+    format!("no schedule is called `{name}`{hint} There are {}.", names.join(", "))
 }
 
 impl fmt::Display for LrSchedule {
@@ -225,6 +241,7 @@ impl fmt::Display for KnobSchedule {
             KnobSchedule::Linear { epochs } => write!(f, "linear:{epochs}"),
             KnobSchedule::Cosine { epochs } => write!(f, "cosine:{epochs}"),
             KnobSchedule::Cyclical { cycles, ramp } => write!(f, "cyclical:{cycles}:{ramp}"),
+            KnobSchedule::Exponential { rate, last } => write!(f, "exponential:{rate}:{last}"),
         }
     }
 }
@@ -327,11 +344,25 @@ mod tests {
     }
 
     #[test]
+    fn an_exponential_knob_falls_by_step_to_its_floor() {
+        let schedule = kl("exponential:0.01:0.5");
+        close(schedule.factor(0, 10.0, 100), 1.0);
+        close(schedule.factor(20, 10.0, 100), (-0.2f64).exp());
+        close(schedule.factor(20, 3.0, 7), (-0.2f64).exp());
+        close(schedule.factor(1000, 10.0, 100), 0.5);
+        assert_eq!(kl("exponential:0.5"), KnobSchedule::Exponential { rate: 0.5, last: 0.0 });
+        assert!("exponential".parse::<KnobSchedule>().unwrap_err().contains("lacks the rate"));
+        assert!("exponential:-1".parse::<KnobSchedule>().unwrap_err().contains("more than 0"));
+        assert!("exponential:0.1:2".parse::<KnobSchedule>().unwrap_err().contains("the floor is `2`"));
+        assert!("exponentil:1".parse::<KnobSchedule>().unwrap_err().contains("did you mean `exponential`?"));
+    }
+
+    #[test]
     fn text_forms_read_back() {
         for text in ["constant", "linear:0.1", "cosine:0", "cyclical:3:0.25"] {
             assert_eq!(lr(text).to_string(), text);
         }
-        for text in ["constant", "linear:0.5", "cosine:5", "cyclical:3:0.25"] {
+        for text in ["constant", "linear:0.5", "cosine:5", "cyclical:3:0.25", "exponential:0.0001:0.5"] {
             assert_eq!(kl(text).to_string(), text);
         }
         assert_eq!(lr("linear"), LrSchedule::Linear { last: 0.0 });

@@ -18,7 +18,7 @@ use elbo::kernels::rows::Rows;
 use elbo::layers::Mode;
 use elbo::models::batch::{Augmentation, Batch, Source};
 use elbo::models::draw::{Distribution, Draw};
-use elbo::models::{Entry, MODELS, Model, Term, Weight, conditional, m2, presets};
+use elbo::models::{Entry, MODELS, Model, Term, Weight, conditional, m2, presets, vae};
 use elbo::program::Recorder;
 use elbo::tensor::Tensor;
 use elbo::train::metrics::monitors;
@@ -173,7 +173,8 @@ fn write_start(backend: &mut Backend, arena: &Arena, model: &dyn Model, clock: T
     for statistic in arena.statistics() {
         backend.write(statistic.value, &vec![statistic.initial; statistic.value.len()]);
     }
-    let row = Row { kl_weight: KL_WEIGHT, ..Row::default() };
+    // Every further knob is 0.8: the temperature of relaxed samples.
+    let row = Row { kl_weight: KL_WEIGHT, knobs: [0.8; 4], ..Row::default() };
     let time = Clock { seed: 3, step: 0, batch: 0, epoch: 0, rows: vec![row] };
     backend.write_words(clock, &time.words());
 }
@@ -402,6 +403,30 @@ fn the_gradients_of_a_bound_of_several_samples_are_those_of_the_loss() {
     }
 }
 
+/// Of the relaxed sample's. Straight through, the gradient is not that of the loss, which moves in steps: parity with
+/// PyTorch's autograd holds it.
+#[test]
+fn a_gumbel_models_gradients_are_those_of_its_loss() {
+    // A temperature below 1 bends more than the other models do, so the networks are small and the classes few.
+    for (what, text) in [("connected", CONNECTED), ("listed", LISTED)] {
+        check_gradients(what, &of_model("gumbel", text).with("categories = 2").unwrap(), [1, 4, 4]);
+    }
+}
+
+/// The lesson of estimator argmax: the decoder learns, and the encoder's gradient is 0 to the bit.
+#[test]
+fn no_gradient_passes_an_argmax() {
+    for (networks, of_encoder) in [(CONNECTED, &["fc1.", "fc2."][..]), (LISTED, &["encoder."][..])] {
+        let settings = of_model("gumbel", networks).with("categories = 2\nestimator = 'argmax'").unwrap();
+        let mut step = Step::new(&settings, [1, 4, 4]);
+        step.loss();
+        for p in step.arena.parameters() {
+            let is_zero = step.backend.read_one(p.grad).unwrap().iter().all(|&g| g == 0.0);
+            assert_eq!(is_zero, of_encoder.iter().any(|stem| p.name.starts_with(stem)), "{}", p.name);
+        }
+    }
+}
+
 #[test]
 fn a_recommenders_gradients_are_those_of_its_loss() {
     let small = "hidden = [6]\nlatent = 2\nkl_weight = 0.7";
@@ -595,6 +620,10 @@ fn views_agree_with_each_other() {
             }
             let settings = of_model(entry.name, networks);
             let views = settings.outline(&Columns::of_pictures([1, 4, 4], CLASSES)).unwrap().views();
+            // Others: `a_discrete_reconstruction_is_the_picture_of_its_code`.
+            if !entry.terms.contains(&vae::KL) {
+                continue;
+            }
             let view = |name: &str, input: &[f32]| {
                 let found = views.iter().find(|view| view.name == name).expect("the model has it");
                 viewed(&settings, [1, 4, 4], name, &[input, &label][..found.inputs.len()])
@@ -639,6 +668,19 @@ fn disagreement_is_the_spread_of_the_weights() {
     let [(apart, none), (_, some), (_, more)] = [-30.0, -6.0, -2.0].map(spread);
     assert!(apart < 1e-5 && none < 1e-5, "{apart} {none}");
     assert!(some > 1e-3 && more > 3.0 * some, "{some} {more}");
+}
+
+/// Of the latent point that the picture's encoding says: the one-hot vectors of the largest logits.
+#[test]
+fn a_discrete_reconstruction_is_the_picture_of_its_code() {
+    let x = uniform(1, ROWS * 16, 0.0, 1.0);
+    for networks in [CONNECTED, LISTED] {
+        let settings = of_model("gumbel", networks).with("categories = 2").unwrap();
+        let view = |name: &str, input: &[f32]| viewed(&settings, [1, 4, 4], name, &[input]);
+        let [logits] = view("encode", &x).try_into().unwrap();
+        let z: Vec<f32> = logits.chunks(2).flat_map(|l| if l[1] > l[0] { [0.0, 1.0] } else { [1.0, 0.0] }).collect();
+        assert_eq!(view("reconstruct", &x), view("decode", &z));
+    }
 }
 
 // ---- Labels

@@ -434,7 +434,8 @@ fn data_of(model: &str) -> Dataset {
     Dataset { name: "users".into(), class_names: vec![], train, test }
 }
 
-const OTHER_MODELS: [&str; 6] = ["conditional", "denoising", "latent_classifier", "m2", "recommendation", "bayesian"];
+const OTHER_MODELS: [&str; 7] =
+    ["conditional", "denoising", "latent_classifier", "m2", "gumbel", "recommendation", "bayesian"];
 
 #[test]
 fn runs_of_every_model_repeat_and_go_on_bit_by_bit() {
@@ -783,7 +784,7 @@ fn a_batch_larger_than_the_data_is_refused() {
 
 /// Dispatches of a training step: a limit for each preset as a device with few fused kernels runs it, and one as it is
 /// run by a device that takes every fused kernel, as GPUs do, and the CPU device those that it has.
-const BUDGETS: [(&str, usize, usize); 24] = [
+const BUDGETS: [(&str, usize, usize); 26] = [
     ("mnist-mlp", 30, 8),
     ("mnist-fused", 30, 8),
     ("mnist-2d", 30, 8),
@@ -804,6 +805,8 @@ const BUDGETS: [(&str, usize, usize); 24] = [
     ("mnist-m1", 49, 34),
     ("mnist-m2", 57, 51),
     ("mnist-m1m2", 63, 57),
+    ("mnist-gumbel", 30, 17),
+    ("mnist-gumbel-conv", 75, 75),
     ("ml-small", 31, 25),
     ("ml-small-bernoulli", 28, 20),
     ("ml20m-multvae", 31, 25),

@@ -56,25 +56,29 @@ impl Args {
             split = split.truncated(self.limit);
         }
         let told = self.label.given(&model, "encode")?;
-        let [mean, logvar] = match told {
+        let mut encoded = match told {
             // A label of the pictures that stands in for their own.
             Some(label) => {
                 let classes = model.classes("encode")?.expect("the view takes labels");
-                model.encode_split(&split.clone().with_labels(vec![label as u8; split.count], classes))?
+                model.codes_split(&split.clone().with_labels(vec![label as u8; split.count], classes))?
             }
-            None => model.encode_split(&split)?,
+            None => model.codes_split(&split)?,
         };
-        let (rows, latent) = (split.count, model.latent()?);
+        let names: Vec<&str> = model.find_view("encode")?.outputs.iter().map(|port| port.name).collect();
+        let rows = split.count;
         let what = format!("{rows} {named}pictures of {}", data.name);
 
-        let csv = table(&split, &mean, &logvar, latent);
-        let matrix = npy::Matrix { rows, columns: latent, values: mean };
+        let csv = table(&split, &names, &encoded);
+        let values = encoded.swap_remove(0);
+        let latent = values.len() / rows;
+        let matrix = npy::Matrix { rows, columns: latent, values };
         npy::write(&out, &matrix)?;
-        wrote(&out, &format!("means of {what}, shape ({rows}, {latent})"));
+        wrote(&out, &format!("{} of {what}, shape ({rows}, {latent})", plural(names[0])));
         let path = out.with_extension("csv");
         write_atomic(&path, &csv)?;
-        wrote(&path, &format!("label, means and logvars of {what}"));
-        if latent == 2 {
+        let columns: Vec<String> = names.iter().map(|name| plural(name)).collect();
+        wrote(&path, &format!("label, {} of {what}", columns.join(" and ")));
+        if latent == 2 && names[0] == "mean" {
             let points: Vec<[f32; 2]> = matrix.values.chunks_exact(2).map(|z| [z[0], z[1]]).collect();
             let path = out.with_extension("png");
             let title = format!("{} ({})", data.name, if all { "all" } else { named.trim() });
@@ -85,15 +89,22 @@ impl Args {
     }
 }
 
-/// `label,mean_0,..,logvar_0,..`, a row a picture; the label is empty where the data has none.
-fn table(split: &Table, mean: &[f32], logvar: &[f32], latent: usize) -> Vec<u8> {
+/// As in `means`; what ends in an s stays.
+fn plural(name: &str) -> String {
+    if name.ends_with('s') { name.into() } else { format!("{name}s") }
+}
+
+/// `label,mean_0,..,logvar_0,..`, a row a picture, for outputs of these names; the label is empty where the data has
+/// none.
+fn table(split: &Table, names: &[&str], outputs: &[Vec<f32>]) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let names = |stem: &'static str| (0..latent).map(move |j| format!("{stem}_{j}"));
-    let header = std::iter::once("label".to_string()).chain(names("mean")).chain(names("logvar"));
-    writer.write_record(header).expect("memory takes every row");
-    for (i, (mean, logvar)) in mean.chunks(latent).zip(logvar.chunks(latent)).enumerate() {
+    let widths = outputs.iter().map(|values| values.len() / split.count);
+    let columns = names.iter().zip(widths.clone()).flat_map(|(stem, n)| (0..n).map(move |j| format!("{stem}_{j}")));
+    writer.write_record(std::iter::once("label".to_string()).chain(columns)).expect("memory takes every row");
+    for i in 0..split.count {
         let label = split.labels().map_or(String::new(), |labels| labels[i].to_string());
-        let row = std::iter::once(label).chain(mean.iter().chain(logvar).map(f32::to_string));
+        let values = outputs.iter().zip(widths.clone()).flat_map(|(values, n)| &values[i * n..(i + 1) * n]);
+        let row = std::iter::once(label).chain(values.map(f32::to_string));
         writer.write_record(row).expect("every row has the header's length");
     }
     writer.into_inner().expect("memory takes every row")

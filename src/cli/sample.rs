@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use elbo::data::npy;
+use elbo::data::table::Kind;
 use elbo::error::Result;
-use elbo::kernels::random;
-use elbo::train::pictures::SAMPLE_SITE;
+use elbo::train::pictures::prior;
 
 use super::shared::{LabelArgs, ModelArgs, PictureArgs, describe, require, wrote};
 
@@ -59,8 +59,15 @@ impl Args {
         let count = rows * columns;
         let points = if row_a_class.is_some() { columns } else { count };
         // With the seed of a run, these are its latent points.
-        let mut z = random::host_normal(seed, SAMPLE_SITE, points * model.latent()?);
-        z.iter_mut().for_each(|z| *z *= temperature);
+        let kind = model.latent_kind()?;
+        let mut z = prior(seed, points, kind);
+        match kind {
+            Kind::Vector(_) => z.iter_mut().for_each(|z| *z *= temperature),
+            _ => require(
+                temperature == 1.0,
+                &format!("--temperature narrows a normal prior, and this model's latent points are {kind}"),
+            )?,
+        }
         let z = z.repeat(count / points);
         let labels = match (row_a_class, label) {
             (Some(_), _) => Some((0..count).map(|i| i / columns).collect()),

@@ -99,7 +99,9 @@ impl Args {
         };
         let (count, shape) = (data.train.count, data.test.shape());
         let binary = shape.is_some() && (settings.binarise != Binarise::None || is_binary(&data.test));
-        let output = settings.outline(&data.columns())?.output();
+        let outline = settings.outline(&data.columns())?;
+        let (output, told) = (outline.output(), outline.notice());
+        drop(outline);
         let mut trainer = Trainer::new(settings.clone(), data, &device, folder.clone(), resume)?;
         let (done, root) = (trainer.epochs_done(), folder.root().display());
         if done >= settings.epochs {
@@ -110,7 +112,7 @@ impl Args {
             return Ok(ExitCode::SUCCESS);
         }
         record.write(&folder)?;
-        trainer.note().iter().for_each(|note| notice(note));
+        trainer.note().iter().chain(&told).for_each(|note| notice(note));
         if let Some(free) = settings.own("free_bits").and_then(|free| free.as_float()).filter(|&free| free > 0.0) {
             notice(&format!(
                 "note: with --free-bits the train kl and loss count each latent dimension as at least {free} nats, as they \

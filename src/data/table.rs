@@ -22,6 +22,20 @@ pub enum Kind {
     Vector(usize),
     /// Which of so many items: a list of their numbers in a data set, zeros and ones in a model.
     Items(usize),
+    /// One-hot vectors of so many classes, one for each variable: of a view, and of no data set.
+    Categorical {
+        /// V
+        variables: usize,
+        /// K
+        classes: usize,
+    },
+    /// Numbers of codes, 0 to K-1, at H x W places: of a view, and of no data set.
+    Codes {
+        /// (H,W)
+        places: [usize; 2],
+        /// K
+        codes: usize,
+    },
 }
 
 impl Kind {
@@ -30,24 +44,28 @@ impl Kind {
         match self {
             Kind::Picture(shape) => shape.iter().product(),
             Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => n,
+            Kind::Categorical { variables, classes } => variables * classes,
+            Kind::Codes { places: [h, w], .. } => h * w,
         }
     }
 
-    /// (C,H,W) in which a listed decoder may leave it: a vector as that many channels of one place.
+    /// (C,H,W) in which a listed decoder may leave it: what is no picture as that many channels of one place.
     pub fn as_picture(self) -> [usize; 3] {
         match self {
             Kind::Picture(shape) => shape,
-            Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => [n, 1, 1],
+            other => [other.width(), 1, 1],
         }
     }
 
-    /// What columns of this kind are called in lists: `picture`, `label`, `vector`, `items`.
+    /// What columns of this kind are called in lists: `picture`, `label`, `vector`, `items`, `categorical`, `codes`.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Picture(_) => "picture",
             Kind::Label(_) => "label",
             Kind::Vector(_) => "vector",
             Kind::Items(_) => "items",
+            Kind::Categorical { .. } => "categorical",
+            Kind::Codes { .. } => "codes",
         }
     }
 }
@@ -59,6 +77,8 @@ impl fmt::Display for Kind {
             Kind::Label(classes) => write!(f, "labels of {classes} classes"),
             Kind::Vector(length) => write!(f, "vectors of {length}"),
             Kind::Items(count) => write!(f, "choices among {count} items"),
+            Kind::Categorical { variables, classes } => write!(f, "{variables} variables of {classes} classes"),
+            Kind::Codes { places: [h, w], codes } => write!(f, "{h}x{w} codes of {codes}"),
         }
     }
 }
@@ -248,11 +268,12 @@ impl Column {
         }
     }
 
-    /// Values of one example, as [`Values::len`] counts them.
+    /// Values of one example, as [`Values::len`] counts them. Panics on kinds that no data set has.
     fn row(&self) -> usize {
         match self.kind {
             Kind::Picture(_) | Kind::Vector(_) => self.kind.width(),
             Kind::Label(_) | Kind::Items(_) => 1,
+            kind => unreachable!("a data set has no {}", kind.name()),
         }
     }
 

@@ -17,9 +17,11 @@ pub mod augment;
 pub mod batch_norm;
 pub mod bce;
 pub mod binarise;
+pub mod categorical_kl;
 pub mod channels;
 pub mod clip;
 pub mod clock;
+pub mod codebook;
 mod columns;
 pub mod continuous_bernoulli;
 pub mod conv2d;
@@ -38,6 +40,7 @@ pub mod gather;
 pub mod gaussian_kl;
 mod gemm;
 pub mod group_norm;
+pub mod gumbel_softmax;
 pub mod importance;
 pub mod joint;
 pub mod ladder;
@@ -170,6 +173,19 @@ pub static ALL: &[&Kernel] = &[
     &gaussian_kl::LOSS,
     &gaussian_kl::ROWS,
     &gaussian_kl::BACKWARD,
+    &gumbel_softmax::FORWARD,
+    &gumbel_softmax::BACKWARD,
+    &gumbel_softmax::SAMPLE,
+    &gumbel_softmax::MODE,
+    &categorical_kl::LOSS,
+    &categorical_kl::BACKWARD,
+    &codebook::NEAREST,
+    &codebook::GATHER,
+    &codebook::DISTANCE,
+    &codebook::SUMS,
+    &codebook::BACKWARD,
+    &codebook::UPDATE,
+    &codebook::PERPLEXITY,
     &bce::LOSS,
     &bce::BACKWARD,
     &mse::LOSS,

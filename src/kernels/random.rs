@@ -168,6 +168,12 @@ pub fn host_normal(seed: u64, site: u32, n: usize) -> Vec<f32> {
     blocks.flat_map(to_normals).take(n).collect()
 }
 
+/// Uniform numbers in (0,1) on the host, likewise.
+pub fn host_uniform(seed: u64, site: u32, n: usize) -> Vec<f64> {
+    let blocks = (0..n.div_ceil(4) as u32).map(|i| philox([i, site, 0, 0], [seed as u32, (seed >> 32) as u32]));
+    blocks.flat_map(|words| words.map(to_uniform)).take(n).collect()
+}
+
 fn draw(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]], convert: impl Fn([u32; 4]) -> [f32; 4]) {
     let p: Params = params(p);
     let clock = |i: usize| reads[0][i].to_bits();

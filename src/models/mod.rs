@@ -12,6 +12,7 @@ pub mod denoising;
 pub mod draw;
 #[cfg(test)]
 mod drawn;
+pub mod gumbel;
 pub mod latent_classifier;
 pub mod m2;
 pub mod parts;
@@ -44,6 +45,7 @@ pub static MODELS: &[&Entry] = &[
     &denoising::ENTRY,
     &latent_classifier::ENTRY,
     &m2::ENTRY,
+    &gumbel::ENTRY,
     &recommendation::ENTRY,
     &bayesian::ENTRY,
 ];
@@ -250,6 +252,11 @@ pub trait Model {
     /// reads.
     fn knobs(&self) -> Vec<Knob> {
         Vec::new()
+    }
+
+    /// What somebody who trains it should know before it starts, in one line.
+    fn notice(&self) -> Option<String> {
+        None
     }
 
     /// The distribution whose -log p is the first term, where there is one: then a loss can be told in bits a

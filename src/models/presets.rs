@@ -217,6 +217,26 @@ pub static M2: [Preset; 2] = [
     },
 ];
 
+/// Of the model `gumbel`.
+pub static GUMBEL: [Preset; 2] = [
+    Preset {
+        name: "mnist-gumbel",
+        about: "784-400-20x10: 20 categorical variables of 10 classes, temperature from 1 down to 0.5, 10 epochs",
+        article: MLP,
+        x: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-gumbel.toml"),
+    },
+    Preset {
+        name: "mnist-gumbel-conv",
+        about: "the networks of mnist-conv over the same variables",
+        article: OVERVIEW,
+        x: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-gumbel-conv.toml"),
+    },
+];
+
 /// Of the model `recommendation`.
 pub static RECOMMENDATION: [Preset; 3] = [
     Preset {
@@ -350,6 +370,8 @@ mod tests {
             // Ten more inputs of each network: 4,000 weights each.
             ("mnist-cvae", 652_824 + 8_000),
             ("mnist-denoise", 652_824),
+            // 784-400-200, 200-400-784.
+            ("mnist-gumbel", 314_000 + 80_200 + 80_400 + 314_384),
         ] {
             let (entry, preset) = find(name).unwrap();
             let arena = &mut Arena::new();

@@ -60,10 +60,27 @@ pub fn one_hot(labels: impl IntoIterator<Item = usize>, classes: usize) -> Vec<f
     labels.into_iter().flat_map(|label| (0..classes).map(move |k| f32::from(k == label))).collect()
 }
 
-/// Latent points (count,Z) for a grid of so many columns; where the rows are classes each has the same points.
-pub fn latent_points(seed: u64, fit: Fit, latent: usize, classes: Option<usize>) -> Vec<f32> {
+/// So many latent points of the prior, (count, width of the kind): numbers of N(0,1), or classes and codes that are all
+/// equally frequent.
+pub fn prior(seed: u64, count: usize, kind: Kind) -> Vec<f32> {
+    let among = |uniform: f64, n: usize| ((uniform * n as f64) as usize).min(n - 1);
+    match kind {
+        Kind::Categorical { variables, classes } => {
+            let drawn = random::host_uniform(seed, SAMPLE_SITE, count * variables);
+            one_hot(drawn.into_iter().map(|uniform| among(uniform, classes)), classes)
+        }
+        Kind::Codes { codes, .. } => {
+            let drawn = random::host_uniform(seed, SAMPLE_SITE, count * kind.width());
+            drawn.into_iter().map(|uniform| among(uniform, codes) as f32).collect()
+        }
+        _ => random::host_normal(seed, SAMPLE_SITE, count * kind.width()),
+    }
+}
+
+/// Latent points for a grid of so many columns; where the rows are classes each has the same points.
+pub fn latent_points(seed: u64, fit: Fit, kind: Kind, classes: Option<usize>) -> Vec<f32> {
     let points = if classes.is_some() { fit.columns } else { fit.count };
-    random::host_normal(seed, SAMPLE_SITE, points * latent).repeat(fit.count / points)
+    prior(seed, points, kind).repeat(fit.count / points)
 }
 
 /// How a run's grids are laid out; what is `None` is not drawn.
@@ -158,9 +175,10 @@ impl EpochPictures {
         let row = Row { kl_weight: 1.0, ..Row::default() };
         backend.write_words(self.clock, &Clock { seed, step: 0, batch: 0, epoch: 0, rows: vec![row] }.words());
         if let (Some(samples), Some(fit)) = (&self.samples, self.layout.samples) {
-            let latent = samples.view.input("z").map_or(0, Kind::width);
             let classes = classes(&samples.view);
-            samples.write(backend, "z", &latent_points(seed, fit, latent, classes));
+            if let Some(kind) = samples.view.input("z") {
+                samples.write(backend, "z", &latent_points(seed, fit, kind, classes));
+            }
             if let Some(classes) = classes {
                 samples.write(backend, "label", &one_hot((0..fit.count).map(|i| i / fit.columns), classes));
             }
@@ -245,9 +263,23 @@ mod tests {
         let fit = layout("mnist-cvae", [64, 40], [1, 28, 28]).samples.unwrap();
         assert_eq!((fit.count, fit.columns), (60, 6));
         assert_eq!(samples(4, [28, 28], Some(10)).map(|fit| (fit.count, fit.columns)), Some((4, 1)));
-        let points = latent_points(1, fit, 3, Some(10));
+        let points = latent_points(1, fit, Kind::Vector(3), Some(10));
         assert_eq!(points.len(), 180);
         assert!(points[..18] == points[18..36] && points[..3] != points[3..6]);
         assert_eq!(one_hot([1, 0], 3), [0.0, 1.0, 0.0, 1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn classes_and_codes_are_drawn_equally_often() {
+        let z = prior(1, 500, Kind::Categorical { variables: 4, classes: 5 });
+        assert!(z.chunks(5).all(|v| v.iter().sum::<f32>() == 1.0 && v.iter().all(|&k| k == 0.0 || k == 1.0)));
+        let codes = prior(1, 500, Kind::Codes { places: [2, 2], codes: 5 });
+        for k in 0..5 {
+            let shares =
+                [z.iter().skip(k).step_by(5).sum::<f32>(), codes.iter().filter(|&&c| c == k as f32).count() as f32];
+            // A standard deviation of 18.
+            assert!(shares.iter().all(|share| (share - 400.0).abs() < 80.0), "{k}: {shares:?}");
+        }
+        assert_eq!(codes.len(), 2000);
     }
 }

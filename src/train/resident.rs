@@ -160,7 +160,7 @@ fn tensors(source: &Source) -> Vec<Tensor> {
     }
 }
 
-/// Room for a column of `count` examples.
+/// Room for a column of `count` examples. Panics on kinds that no data set has.
 fn declare(arena: &mut Arena, name: &str, kind: Kind, [count, entries]: [usize; 2], largest_part: usize) -> Source {
     match kind {
         Kind::Picture(shape) => {
@@ -175,6 +175,7 @@ fn declare(arena: &mut Arena, name: &str, kind: Kind, [count, entries]: [usize; 
             items,
         },
         Kind::Label(classes) => Source::Labels { labels: arena.tensor(name, &[count.div_ceil(4)]), classes },
+        kind => unreachable!("a data set has no {}", kind.name()),
     }
 }
 

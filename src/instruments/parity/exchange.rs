@@ -18,7 +18,7 @@ use crate::data::table::{Columns, Kind, LABELS, PICTURES, Table};
 use crate::error::{Error, Result};
 use crate::files::{read_regular, write_atomic};
 use crate::instruments::replay::{given, training_batch};
-use crate::kernels::clock::Clock;
+use crate::kernels::clock::{Clock, Row};
 use crate::kernels::{random, shuffle};
 use crate::models::draw::Draw;
 use crate::models::{Model, Term};
@@ -30,9 +30,10 @@ use crate::train::rows::rows;
 use crate::train::settings::{Reduction, Settings};
 
 pub(super) const EXCHANGE: &str = "exchange.safetensors";
-const SCRIPTS: [(&str, &str); 2] = [
+const SCRIPTS: [(&str, &str); 3] = [
     (SCRIPT, include_str!("../../../scripts/pytorch_parity.py")),
     ("pytorch_network.py", include_str!("../../../scripts/pytorch_network.py")),
+    ("pytorch_codes.py", include_str!("../../../scripts/pytorch_codes.py")),
 ];
 
 /// What the names of initial parameters and of constants begin with in the file.
@@ -322,7 +323,10 @@ impl Exchange {
         let (settings, columns) = (&self.about.settings, &self.about.columns);
         let knobs = settings.outline(columns).expect("opened before").knobs();
         let rows = rows(settings, &knobs, 0, self.steps, self.steps as u64);
-        let rows: Vec<f32> = rows.iter().flat_map(|row| [row.lr, row.kl_weight]).collect();
+        // The learning rate and each knob.
+        let width = 1 + knobs.len().max(1);
+        let row = |row: &Row| [&[row.lr, row.kl_weight], &row.knobs[..]].concat()[..width].to_vec();
+        let rows: Vec<f32> = rows.iter().flat_map(row).collect();
         let batch = settings.batch_size;
         let (dtype, shape, bytes) = match (&self.x, columns.0[PICTURES]) {
             (Examples::Pictures(bytes), kind) => (Dtype::U8, kind.as_picture().to_vec(), &bytes[..]),
@@ -330,7 +334,7 @@ impl Exchange {
         };
         let mut tensors = vec![
             (PICTURES.to_string(), dtype, [&[self.steps, batch], &shape[..]].concat(), bytes),
-            ("rows".into(), Dtype::F32, vec![self.steps, 2], bytemuck::cast_slice(&rows)),
+            ("rows".into(), Dtype::F32, vec![self.steps, width], bytemuck::cast_slice(&rows)),
         ];
         if let Some(labels) = &self.labels {
             tensors.push((LABELS.into(), Dtype::U8, vec![self.steps, batch], labels));

@@ -1,16 +1,18 @@
 //! What models share: pairs of forward and backward lines, and the settings that describe them.
 //!
 //! [`networks`] has the settings of two networks, [`gaussian`] and [`decoder`] make them: q(z|x) and p(x|z). [`bound`]
-//! is the loss that they have together, of one sample of z or of several. [`network`] is a network as text, [`mlp`] one
-//! of hidden sizes, [`bayesian`] one whose weights are Gaussian, [`likelihood`] the distribution of a pixel. [`beside`]
-//! puts a label where an encoder reads it, [`classifier`] is q(y|x), [`features`] a trained VAE that nothing trains any
-//! more.
+//! is the loss that they have together, of one sample of z or of several. [`encoder`] is a network to any other numbers:
+//! [`categorical`] makes q(z|x) of categorical variables of it. [`network`] is a network as text, [`mlp`] one of hidden
+//! sizes, [`bayesian`] one whose weights are Gaussian, [`likelihood`] the distribution of a pixel. [`beside`] puts a
+//! label where an encoder reads it, [`classifier`] is q(y|x), [`features`] a trained VAE that nothing trains any more.
 
 pub mod bayesian;
 pub mod beside;
 pub mod bound;
+pub mod categorical;
 pub mod classifier;
 pub mod decoder;
+pub mod encoder;
 pub mod features;
 pub mod gaussian;
 pub mod likelihood;

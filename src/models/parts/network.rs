@@ -81,7 +81,7 @@ impl Shape {
     pub fn of(kind: Kind) -> Shape {
         match kind {
             Kind::Picture(shape) => Shape::Picture(shape),
-            Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => Shape::Vector(n),
+            other => Shape::Vector(other.width()),
         }
     }
 

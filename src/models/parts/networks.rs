@@ -59,7 +59,8 @@ keys! {
                 "Weight of the KL term against the reconstruction summed over pixels (beta; Higgins et al. 2017); 1 \
                  is the ELBO";
             kl_schedule: KnobSchedule = KnobSchedule::Constant, "FORM",
-                "constant, linear:EPOCHS, cosine:EPOCHS or cyclical:CYCLES:RAMP, times the KL weight";
+                "constant, linear:EPOCHS, cosine:EPOCHS, cyclical:CYCLES:RAMP or exponential:RATE:FLOOR, times the KL \
+                 weight";
             free_bits: f64 = 0.0, "NATS",
                 "Nats of KL a latent dimension may have without cost (Kingma et al. 2016); the train kl, as \
                  optimised, counts it as at least that, the test kl as it is";
@@ -118,6 +119,19 @@ impl Networks {
     /// That the networks fit what the encoder takes, the latent size, and the picture (C,H,W) that the decoder is to
     /// leave for `latent` numbers. Errors: what does not, with the sizes layer by layer.
     pub fn fit(&self, input: Shape, latent: usize, picture: [usize; 3]) -> Result<()> {
+        let head = (2 * self.latent, format!("2 x {} numbers, mean and logvar", self.latent));
+        self.fit_to(input, head, Shape::Picture([latent, 1, 1]), picture)
+    }
+
+    /// [`fit`](Networks::fit) where an encoder whose head is direct must leave so many numbers, which are what the text
+    /// says, and the decoder takes `latent`. Its errors are the same.
+    pub fn fit_to(
+        &self,
+        input: Shape,
+        (numbers, what): (usize, String),
+        latent: Shape,
+        picture: [usize; 3],
+    ) -> Result<()> {
         let usage = |problem: String| Err(Error::Usage(problem));
         let (encoder, decoder) = match (&self.encoder, &self.decoder) {
             (Some(encoder), Some(decoder)) => (encoder, decoder),
@@ -133,14 +147,13 @@ impl Networks {
             );
         }
         let (encoded, lines) = encoder.sizes("encoder", input)?;
-        if self.head == Head::Direct && encoded.len() != 2 * self.latent {
+        if self.head == Head::Direct && encoded.len() != numbers {
             return usage(format!(
-                "with head direct the encoder must leave 2 x {} numbers, mean and logvar, but it leaves {encoded}:\n{}",
-                self.latent,
+                "with head direct the encoder must leave {what}, but it leaves {encoded}:\n{}",
                 lines.join("\n")
             ));
         }
-        let (decoded, lines) = decoder.sizes("decoder", Shape::Picture([latent, 1, 1]))?;
+        let (decoded, lines) = decoder.sizes("decoder", latent)?;
         if decoded != Shape::Picture(picture) && decoded != Shape::Vector(picture.iter().product()) {
             return usage(format!(
                 "the decoder must leave the picture's {}, but it leaves {decoded}:\n{}",
@@ -155,10 +168,15 @@ impl Networks {
     /// it but its bias, and its running variance, which evaluation divides by, falls to 0. Once an epoch, as a shorter
     /// last batch may be, that does no harm. Errors: such a layer, by name. Call [`fit`](Networks::fit) before.
     pub fn check_batch(&self, batch_size: usize, input: Shape, latent: usize) -> Result<()> {
+        self.check_batch_of(batch_size, input, Shape::Picture([latent, 1, 1]))
+    }
+
+    /// [`check_batch`](Networks::check_batch) of a decoder that takes `latent`.
+    pub fn check_batch_of(&self, batch_size: usize, input: Shape, latent: Shape) -> Result<()> {
         if batch_size > 1 {
             return Ok(());
         }
-        let networks = [("encoder", &self.encoder, input), ("decoder", &self.decoder, Shape::Picture([latent, 1, 1]))];
+        let networks = [("encoder", &self.encoder, input), ("decoder", &self.decoder, latent)];
         let lone =
             networks.into_iter().find_map(|(name, network, input)| network.as_ref()?.lone_batch_norm(name, input));
         match lone {
