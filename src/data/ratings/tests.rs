@@ -54,7 +54,8 @@ fn users_are_parted_and_items_are_those_of_training_users() {
         assert_eq!(ratings.user(&user.id), Some(known));
     }
     assert_eq!(ratings.user("21"), None);
-    assert_eq!(twenty(1), ratings);
+    // Its name is its folder.
+    assert_eq!(Ratings { name: ratings.name.clone(), ..twenty(1) }, ratings);
     let tests = |ratings: &Ratings| ratings.test.iter().map(|user| user.id.clone()).collect::<Vec<_>>();
     assert_ne!(tests(&twenty(2)), tests(&ratings));
 }
