@@ -21,7 +21,6 @@ pub mod categorical_kl;
 pub mod channels;
 pub mod clip;
 pub mod clock;
-pub mod codebook;
 mod columns;
 pub mod continuous_bernoulli;
 pub mod conv2d;
@@ -179,13 +178,6 @@ pub static ALL: &[&Kernel] = &[
     &gumbel_softmax::MODE,
     &categorical_kl::LOSS,
     &categorical_kl::BACKWARD,
-    &codebook::NEAREST,
-    &codebook::GATHER,
-    &codebook::DISTANCE,
-    &codebook::SUMS,
-    &codebook::BACKWARD,
-    &codebook::UPDATE,
-    &codebook::PERPLEXITY,
     &bce::LOSS,
     &bce::BACKWARD,
     &mse::LOSS,

@@ -280,7 +280,7 @@ impl Checkpoint {
                 Kind::Picture(shape) => shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(0),
                 Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => *n,
                 // Of no data set, and so no column of a model.
-                Kind::Categorical { .. } | Kind::Codes { .. } => 0,
+                Kind::Categorical { .. } => 0,
             };
             let is_sized = card.columns.0.values().all(|kind| (1..=LARGEST_PICTURE).contains(&numbers(kind)));
             let hidden = card.settings.get("hidden").and_then(|hidden| hidden.as_array()).map_or(1, Vec::len);
