@@ -255,8 +255,7 @@ def m2_terms(settings, model, x, label, noise):
     # Each picture under each label.
     xs, ys = x.repeat_interleave(classes, 0), torch.eye(classes, dtype=x.dtype).repeat(len(x), 1)
     y, mean, logvar = model(xs, ys, noise[0])
-    each = [reconstruction(settings, out[None], row[None]) for out, row in zip(y, xs.flatten(1))]
-    recon = (pi.flatten() * torch.stack(each)).sum()
+    recon = (pi.flatten() * reconstruction(settings, y, xs.flatten(1))).sum()
     kl = (pi.flatten() * kl_elements(mean, logvar).sum(1)).sum()
     kl_y = len(x) * math.log(classes) + torch.special.xlogy(pi, pi).sum()
     return {"recon": recon, "kl": kl, "kl_y": kl_y, **classifier_terms(settings, logits, label)}

@@ -138,6 +138,12 @@ fn pytorch_takes_the_same_steps() {
         ("doubly reparameterised", [1, 6, 5], small("mnist-iwae", "estimator = 'dreg'\nreduction = 'mean'")),
         ("several samples, conditional", [1, 6, 5], small("mnist-cvae", "importance = 7\noutput = 'laplace'")),
         ("several samples, denoising", [1, 6, 5], small("mnist-denoise", "importance = 2\nhead = 'fused'")),
+        ("Gaussian weights", [1, 6, 5], small("mnist-bayes", "initial_logvar = -4.0")),
+        (
+            "Gaussian weights, both",
+            [1, 6, 5],
+            small("mnist-bayes", "inferred = 'both'\nhidden = [9, 7]\nexamples = 50"),
+        ),
         ("Gumbel-softmax", [1, 6, 5], small("mnist-gumbel", "categories = 4")),
         ("straight through", [1, 6, 5], small("mnist-gumbel", "estimator = 'straight_through'\nhidden = [19, 11]")),
         ("argmax", [1, 6, 5], small("mnist-gumbel", "estimator = 'argmax'")),
