@@ -12,8 +12,8 @@ use super::shared::{DataArgs, ModelArgs, PictureArgs, require, wrote};
 const COLUMNS: usize = 16;
 /// Pictures that go through the model between two moves of the bar.
 const CHUNK: usize = 64;
-/// What a deviation, at most 1/2, is multiplied by to be seen.
-const BRIGHTER: f32 = 2.0;
+/// What a deviation is multiplied by to be seen; from 1/5 on it is white.
+const BRIGHTER: f32 = 5.0;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -71,7 +71,7 @@ impl Args {
                 let apart = deviation.iter().map(|&v| f64::from(v)).sum::<f64>() / dims as f64;
                 all.push(apart);
                 if wanted.contains(&i) {
-                    let bright = deviation.iter().map(|v| BRIGHTER * v).collect();
+                    let bright = deviation.iter().map(|v| (BRIGHTER * v).min(1.0)).collect();
                     drawn.push((apart, [of(&given), of(&mean), bright]));
                 }
             }
@@ -99,7 +99,7 @@ impl Args {
         ));
         wrote(
             &path,
-            &format!("{count} pictures above the mean over draws and twice the deviation, most settled first"),
+            &format!("{count} pictures above the mean over draws and five times the deviation, most settled first"),
         );
         Ok(())
     }
