@@ -1,13 +1,12 @@
 //! `elbo denoise`
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use elbo::data::Selection;
 use elbo::error::{Error, Result};
 use elbo::picture::{self, quality};
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::progress;
 use super::shared::{DataArgs, ModelArgs, PictureArgs, require, wrote};
 
 /// Pictures side by side at most.
@@ -78,10 +77,7 @@ impl Args {
             std::fs::create_dir_all(folder).map_err(Error::io("create the folder", folder))?;
         }
 
-        let style = "{bar:30} {pos}/{len} pictures, {eta} left";
-        let bar =
-            ProgressBar::new(there as u64).with_style(ProgressStyle::with_template(style).expect("a valid template"));
-        bar.enable_steady_tick(Duration::from_millis(200));
+        let bar = progress::counting("", "pictures", there);
         let wanted: Vec<usize> = data.test.spread_indices(drawn).collect();
         // Of the pictures that are drawn: noisy, denoised, and where it is known clean.
         let mut rows = vec![Vec::new(); bands];

@@ -1,11 +1,9 @@
 //! `elbo disagreement`
 
-use std::time::Duration;
-
 use elbo::data::Selection;
 use elbo::error::Result;
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::progress;
 use super::shared::{DataArgs, ModelArgs, PictureArgs, require, wrote};
 
 /// Pictures side by side at most.
@@ -52,10 +50,7 @@ impl Args {
         let count = self.count.min(there);
         self.picture.check([count.div_ceil(COLUMNS) * 3, COLUMNS.min(count)], "--count", &model)?;
 
-        let style = "{bar:30} {pos}/{len} pictures, {eta} left";
-        let bar =
-            ProgressBar::new(there as u64).with_style(ProgressStyle::with_template(style).expect("a valid template"));
-        bar.enable_steady_tick(Duration::from_millis(200));
+        let bar = progress::counting("", "pictures", there);
         let wanted: Vec<usize> = data.test.spread_indices(count).collect();
         let (mut drawn, mut all): (Vec<Drawn>, Vec<f64>) = (Vec::new(), Vec::new());
         for start in (0..there).step_by(CHUNK) {

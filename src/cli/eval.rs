@@ -1,6 +1,6 @@
 //! `elbo eval`
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use elbo::data::binarise::is_binary;
 use elbo::data::table::Table;
@@ -11,9 +11,9 @@ use elbo::inference::latents::{ACTIVE, Latents};
 use elbo::inference::{Trained, kl_by_dimension};
 use elbo::models::parts::likelihood::Likelihood;
 use elbo::train::evaluation::Latent;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::progress;
 use super::shared::{CROSS_ENTROPY, DataArgs, ModelArgs, bound_name, require};
 use super::table::{Column, table};
 
@@ -130,7 +130,7 @@ impl Args {
 
     /// What importance sampling says of the test pictures, and the seconds that it took.
     fn evidence(&self, model: &Trained, data: &Dataset, samples: usize) -> Result<(Evidence, f64)> {
-        let bar = bar(data.test.count);
+        let bar = progress::counting("", "pictures", data.test.count);
         let start = Instant::now();
         let evidence = model.evidence(&data.test, samples, self.seed, &mut |done| bar.set_position(done as u64));
         bar.finish_and_clear();
@@ -139,18 +139,11 @@ impl Args {
 
     fn latents(&self, model: &mut Trained, split: &Table) -> Result<Latents> {
         let [mean, logvar] = model.encode_split(split)?;
-        let bar = bar(split.count);
+        let bar = progress::counting("", "pictures", split.count);
         let latents = Latents::of(&mean, &logvar, model.latent()?, self.seed, &|_| bar.inc(1));
         bar.finish_and_clear();
         Ok(latents)
     }
-}
-
-fn bar(pictures: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} pictures, {eta} left").expect("a valid template");
-    let bar = ProgressBar::new(pictures as u64).with_style(style);
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }
 
 /// Each latent dimension with its KL, the largest first.

@@ -33,6 +33,15 @@ pub fn shown() -> impl FnMut(Progress) + Send {
     }
 }
 
+/// A bar that counts `units`, with `what` in front. Whoever makes it moves it and clears it.
+pub fn counting(what: &str, units: &str, count: usize) -> ProgressBar {
+    let style = format!("{what}{{bar:30}} {{pos}}/{{len}} {units}, {{eta}} left");
+    let bar =
+        ProgressBar::new(count as u64).with_style(ProgressStyle::with_template(&style).expect("a valid template"));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
 /// A bar that appears once it is worth it. It goes when it is dropped.
 struct Bar {
     bar: ProgressBar,

@@ -1,15 +1,13 @@
 //! `elbo rank`
 
-use std::time::Duration;
-
 use elbo::data::ratings::HeldOut;
 use elbo::data::table::ITEMS;
 use elbo::error::Result;
 use elbo::ranking::ease::{Ease, LAMBDAS};
 use elbo::ranking::metrics::{self, Mean};
 use elbo::ranking::{dense, judge, popularity};
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::progress;
 use super::ratings::RatingsArgs;
 use super::shared::ModelArgs;
 use super::table::{Column, table};
@@ -55,7 +53,7 @@ impl Args {
         let items = ratings.items.len();
         let mut rows = Vec::new();
 
-        let progress = bar("ranking", "users", users.len());
+        let progress = progress::counting("ranking ", "users", users.len());
         let of_model = |shown: &[&[u32]]| Ok(model.view("recommend", &[(ITEMS, &dense(shown, items))], 0)?.remove(0));
         let judged = judge(users, of_model, |done| progress.set_position(done as u64))?;
         rows.push(("model".to_string(), judged.means()));
@@ -63,7 +61,7 @@ impl Args {
 
         let mut lambda = None;
         if !self.no_ease {
-            let progress = bar("EASE", "lambdas", LAMBDAS.len());
+            let progress = progress::counting("EASE ", "lambdas", LAMBDAS.len());
             let (ease, chosen) = Ease::chosen(&ratings, |tried| progress.set_position(tried as u64))?;
             let judged = judge(users, |shown| Ok(ease.scores(shown)), |_| ())?;
             rows.push((format!("EASE, lambda {chosen}"), judged.means()));
@@ -100,12 +98,4 @@ impl Args {
         super::print(&table(&heads, &rows.iter().map(row).collect::<Vec<_>>()));
         Ok(())
     }
-}
-
-fn bar(what: &str, units: &str, count: usize) -> ProgressBar {
-    let style = format!("{what} {{bar:30}} {{pos}}/{{len}} {units}, {{eta}} left");
-    let bar =
-        ProgressBar::new(count as u64).with_style(ProgressStyle::with_template(&style).expect("a valid template"));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }

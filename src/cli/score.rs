@@ -4,7 +4,6 @@ mod pictures;
 mod report;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use elbo::data::table::{LABELS, Table};
 use elbo::data::{Dataset, Selection};
@@ -14,8 +13,8 @@ use elbo::inference::Trained;
 use elbo::inference::ranking::quantile;
 use elbo::inference::scores::{Score, Scores};
 use elbo::messages::notice;
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::progress;
 use super::shared::{DataArgs, ModelArgs, require, wrote};
 
 /// Training rows that a threshold is taken from at most.
@@ -173,9 +172,7 @@ impl Args {
     }
 
     fn score(&self, model: &mut Trained, split: &Table) -> Result<Scores> {
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} rows, {eta} left").expect("a valid template");
-        let bar = ProgressBar::new(split.count as u64).with_style(style);
-        bar.enable_steady_tick(Duration::from_millis(200));
+        let bar = progress::counting("", "rows", split.count);
         let scores = model.scores(split, self.samples, self.seed, &mut |done| bar.set_position(done as u64));
         bar.finish_and_clear();
         scores

@@ -158,22 +158,15 @@ pub fn forward(
     [rows, d]: [usize; 2],
     stride: usize,
 ) -> Tensor {
-    let x = r.tensor("x", &[rows, d]);
-    let mut next = 0;
-    for &Part { data, first, count } in parts {
+    for &Part { data, count, .. } in parts {
         let bytes = data.len() * 4;
         assert!(bytes / d >= count, "gather.forward: data of {bytes} bytes has no {count} pictures of {d}");
-        assert!(first == next, "gather.forward: a part starts at picture {first}, the one before ends at {next}");
-        next += count;
-        let [b, d, stride, first, count] = [rows, d, stride, first, count].map(|n| n as u32);
-        r.dispatch(&FORWARD, Params { b, d, stride, first, count }, &[data, order, clock], &[x]);
     }
-    assert!(next == order.len(), "gather.forward: {next} pictures, but an order of {}", order.len());
-    x
+    rows_of_parts(r, &FORWARD, parts, [order, clock], [rows, d], stride)
 }
 
-/// The next `rows` vectors of `d` numbers: (rows, d). `order` is (N), N the vectors of all parts; `stride` is the size of
-/// a full batch.
+/// The next `rows` vectors of `d` numbers: (rows, d). `order` is (N), N the vectors of all parts; `stride` is the size
+/// of a full batch.
 pub fn vectors(
     r: &mut Recorder,
     parts: &[Part],
@@ -181,16 +174,30 @@ pub fn vectors(
     [rows, d]: [usize; 2],
     stride: usize,
 ) -> Tensor {
-    let x = r.tensor("x", &[rows, d]);
-    let mut next = 0;
-    for &Part { data, first, count } in parts {
+    for &Part { data, count, .. } in parts {
         assert!(data.len() == count * d, "gather.vectors: {} numbers are not {count} vectors of {d}", data.len());
-        assert!(first == next, "gather.vectors: a part starts at vector {first}, the one before ends at {next}");
+    }
+    rows_of_parts(r, &VECTORS, parts, [order, clock], [rows, d], stride)
+}
+
+/// x (rows, d), of which each part's dispatch writes the rows that lie in it. Panics on parts that leave a gap.
+fn rows_of_parts(
+    r: &mut Recorder,
+    kernel: &'static Kernel,
+    parts: &[Part],
+    [order, clock]: [Tensor; 2],
+    [rows, d]: [usize; 2],
+    stride: usize,
+) -> Tensor {
+    let x = r.tensor("x", &[rows, d]);
+    let (name, mut next) = (kernel.name, 0);
+    for &Part { data, first, count } in parts {
+        assert!(first == next, "{name}: a part starts at row {first}, the one before ends at {next}");
         next += count;
         let [b, d, stride, first, count] = [rows, d, stride, first, count].map(|n| n as u32);
-        r.dispatch(&VECTORS, Params { b, d, stride, first, count }, &[data, order, clock], &[x]);
+        r.dispatch(kernel, Params { b, d, stride, first, count }, &[data, order, clock], &[x]);
     }
-    assert!(next == order.len(), "gather.vectors: {next} vectors, but an order of {}", order.len());
+    assert!(next == order.len(), "{name}: {next} rows, but an order of {}", order.len());
     x
 }
 

@@ -1,5 +1,5 @@
-//! A network from a picture to a row of numbers: what models share whose latent is not Gaussian. What the numbers are
-//! each says itself: logits of categorical variables, vectors to be replaced by the nearest code.
+//! A network from a picture to a row of numbers: the encoder of a model whose latent is not Gaussian. What the numbers
+//! mean is the model's: logits of categorical variables.
 
 use rand_chacha::ChaCha8Rng;
 
@@ -7,7 +7,6 @@ use super::mlp;
 use super::network::Shape;
 use super::networks::{Head, Networks};
 use crate::arena::Arena;
-use crate::error::Result;
 use crate::kernels::activation::Activation;
 use crate::kernels::channels;
 use crate::layers::Mode;
@@ -31,13 +30,6 @@ pub struct Saved {
     /// Shape of what the network left, and what the head saved of it.
     left: Tensor,
     head: Option<linear::Saved>,
-}
-
-/// What a network of these settings leaves of a picture (C,H,W); `None` for one of hidden sizes. Errors: it does not
-/// close.
-pub fn leaves(networks: &Networks, picture: [usize; 3]) -> Result<Option<Shape>> {
-    let of = |network: &super::network::Network| Ok(network.sizes("encoder", Shape::Picture(picture))?.0);
-    networks.encoder.as_ref().map(of).transpose()
 }
 
 impl Encoder {

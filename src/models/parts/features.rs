@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::likelihood::Likelihood;
+use super::mlp;
 use super::networks::{LARGEST_SIZE, Networks, require};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
@@ -96,15 +97,10 @@ impl Features {
         let hidden = &keys.feature_hidden;
         let &last = hidden.last()?;
         let (latent, activation) = (keys.feature_latent, keys.feature_activation);
-        // The names of parts/mlp.rs.
-        let name = |stack: &str, single: &str, i: usize| match hidden.len() {
-            1 => single.to_string(),
-            _ => format!("{stack}.{}", 2 * i),
-        };
         let mut inputs = pixels;
         let mut encoder = Vec::new();
         for (i, &width) in hidden.iter().enumerate() {
-            encoder.push(Fixed::new(arena, name("encoder", "fc1", i), [inputs, width], activation));
+            encoder.push(Fixed::new(arena, mlp::name(hidden, "encoder", "fc1", i), [inputs, width], activation));
             inputs = width;
         }
         let mut head = |name: &str| Fixed::new(arena, name.into(), [last, latent], Activation::Identity);
@@ -112,10 +108,10 @@ impl Features {
         let mut inputs = latent;
         let mut decoder = Vec::new();
         for (i, &width) in hidden.iter().rev().enumerate() {
-            decoder.push(Fixed::new(arena, name("decoder", "fc3", i), [inputs, width], activation));
+            decoder.push(Fixed::new(arena, mlp::name(hidden, "decoder", "fc3", i), [inputs, width], activation));
             inputs = width;
         }
-        let output = name("decoder", "fc4", hidden.len());
+        let output = mlp::name(hidden, "decoder", "fc4", hidden.len());
         decoder.push(Fixed::new(arena, output, [inputs, pixels], Activation::Identity));
         let networks = Networks { hidden: hidden.clone(), latent, activation, ..Networks::default() };
         Some(Features {
