@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::data::Corrupt;
 
 fn given(text: &str) -> Given {
     Given::from_text(text).unwrap()
