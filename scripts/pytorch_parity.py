@@ -6,8 +6,9 @@
 FOLDER/exchange.safetensors, which `elbo parity` writes, holds the settings, the initial parameters,
 and the pictures, labels and random numbers of every step. What PyTorch makes of them goes to
 FOLDER/pytorch.safetensors: the loss of every step, norm and some elements of every gradient and
-parameter, and after the last step all of them; with --whole all parameters after every step. Layers, autograd, optimisers and clipping are
-PyTorch's own, in eager mode on the CPU; nothing is derived by hand.
+parameter, and after the last step all of them; with --whole all parameters after every step. Layers,
+autograd, optimisers and clipping are PyTorch's own, in eager mode on the CPU; nothing is derived by
+hand.
 Exit code 3: PyTorch or safetensors is not installed.
 """
 
@@ -369,59 +370,77 @@ def load_initial(model, initial):
             parameter.copy_(initial[name])
 
 
-def run(folder, dtype, is_whole):
-    path = folder / EXCHANGE
-    with safe_open(path, "pt") as file:
-        about = json.loads(file.metadata()["elbo.parity"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-    settings = about["settings"]
-    columns = about["columns"]
-    classes = columns["label"]["label"] if "label" in columns else 0
-    # Pictures (C, H, W) are bytes; vectors (F,) are numbers as they are, and so are the zeros and ones of items (I,).
-    [(kind, size)] = columns["x"].items()
-    is_vector = kind != "picture"
-    shape = (size,) if is_vector else tuple(size)
-    kinds = {"latent_classifier": LatentClassifier, "m2": M2, "gumbel": GumbelVAE, "bayesian": BayesianVAE}
-    kind = kinds.get(settings["model"], VAE)
-    model = kind(settings, shape, classes) if classes else kind(settings, shape)
-    starts = {name: t for name, t in tensors.items() if name.startswith(("init.", "constant."))}
-    load_initial(model, {name.split(".", 1)[1]: t for name, t in starts.items()})
-    model = model.to(dtype)
-    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    optimizer = make_optimizer(settings, [parameter for _, parameter in trained])
-    recording = Recording()
-    steps = len(tensors["x"])
-    draws = [tensors[f"noise.{i}"] for i in range(sum(name.startswith("noise.") for name in tensors))]
-    for step in range(1, steps + 1):
-        x, (lr, *knobs) = tensors["x"][step - 1], tensors["rows"][step - 1].tolist()
-        noise = [draw[step - 1].to(dtype) for draw in draws]
+class Exchange:
+    """What `elbo parity` wrote: settings, the model with its initial parameters, the optimiser, the batches."""
+
+    def __init__(self, folder, dtype):
+        self.path, self.dtype = folder / EXCHANGE, dtype
+        with safe_open(self.path, "pt") as file:
+            about = json.loads(file.metadata()["elbo.parity"])
+            self.tensors = {name: file.get_tensor(name) for name in file.keys()}
+        self.settings, columns = about["settings"], about["columns"]
+        self.classes = columns["label"]["label"] if "label" in columns else 0
+        # Pictures (C, H, W) are bytes; vectors (F,) are numbers as they are, and so are the zeros and ones of items (I,).
+        [(kind, size)] = columns["x"].items()
+        self.is_vector = kind != "picture"
+        shape = (size,) if self.is_vector else tuple(size)
+        kinds = {"latent_classifier": LatentClassifier, "m2": M2, "gumbel": GumbelVAE, "bayesian": BayesianVAE}
+        kind = kinds.get(self.settings["model"], VAE)
+        model = kind(self.settings, shape, self.classes) if self.classes else kind(self.settings, shape)
+        starts = {name: t for name, t in self.tensors.items() if name.startswith(("init.", "constant."))}
+        load_initial(model, {name.split(".", 1)[1]: t for name, t in starts.items()})
+        self.model = model.to(dtype)
+        self.trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        self.optimizer = make_optimizer(self.settings, [parameter for _, parameter in self.trained])
+        self.steps = len(self.tensors["x"])
+        draws = sum(name.startswith("noise.") for name in self.tensors)
+        self.draws = [self.tensors[f"noise.{i}"] for i in range(draws)]
+
+    def batch(self, step):
+        """Pictures x, one-hot labels (B, K) or None, random numbers in the model's order, learning rate, knobs."""
+        x, (lr, *knobs) = self.tensors["x"][step], self.tensors["rows"][step].tolist()
+        noise = [draw[step].to(self.dtype) for draw in self.draws]
         label = None
-        if classes:
+        if self.classes:
             # A row of zeros where there is no label: 255.
-            label = (tensors["label"][step - 1][:, None] == torch.arange(classes)).to(dtype)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        optimizer.zero_grad()
+            label = (self.tensors["label"][step][:, None] == torch.arange(self.classes)).to(self.dtype)
         # Grey levels become float32 as in elbo; float64 starts from those.
-        x = x if is_vector else x.float() / 255
-        terms = loss_terms(settings, model, x.to(dtype), label, noise, knobs)
+        x = x if self.is_vector else x.float() / 255
+        return x.to(self.dtype), label, noise, lr, knobs
+
+    def backward(self, x, label, noise, lr, knobs):
+        """The gradients of a batch; the loss as it is optimised, and its terms. `optimizer.step()` is left to do."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad()
+        terms = loss_terms(self.settings, self.model, x, label, noise, knobs)
         loss = sum({"kl": knobs[0], "error": 0}.get(name, 1) * value for name, value in terms.items())
-        if settings["reduction"] == "mean":
+        if self.settings["reduction"] == "mean":
             loss = loss / len(x)
         loss.backward()
-        if settings.get("clip_norm") is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
+        if self.settings.get("clip_norm") is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings["clip_norm"])
+        return loss, terms
+
+
+def run(folder, dtype, is_whole):
+    exchange = Exchange(folder, dtype)
+    recording = Recording()
+    for step in range(exchange.steps):
+        is_last = step + 1 == exchange.steps
+        x, *others = exchange.batch(step)
+        loss, terms = exchange.backward(x, *others)
         for name, value in [("loss", loss), *terms.items()]:
             recording.add(name, value.to(dtype))
-        for name, parameter in trained:
-            recording.add_tensor("gradient", name, parameter.grad, False, step == steps)
-        optimizer.step()
-        for name, parameter in trained:
-            recording.add_tensor("parameter", name, parameter, is_whole, step == steps)
-        per_picture = 1 if settings["reduction"] == "mean" else 1 / len(x)
-        print(f"step {step} of {steps} loss {loss.item() * per_picture:.4f}", flush=True)
+        for name, parameter in exchange.trained:
+            recording.add_tensor("gradient", name, parameter.grad, False, is_last)
+        exchange.optimizer.step()
+        for name, parameter in exchange.trained:
+            recording.add_tensor("parameter", name, parameter, is_whole, is_last)
+        per_picture = 1 if exchange.settings["reduction"] == "mean" else 1 / len(x)
+        print(f"step {step + 1} of {exchange.steps} loss {loss.item() * per_picture:.4f}", flush=True)
     by = f"PyTorch {torch.__version__}, CPU, {str(dtype).removeprefix('torch.')}"
-    metadata = {"by": by, "exchange": hashlib.sha256(path.read_bytes()).hexdigest()}
+    metadata = {"by": by, "exchange": hashlib.sha256(exchange.path.read_bytes()).hexdigest()}
     save_file(recording.tensors(), folder / RECORDING, metadata)
 
 

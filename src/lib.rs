@@ -14,7 +14,7 @@
 //! 6. [`train`]: the loop, and everything around it. [`inference`]: using a trained model. [`mod@keys`], [`schedule`]: what
 //!    settings are made of.
 //! 7. [`check`]: what makes the claims above testable. [`instruments`]: a recorded step looked at from all sides.
-//! 8. [`data`], [`picture`], [`files`], [`messages`], [`units`], [`error`]: the world.
+//! 8. [`data`], [`picture`], [`files`], [`messages`], [`units`], [`mod@mean`], [`error`]: the world.
 
 #![warn(missing_docs)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -33,6 +33,7 @@ pub mod kernel;
 pub mod kernels;
 pub mod keys;
 pub mod layers;
+pub mod mean;
 pub mod messages;
 pub mod models;
 pub mod picture;

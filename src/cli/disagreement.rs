@@ -2,6 +2,7 @@
 
 use elbo::data::Selection;
 use elbo::error::Result;
+use elbo::mean::Mean;
 
 use super::progress;
 use super::shared::{DataArgs, ModelArgs, PictureArgs, require, wrote};
@@ -78,8 +79,7 @@ impl Args {
         let sets = [0, 1, 2].map(|band| drawn.iter().flat_map(|(_, bands)| bands[band].clone()).collect::<Vec<f32>>());
         let sets: Vec<&[f32]> = sets.iter().map(Vec::as_slice).collect();
         let path = self.picture.write_bands(&self.model, "disagreement.png", &model, &sets, COLUMNS)?;
-        let mean = all.iter().sum::<f64>() / there as f64;
-        let error = standard_error(&all, mean);
+        let Mean { mean, standard_error: error } = Mean::of(&all);
         if self.json {
             super::print_json(&serde_json::json!({
                 "dataset": data.name, "pictures": there, "seed": self.seed, "disagreement": mean,
@@ -98,9 +98,4 @@ impl Args {
         );
         Ok(())
     }
-}
-
-fn standard_error(values: &[f64], mean: f64) -> f64 {
-    let n = values.len() as f64;
-    (values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (n - 1.0).max(1.0) / n).sqrt()
 }

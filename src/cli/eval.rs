@@ -9,6 +9,7 @@ use elbo::error::Result;
 use elbo::inference::evidence::Evidence;
 use elbo::inference::latents::{ACTIVE, Latents};
 use elbo::inference::{Trained, kl_by_dimension};
+use elbo::mean::Mean;
 use elbo::models::parts::likelihood::Likelihood;
 use elbo::train::evaluation::Latent;
 use serde_json::{Value, json};
@@ -158,19 +159,20 @@ fn sorted(model: &mut Trained, split: &Table) -> Result<Vec<(usize, f64)>> {
 // ---- log p(x)
 
 fn nll_object(evidence: &Evidence, seconds: f64, is_likelihood: bool) -> Value {
+    let Mean { mean, standard_error } = evidence.mean();
     json!({
-        "samples": evidence.samples, "pictures": evidence.nats.len(), "nats": evidence.mean(),
-        "standard_error": evidence.standard_error(), "effective_samples": evidence.mean_effective(),
+        "samples": evidence.samples, "pictures": evidence.nats.len(), "nats": mean,
+        "standard_error": standard_error, "effective_samples": evidence.mean_effective(),
         "is_likelihood": is_likelihood, "seconds": seconds,
     })
 }
 
 fn print_nll(evidence: &Evidence, seconds: f64, is_likelihood: bool) {
     let of = if is_likelihood { "" } else { ", of a cross-entropy of grey levels" };
+    let Mean { mean, standard_error } = evidence.mean();
     super::print(&format!(
-        "nll {:.4}, standard error {:.4}, {} samples a picture, worth {:.1} on average{of}, {seconds:.1} s",
-        evidence.mean(),
-        evidence.standard_error(),
+        "nll {mean:.4}, standard error {standard_error:.4}, {} samples a picture, worth {:.1} on average{of}, \
+         {seconds:.1} s",
         evidence.samples,
         evidence.mean_effective(),
     ));

@@ -3,8 +3,9 @@
 use elbo::data::ratings::HeldOut;
 use elbo::data::table::ITEMS;
 use elbo::error::Result;
+use elbo::mean::Mean;
 use elbo::ranking::ease::{Ease, LAMBDAS};
-use elbo::ranking::metrics::{self, Mean};
+use elbo::ranking::metrics;
 use elbo::ranking::{dense, judge, popularity};
 
 use super::progress;

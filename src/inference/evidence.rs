@@ -15,6 +15,7 @@ use crate::data::table::{LABELS, PICTURES, Table};
 use crate::error::{Error, Result};
 use crate::kernels::clock::{self, Clock, Row};
 use crate::kernels::{importance, random, repeat};
+use crate::mean::Mean;
 use crate::models::draw::Draw;
 use crate::models::parts::likelihood::Likelihood;
 use crate::models::{Model, Port, View};
@@ -35,25 +36,14 @@ pub struct Evidence {
 
 impl Evidence {
     /// The mean over the pictures.
-    pub fn mean(&self) -> f64 {
-        mean(&self.nats)
-    }
-
-    /// The standard error of the mean, of the pictures; 0 of a single one.
-    pub fn standard_error(&self) -> f64 {
-        let (n, mean) = (self.nats.len() as f64, self.mean());
-        let squares: f64 = self.nats.iter().map(|nats| (nats - mean).powi(2)).sum();
-        if n > 1.0 { (squares / (n - 1.0) / n).sqrt() } else { 0.0 }
+    pub fn mean(&self) -> Mean {
+        Mean::of(&self.nats)
     }
 
     /// The mean effective number of samples.
     pub fn mean_effective(&self) -> f64 {
-        mean(&self.effective)
+        Mean::of(&self.effective).mean
     }
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// Rows that the decoder takes at a time: enough to keep a large GPU busy, few enough for the caches of a CPU.

@@ -5,9 +5,8 @@
 //!   Recall@R = sum_{r<=R} rel_r / min(R, |H|)
 //!   DCG@R    = sum_{r<=R} rel_r / log2(r + 1),   NDCG@R = DCG@R / the DCG@R of a ranking with H first
 
-use serde::Serialize;
-
 use crate::data::ratings::HeldOut;
+use crate::mean::Mean;
 
 /// The three metrics of the paper, in its order.
 pub const NAMES: [&str; 3] = ["NDCG@100", "Recall@20", "Recall@50"];
@@ -18,15 +17,6 @@ const DEPTH: usize = 100;
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Table {
     rows: Vec<[f64; 3]>,
-}
-
-/// A mean over users.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Mean {
-    /// The mean.
-    pub mean: f64,
-    /// Its standard error: the standard deviation over users, divided by the root of their number.
-    pub standard_error: f64,
 }
 
 impl Table {
@@ -47,17 +37,7 @@ impl Table {
 
     /// Over all users, in the order of [`NAMES`].
     pub fn means(&self) -> [Mean; 3] {
-        [0, 1, 2].map(|metric| Mean::of(self.rows.iter().map(|row| row[metric])))
-    }
-}
-
-impl Mean {
-    /// Of some values; the standard error is NaN of fewer than two.
-    pub fn of(values: impl ExactSizeIterator<Item = f64> + Clone) -> Mean {
-        let n = values.len() as f64;
-        let mean = values.clone().sum::<f64>() / n;
-        let variance = values.map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-        Mean { mean, standard_error: (variance / n).sqrt() }
+        [0, 1, 2].map(|metric| Mean::of(&self.rows.iter().map(|row| row[metric]).collect::<Vec<f64>>()))
     }
 }
 
@@ -128,9 +108,6 @@ mod tests {
 
     #[test]
     fn means_have_standard_errors() {
-        let mean = Mean::of([1.0, 2.0, 3.0, 6.0].into_iter());
-        // Deviations -2, -1, 0, 3: variance 14/3.
-        assert_eq!((mean.mean, mean.standard_error), (3.0, (14.0f64 / 3.0 / 4.0).sqrt()));
         let mut table = Table::default();
         let user = |shown: Vec<u32>, hidden| HeldOut { id: "u".into(), shown, hidden };
         table.add(&user(vec![0], vec![1]), &[9.0, 2.0, 1.0]);
