@@ -28,7 +28,7 @@ LR = 1e-3
 RECIPES = {
     "ss-z": {"hidden": [400], "latent": 20, "classifier": [], "activation": nn.ReLU, "alpha": 0.1},
     "m1": {"hidden": [600, 600], "latent": 50, "classifier": [100], "activation": nn.Softplus, "alpha": 0.1},
-    "m2": {"hidden": [500], "latent": 50, "classifier": [500], "activation": nn.ReLU, "alpha": 0.1},
+    "m2": {"hidden": [500], "latent": 50, "classifier": [500], "activation": nn.ReLU, "alpha": 10.0},
 }
 RECIPES["m1m2"] = {**RECIPES["m2"], "alpha": 1.0, "sigma": 0.5}
 RECIPES["supervised"] = RECIPES["m2"]
