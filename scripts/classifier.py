@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""A small classifier of MNIST digits in PyTorch, to judge whether a conditional model draws the digit it is asked for.
+"""A small classifier of MNIST digits in PyTorch, to judge whether a model draws digits, and those it is asked for.
 
     python3 scripts/classifier.py train DATA_DIR OUT.safetensors [--epochs N] [--seed N]
     python3 scripts/classifier.py judge CLASSIFIER.safetensors SAMPLES.npz [--json]
+    python3 scripts/classifier.py confidence CLASSIFIER.safetensors SAMPLES.npy
 
 `train` prints the accuracy on the test set after each epoch, over 99 % with the default five.
 `judge` prints the share of samples that are classified as their label, of all and of each label.
+`confidence` prints how sure it is of samples without labels: the mean of the largest probability, the share
+of samples where that is above 0.95, and e^entropy of the classes' shares, 10 where all are drawn equally often.
+SAMPLES.npy holds pictures as `elbo sample --npy` writes them: (N, 784) in [0, 1].
 SAMPLES.npz holds x, (N, 784) or (N, 1, 28, 28) in [0, 1], and label (N), whole numbers 0 to 9.
 DATA_DIR holds the four MNIST files in IDX form, gzip-compressed or not.
 Exit code 2: something is missing or wrong, and the message says what.
@@ -110,6 +114,24 @@ def judge(args):
         print(f"label {label}: {100 * part['share']:.2f} % of {part['samples']}")
 
 
+@torch.no_grad()
+def confidence(args):
+    model = load_into(Classifier(), read_state(args.classifier), args.classifier, "the classifier")
+    try:
+        x = numpy.load(args.samples, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        fail(f"cannot read {args.samples}: {error}")
+    if x.ndim != 2 or x.shape[1] != 784 or not len(x) or x.dtype.kind != "f":
+        fail(f"{args.samples}: {x.dtype} {x.shape}, expected floating-point numbers (N, 784)")
+    images = torch.from_numpy(x.astype("float32"))
+    largest, classes = torch.cat([model(x).softmax(1) for x in images.split(1000)]).max(1)
+    shares = torch.bincount(classes, minlength=CLASSES).double() / len(classes)
+    spread = torch.exp(-torch.special.xlogy(shares, shares).sum()).item()
+    sure = (largest > 0.95).double().mean().item()
+    print(f"{len(x)} samples: mean confidence {largest.mean().item():.4f}, above 0.95 {100 * sure:.1f} %, "
+          f"classes {spread:.2f}")  # fmt: skip
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -129,6 +151,11 @@ def parse_arguments():
     command.add_argument("samples", metavar="SAMPLES.npz")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=judge)
+
+    command = commands.add_parser("confidence", help="how sure the classifier is of samples without labels")
+    command.add_argument("classifier", metavar="CLASSIFIER.safetensors")
+    command.add_argument("samples", metavar="SAMPLES.npy")
+    command.set_defaults(run=confidence)
     return parser.parse_args()
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pytorch_network import ACTIVATIONS, sequential
+from pytorch_network import ACTIVATIONS, Residual, sequential
 
 
 def perceptron(sizes, activation):
@@ -23,26 +23,31 @@ def perceptron(sizes, activation):
 
 
 class Networks(nn.Module):
-    """A network from a picture to `numbers` numbers, and one from (C, H, W) numbers to a picture's logits."""
+    """A network from a picture to `numbers` numbers, and one from as many, as (C, H, W), to a picture's logits.
 
-    def __init__(self, settings, shape, numbers, code_shape):
+    Without a code_shape that is the grid that a listed encoder with a direct head leaves, or one place.
+    """
+
+    def __init__(self, settings, shape, numbers, code_shape=None):
         super().__init__()
         hidden, activation = settings["hidden"], ACTIVATIONS[settings["activation"]]
-        self.settings, self.code_shape = settings, code_shape
-        pixels, inputs = math.prod(shape), math.prod(code_shape)
+        self.settings, self.code_shape = settings, code_shape or (numbers, 1, 1)
+        pixels = math.prod(shape)
         self.is_listed, self.is_deep, self.act = settings.get("encoder") is not None, len(hidden) > 1, activation()
         if self.is_listed:
             self.encoder, coded = sequential(settings["encoder"], shape)
-            self.decoder, _ = sequential(settings["decoder"], code_shape)
+            if code_shape is None and settings["head"] == "direct" and len(coded) == 3:
+                self.code_shape = coded  # the grid that the encoder leaves
+            self.decoder, _ = sequential(settings["decoder"], self.code_shape)
             coded = math.prod(coded)
         else:
             coded = hidden[-1]
             if self.is_deep:
                 self.encoder = nn.Sequential(*perceptron([pixels, *hidden], activation))
-                self.decoder = nn.Sequential(*perceptron([inputs, *reversed(hidden), pixels], activation)[:-1])
+                self.decoder = nn.Sequential(*perceptron([numbers, *reversed(hidden), pixels], activation)[:-1])
             else:
                 self.fc1 = nn.Linear(pixels, coded)
-                self.fc3, self.fc4 = nn.Linear(inputs, coded), nn.Linear(coded, pixels)
+                self.fc3, self.fc4 = nn.Linear(numbers, coded), nn.Linear(coded, pixels)
         if settings["head"] != "direct":
             self.fc2 = nn.Linear(coded, numbers)
 
@@ -87,6 +92,120 @@ class GumbelVAE(Networks):
                 z = one_hot_of_largest(z) - z.detach() + z
         recon = reconstruction(self.decode(z.view(len(x), -1)), x.flatten(1))
         return recon + knobs["kl_weight"] * kl, {"recon": recon, "kl": kl}
+
+
+class MaskedConv2d(nn.Conv2d):
+    """Sees of its window what comes before the middle, in the order of reading; with `middle` the middle, too."""
+
+    def __init__(self, inputs, outputs, window, middle):
+        super().__init__(inputs, outputs, window, padding=window // 2)
+        mask = torch.zeros(window, window)
+        mask[: window // 2] = 1
+        mask[window // 2, : window // 2 + middle] = 1
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+
+
+class PixelCNN(nn.Module):
+    """A prior over the codes of a VQ-VAE that nothing trains."""
+
+    def __init__(self, settings, shape):
+        super().__init__()
+        self.codes, self.dim, c = settings["codes"], settings["code_dim"], settings["width"]
+        # Of the codebook the codes alone, whatever moved them.
+        self.vq = VQVAE(settings | {"codebook": "gradient"}, shape).requires_grad_(False)
+        _, *self.places = self.vq.code_shape if self.vq.code_shape[0] == self.dim else (0, 1, settings["latent"])
+        body = lambda: nn.Sequential(
+            nn.ReLU(), nn.Conv2d(c, c // 2, 1), nn.ReLU(), MaskedConv2d(c // 2, c // 2, 3, True), nn.ReLU(),
+            nn.Conv2d(c // 2, c, 1),
+        )  # fmt: skip
+        blocks = [Residual(body()) for _ in range(settings["blocks"])]
+        head = [nn.ReLU(), nn.Conv2d(c, c, 1), nn.ReLU(), nn.Conv2d(c, self.codes, 1)]
+        self.network = nn.Sequential(MaskedConv2d(self.dim, c, settings["window"], False), *blocks, *head)
+
+    @torch.no_grad()
+    def encode(self, x):
+        """(B, C, H, W) to the numbers of its codes, (B, V)."""
+        self.vq.eval()
+        return self.vq.codebook(self.vq.encode(x).reshape(-1, self.dim), 0)[0].view(len(x), -1)
+
+    def logits(self, ids):
+        """(B, V) to the logits of each code given those before it, (B, K, V)."""
+        vectors = self.vq.codebook.weight[ids].view(len(ids), *self.places, self.dim)
+        return self.network(vectors.permute(0, 3, 1, 2)).flatten(2)
+
+    def terms(self, reconstruction, x, noise, knobs):
+        ids = self.encode(x)
+        loss = F.cross_entropy(self.logits(ids), ids, reduction="sum")
+        return loss, {"codes": loss}
+
+
+class Codebook(nn.Module):
+    """K codes of D numbers: a parameter that the gradient moves, or buffers that averages move.
+
+    forward(z, step) takes vectors (R, D) and gives the numbers of the nearest codes (R) and the codes (R, D); in
+    training with averages it then moves the codes.
+    """
+
+    def __init__(self, settings):
+        super().__init__()
+        shape = (settings["codes"], settings["code_dim"])
+        self.settings, self.is_averaged = settings, settings["codebook"] == "ema"
+        if self.is_averaged:
+            for name, size in [("weight", shape), ("cluster_size", shape[:1]), ("embed_avg", shape)]:
+                self.register_buffer(name, torch.zeros(size))
+        else:
+            self.weight = nn.Parameter(torch.empty(shape).uniform_(-1 / shape[0], 1 / shape[0]))
+
+    def forward(self, z, step):
+        codes = self.weight
+        with torch.no_grad():
+            ids = (codes.square().sum(1) - 2 * z @ codes.T).argmin(1)
+        chosen = codes[ids]
+        if self.training and self.is_averaged:
+            self.move(z.detach(), ids, step)
+        return ids, chosen
+
+    @torch.no_grad()
+    def move(self, z, ids, step):
+        count, decay = len(self.weight), self.settings["decay"]
+        taken = F.one_hot(ids, count).to(z.dtype)  # (R, K)
+        self.cluster_size.mul_(decay).add_(taken.sum(0), alpha=1 - decay)
+        self.embed_avg.mul_(decay).add_(taken.T @ z, alpha=1 - decay)
+        # Codes that hardly any vector takes start anew on vectors of the batch.
+        equal = len(z) / count
+        dead = self.cluster_size < self.settings["restart"] * equal
+        rows = (torch.arange(count) * 7919 + step * 104729) % 2**32 % len(z)
+        self.cluster_size[dead] = equal
+        self.embed_avg[dead] = equal * z[rows[dead]]
+        total = self.cluster_size.sum()
+        smoothed = (self.cluster_size + 1e-5) / (total + count * 1e-5) * total
+        self.weight = self.embed_avg / smoothed[:, None]
+
+
+class VQVAE(Networks):
+    """V codes of D numbers a picture: the nearest of the codebook, straight through."""
+
+    def __init__(self, settings, shape):
+        super().__init__(settings, shape, settings["latent"] * settings["code_dim"])
+        self.codebook, self.step = Codebook(settings), 0
+
+    def terms(self, reconstruction, x, noise, knobs):
+        z = self.encode(x)  # (B, V*D)
+        vectors = z.view(-1, self.settings["code_dim"])
+        ids, q = self.codebook(vectors, self.step)
+        self.step += self.training
+        codes, commit = (q - vectors.detach()).square().sum(), (vectors - q.detach()).square().sum()
+        if self.codebook.is_averaged:
+            codes = 0 * codes
+        recon = reconstruction(self.decode((vectors + (q - vectors).detach()).view_as(z)), x.flatten(1))
+        shares = torch.bincount(ids, minlength=self.settings["codes"]) / len(ids)
+        perplexity = len(x) * torch.exp(-torch.special.xlogy(shares, shares).sum())
+        terms = {"recon": recon, "codebook": codes, "commit": commit, "perplexity": perplexity}
+        terms["used"] = len(x) * (shares > 0).sum()
+        return recon + codes + knobs["commitment"] * commit, terms
 
 
 def gumbel(u):

@@ -2,9 +2,11 @@
 """The VAEs of discrete latents in real PyTorch, trained on MNIST by elbo's recipes.
 
     python3 scripts/pytorch_discrete.py gumbel DATA_DIR [--estimator NAME] [--epochs N] [--seed N] [--threads N]
+    python3 scripts/pytorch_discrete.py vq DATA_DIR [--preset NAME] [--codebook NAME] [--epochs N] [--seed N]
 
 `gumbel` is the preset mnist-gumbel: 784-400-20x10, Adam 1e-3, batches of 128, temperature
-max(0.5, e^(-1e-4 step)); the test loss is that of exact samples. The modules are those of
+max(0.5, e^(-1e-4 step)); the test loss is that of exact samples. `vq` is the preset mnist-vq-conv, or
+mnist-vq, as its settings file has it; perplexity and used are means over batches. The modules are those of
 `elbo parity` (pytorch_codes.py). DATA_DIR holds the four MNIST files in IDX form, gzip-compressed or
 not. Losses are in nats, summed over dimensions and averaged over pictures.
 Exit code 2: something is missing or wrong, and the message says what.
@@ -13,14 +15,17 @@ Exit code 2: something is missing or wrong, and the message says what.
 import argparse
 import math
 import time
+import tomllib
+from pathlib import Path
 
 from pytorch_vae import positive, read_images
 
 import torch
 import torch.nn.functional as F
 
-from pytorch_codes import GumbelVAE
+from pytorch_codes import VQVAE, GumbelVAE
 
+PRESETS = Path(__file__).parent.parent / "src" / "models" / "presets"
 MLP = {"hidden": [400], "activation": "relu", "head": "split"}
 
 
@@ -68,6 +73,12 @@ def gumbel(args):
     fit(model, args, knobs, lambda rows: [torch.rand(rows, 200)])
 
 
+def vq(args):
+    settings = MLP | {"decay": 0.99, "restart": 0.01}
+    settings |= tomllib.loads((PRESETS / f"{args.preset}.toml").read_text()) | {"codebook": args.codebook}
+    fit(VQVAE(settings, (1, 28, 28)), args, lambda step: {"commitment": settings["commitment"]}, lambda rows: [])
+
+
 def parse_arguments():
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("data", metavar="DATA_DIR")
@@ -82,6 +93,11 @@ def parse_arguments():
     names = ["gumbel", "straight_through", "argmax"]
     command.add_argument("--estimator", choices=names, default="gumbel", help="how the gradient passes the sample")
     command.set_defaults(run=gumbel)
+    command = commands.add_parser("vq", parents=[common], help="the nearest codes of a codebook, straight through")
+    names = ["mnist-vq-conv", "mnist-vq"]
+    command.add_argument("--preset", choices=names, default=names[0], help="whose settings (mnist-vq-conv)")
+    command.add_argument("--codebook", choices=["ema", "gradient"], default="ema", help="what moves the codes (ema)")
+    command.set_defaults(run=vq)
     return parser.parse_args()
 
 

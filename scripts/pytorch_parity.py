@@ -30,7 +30,7 @@ except ImportError as error:
     print(f"cannot import the Python package '{error.name}' ({error})", file=sys.stderr)
     sys.exit(3)
 
-from pytorch_codes import GumbelVAE
+from pytorch_codes import VQVAE, GumbelVAE, PixelCNN
 from pytorch_network import ACTIVATIONS, sequential
 
 EXCHANGE, RECORDING = "exchange.safetensors", "pytorch.safetensors"
@@ -262,6 +262,10 @@ def m2_terms(settings, model, x, label, noise):
     return {"recon": recon, "kl": kl, "kl_y": kl_y, **classifier_terms(settings, logits, label)}
 
 
+# Of the models whose modules know their terms.
+KNOBS = {"gumbel": ["kl_weight", "temperature"], "vq": ["commitment"], "pixelcnn": []}
+
+
 def loss_terms(settings, model, x, label, noise, knobs):
     """The model's terms in nats, each summed over the batch.
 
@@ -270,8 +274,8 @@ def loss_terms(settings, model, x, label, noise, knobs):
     kind = settings["model"]
     if kind == "m2":
         return m2_terms(settings, model, x, label, noise)
-    if kind == "gumbel":
-        named = dict(zip(["kl_weight", "temperature"], knobs))
+    if kind in KNOBS:
+        named = dict(zip(KNOBS[kind], knobs))
         return model.terms(lambda y, x: reconstruction(settings, y, x).sum(), x, noise, named)[1]
     seen = x
     if kind == "denoising":
@@ -360,7 +364,7 @@ class Recording:
 
 def load_initial(model, initial):
     """The exchange's parameters and constants, all and no others; batch norm's statistics start as PyTorch's."""
-    own = dict(model.named_parameters())
+    own = dict(model.named_parameters()) | {name: b for name, b in model.named_buffers() if name in initial}
     if own.keys() != initial.keys():
         raise SystemExit(f"the parameters differ: PyTorch {sorted(own)}, elbo {sorted(initial)}")
     with torch.no_grad():
@@ -368,6 +372,22 @@ def load_initial(model, initial):
             if parameter.shape != initial[name].shape:
                 raise SystemExit(f"{name}: PyTorch {tuple(parameter.shape)}, elbo {tuple(initial[name].shape)}")
             parameter.copy_(initial[name])
+
+
+# The others are VAEs.
+KINDS = {"latent_classifier": LatentClassifier, "m2": M2, "bayesian": BayesianVAE}
+KINDS |= {"gumbel": GumbelVAE, "vq": VQVAE, "pixelcnn": PixelCNN}
+
+# Terms that count as much as the first knob says, and terms that count nothing.
+WEIGHTED = {"kl", "commit"}
+REPORTED = {"error", "perplexity", "used"}
+
+
+def weight(name, terms, knobs):
+    """What a term counts in the loss."""
+    if name in REPORTED:
+        return 0
+    return knobs[0] if name in WEIGHTED else 1
 
 
 class Exchange:
@@ -384,8 +404,7 @@ class Exchange:
         [(kind, size)] = columns["x"].items()
         self.is_vector = kind != "picture"
         shape = (size,) if self.is_vector else tuple(size)
-        kinds = {"latent_classifier": LatentClassifier, "m2": M2, "gumbel": GumbelVAE, "bayesian": BayesianVAE}
-        kind = kinds.get(self.settings["model"], VAE)
+        kind = KINDS.get(self.settings["model"], VAE)
         model = kind(self.settings, shape, self.classes) if self.classes else kind(self.settings, shape)
         starts = {name: t for name, t in self.tensors.items() if name.startswith(("init.", "constant."))}
         load_initial(model, {name.split(".", 1)[1]: t for name, t in starts.items()})
@@ -414,7 +433,7 @@ class Exchange:
             group["lr"] = lr
         self.optimizer.zero_grad()
         terms = loss_terms(self.settings, self.model, x, label, noise, knobs)
-        loss = sum({"kl": knobs[0], "error": 0}.get(name, 1) * value for name, value in terms.items())
+        loss = sum(weight(name, terms, knobs) * value for name, value in terms.items())
         if self.settings["reduction"] == "mean":
             loss = loss / len(x)
         loss.backward()

@@ -55,12 +55,21 @@ pub enum Layout {
 pub struct Statistic {
     /// PyTorch's name, e.g. `encoder.1.running_mean`.
     pub name: String,
-    /// Its place in the flat buffer of statistics: (n), one dimension.
+    /// Its place in the flat buffer of statistics, with its shape.
     pub value: Tensor,
     /// What every element starts as.
     pub initial: f32,
+    /// How it is ordered, seen from a file.
+    pub layout: Layout,
     /// One whole number, which files hold as a 64-bit integer without dimensions.
     pub is_count: bool,
+}
+
+impl Statistic {
+    /// Its shape in a file.
+    pub fn file_shape(&self) -> Vec<usize> {
+        if self.is_count { Vec::new() } else { self.layout.file_shape(self.value.shape()) }
+    }
 }
 
 impl Layout {
@@ -114,6 +123,8 @@ pub struct Arena {
     buffers: Vec<Buffer>,
     parameters: Vec<Parameter>,
     statistics: Vec<Statistic>,
+    /// What is put before the names of a trained model that is declared within another.
+    frozen: Option<String>,
 }
 
 impl Default for Arena {
@@ -127,7 +138,7 @@ impl Arena {
     pub fn new() -> Arena {
         let empty = |name: &str| Buffer { name: name.into(), words: 0 };
         let buffers = vec![empty("parameters"), empty("gradients"), empty("statistics")];
-        Arena { buffers, parameters: Vec::new(), statistics: Vec::new() }
+        Arena { buffers, parameters: Vec::new(), statistics: Vec::new(), frozen: None }
     }
 
     /// A buffer of its own for a tensor of this shape. It holds zeros until written.
@@ -145,6 +156,10 @@ impl Arena {
     /// [`parameter`](Arena::parameter) in another order on the device than in files; `shape` is the device's.
     pub fn parameter_in(&mut self, layout: Layout, name: impl Into<String>, shape: &[usize]) -> Parameter {
         let name = name.into();
+        if self.frozen.is_some() {
+            let value = self.declare(&name, shape, 0.0, layout, false);
+            return Parameter { name, value, grad: value, layout };
+        }
         assert!(self.parameters.iter().all(|p| p.name != name), "parameter {name} is declared twice");
         let offset = self.buffers[PARAMETERS].words;
         let value = Tensor::new(PARAMETERS, offset, shape);
@@ -158,27 +173,38 @@ impl Arena {
         parameter
     }
 
+    /// Declares a trained model that nothing trains any more within another: its parameters become
+    /// [constants](Arena::constant), and all its names begin with the prefix. A backward of its layers must not be
+    /// recorded, since there is no room for their gradients.
+    pub fn frozen<T>(&mut self, prefix: &str, declare: impl FnOnce(&mut Arena) -> T) -> T {
+        let before = self.frozen.replace(prefix.into());
+        let declared = declare(self);
+        self.frozen = before;
+        declared
+    }
+
     /// A tensor that training updates without a gradient, in the flat buffer of statistics.
-    pub fn statistic(&mut self, name: impl Into<String>, len: usize, initial: f32) -> Tensor {
-        self.declare_statistic(name.into(), &[len], initial, false)
+    pub fn statistic(&mut self, name: impl Into<String>, shape: &[usize], initial: f32) -> Tensor {
+        self.declare(&name.into(), shape, initial, Layout::Same, false)
     }
 
     /// A tensor of any shape that nothing updates, among the statistics: zero until a model's
     /// [constants](crate::models::Model::constants) are written.
     pub fn constant(&mut self, name: impl Into<String>, shape: &[usize]) -> Tensor {
-        self.declare_statistic(name.into(), shape, 0.0, false)
+        self.declare(&name.into(), shape, 0.0, Layout::Same, false)
     }
 
     /// A [`statistic`](Arena::statistic) of one whole number, from 0; as f32 it is exact to 2^24.
     pub fn count(&mut self, name: impl Into<String>) -> Tensor {
-        self.declare_statistic(name.into(), &[1], 0.0, true)
+        self.declare(&name.into(), &[1], 0.0, Layout::Same, true)
     }
 
-    fn declare_statistic(&mut self, name: String, shape: &[usize], initial: f32, is_count: bool) -> Tensor {
+    fn declare(&mut self, name: &str, shape: &[usize], initial: f32, layout: Layout, is_count: bool) -> Tensor {
+        let name = format!("{}{name}", self.frozen.as_deref().unwrap_or_default());
         assert!(self.statistics.iter().all(|s| s.name != name), "statistic {name} is declared twice");
         let value = Tensor::new(STATISTICS, self.buffers[STATISTICS].words, shape);
         self.buffers[STATISTICS].words = (value.offset + value.len()).next_multiple_of(ALIGNMENT);
-        self.statistics.push(Statistic { name, value, initial, is_count });
+        self.statistics.push(Statistic { name, value, initial, layout, is_count });
         value
     }
 
@@ -257,10 +283,21 @@ mod tests {
     fn statistics_have_a_buffer_of_their_own() {
         let mut arena = Arena::new();
         assert_eq!(arena.flat_statistics(), None);
-        let (mean, count) = (arena.statistic("m", 65, 0.0), arena.count("n"));
+        let (mean, count) = (arena.statistic("m", &[65], 0.0), arena.count("n"));
         assert_eq!((mean.offset, count.offset, arena.flat_statistics().unwrap().len()), (0, 128, 192));
         assert_eq!((arena.name(mean), arena.name(count)), ("m".into(), "n".into()));
         assert!(arena.parameters().is_empty());
+    }
+
+    #[test]
+    fn what_is_frozen_is_no_parameter_and_has_its_prefix() {
+        let mut arena = Arena::new();
+        let w = arena.frozen("vq.", |arena| arena.parameter_in(Layout::ChannelsLast, "w", &[2, 1, 1, 3]));
+        let own = arena.parameter("w", &[2]);
+        assert_eq!(arena.parameters().iter().map(|p| p.value).collect::<Vec<_>>(), [own.value]);
+        let [statistic] = arena.statistics() else { panic!("{:?}", arena.statistics()) };
+        assert_eq!((statistic.name.as_str(), statistic.value, statistic.layout), ("vq.w", w.value, w.layout));
+        assert_eq!(statistic.file_shape(), [2, 3, 1, 1]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Using a trained model: encode pictures, decode latent points, take the loss on a data set.
 
+pub mod codes;
 pub mod evidence;
 pub mod latents;
 pub mod ranking;
@@ -132,6 +133,16 @@ impl Trained {
     /// What its latent points are: numbers, one-hot vectors, codes. Errors: it has no latent point to decode.
     pub fn latent_kind(&self) -> Result<Kind> {
         Ok(self.find_view("decode")?.input("z").unwrap_or(Kind::Vector(0)))
+    }
+
+    /// Z of a model whose latent points are numbers. Errors: they are classes or codes, or there are none.
+    pub fn numbers(&self) -> Result<usize> {
+        match self.latent_kind()? {
+            Kind::Vector(latent) => Ok(latent),
+            kind => {
+                Err(Error::Usage(format!("this asks for latent points that are numbers, and the model has {kind}")))
+            }
+        }
     }
 
     /// K, the classes of the labels that a view is told; `None` where it takes none.
@@ -267,7 +278,7 @@ impl Trained {
         }
     }
 
-    /// The loss on a split, as the trainer takes it but with a KL weight of 1: -ELBO in nats for [`Latent::Sampled`],
+    /// The loss on a split, as the trainer takes it but with a KL weight of 1 where it has one: -ELBO in nats for [`Latent::Sampled`],
     /// where the output is a likelihood. One z is drawn for each picture; seed and batch size decide which. With those
     /// of a run, the loss of its first epoch's model is the one in the run's metrics.
     ///
@@ -284,7 +295,8 @@ impl Trained {
         let data = (split, &self.card.columns);
         let evaluation = Evaluation::new(arena, &mut backend, &*model, data, batch_size, latent, largest_part)?;
         self.checkpoint.load_model(arena, &mut backend, &self.path)?;
-        evaluation.write_clock(&mut backend, seed, 0, 1.0);
+        let other = model.knobs().first().copied().filter(|knob| knob.name != "kl_weight");
+        evaluation.write_clock(&mut backend, seed, 0, other.map_or(1.0, |knob| knob.value as f32));
         backend.run(&evaluation.plan())?;
         let means = Means::of(&backend.read_one(evaluation.data.losses)?, model.terms());
         if means.loss.is_finite() {

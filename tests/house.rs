@@ -413,6 +413,79 @@ fn a_gumbel_models_gradients_are_those_of_its_loss() {
     }
 }
 
+/// Of the decoder. The encoder's gradient passes the codes as if they were not there, and theirs knows nothing of what
+/// the decoder makes of them: parity with PyTorch's autograd holds these.
+#[test]
+fn the_gradients_of_a_decoder_of_codes_are_those_of_its_loss() {
+    for (networks, decoder) in [(CONNECTED, ["fc3.", "fc4."]), (LISTED, ["decoder."; 2])] {
+        let text = "code_dim = 2\ncodes = 5\ncodebook = 'gradient'\ncommitment = 0.7";
+        let settings = of_model("vq", networks).with(text).unwrap();
+        let is_decoder = |name: &str| decoder.iter().any(|stem| name.starts_with(stem));
+        check_gradients_of(networks, Step::new(&settings, [1, 4, 4]), is_decoder);
+    }
+}
+
+/// By averages the codes are no parameter: a step moves them, and they start on vectors of its batch.
+#[test]
+fn a_step_moves_the_codes_by_averages_and_without_a_gradient() {
+    let settings = of_model("vq", CONNECTED).with("code_dim = 2\ncodes = 5").unwrap();
+    let mut step = Step::new(&settings, [1, 4, 4]);
+    assert!(step.arena.parameters().iter().all(|p| !p.name.starts_with("codebook")));
+    let codes = step.arena.statistics().iter().find(|s| s.name == "codebook.weight").unwrap().value;
+    assert!(step.backend.read_one(codes).unwrap().iter().all(|&v| v == 0.0));
+    let [first, second] = [0, 1].map(|_| {
+        let terms = step.run();
+        (terms, step.backend.read_one(codes).unwrap())
+    });
+    let distinct: BTreeSet<Vec<u32>> =
+        first.1.chunks(2).map(|code| code.iter().map(|v| v.to_bits()).collect()).collect();
+    assert_eq!(distinct.len(), 5, "{:?}", first.1);
+    // All vectors had the same code, then several, and nearer ones. Terms: recon, codebook, commit, perplexity, used.
+    let sum = |values: &[f32]| values.iter().sum::<f32>();
+    assert_eq!((first.0[1].as_slice(), first.0[3][0], first.0[4][0]), (&[0.0; ROWS][..], ROWS as f32, ROWS as f32));
+    assert!(sum(&second.0[2]) < 0.5 * sum(&first.0[2]) && second.0[4][0] > ROWS as f32, "{:?} {:?}", first.0, second.0);
+}
+
+/// A prior over the codes of a small VQ-VAE, whose constants are drawn: no file is read.
+fn prior_step(reduction: &str) -> Step {
+    let text = "encoder = 'conv 3 k2 s2'\ndecoder = 'conv_transpose 1 k2 s2'\nhead = 'direct'\nlatent = 4\n\
+                code_dim = 3\ncodes = 5\nwidth = 4\nblocks = 1\nwindow = 3";
+    let settings = of_model("pixelcnn", text).with(&format!("reduction = '{reduction}'")).unwrap();
+    let mut step = Step::new(&settings, [1, 4, 4]);
+    let constants: Vec<Tensor> = step.arena.statistics().iter().map(|s| s.value).collect();
+    for (i, constant) in constants.into_iter().enumerate() {
+        step.backend.write(constant, &uniform(40 + i as u64, constant.len(), -0.6, 0.6));
+    }
+    step
+}
+
+/// Of the last layer, behind which nothing has a corner; parity with PyTorch holds the others.
+#[test]
+fn the_gradients_of_a_prior_are_those_of_its_loss() {
+    for reduction in ["sum", "mean"] {
+        check_gradients_of(reduction, prior_step(reduction), |name| name.starts_with("network.5."));
+    }
+}
+
+#[test]
+fn what_a_prior_does_not_see_has_no_gradient() {
+    let mut step = prior_step("sum");
+    step.loss();
+    for (name, middle) in [("network.0.weight", 0), ("network.1.body.3.weight", 1)] {
+        let p = step.arena.parameters().iter().find(|p| p.name == name).unwrap().clone();
+        let &[_, 3, 3, inputs] = p.value.shape() else { panic!("{:?}", p.value) };
+        let gradient = step.backend.read_one(p.grad).unwrap();
+        // The places of a 3x3 window, in the order of reading; the middle is the fourth.
+        let at =
+            |place: usize| gradient.iter().enumerate().filter(move |(i, _)| i / inputs % 9 == place).map(|(_, &g)| g);
+        for place in 0..9 {
+            assert_eq!(at(place).all(|g| g == 0.0), place >= 4 + middle, "{name} at {place}");
+        }
+    }
+    let names: Vec<&str> = step.arena.parameters().iter().map(|p| p.name.as_str()).collect();
+    assert!(names.iter().all(|name| name.starts_with("network.")), "the VQ-VAE is trained: {names:?}");
+}
+
 /// The lesson of estimator argmax: the decoder learns, and the encoder's gradient is 0 to the bit.
 #[test]
 fn no_gradient_passes_an_argmax() {
@@ -614,7 +687,7 @@ fn another_label_gives_another_q_and_another_picture() {
 fn views_agree_with_each_other() {
     let (x, label) = (uniform(1, ROWS * 16, 0.0, 1.0), one_hot([2, 0, 3], CLASSES));
     // Others: `a_discrete_reconstruction_is_the_picture_of_its_code`.
-    let has_mean = |entry: &&&Entry| takes_pictures(entry) && entry.name != "gumbel";
+    let has_mean = |entry: &&&Entry| takes_pictures(entry) && !["gumbel", "vq", "pixelcnn"].contains(&entry.name);
     for entry in MODELS.iter().filter(has_mean) {
         for networks in [CONNECTED, LISTED] {
             if networks == LISTED && !has_listed_networks(entry) {
@@ -668,6 +741,44 @@ fn disagreement_is_the_spread_of_the_weights() {
     assert!(some > 1e-3 && more > 3.0 * some, "{some} {more}");
 }
 
+/// To the bit: a place's logits do not depend on its own code nor on later ones, and some do on each earlier one.
+#[test]
+fn a_prior_sees_only_what_comes_before() {
+    let mut arena = Arena::new();
+    let settings = of_model("pixelcnn", "latent = 9\ncodes = 5\ncode_dim = 3\nhidden = [5]\nwidth = 6\nblocks = 2")
+        .with("window = 5\nencoder = 'conv 3 k4 s4'\ndecoder = 'conv_transpose 1 k4 s4'\nhead = 'direct'");
+    let settings = settings.unwrap();
+    let model =
+        (settings.entry().unwrap().open)(&mut arena, &settings.own, &Columns::of_pictures([1, 12, 12], 0)).unwrap();
+    let clock = Clock::tensor(&mut arena, "clock", 1);
+    let mut r = Recorder::new(&mut arena);
+    let ids = r.tensor("codes", &[ROWS, 9]);
+    let [logits] = model.view(&mut r, "next", &[ids], &mut Draw::Clock(clock)).try_into().unwrap();
+    let program = r.finish("next");
+    for device in [CPU, Device::Cpu(Cpu::Reference)] {
+        let mut backend = device.backend();
+        let loaded = backend.load(&arena, &program).unwrap();
+        write_start(&mut backend, &arena, &*model, clock);
+        arena.statistics().iter().for_each(|s| backend.write(s.value, &uniform(7, s.value.len(), -0.6, 0.6)));
+        let mut logits_of = |codes: &[f32]| {
+            backend.write(ids, codes);
+            backend.run(&[(loaded, 1)]).unwrap();
+            backend.read_one(logits).unwrap()
+        };
+        let codes: Vec<f32> = (0..ROWS * 9).map(|i| (i * 7 % 5) as f32).collect();
+        let before = logits_of(&codes);
+        for place in 0..9 {
+            let mut other = codes.clone();
+            other[9 + place] = (other[9 + place] + 1.0) % 5.0;
+            let after = logits_of(&other);
+            let differs = |at: &usize| before[at * 5..][..5] != after[at * 5..][..5];
+            let changed: Vec<usize> = (0..ROWS * 9).filter(differs).collect();
+            assert!(changed.iter().all(|&at| (9 + place + 1..18).contains(&at)), "{place}: {changed:?}");
+            assert!(place == 8 || changed.contains(&(9 + place + 1)), "{place}: {changed:?}");
+        }
+    }
+}
+
 /// Of the latent point that the picture's encoding says: the one-hot vectors of the largest logits.
 #[test]
 fn a_discrete_reconstruction_is_the_picture_of_its_code() {
@@ -678,6 +789,12 @@ fn a_discrete_reconstruction_is_the_picture_of_its_code() {
         let [logits] = view("encode", &x).try_into().unwrap();
         let z: Vec<f32> = logits.chunks(2).flat_map(|l| if l[1] > l[0] { [0.0, 1.0] } else { [1.0, 0.0] }).collect();
         assert_eq!(view("reconstruct", &x), view("decode", &z));
+
+        let settings = of_model("vq", networks).with("code_dim = 2\ncodes = 5\ncodebook = 'gradient'").unwrap();
+        let view = |name: &str, input: &[f32]| viewed(&settings, [1, 4, 4], name, &[input]);
+        let [codes] = view("encode", &x).try_into().unwrap();
+        assert!(codes.iter().all(|&code| code.fract() == 0.0 && (0.0..5.0).contains(&code)), "{codes:?}");
+        assert_eq!(view("reconstruct", &x), view("decode", &codes));
     }
 }
 

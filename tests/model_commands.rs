@@ -559,3 +559,65 @@ fn few_labels_are_enough_to_train_and_classify() {
     succeeds(&["sample", &path("both"), "--label", "3"]);
     succeeds(&["reconstruct", &path("both"), "--label", "3"]);
 }
+
+// ---- Codes
+
+/// A VQ-VAE's codes are written and read back, and a prior that is trained on them draws others.
+#[test]
+fn codes_are_encoded_decoded_and_drawn_from_a_prior() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let [vq, prior] = ["vq", "prior"].map(path);
+    let run =
+        ["--dataset", "digits", "--train-limit", "64", "--test-limit", "20", "--epochs", "2", "--batch-size", "32"];
+    let sizes = ["--hidden", "16", "--latent", "3", "--set", "codes=8", "--set", "code_dim=4", "--out", &vq];
+    let printed = succeeds(&[&["train", "mnist-vq"], &run[..], &sizes].concat());
+    assert!(printed.contains("perplexity") && printed.contains("commit"), "{printed}");
+    // Its settings are taken over, not those of the preset.
+    let of_prior = ["--set", &format!("vq={vq}"), "--set", "width=8", "--set", "blocks=1", "--out", &prior];
+    succeeds(&[&["train", "mnist-vq-prior"], &run[..], &of_prior].concat());
+    assert!(
+        !Path::new(&prior).join("samples").exists() || fs::read_dir(path("prior/samples")).unwrap().next().is_none()
+    );
+
+    for run in [&vq, &prior] {
+        let codes = format!("{run}/latents.npy");
+        assert!(succeeds(&["encode", run]).contains("codes of 20 test pictures"));
+        let read = npy::read(Path::new(&codes)).unwrap();
+        assert_eq!((read.rows, read.columns), (20, 3));
+        assert!(read.values.iter().all(|&code| code.fract() == 0.0 && (0.0..8.0).contains(&code)));
+        succeeds(&["decode", run, &codes]);
+        succeeds(&["reconstruct", run]);
+        succeeds(&["sample", run, "--rows", "2", "--columns", "3"]);
+        assert!(Path::new(run).join("samples.png").exists());
+    }
+    let read = |run: &str| fs::read(format!("{run}/latents.npy")).unwrap();
+    assert!(read(&vq) == read(&prior), "the prior's VQ-VAE is the one that was trained");
+    let drawn = |out: &str, temperature: &str| {
+        let out = path(out);
+        let grid = ["--rows", "1", "--columns", "4", "--temperature", temperature, "--npy", &out];
+        succeeds(&[&["sample", &prior], &grid[..]].concat());
+        npy::read(Path::new(&out)).unwrap().values
+    };
+    assert!(drawn("a.npy", "1") == drawn("b.npy", "1") && drawn("c.npy", "1") != drawn("d.npy", "0.1"));
+    let likeliest = drawn("e.npy", "0");
+    assert!(likeliest.chunks(784).all(|picture| picture == &likeliest[..784]));
+
+    let failing = |args: &[&str], words: &[&str]| {
+        let output = elbo(&[args, &["--device", "cpu"]].concat());
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(words.iter().all(|word| stderr.contains(word)), "{args:?}: {stderr}");
+    };
+    let matrix = npy::Matrix { rows: 1, columns: 3, values: vec![0.0, 8.0, 1.0] };
+    npy::write(Path::new(&path("beyond.npy")), &matrix).unwrap();
+    failing(&["decode", &vq, &path("beyond.npy")], &["row 0, column 1 is 8", "whole numbers from 0 to 7"]);
+    failing(&["sample", &vq, "--temperature", "0.5"], &["--temperature narrows a normal prior", "codes of 8"]);
+    failing(&["traverse", &vq, "--prior"], &["latent points that are numbers", "1x3 codes of 8"]);
+    let nowhere = ["--dataset", "digits", "--out", &path("none")];
+    failing(
+        &[&["train", "mnist-vq-prior", "--set", "vq=nowhere"], &nowhere[..]].concat(),
+        &["vq: there is no nowhere"],
+    );
+    failing(&[&["train", "mnist-vq-prior", "--set", &format!("vq={prior}")], &nowhere[..]].concat(), &["not a VQ-VAE"]);
+}

@@ -5,13 +5,17 @@ mod common;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::atomic::AtomicBool;
 
 use elbo::backend::{Device, cpu::Cpu};
+use elbo::data::Dataset;
 use elbo::data::table::Columns;
 use elbo::instruments::parity::{Exchange, Recording, Report, SCRIPT};
 use elbo::instruments::subject;
 use elbo::models::presets;
+use elbo::train::run_folder::RunFolder;
 use elbo::train::settings::Settings;
+use elbo::train::trainer::Trainer;
 
 fn parity(folder: &Path, args: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_elbo"));
@@ -83,6 +87,20 @@ fn has_pytorch() -> bool {
     there
 }
 
+/// Settings of a prior, with the VQ-VAE that they name trained for an epoch.
+fn codes(run: &Path, settings: Settings) -> Settings {
+    let theirs = Settings::of_model(elbo::models::find("vq").unwrap()).with("batch_size = 5\nsamples = 0\nepochs = 1");
+    let mut theirs = theirs.unwrap();
+    let keys: Vec<&str> = theirs.entry().unwrap().key_names().collect();
+    theirs.own = settings.own.clone().into_iter().filter(|(key, _)| keys.contains(&key.as_str())).collect();
+    let [train, test] = [23, 5].map(|count| subject::drawn(count, &Columns::of_pictures([1, 8, 8], 0)));
+    let data = Dataset { name: "drawn".into(), class_names: vec![], train, test };
+    let folder = RunFolder::create(run).unwrap();
+    let mut trainer = Trainer::new(theirs, data, &Device::Cpu(Cpu::Accelerated), folder, false).unwrap();
+    trainer.train(&AtomicBool::new(false), &mut |_| ()).unwrap();
+    settings
+}
+
 /// Every output, optimiser, reduction, kind of model and layer, a few steps of each on the reference.
 #[test]
 fn pytorch_takes_the_same_steps() {
@@ -148,6 +166,13 @@ fn pytorch_takes_the_same_steps() {
         ("straight through", [1, 6, 5], small("mnist-gumbel", "estimator = 'straight_through'\nhidden = [19, 11]")),
         ("argmax", [1, 6, 5], small("mnist-gumbel", "estimator = 'argmax'")),
         ("Gumbel-softmax, listed", [2, 18, 17], small("mnist-gumbel", listed).with("categories = 2").unwrap()),
+        ("codes by averages", [1, 6, 5], small("mnist-vq", "codes = 6\ncode_dim = 4")),
+        (
+            "codes by the gradient, two layers, mean",
+            [1, 6, 5],
+            small("mnist-vq", "codebook = 'gradient'\ncodes = 6\ncode_dim = 4\nhidden = [19, 11]\nreduction = 'mean'"),
+        ),
+        ("a grid of codes", [1, 8, 8], small("mnist-vq-conv", "latent = 4\ncodes = 9\nrestart = 0.2")),
         ("a mask, listed", [2, 18, 17], small("mnist-denoise", listed).with("noise = 'mask:0.3'").unwrap()),
         ("a classifier on z", [1, 6, 5], small("mnist-ss-z", "labels = 12\nclassifier = [7]")),
         ("a classifier beside z", [1, 6, 5], small("mnist-m1", "labels = 12")),
@@ -159,6 +184,12 @@ fn pytorch_takes_the_same_steps() {
         ),
     ];
     let folder = tempfile::tempdir().unwrap();
+    let vq = folder.path().join("vq");
+    let prior = |text: &str| {
+        let settings = small("mnist-vq-prior", &format!("width = 8\nblocks = 2\nwindow = 3\n{text}"));
+        codes(&vq, settings.with(&format!("vq = '{}'", vq.display())).unwrap())
+    };
+    let cases = cases.into_iter().chain([("a prior over a grid of codes", [1, 8, 8], prior("latent = 4\ncodes = 9"))]);
     for (name, shape, settings) in cases {
         let columns = Columns::of_pictures(shape, 4);
         let pictures = subject::drawn(23, &columns);

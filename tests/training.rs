@@ -434,26 +434,46 @@ fn data_of(model: &str) -> Dataset {
     Dataset { name: "users".into(), class_names: vec![], train, test }
 }
 
-const OTHER_MODELS: [&str; 7] =
-    ["conditional", "denoising", "latent_classifier", "m2", "gumbel", "recommendation", "bayesian"];
+const OTHER_MODELS: [&str; 8] =
+    ["conditional", "denoising", "latent_classifier", "m2", "gumbel", "recommendation", "bayesian", "vq"];
 
 #[test]
 fn runs_of_every_model_repeat_and_go_on_bit_by_bit() {
     for (model, device) in OTHER_MODELS.into_iter().flat_map(|m| devices().into_iter().map(move |d| (m, d))) {
-        let data = data_of(model);
         let what = format!("{model} on {}", device.description());
-        let settings = small_of(model);
-        let whole = trained(&settings, &data, &device);
-        assert_same(&whole, &trained(&settings, &data, &device), &what);
-        let other = trained(&settings.with("seed = 2").unwrap(), &data, &device);
-        assert_ne!(whole.parameters(), other.parameters(), "{what}");
-        let parts = trained(&settings.with("epochs = 1").unwrap(), &data, &device);
-        assert_eq!(parts.train(&settings, &data, &device).unwrap(), Ending::Finished);
-        assert_same(&parts, &whole, &what);
-        let run = Run::new();
-        run.interrupt(&settings, &data, &device, 1);
-        assert_eq!(run.train(&settings, &data, &device).unwrap(), Ending::Finished);
-        assert_same(&run, &whole, &what);
+        check_repeats_and_goes_on(&what, &small_of(model), &data_of(model), &device);
+    }
+}
+
+fn check_repeats_and_goes_on(what: &str, settings: &Settings, data: &Dataset, device: &Device) {
+    let whole = trained(settings, data, device);
+    assert_same(&whole, &trained(settings, data, device), what);
+    let other = trained(&settings.with("seed = 2").unwrap(), data, device);
+    assert_ne!(whole.parameters(), other.parameters(), "{what}");
+    let parts = trained(&settings.with("epochs = 1").unwrap(), data, device);
+    assert_eq!(parts.train(settings, data, device).unwrap(), Ending::Finished);
+    assert_same(&parts, &whole, what);
+    let run = Run::new();
+    run.interrupt(settings, data, device, 1);
+    assert_eq!(run.train(settings, data, device).unwrap(), Ending::Finished);
+    assert_same(&run, &whole, what);
+}
+
+/// Of convolutions, which files order otherwise than the device, with the VQ-VAE as constants.
+#[test]
+fn a_prior_over_codes_repeats_and_goes_on_bit_by_bit() {
+    let networks = "head = 'direct'\nlatent = 9\ncode_dim = 4\ncodes = 6\n\
+                    encoder = 'conv 8 k4 s4, batchnorm, relu, conv 4 k2 s2 p0'\n\
+                    decoder = 'conv_transpose 8 k2 s2, relu, upsample 2, conv_transpose 1 k8 s2 p1'";
+    let data = data(20, 10);
+    for device in devices() {
+        let vq = trained(&small_of("vq").with(networks).unwrap(), &data, &device);
+        let of_prior = format!("vq = '{}'\nwidth = 8\nblocks = 1", vq.folder.root().display());
+        let settings = small_of("pixelcnn").with(networks).unwrap().with(&of_prior).unwrap();
+        check_repeats_and_goes_on(&format!("a prior on {}", device.description()), &settings, &data, &device);
+        let other = settings.with("codes = 7").unwrap();
+        let problem = Run::new().train(&other, &data, &device).unwrap_err().to_string();
+        assert!(problem.contains("of 6 codes") && problem.contains("not what these settings say"), "{problem}");
     }
 }
 
@@ -784,7 +804,7 @@ fn a_batch_larger_than_the_data_is_refused() {
 
 /// Dispatches of a training step: a limit for each preset as a device with few fused kernels runs it, and one as it is
 /// run by a device that takes every fused kernel, as GPUs do, and the CPU device those that it has.
-const BUDGETS: [(&str, usize, usize); 26] = [
+const BUDGETS: [(&str, usize, usize); 29] = [
     ("mnist-mlp", 30, 8),
     ("mnist-fused", 30, 8),
     ("mnist-2d", 30, 8),
@@ -811,6 +831,9 @@ const BUDGETS: [(&str, usize, usize); 26] = [
     ("ml-small-bernoulli", 28, 20),
     ("ml20m-multvae", 31, 25),
     ("mnist-bayes", 69, 69),
+    ("mnist-vq", 33, 21),
+    ("mnist-vq-conv", 98, 98),
+    ("mnist-vq-prior", 99, 99),
 ];
 
 #[test]
@@ -818,19 +841,24 @@ fn the_presets_stay_within_their_budget() {
     let presets: Vec<_> = presets::all().map(|(_, preset)| preset).collect();
     assert_eq!(BUDGETS.map(|(name, ..)| name).to_vec(), presets.iter().map(|preset| preset.name).collect::<Vec<_>>());
     for device in devices() {
-        let m1 = Run::new();
+        let [m1, vq] = [Run::new(), Run::new()];
         for (preset, (name, recorded, fused)) in presets.iter().zip(BUDGETS) {
             // Two full batches and a short one.
             let settings = preset.settings().with("epochs = 2\nbatch_size = 2\nsamples = 1").unwrap();
             let settings = with_labels(settings, 5);
             let settings = match name {
                 "mnist-m1m2" => settings.with(&format!("features = '{}'", m1.folder.root().display())).unwrap(),
+                "mnist-vq-prior" => settings.with(&format!("vq = '{}'", vq.folder.root().display())).unwrap(),
                 _ => settings,
             };
             let [train, test] = [5, 1].map(|count| subject::drawn(count, &preset.columns()));
             let data = Dataset { name: "noise".into(), class_names: vec![], train, test };
             let new = Run::new();
-            let run = if name == "mnist-m1" { &m1 } else { &new };
+            let run = match name {
+                "mnist-m1" => &m1,
+                "mnist-vq-conv" => &vq,
+                _ => &new,
+            };
             let mut trainer = run.trainer(&settings, &data, &device);
             let takes_all = Fusion::of(&device) != Fusion::None;
             let budget = if takes_all { fused } else { recorded };

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use elbo::data::npy;
+use elbo::data::table::Kind;
 use elbo::error::{Error, Result};
 
 use super::shared::{LabelArgs, ModelArgs, PictureArgs, describe, require, wrote};
@@ -38,6 +39,15 @@ impl Args {
         }
         if let Some(i) = z.values.iter().position(|v| !v.is_finite()) {
             return Err(Error::file(path, format!("row {}, column {} is {}", i / latent, i % latent, z.values[i])));
+        }
+        if let Kind::Codes { codes, .. } = model.latent_kind()?
+            && let Some(i) = z.values.iter().position(|&v| v.fract() != 0.0 || v < 0.0 || v >= codes as f32)
+        {
+            let problem = format!("row {}, column {} is {}", i / latent, i % latent, z.values[i]);
+            return Err(Error::file(
+                path,
+                format!("{problem}, but the codes are whole numbers from 0 to {}", codes - 1),
+            ));
         }
         require(self.columns > 0, "--columns is 0, but must be at least 1")?;
         let columns = self.columns.min(z.rows);

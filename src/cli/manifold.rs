@@ -32,7 +32,7 @@ impl Args {
         let rule = "but both must lie inside (0,1), the lower first";
         require(ordered, &format!("--low is {low} and --high {high}, {rule}"))?;
         let mut model = self.model.open()?;
-        let latent = model.latent()?;
+        let latent = model.numbers()?;
         let rule = "a manifold needs 2: take `elbo traverse` instead";
         require(latent == 2, &format!("the model has {latent} latent dimensions, {rule}"))?;
         self.picture.check([size, size], "--size", &model)?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use elbo::data::npy;
 use elbo::data::table::Kind;
 use elbo::error::Result;
+use elbo::messages::notice;
 use elbo::train::pictures::prior;
 
 use super::shared::{LabelArgs, ModelArgs, PictureArgs, describe, require, wrote};
@@ -27,7 +28,8 @@ pub struct Args {
     /// Seed of the latent points
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Standard deviation of the latent points; the prior has 1, less gives plainer pictures
+    /// Standard deviation of the latent points; the prior has 1, less gives plainer pictures. Of a prior over codes what
+    /// divides its logits
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     temperature: f32,
     /// Write the pictures' values too, 0 to 1, as a .npy file of float32 and shape (N, channels x height x width)
@@ -60,13 +62,25 @@ impl Args {
         let points = if row_a_class.is_some() { columns } else { count };
         // With the seed of a run, these are its latent points.
         let kind = model.latent_kind()?;
-        let mut z = prior(seed, points, kind);
+        let mut z = match model.has_prior() {
+            true => model.draw_codes(points, seed, temperature)?,
+            false => prior(seed, points, kind),
+        };
         match kind {
             Kind::Vector(_) => z.iter_mut().for_each(|z| *z *= temperature),
-            _ => require(
-                temperature == 1.0,
-                &format!("--temperature narrows a normal prior, and this model's latent points are {kind}"),
-            )?,
+            Kind::Codes { .. } if model.has_prior() => {}
+            _ => {
+                require(
+                    temperature == 1.0,
+                    &format!("--temperature narrows a normal prior, and this model's latent points are {kind}"),
+                )?;
+                if let Kind::Codes { .. } = kind {
+                    notice(
+                        "note: the codes are drawn all equally often, as no picture has them; `elbo train \
+                         mnist-vq-prior --set vq=RUN` learns which follow which, and draws from that",
+                    );
+                }
+            }
         }
         let z = z.repeat(count / points);
         let labels = match (row_a_class, label) {

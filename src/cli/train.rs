@@ -84,6 +84,9 @@ impl Args {
         if let Some(before) = resumed.as_ref().and_then(|record| record.pictures.as_ref()) {
             before.check(&pictures, &data.name)?;
         }
+        if resumed.is_none() {
+            fit::to_model(&mut settings)?;
+        }
         fit::to_data(&mut settings, asked, &data)?.iter().for_each(|note| notice(note));
         fit::check(&settings, &data)?;
         let recorded = resumed.as_ref().map(|record| record.tuning.as_slice());

@@ -42,7 +42,7 @@ impl Args {
         require(ordered, &format!("--low is {low} and --high {high}, but they must be two numbers, the lower first"))?;
         require(steps >= 2, &format!("--steps is {steps}, but must be at least 2: the two ends"))?;
         let mut model = self.model.open()?;
-        let latent = model.latent()?;
+        let latent = model.numbers()?;
         self.picture.check([latent, steps], "--steps", &model)?;
         let (base, label, around) = if self.prior {
             let label = self.label.needed(&model, "decode", 1)?;

@@ -29,6 +29,13 @@ pub enum Kind {
         /// K
         classes: usize,
     },
+    /// Numbers of codes, 0 to K-1, at H x W places: of a view, and of no data set.
+    Codes {
+        /// (H,W)
+        places: [usize; 2],
+        /// K
+        codes: usize,
+    },
 }
 
 impl Kind {
@@ -38,6 +45,7 @@ impl Kind {
             Kind::Picture(shape) => shape.iter().product(),
             Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => n,
             Kind::Categorical { variables, classes } => variables * classes,
+            Kind::Codes { places: [h, w], .. } => h * w,
         }
     }
 
@@ -49,7 +57,7 @@ impl Kind {
         }
     }
 
-    /// What columns of this kind are called in lists: `picture`, `label`, `vector`, `items`, `categorical`.
+    /// What columns of this kind are called in lists: `picture`, `label`, `vector`, `items`, `categorical`, `codes`.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Picture(_) => "picture",
@@ -57,6 +65,7 @@ impl Kind {
             Kind::Vector(_) => "vector",
             Kind::Items(_) => "items",
             Kind::Categorical { .. } => "categorical",
+            Kind::Codes { .. } => "codes",
         }
     }
 }
@@ -69,6 +78,7 @@ impl fmt::Display for Kind {
             Kind::Vector(length) => write!(f, "vectors of {length}"),
             Kind::Items(count) => write!(f, "choices among {count} items"),
             Kind::Categorical { variables, classes } => write!(f, "{variables} variables of {classes} classes"),
+            Kind::Codes { places: [h, w], codes } => write!(f, "{h}x{w} codes of {codes}"),
         }
     }
 }

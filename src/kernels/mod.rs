@@ -21,6 +21,7 @@ pub mod categorical_kl;
 pub mod channels;
 pub mod clip;
 pub mod clock;
+pub mod codebook;
 mod columns;
 pub mod continuous_bernoulli;
 pub mod conv2d;
@@ -47,6 +48,7 @@ pub mod laplace;
 pub mod layer_norm;
 pub mod local_reparameterise;
 pub mod marginal;
+pub mod masked_weight;
 pub mod math;
 pub mod matmul;
 pub mod matmul_bce;
@@ -178,6 +180,17 @@ pub static ALL: &[&Kernel] = &[
     &gumbel_softmax::MODE,
     &categorical_kl::LOSS,
     &categorical_kl::BACKWARD,
+    &codebook::NEAREST,
+    &codebook::GATHER,
+    &codebook::DISTANCE,
+    &codebook::TALLY,
+    &codebook::BACKWARD,
+    &codebook::STRAIGHT_THROUGH,
+    &codebook::UPDATE,
+    &codebook::PERPLEXITY,
+    &codebook::ONE_HOT,
+    &masked_weight::FORWARD,
+    &masked_weight::BACKWARD,
     &bce::LOSS,
     &bce::BACKWARD,
     &mse::LOSS,

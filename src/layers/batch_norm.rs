@@ -35,8 +35,8 @@ impl BatchNorm {
         let weight = arena.parameter(format!("{name}.weight"), &[channels]);
         let bias = arena.parameter(format!("{name}.bias"), &[channels]);
         let running = Running {
-            mean: arena.statistic(format!("{name}.running_mean"), channels, 0.0),
-            var: arena.statistic(format!("{name}.running_var"), channels, 1.0),
+            mean: arena.statistic(format!("{name}.running_mean"), &[channels], 0.0),
+            var: arena.statistic(format!("{name}.running_var"), &[channels], 1.0),
             count: arena.count(format!("{name}.num_batches_tracked")),
         };
         BatchNorm { name: name.into(), weight, bias, running, activation }

@@ -6,6 +6,7 @@ use super::uniform_by_fan_in;
 use crate::arena::{Arena, Layout, Parameter};
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::conv2d::{self, Geometry};
+use crate::kernels::masked_weight::{self, Mask};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -20,12 +21,15 @@ pub struct Conv2d {
     geometry: Geometry,
     activation: Activation,
     bias_cancels: bool,
+    mask: Option<Mask>,
 }
 
 /// What a backward needs of its forward.
 pub struct Saved {
     x: Tensor,
     y: Tensor,
+    /// The weight, masked where the layer has a mask.
+    w: Tensor,
 }
 
 impl Conv2d {
@@ -44,13 +48,18 @@ impl Conv2d {
         let shape = [outputs, kh, kw, inputs / geometry.groups];
         let weight = arena.parameter_in(Layout::ChannelsLast, format!("{name}.weight"), &shape);
         let bias = has_bias.then(|| arena.parameter(format!("{name}.bias"), &[outputs]));
-        Conv2d { name: name.into(), weight, bias, geometry, activation, bias_cancels: false }
+        Conv2d { name: name.into(), weight, bias, geometry, activation, bias_cancels: false, mask: None }
     }
 
     /// The layer in front of a batch norm, which takes the mean away and the bias with it: the bias's gradient is zero,
     /// and its sum, only rounding, is left out. (PyTorch takes it, and Adam makes steps of that rounding.)
     pub fn before_batch_norm(self) -> Conv2d {
         Conv2d { bias_cancels: true, ..self }
+    }
+
+    /// The layer that sees of its window only what the mask shows. The window is odd, and its groups one.
+    pub fn masked(self, mask: Mask) -> Conv2d {
+        Conv2d { mask: Some(mask), ..self }
     }
 
     /// PyTorch's default: weight and bias uniform within 1/sqrt(fan_in), fan_in = I/G KH KW.
@@ -62,15 +71,17 @@ impl Conv2d {
     pub fn forward(&self, r: &mut Recorder, x: Tensor) -> (Tensor, Saved) {
         r.scope(&self.name);
         let bias = self.bias.as_ref().map(|b| b.value);
-        let y = conv2d::forward(r, x, self.weight.value, bias, self.geometry, self.activation);
-        (y, Saved { x, y })
+        let w = self.mask.map_or(self.weight.value, |mask| masked_weight::forward(r, self.weight.value, mask));
+        let y = conv2d::forward(r, x, w, bias, self.geometry, self.activation);
+        (y, Saved { x, y, w })
     }
 
     /// dy (B,P,Q,O) to dx (B,H,W,I); adds to the parameters' gradients.
     pub fn backward(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
         let &[_, h, w, _] = saved.x.shape() else { unreachable!("forward took a picture") };
+        let weight = saved.w;
         let dh = self.backward_parameters(r, saved, dy);
-        conv2d::backward_x(r, dh, self.weight.value, None, self.geometry, [h, w], Activation::Identity)
+        conv2d::backward_x(r, dh, weight, None, self.geometry, [h, w], Activation::Identity)
     }
 
     /// The parameters' share alone, for a first layer, whose input needs no gradient. Returns the gradient of x * w +
@@ -82,6 +93,9 @@ impl Conv2d {
             act => activation::backward(r, saved.y, dy, act),
         };
         conv2d::backward_w(r, dh, saved.x, self.weight.grad, self.geometry);
+        if let Some(mask) = self.mask {
+            masked_weight::backward(r, self.weight.grad, mask);
+        }
         match &self.bias {
             Some(bias) if !self.bias_cancels => conv2d::backward_b(r, dh, bias.grad),
             _ => {}

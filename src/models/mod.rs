@@ -16,9 +16,11 @@ pub mod gumbel;
 pub mod latent_classifier;
 pub mod m2;
 pub mod parts;
+pub mod pixelcnn;
 pub mod presets;
 pub mod recommendation;
 pub mod vae;
+pub mod vq;
 
 use std::sync::Mutex;
 
@@ -48,6 +50,8 @@ pub static MODELS: &[&Entry] = &[
     &gumbel::ENTRY,
     &recommendation::ENTRY,
     &bayesian::ENTRY,
+    &vq::ENTRY,
+    &pixelcnn::ENTRY,
 ];
 
 /// A model's entry in the list: what is known of it before it is opened.
@@ -267,6 +271,11 @@ pub trait Model {
 
     /// Refuses batches that cannot be trained on. Errors: why, by the name of the option or the layer.
     fn check_batch(&self, _batch_size: usize) -> Result<()> {
+        Ok(())
+    }
+
+    /// Refuses so few training examples that there is nothing to learn. Errors: why, by the name of the option.
+    fn check_examples(&self, _count: usize) -> Result<()> {
         Ok(())
     }
 

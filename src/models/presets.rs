@@ -275,6 +275,36 @@ pub static BAYESIAN: [Preset; 1] = [Preset {
     text: include_str!("presets/mnist-bayes.toml"),
 }];
 
+/// Of the model `vq`.
+pub static VQ: [Preset; 2] = [
+    Preset {
+        name: "mnist-vq",
+        about: "784-400-20x16: 20 codes a picture of a codebook of 256, which averages move, 10 epochs",
+        article: OVERVIEW,
+        x: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-vq.toml"),
+    },
+    Preset {
+        name: "mnist-vq-conv",
+        about: "7x7 codes a picture of a codebook of 128, convolutions 32-64 with residual blocks, 10 epochs",
+        article: OVERVIEW,
+        x: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-vq-conv.toml"),
+    },
+];
+
+/// Of the model `pixelcnn`.
+pub static PIXELCNN: [Preset; 1] = [Preset {
+    name: "mnist-vq-prior",
+    about: "the codes of a trained mnist-vq-conv one after the other, masked convolutions of 64 channels, 10 epochs",
+    article: OVERVIEW,
+    x: MNIST,
+    classes: 0,
+    text: include_str!("presets/mnist-vq-prior.toml"),
+}];
+
 impl Preset {
     /// The columns of the data that it is made for.
     pub fn columns(&self) -> Columns {
@@ -372,6 +402,8 @@ mod tests {
             ("mnist-denoise", 652_824),
             // 784-400-200, 200-400-784.
             ("mnist-gumbel", 314_000 + 80_200 + 80_400 + 314_384),
+            // 784-400-320, 320-400-784; averages move the codes, which are no parameters.
+            ("mnist-vq", 314_000 + 128_320 + 128_400 + 314_384),
         ] {
             let (entry, preset) = find(name).unwrap();
             let arena = &mut Arena::new();

@@ -10,7 +10,7 @@ use toml::Table;
 use super::fit::LARGEST_PICTURE;
 use super::foreign;
 use super::tensor_file::{self, Outgoing};
-use crate::arena::{Arena, Layout, Statistic};
+use crate::arena::{Arena, Layout};
 use crate::backend::Backend;
 use crate::data::features::Features;
 use crate::data::table::{Columns, Kind, PICTURES};
@@ -121,8 +121,7 @@ fn unwrapped(mut tensors: Tensors) -> (Tensors, Option<String>) {
 fn entries(arena: &Arena) -> impl Iterator<Item = (&str, Tensor, Layout, Vec<usize>)> {
     let parameters =
         arena.parameters().iter().map(|p| (&*p.name, p.value, p.layout, p.layout.file_shape(p.value.shape())));
-    let shape = |s: &Statistic| if s.is_count { Vec::new() } else { s.value.shape().to_vec() };
-    parameters.chain(arena.statistics().iter().map(move |s| (&*s.name, s.value, Layout::Same, shape(s))))
+    parameters.chain(arena.statistics().iter().map(|s| (&*s.name, s.value, s.layout, s.file_shape())))
 }
 
 /// Metadata key of a [`ModelCard`], as JSON.
@@ -280,7 +279,7 @@ impl Checkpoint {
                 Kind::Picture(shape) => shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(0),
                 Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => *n,
                 // Of no data set, and so no column of a model.
-                Kind::Categorical { .. } => 0,
+                Kind::Categorical { .. } | Kind::Codes { .. } => 0,
             };
             let is_sized = card.columns.0.values().all(|kind| (1..=LARGEST_PICTURE).contains(&numbers(kind)));
             let hidden = card.settings.get("hidden").and_then(|hidden| hidden.as_array()).map_or(1, Vec::len);

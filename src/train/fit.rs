@@ -7,6 +7,7 @@ use super::settings::{Run, Settings};
 use crate::data::table::{Columns, PICTURES};
 use crate::data::{Binarise, Dataset, labelled};
 use crate::error::{Error, Result};
+use crate::models::pixelcnn;
 
 /// The most values of a picture, channels x height x width: 2^26, those of a grey one of 8192 x 8192.
 pub const LARGEST_PICTURE: usize = 1 << 26;
@@ -32,6 +33,15 @@ impl Asked {
     /// On a run that goes on. Its batch stays what it was, whoever chose it.
     pub fn resumed(cli: &Given) -> Asked {
         Asked { batch_size: true, ..Asked::of([cli]) }
+    }
+}
+
+/// Takes over the settings of the trained model that a new run is to model further: a prior's VQ-VAE. Errors: it is not
+/// there, or of another kind.
+pub fn to_model(settings: &mut Settings) -> Result<()> {
+    match settings.model == pixelcnn::ENTRY.name {
+        true => pixelcnn::adopt(&mut settings.own),
+        false => Ok(()),
     }
 }
 
@@ -102,6 +112,7 @@ pub fn check(settings: &Settings, data: &Dataset) -> Result<()> {
         }
         None => {}
     }
+    model.check_examples(data.train.count)?;
     model.check_batch(batch_size)
 }
 
@@ -169,6 +180,19 @@ mod tests {
         let message = check(&one, &data(1, [3, 8192, 8192])).unwrap_err().to_string();
         assert!(message.contains("3x8192x8192") && message.contains("--image-size"), "{message}");
         assert!(check(&one.with("samples = 1048576").unwrap(), &data(1, [1, 28, 28])).is_err());
+    }
+
+    #[test]
+    fn more_codes_than_there_are_vectors_are_refused() {
+        let of = |count: usize| {
+            let settings = Settings::of_preset("mnist-vq").unwrap().with("batch_size = 2").unwrap();
+            check(&settings, &data(count, [1, 28, 28])).map_err(|e| e.to_string())
+        };
+        // 20 codes a picture, 256 in the codebook.
+        assert_eq!(of(13), Ok(()));
+        let message = of(12).unwrap_err();
+        assert!(message.contains("--codes is 256, but 12 training pictures of 20 places"), "{message}");
+        assert!(message.lines().count() == 1 && message.contains("only 240 vectors"), "{message}");
     }
 
     #[test]

@@ -51,8 +51,12 @@ impl Means {
         Means { loss: loss / rows, terms: sums.into_iter().map(|sum| sum / rows).collect() }
     }
 
-    /// -ELBO of a model whose terms are that: the sum of the terms that count in the loss, without weights.
+    /// -ELBO of a model whose terms are that: the sum of the terms that count in the loss, without weights. Of a model
+    /// that weighs one by anything but a KL weight it is the loss.
     pub fn sum(&self, terms: &[Term]) -> f64 {
+        if terms.iter().any(|term| matches!(term.weight, Weight::Knob(knob) if knob != "kl_weight")) {
+            return self.loss;
+        }
         self.terms.iter().zip(terms).filter(|(_, term)| term.weight != Weight::Zero).map(|(value, _)| value).sum()
     }
 }
@@ -280,6 +284,9 @@ mod tests {
     fn means_weigh_batches_by_their_rows_and_the_kl_by_its_weight() {
         // Two batches of 3 and 1 pictures.
         let means = Means::of(&[30.0, 6.0, 0.5, 3.0, 2.0, 4.0, 1.0, 1.0], TERMS);
-        assert_eq!((means.loss, means.terms), ((30.0 + 3.0 + 2.0 + 4.0) / 4.0, vec![8.0, 2.5]));
+        assert_eq!((means.loss, means.terms.clone()), ((30.0 + 3.0 + 2.0 + 4.0) / 4.0, vec![8.0, 2.5]));
+        assert_eq!(means.sum(TERMS), 10.5);
+        let committed = [vae::RECON, Term { weight: Weight::Knob("commitment"), ..vae::KL }];
+        assert_eq!(means.sum(&committed), means.loss);
     }
 }

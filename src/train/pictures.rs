@@ -60,14 +60,18 @@ pub fn one_hot(labels: impl IntoIterator<Item = usize>, classes: usize) -> Vec<f
     labels.into_iter().flat_map(|label| (0..classes).map(move |k| f32::from(k == label))).collect()
 }
 
-/// So many latent points of the prior, (count, width of the kind): numbers of N(0,1), or classes that are all equally
-/// frequent.
+/// So many latent points of the prior, (count, width of the kind): numbers of N(0,1), or classes and codes that are all
+/// equally frequent.
 pub fn prior(seed: u64, count: usize, kind: Kind) -> Vec<f32> {
     let among = |uniform: f64, n: usize| ((uniform * n as f64) as usize).min(n - 1);
     match kind {
         Kind::Categorical { variables, classes } => {
             let drawn = random::host_uniform(seed, SAMPLE_SITE, count * variables);
             one_hot(drawn.into_iter().map(|uniform| among(uniform, classes)), classes)
+        }
+        Kind::Codes { codes, .. } => {
+            let drawn = random::host_uniform(seed, SAMPLE_SITE, count * kind.width());
+            drawn.into_iter().map(|uniform| among(uniform, codes) as f32).collect()
         }
         _ => random::host_normal(seed, SAMPLE_SITE, count * kind.width()),
     }
@@ -100,8 +104,10 @@ impl Layout {
             return Layout { shape: [0; 3], samples: None, reconstructions: None, band: 1 };
         };
         let [_, h, w] = shape;
-        let decode = model.find_view("decode");
-        let samples = decode.filter(|_| count > 0).and_then(|view| samples(count, [h, w], classes(&view)));
+        // Codes are not drawn all alike: that is for a prior of theirs, one by one.
+        let is_drawn = |view: &View| count > 0 && !matches!(view.input("z"), Some(Kind::Codes { .. }));
+        let samples =
+            model.find_view("decode").filter(is_drawn).and_then(|view| samples(count, [h, w], classes(&view)));
         let reconstruct = model.find_view("reconstruct");
         let band = reconstruct.as_ref().map_or(1, |view| 1 + view.outputs.len());
         let reconstructions = reconstruct.and_then(|_| reconstructions(RECONSTRUCTIONS.min(test), [h, w], band));
@@ -266,13 +272,16 @@ mod tests {
     }
 
     #[test]
-    fn classes_are_drawn_equally_often() {
+    fn classes_and_codes_are_drawn_equally_often() {
         let z = prior(1, 500, Kind::Categorical { variables: 4, classes: 5 });
         assert!(z.chunks(5).all(|v| v.iter().sum::<f32>() == 1.0 && v.iter().all(|&k| k == 0.0 || k == 1.0)));
+        let codes = prior(1, 500, Kind::Codes { places: [2, 2], codes: 5 });
         for k in 0..5 {
-            let share = z.iter().skip(k).step_by(5).sum::<f32>();
+            let shares =
+                [z.iter().skip(k).step_by(5).sum::<f32>(), codes.iter().filter(|&&c| c == k as f32).count() as f32];
             // A standard deviation of 18.
-            assert!((share - 400.0).abs() < 80.0, "{k}: {share}");
+            assert!(shares.iter().all(|share| (share - 400.0).abs() < 80.0), "{k}: {shares:?}");
         }
+        assert_eq!(codes.len(), 2000);
     }
 }

@@ -14,12 +14,12 @@ use crate::layers::sequential::{self, Sequential};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
-/// The decoder. It gives rows, channels first; listed networks see z as a picture of 1 x 1.
+/// The decoder. It gives rows, channels first; listed networks see z as a picture, of 1 x 1 where nothing else is said.
 pub struct Decoder {
     /// (C,H,W)
     picture: [usize; 3],
-    /// What it takes of an example.
-    inputs: usize,
+    /// (H,W,C): what it takes of an example, channels last.
+    inputs: [usize; 3],
     is_listed: bool,
     network: Sequential,
     output: Likelihood,
@@ -36,11 +36,16 @@ impl Decoder {
     /// Declares the parameters for `inputs` numbers an example: fc3 and fc4 as in pytorch/examples, or decoder.0 and so
     /// on. Panics where [`Networks::fit`] gives an error.
     pub fn new(arena: &mut Arena, networks: &Networks, inputs: usize, picture: [usize; 3]) -> Decoder {
+        Decoder::over(arena, networks, [inputs, 1, 1], picture)
+    }
+
+    /// [`new`](Decoder::new) for an example of this (C,H,W), whose rows are channels last.
+    pub fn over(arena: &mut Arena, networks: &Networks, [c, h, w]: [usize; 3], picture: [usize; 3]) -> Decoder {
         let network = match &networks.decoder {
-            Some(network) => network.build(arena, "decoder", Shape::Picture([inputs, 1, 1])),
-            None => mlp::decoder(arena, networks, inputs, picture.iter().product()),
+            Some(network) => network.build(arena, "decoder", Shape::Picture([c, h, w])),
+            None => mlp::decoder(arena, networks, c * h * w, picture.iter().product()),
         };
-        let is_listed = networks.decoder.is_some();
+        let (is_listed, inputs) = (networks.decoder.is_some(), [h, w, c]);
         Decoder { picture, inputs, is_listed, network, output: networks.output, sigma: networks.sigma }
     }
 
@@ -52,7 +57,8 @@ impl Decoder {
     /// z (B, inputs) to the output before its link: logits or means, (B,D).
     pub fn forward(&self, r: &mut Recorder, z: Tensor, mode: Mode) -> (Tensor, Saved) {
         let [b, _] = z.matrix();
-        let z = if self.is_listed { z.reshape(&[b, 1, 1, self.inputs]) } else { z };
+        let [h, w, c] = self.inputs;
+        let z = if self.is_listed { z.reshape(&[b, h, w, c]) } else { z };
         let (y, network) = self.network.forward(r, z, mode);
         r.scope("decoder");
         let leaves_picture = y.shape().len() == 4;
@@ -65,7 +71,7 @@ impl Decoder {
         let [b, _] = dy.matrix();
         r.scope("decoder");
         let dy = if saved.leaves_picture { channels::last(r, dy, self.picture) } else { dy };
-        self.network.backward(r, saved.network, dy).reshape(&[b, self.inputs])
+        self.network.backward(r, saved.network, dy).reshape(&[b, self.inputs.iter().product()])
     }
 
     /// -log p(x|z) of each row in nats, for outputs y (B,D) and pictures x (B,D).

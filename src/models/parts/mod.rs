@@ -2,7 +2,7 @@
 //!
 //! [`networks`] has the settings of two networks, [`gaussian`] and [`decoder`] make them: q(z|x) and p(x|z). [`bound`]
 //! is the loss that they have together, of one sample of z or of several. [`encoder`] is a network to any other numbers:
-//! [`categorical`] makes q(z|x) of categorical variables of it. [`network`] is a network as text, [`mlp`] one of hidden
+//! [`categorical`] makes q(z|x) of categorical variables of it, [`codebook`] codes. [`network`] is a network as text, [`mlp`] one of hidden
 //! sizes, [`bayesian`] one whose weights are Gaussian, [`likelihood`] the distribution of a pixel. [`beside`] puts a
 //! label where an encoder reads it, [`classifier`] is q(y|x), [`features`] a trained VAE that nothing trains any more.
 
@@ -11,6 +11,7 @@ pub mod beside;
 pub mod bound;
 pub mod categorical;
 pub mod classifier;
+pub mod codebook;
 pub mod decoder;
 pub mod encoder;
 pub mod features;

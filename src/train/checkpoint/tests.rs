@@ -84,7 +84,7 @@ fn a_model_goes_to_a_file_in_pytorchs_order_and_comes_back_in_the_devices() {
     arena.parameter("fc.bias", &[3]);
     // (O,H,W,I) = (1,1,3,2)
     let weight = arena.parameter_in(Layout::ChannelsLast, "conv.weight", &[1, 1, 3, 2]).value;
-    arena.statistic("bn.running_mean", 2, 0.0);
+    arena.statistic("bn.running_mean", &[2], 0.0);
     let count = arena.count("bn.num_batches_tracked");
     // The padding between the tensors has numbers of its own, which no file holds.
     let mut parameters = vec![-1.0; arena.flat_parameters().len()];
