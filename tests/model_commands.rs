@@ -582,7 +582,8 @@ fn codes_are_encoded_decoded_and_drawn_from_a_prior() {
 
     for run in [&vq, &prior] {
         let codes = format!("{run}/latents.npy");
-        assert!(succeeds(&["encode", run]).contains("codes of 20 test pictures"));
+        let told = succeeds(&["encode", run, "--limit", "20"]);
+        assert!(told.contains("codes of 20 test pictures"), "{told}");
         let read = npy::read(Path::new(&codes)).unwrap();
         assert_eq!((read.rows, read.columns), (20, 3));
         assert!(read.values.iter().all(|&code| code.fract() == 0.0 && (0.0..8.0).contains(&code)));
