@@ -87,18 +87,17 @@ fn has_pytorch() -> bool {
     there
 }
 
-/// Settings of a prior, with the VQ-VAE that they name trained for an epoch.
-fn codes(run: &Path, settings: Settings) -> Settings {
-    let theirs = Settings::of_model(elbo::models::find("vq").unwrap()).with("batch_size = 5\nsamples = 0\nepochs = 1");
-    let mut theirs = theirs.unwrap();
-    let keys: Vec<&str> = theirs.entry().unwrap().key_names().collect();
-    theirs.own = settings.own.clone().into_iter().filter(|(key, _)| keys.contains(&key.as_str())).collect();
+/// Trains the VQ-VAE that settings of a prior name, on drawn pictures, until its codes differ.
+fn train_codes(run: &Path, prior: &Settings) {
+    let base = Settings::of_model(elbo::models::find("vq").unwrap());
+    let mut settings = base.with("batch_size = 5\nsamples = 0\nepochs = 20\nlr = 1e-2").unwrap();
+    let keys: Vec<&str> = settings.entry().unwrap().key_names().collect();
+    settings.own = prior.own.clone().into_iter().filter(|(key, _)| keys.contains(&key.as_str())).collect();
     let [train, test] = [23, 5].map(|count| subject::drawn(count, &Columns::of_pictures([1, 8, 8], 0)));
     let data = Dataset { name: "drawn".into(), class_names: vec![], train, test };
     let folder = RunFolder::create(run).unwrap();
-    let mut trainer = Trainer::new(theirs, data, &Device::Cpu(Cpu::Accelerated), folder, false).unwrap();
+    let mut trainer = Trainer::new(settings, data, &Device::Cpu(Cpu::Accelerated), folder, false).unwrap();
     trainer.train(&AtomicBool::new(false), &mut |_| ()).unwrap();
-    settings
 }
 
 /// Every output, optimiser, reduction, kind of model and layer, a few steps of each on the reference.
@@ -185,11 +184,10 @@ fn pytorch_takes_the_same_steps() {
     ];
     let folder = tempfile::tempdir().unwrap();
     let vq = folder.path().join("vq");
-    let prior = |text: &str| {
-        let settings = small("mnist-vq-prior", &format!("width = 8\nblocks = 2\nwindow = 3\n{text}"));
-        codes(&vq, settings.with(&format!("vq = '{}'", vq.display())).unwrap())
-    };
-    let cases = cases.into_iter().chain([("a prior over a grid of codes", [1, 8, 8], prior("latent = 4\ncodes = 9"))]);
+    let of_prior = format!("latent = 4\ncodes = 9\nwidth = 8\nblocks = 2\nwindow = 3\nvq = '{}'", vq.display());
+    let prior = small("mnist-vq-prior", &of_prior);
+    train_codes(&vq, &prior);
+    let cases = cases.into_iter().chain([("a prior over a grid of codes", [1, 8, 8], prior)]);
     for (name, shape, settings) in cases {
         let columns = Columns::of_pictures(shape, 4);
         let pictures = subject::drawn(23, &columns);

@@ -838,7 +838,7 @@ const BUDGETS: [(&str, usize, usize); 29] = [
     ("ml-small-bernoulli", 28, 20),
     ("ml20m-multvae", 31, 25),
     ("mnist-bayes", 69, 69),
-    ("mnist-vq", 33, 21),
+    ("mnist-vq", 29, 21),
     ("mnist-vq-conv", 98, 98),
     ("mnist-vq-prior", 118, 118),
 ];

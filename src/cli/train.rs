@@ -159,9 +159,11 @@ impl Args {
         if ending != Ending::Interrupted {
             complete(&trainer, &folder)?;
             notice(&match shape {
-                Some(_) => format!(
-                    "pictures: {root}/samples, {root}/reconstructions, {root}/curves.png\nnext: elbo sample {root}"
-                ),
+                Some(_) => {
+                    let drawn = ["samples", "reconstructions", "curves.png"].map(|name| folder.root().join(name));
+                    let drawn = drawn.iter().filter(|path| path.exists()).map(|path| path.display().to_string());
+                    format!("pictures: {}\nnext: elbo sample {root}", drawn.collect::<Vec<_>>().join(", "))
+                }
                 None => format!("curves: {root}/curves.png\nnext: elbo eval {root}"),
             });
             if stop.exit_code().is_some() {

@@ -119,11 +119,11 @@ impl Replay {
         }
     }
 
-    /// Writes the statistics of which `values` knows where they start, by name.
+    /// Writes the statistics of which `values` knows where they start, by name and in PyTorch's order.
     pub fn write_constants<'a>(&mut self, values: impl Fn(&str) -> Option<&'a [f32]>) {
         for statistic in self.arena.statistics() {
             if let Some(values) = values(&statistic.name) {
-                self.backend.write(statistic.value, values);
+                self.backend.write(statistic.value, &statistic.layout.from_file(values, statistic.value.shape()));
             }
         }
     }
