@@ -31,6 +31,7 @@ except ImportError as error:
     sys.exit(3)
 
 from pytorch_codes import VQVAE, GumbelVAE, PixelCNN
+from pytorch_ladder import LadderVAE
 from pytorch_network import ACTIVATIONS, sequential
 
 EXCHANGE, RECORDING = "exchange.safetensors", "pytorch.safetensors"
@@ -277,6 +278,8 @@ def loss_terms(settings, model, x, label, noise, knobs):
     if kind in KNOBS:
         named = dict(zip(KNOBS[kind], knobs))
         return model.terms(lambda y, x: reconstruction(settings, y, x).sum(), x, noise, named)[1]
+    if kind == "ladder":
+        return model.terms(lambda y, x: reconstruction(settings, y, x).sum(), x, noise)
     seen = x
     if kind == "denoising":
         seen = corrupted(settings["noise"], x, noise[0].view_as(x))
@@ -376,10 +379,10 @@ def load_initial(model, initial):
 
 # The others are VAEs.
 KINDS = {"latent_classifier": LatentClassifier, "m2": M2, "bayesian": BayesianVAE}
-KINDS |= {"gumbel": GumbelVAE, "vq": VQVAE, "pixelcnn": PixelCNN}
+KINDS |= {"gumbel": GumbelVAE, "vq": VQVAE, "pixelcnn": PixelCNN, "ladder": LadderVAE}
 
 # Terms that count as much as the first knob says, and terms that count nothing.
-WEIGHTED = {"kl", "commit"}
+WEIGHTED = {"kl", "commit", *(f"kl_{level}" for level in range(1, 6))}
 REPORTED = {"error", "perplexity", "used"}
 
 

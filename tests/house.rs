@@ -13,6 +13,7 @@ use elbo::data::table::{Columns, Kind, LABELS, PICTURES, Table};
 use elbo::inference::Trained;
 use elbo::kernels::clock::{Clock, Row};
 use elbo::kernels::fill;
+use elbo::kernels::gaussian_kl::divergence;
 use elbo::kernels::random::host_normal;
 use elbo::kernels::rows::Rows;
 use elbo::layers::Mode;
@@ -329,6 +330,9 @@ const LISTED: &str = "head = 'direct'\nlatent = 2\n\
     encoder = '(conv 3 k3 s1 p1, batchnorm, silu), conv 2 k2 s2, tanh, flatten, linear 4'\n\
     decoder = 'flatten, linear 8, silu, view 2 2 2, conv_transpose 1 k2 s2'";
 
+/// Two levels.
+const LADDER: &str = "hidden = [5, 4]\nlatent = [3, 2]\nactivation = 'tanh'";
+
 fn of_model(name: &str, text: &str) -> Settings {
     Settings::of_model(elbo::models::find(name).unwrap()).with(text).unwrap()
 }
@@ -383,6 +387,52 @@ fn a_bayesian_models_gradients_are_those_of_its_loss() {
         let text = format!("{CONNECTED}\ninferred = '{inferred}'\ninitial_logvar = -3.0\nprior_sigma = 0.5");
         let settings = of_model("bayesian", &text).with(more).unwrap();
         check_gradients(inferred, &settings, [1, 4, 4]);
+    }
+}
+
+#[test]
+fn a_ladders_gradients_are_those_of_its_loss() {
+    let three = "hidden = [6, 5, 4]\nlatent = [3, 2, 2]\nreduction = 'mean'\noutput = 'gaussian'\nsigma = 0.7";
+    for (what, more) in [("two levels", ""), ("three levels, mean", three)] {
+        check_gradients(what, &of_model("ladder", LADDER).with(more).unwrap(), [1, 4, 4]);
+    }
+    check_gradients_of("vectors", Step::of(&of_model("ladder", LADDER).with(three).unwrap(), Kind::Vector(7)), |_| true);
+}
+
+/// Where every z is the mean of its q, the KL of a level is that of its share of the latent point to N(0,1).
+#[test]
+fn a_ladders_latent_point_is_the_noise_of_its_levels() {
+    let settings = of_model("ladder", LADDER);
+    let mut step = Step::new(&settings, [1, 4, 4]);
+    let shapes: Vec<&[usize]> = step.noise.iter().map(|(tensor, _)| tensor.shape()).collect();
+    assert_eq!(shapes, [[ROWS, 2], [ROWS, 3]], "the top level is drawn first");
+    for (tensor, _) in step.noise.clone() {
+        step.backend.write(tensor, &vec![0.0; tensor.len()]);
+    }
+    let x = uniform(1, ROWS * 16, 0.0, 1.0);
+    let [mean, logvar] = viewed(&settings, [1, 4, 4], "encode", &[&x]).try_into().unwrap();
+    let parts = step.run();
+    for (kl, dimensions) in parts[1..].iter().zip([0..3, 3..5]) {
+        for (row, kl) in kl.iter().enumerate() {
+            let of = |j: usize| divergence(f64::from(mean[row * 5 + j]), f64::from(logvar[row * 5 + j]));
+            let expected: f64 = dimensions.clone().map(of).sum();
+            assert!((f64::from(*kl) - expected).abs() < 1e-5, "row {row}, {dimensions:?}: {kl} {expected}");
+        }
+    }
+    let [recon] = viewed(&settings, [1, 4, 4], "likelihood", &[&x, &mean]).try_into().unwrap();
+    for (a, b) in recon.iter().zip(&parts[0]) {
+        assert!((a - b).abs() < 1e-5, "{a} {b}");
+    }
+    assert!(of_model("ladder", "latent = [4, 3, 2]\nhidden = [4, 3, 2]").terms().unwrap().len() == 4);
+    for (text, word) in [
+        ("latent = [3]", "latent is 3, but must be the sizes of 2 to 5 levels"),
+        ("latent = []", "latent is empty"),
+        ("latent = [3, 0]", "latent is 0"),
+        ("hidden = [5]", "hidden is 5, but must be a size a level, and latent has 2"),
+        ("free_bits = 0.1", "free_bits is 0.1"),
+    ] {
+        let problem = settings.with(text).unwrap_err().to_string();
+        assert!(problem.starts_with(word) && !problem.contains('\n'), "{problem}");
     }
 }
 
@@ -694,7 +744,7 @@ fn views_agree_with_each_other() {
             if networks == LISTED && !has_listed_networks(entry) {
                 continue;
             }
-            let settings = of_model(entry.name, networks);
+            let settings = of_model(entry.name, if entry.name == "ladder" { LADDER } else { networks });
             let views = settings.outline(&Columns::of_pictures([1, 4, 4], CLASSES)).unwrap().views();
             let view = |name: &str, input: &[f32]| {
                 let found = views.iter().find(|view| view.name == name).expect("the model has it");

@@ -107,8 +107,10 @@ fn pytorch_takes_the_same_steps() {
         return;
     }
     let small = |preset: &str, text: &str| {
-        let base = Settings::of_preset(preset).unwrap().with("hidden = [17]\nlatent = 3\nbatch_size = 5").unwrap();
-        base.with(text).unwrap()
+        let base = Settings::of_preset(preset).unwrap().with("batch_size = 5").unwrap();
+        // A ladder's sizes are its own.
+        let sizes = if preset == "mnist-ladder" { "" } else { "hidden = [17]\nlatent = 3" };
+        base.with(sizes).unwrap().with(text).unwrap()
     };
     let base = |text: &str| small(presets::DEFAULT, text);
     let listed = r#"head = 'direct'
@@ -180,6 +182,12 @@ fn pytorch_takes_the_same_steps() {
             "a label summed out, listed",
             [2, 18, 17],
             small("mnist-m2", &listed.replace("optimal_sigma", "gaussian")).with("labels = 12").unwrap(),
+        ),
+        ("a ladder", [1, 6, 5], small("mnist-ladder", "hidden = [9, 7]\nlatent = [4, 3]")),
+        (
+            "a ladder of three levels",
+            [1, 6, 5],
+            small("mnist-ladder", "hidden = [11, 9, 7]\nlatent = [5, 4, 3]\nactivation = 'tanh'\nreduction = 'mean'"),
         ),
     ];
     let folder = tempfile::tempdir().unwrap();

@@ -440,8 +440,8 @@ fn data_of(model: &str) -> Dataset {
     Dataset { name: "users".into(), class_names: vec![], train, test }
 }
 
-const OTHER_MODELS: [&str; 8] =
-    ["conditional", "denoising", "latent_classifier", "m2", "gumbel", "recommendation", "bayesian", "vq"];
+const OTHER_MODELS: [&str; 9] =
+    ["conditional", "denoising", "latent_classifier", "m2", "gumbel", "recommendation", "bayesian", "vq", "ladder"];
 
 #[test]
 fn runs_of_every_model_repeat_and_go_on_bit_by_bit() {
@@ -811,7 +811,7 @@ fn a_batch_larger_than_the_data_is_refused() {
 
 /// Dispatches of a training step: a limit for each preset as a device with few fused kernels runs it, and one as it is
 /// run by a device that takes every fused kernel, as GPUs do, and the CPU device those that it has.
-const BUDGETS: [(&str, usize, usize); 29] = [
+const BUDGETS: [(&str, usize, usize); 30] = [
     ("mnist-mlp", 30, 8),
     ("mnist-fused", 30, 8),
     ("mnist-2d", 30, 8),
@@ -841,6 +841,7 @@ const BUDGETS: [(&str, usize, usize); 29] = [
     ("mnist-vq", 29, 21),
     ("mnist-vq-conv", 98, 98),
     ("mnist-vq-prior", 118, 118),
+    ("mnist-ladder", 69, 69),
 ];
 
 #[test]

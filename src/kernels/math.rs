@@ -34,6 +34,21 @@ pub fn update_all_pairs(out: &mut [f32], [y, x]: [&[f32]; 2], value: impl Fn(f32
     chunks.for_each(|((out, y), x)| update_pairs(out, [y, x], value));
 }
 
+/// `[first[i], second[i]] = value(inputs[i])` for the first `n` elements of two outputs. Threads share the elements.
+pub fn map_all<const N: usize>(
+    n: usize,
+    outputs: &mut [&mut [f32]],
+    inputs: [&[f32]; N],
+    value: impl Fn([f32; N]) -> [f32; 2] + Sync + Copy,
+) {
+    let [first, second] = outputs else { panic!("{} outputs are not two", outputs.len()) };
+    let chunks = first[..n].par_chunks_mut(CHUNK).zip(second[..n].par_chunks_mut(CHUNK));
+    chunks.enumerate().for_each(|(chunk, (first, second))| {
+        let inputs = inputs.map(|input| &input[chunk * CHUNK..][..first.len()]);
+        Arch::new().dispatch(MapAll([first, second], inputs, value));
+    });
+}
+
 /// The sum of `term(y[i], x[i])` in one thread. What `term` captures it must capture by value: a loop that reads its
 /// constants through a reference does not vectorise.
 pub(crate) fn sum_pairs(yx: [&[f32]; 2], term: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
@@ -53,6 +68,7 @@ pub(crate) fn update(out: &mut [f32], value: impl Fn(f32) -> f32 + Copy) {
 struct SumPairs<'a, F>([&'a [f32]; 2], F);
 struct UpdatePairs<'a, F>(&'a mut [f32], [&'a [f32]; 2], F);
 struct Update<'a, F>(&'a mut [f32], F);
+struct MapAll<'a, const N: usize, F>([&'a mut [f32]; 2], [&'a [f32]; N], F);
 
 /// Running sums of a row: they fill the vectors, and each adds up few enough terms for f32.
 pub(crate) const SUMS: usize = 128;
@@ -93,6 +109,18 @@ impl<F: Fn(f32) -> f32> WithSimd for Update<'_, F> {
     fn with_simd<S: Simd>(self, _: S) {
         let Update(out, value) = self;
         out.iter_mut().for_each(|out| *out = value(*out));
+    }
+}
+
+impl<const N: usize, F: Fn([f32; N]) -> [f32; 2]> WithSimd for MapAll<'_, N, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let MapAll([first, second], inputs, value) = self;
+        for (i, (first, second)) in first.iter_mut().zip(second).enumerate() {
+            [*first, *second] = value(inputs.map(|input| input[i]));
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub mod fused_update;
 pub mod fused_weights;
 pub mod gather;
 pub mod gaussian_kl;
+pub mod gaussian_pair_kl;
+pub mod gaussian_product;
 mod gemm;
 pub mod group_norm;
 pub mod gumbel_softmax;
@@ -174,6 +176,11 @@ pub static ALL: &[&Kernel] = &[
     &gaussian_kl::LOSS,
     &gaussian_kl::ROWS,
     &gaussian_kl::BACKWARD,
+    &gaussian_pair_kl::ROWS,
+    &gaussian_pair_kl::BACKWARD_Q,
+    &gaussian_pair_kl::BACKWARD_P,
+    &gaussian_product::FORWARD,
+    &gaussian_product::BACKWARD,
     &gumbel_softmax::FORWARD,
     &gumbel_softmax::BACKWARD,
     &gumbel_softmax::SAMPLE,

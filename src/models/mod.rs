@@ -13,6 +13,7 @@ pub mod draw;
 #[cfg(test)]
 mod drawn;
 pub mod gumbel;
+pub mod ladder;
 pub mod latent_classifier;
 pub mod m2;
 pub mod parts;
@@ -33,6 +34,7 @@ use crate::error::{Error, Result};
 use crate::keys::{Key, hint};
 use crate::models::batch::Batch;
 use crate::models::draw::Draw;
+use crate::models::ladder::Levels;
 use crate::models::parts::bound::{BOUND, Importance};
 use crate::models::parts::likelihood::Likelihood;
 use crate::models::presets::Preset;
@@ -52,6 +54,7 @@ pub static MODELS: &[&Entry] = &[
     &bayesian::ENTRY,
     &vq::ENTRY,
     &pixelcnn::ENTRY,
+    &ladder::ENTRY,
 ];
 
 /// A model's entry in the list: what is known of it before it is opened.
@@ -90,9 +93,13 @@ impl Entry {
     }
 
     /// The terms of the loss with these settings, which may lack keys: the bound alone where it is one of several
-    /// samples, which has no parts.
+    /// samples, which has no parts; of several levels of latents as many as these.
     pub fn terms_of(&self, settings: &Table) -> &'static [Term] {
-        if Importance::samples(settings) > 1 { &[BOUND] } else { self.terms }
+        match (Importance::samples(settings), Levels::count(settings)) {
+            (2.., _) => &[BOUND],
+            (_, Some(levels)) => &self.terms[..self.terms.len().min(1 + levels)],
+            _ => self.terms,
+        }
     }
 
     /// Declares the parameters in an arena that is thrown away: for what follows from settings and columns alone.

@@ -305,6 +305,16 @@ pub static PIXELCNN: [Preset; 1] = [Preset {
     text: include_str!("presets/mnist-vq-prior.toml"),
 }];
 
+/// Of the model `ladder`.
+pub static LADDER: [Preset; 1] = [Preset {
+    name: "mnist-ladder",
+    about: "784-400(32)-200(10): two levels of latents, inferred from the top down, pixels drawn black or white",
+    article: OVERVIEW,
+    x: MNIST,
+    classes: 0,
+    text: include_str!("presets/mnist-ladder.toml"),
+}];
+
 impl Preset {
     /// The columns of the data that it is made for.
     pub fn columns(&self) -> Columns {

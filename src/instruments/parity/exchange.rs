@@ -30,10 +30,11 @@ use crate::train::rows::rows;
 use crate::train::settings::{Reduction, Settings};
 
 pub(super) const EXCHANGE: &str = "exchange.safetensors";
-const SCRIPTS: [(&str, &str); 3] = [
+const SCRIPTS: [(&str, &str); 4] = [
     (SCRIPT, include_str!("../../../scripts/pytorch_parity.py")),
     ("pytorch_network.py", include_str!("../../../scripts/pytorch_network.py")),
     ("pytorch_codes.py", include_str!("../../../scripts/pytorch_codes.py")),
+    ("pytorch_ladder.py", include_str!("../../../scripts/pytorch_ladder.py")),
 ];
 
 /// What the names of initial parameters and of constants begin with in the file.
