@@ -33,6 +33,7 @@ except ImportError as error:
 from pytorch_codes import VQVAE, GumbelVAE, PixelCNN
 from pytorch_ladder import LadderVAE
 from pytorch_network import ACTIVATIONS, sequential
+from pytorch_vae_gan import make as vae_gan
 
 EXCHANGE, RECORDING = "exchange.safetensors", "pytorch.safetensors"
 
@@ -236,6 +237,13 @@ def kl_elements(mean, logvar):
     return -0.5 * (1 + logvar - mean.pow(2) - logvar.exp())
 
 
+def free_kl(settings, mean, logvar):
+    """The KL of each dimension summed over the batch, (Z), with free bits."""
+    kl = kl_elements(mean, logvar).sum(0)
+    free = torch.full_like(kl, len(mean) * settings["free_bits"])
+    return torch.where(kl < free, free, kl) if settings["free_bits"] > 0 else kl
+
+
 def classifier_terms(settings, logits, label):
     """The classifier's term and its share of errors, each summed over the batch; label is (B, K), zeros for none."""
     kept = settings.get("labels")
@@ -280,6 +288,9 @@ def loss_terms(settings, model, x, label, noise, knobs):
         return model.terms(lambda y, x: reconstruction(settings, y, x).sum(), x, noise, named)[1]
     if kind == "ladder":
         return model.terms(lambda y, x: reconstruction(settings, y, x).sum(), x, noise)
+    if kind == "vae_gan":
+        kl = lambda mean, logvar: free_kl(settings, mean, logvar).sum()
+        return model.terms(lambda y, x: reconstruction(settings, y, x).sum(), kl, x, noise)
     seen = x
     if kind == "denoising":
         seen = corrupted(settings["noise"], x, noise[0].view_as(x))
@@ -304,10 +315,8 @@ def loss_terms(settings, model, x, label, noise, knobs):
         more = {"weight_kl": share * model.weight_kl(settings["prior_sigma"])}
     else:
         y, mean, logvar = model(seen, label, noise[0])
-    kl = kl_elements(mean, logvar).sum(0)
-    free = torch.full_like(kl, len(x) * settings["free_bits"])
-    kl = torch.where(kl < free, free, kl) if settings["free_bits"] > 0 else kl
-    return {"recon": reconstruction(settings, y, x.flatten(1)).sum(), "kl": kl.sum(), **more}
+    kl = free_kl(settings, mean, logvar).sum()
+    return {"recon": reconstruction(settings, y, x.flatten(1)).sum(), "kl": kl, **more}
 
 
 def importance_bound(settings, model, seen, x, label, noise):
@@ -380,10 +389,11 @@ def load_initial(model, initial):
 # The others are VAEs.
 KINDS = {"latent_classifier": LatentClassifier, "m2": M2, "bayesian": BayesianVAE}
 KINDS |= {"gumbel": GumbelVAE, "vq": VQVAE, "pixelcnn": PixelCNN, "ladder": LadderVAE}
+KINDS["vae_gan"] = vae_gan(VAE)
 
 # Terms that count as much as the first knob says, and terms that count nothing.
 WEIGHTED = {"kl", "commit", *(f"kl_{level}" for level in range(1, 6))}
-REPORTED = {"error", "perplexity", "used"}
+REPORTED = {"error", "perplexity", "used", "gen", "dis_real", "dis_fake", "pixels"}
 
 
 def weight(name, terms, knobs):
@@ -439,7 +449,11 @@ class Exchange:
         loss = sum(weight(name, terms, knobs) * value for name, value in terms.items())
         if self.settings["reduction"] == "mean":
             loss = loss / len(x)
-        loss.backward()
+        if self.settings["model"] == "vae_gan":
+            # A loss for each network, all of the same forward pass.
+            self.model.backward(terms, knobs[0], 1 / len(x) if self.settings["reduction"] == "mean" else 1)
+        else:
+            loss.backward()
         if self.settings.get("clip_norm") is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings["clip_norm"])
         return loss, terms

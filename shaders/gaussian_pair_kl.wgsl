@@ -45,8 +45,8 @@ fn backward_p(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
     if i >= params.B * params.Z { return; }
     let w = params.scale * clock_row(1u);
     let m = mean_q[i] - mean_p[i];
-    let precision = exp(-logvar_p[i]);
-    dmean[i] = -w * m * precision;
-    dlogvar[i] = 0.5 * w * (1.0 - exp(logvar_q[i] - logvar_p[i]) - m * m * precision);
+    let inverse = exp(-logvar_p[i]);
+    dmean[i] = -w * m * inverse;
+    dlogvar[i] = 0.5 * w * (1.0 - exp(logvar_q[i] - logvar_p[i]) - m * m * inverse);
 }
 // ANCHOR_END: backward

@@ -436,6 +436,36 @@ fn a_ladders_latent_point_is_the_noise_of_its_levels() {
     }
 }
 
+/// Each of the three has the gradient of its own loss, whatever else passes through it.
+#[test]
+fn each_network_of_a_vae_gan_has_the_gradient_of_its_own_loss() {
+    let owner = |name: &str| match name.split('.').next() {
+        Some("discriminator") => "discriminator",
+        Some("decoder" | "fc3" | "fc4") => "decoder",
+        _ => "encoder",
+    };
+    // gamma is the knob of the KL, so that the decoder's loss can be written with the weights that there are.
+    let gamma = Weight::Knob("kl_weight");
+    let losses = [
+        ("encoder", vec![("recon", Weight::One), ("kl", Weight::Knob("kl_weight"))]),
+        ("decoder", vec![("recon", gamma), ("gen", Weight::One)]),
+        ("discriminator", vec![("dis_real", Weight::One), ("dis_fake", Weight::One)]),
+    ];
+    let connected = format!("{CONNECTED}\ndiscriminator_hidden = [5]\ndiscriminator_head = [3]\nreduction = 'mean'");
+    let listed = "discriminator = '(conv 3 k3 s1 p1, batchnorm, silu), conv 2 k2 s2, tanh'\ngenerator = 'minimax'";
+    for (what, text) in [("connected", connected), ("listed", format!("{LISTED}\n{listed}"))] {
+        let settings = of_model("vae_gan", &text).with(&format!("gamma = {KL_WEIGHT:?}")).unwrap();
+        for (network, terms) in &losses {
+            let mut step = Step::new(&settings, [1, 4, 4]);
+            for (term, _) in &mut step.terms {
+                let weight = terms.iter().find(|(name, _)| *name == term.name);
+                term.weight = weight.map_or(Weight::Zero, |(_, weight)| *weight);
+            }
+            check_gradients_of(&format!("{network}, {what}"), step, |name| owner(name) == *network);
+        }
+    }
+}
+
 /// With several samples a picture the loss is the bound, of which no sample's share is left out. The encoder's
 /// doubly reparameterised gradient is that of the loss only in the mean: the decoder's is looked at.
 #[test]

@@ -12,7 +12,7 @@ use elbo::data::Dataset;
 use elbo::data::table::Columns;
 use elbo::instruments::parity::{Exchange, Recording, Report, SCRIPT};
 use elbo::instruments::subject;
-use elbo::models::presets;
+use elbo::models::{presets, vae_gan};
 use elbo::train::run_folder::RunFolder;
 use elbo::train::settings::Settings;
 use elbo::train::trainer::Trainer;
@@ -107,7 +107,11 @@ fn pytorch_takes_the_same_steps() {
         return;
     }
     let small = |preset: &str, text: &str| {
-        let base = Settings::of_preset(preset).unwrap().with("batch_size = 5").unwrap();
+        let settings = match preset {
+            "vae_gan" => Settings::of_model(&vae_gan::ENTRY),
+            _ => Settings::of_preset(preset).unwrap(),
+        };
+        let base = settings.with("batch_size = 5").unwrap();
         // A ladder's sizes are its own.
         let sizes = if preset == "mnist-ladder" { "" } else { "hidden = [17]\nlatent = 3" };
         base.with(sizes).unwrap().with(text).unwrap()
@@ -188,6 +192,19 @@ fn pytorch_takes_the_same_steps() {
             "a ladder of three levels",
             [1, 6, 5],
             small("mnist-ladder", "hidden = [11, 9, 7]\nlatent = [5, 4, 3]\nactivation = 'tanh'\nreduction = 'mean'"),
+        ),
+        ("a VAE-GAN", [1, 6, 5], small("vae_gan", "gamma = 0.3\nkl_weight = 0.7")),
+        (
+            "a VAE-GAN as published, mean",
+            [1, 6, 5],
+            small("vae_gan", "generator = 'minimax'\nreduction = 'mean'\ndiscriminator_head = [5]\noutput = 'gaussian'"),
+        ),
+        (
+            "a VAE-GAN, listed",
+            [2, 18, 17],
+            small("vae_gan", &listed.replace("optimal_sigma", "bernoulli"))
+                .with("discriminator = '(conv 3 k4 s2, batchnorm, leaky_relu), conv 2 k3, groupnorm 1, elu, maxpool k2'")
+                .unwrap(),
         ),
     ];
     let folder = tempfile::tempdir().unwrap();

@@ -21,7 +21,7 @@ use elbo::instruments::subject;
 use elbo::models::parts::bound::BOUND;
 use elbo::models::parts::likelihood::Likelihood;
 use elbo::models::{presets, vae};
-use elbo::train::checkpoint::Checkpoint;
+use elbo::train::checkpoint::{Checkpoint, ModelCard};
 use elbo::train::evaluation::Latent;
 use elbo::train::metrics::{EpochMetrics, Means, read_metrics};
 use elbo::train::programs::Programs;
@@ -106,8 +106,9 @@ impl Run {
 
     fn metrics(&self) -> Vec<EpochMetrics> {
         let path = self.folder.model();
-        let model = Checkpoint::read(&path).and_then(|file| file.card(&path)).map(|card| card.model);
-        let terms = model.map_or(vae::ENTRY.terms, |model| elbo::models::find(&model).unwrap().terms);
+        let card = Checkpoint::read(&path).and_then(|file| file.card(&path));
+        let terms_of = |card: ModelCard| elbo::models::find(&card.model).unwrap().terms_of(&card.settings);
+        let terms = card.map_or(vae::ENTRY.terms, terms_of);
         let rows = read_metrics(&self.folder.metrics(), terms).unwrap();
         // The only column that differs between equal runs.
         rows.into_iter().map(|row| EpochMetrics { seconds: 0.0, ..row }).collect()
@@ -415,8 +416,12 @@ fn a_state_without_its_statistics_is_refused() {
 /// [`small`] for another model.
 fn small_of(model: &str) -> Settings {
     let settings = Settings::of_model(elbo::models::find(model).unwrap());
-    let settings = settings.with("hidden = [16]\nlatent = 3\nbatch_size = 7\nepochs = 2\nsamples = 4").unwrap();
-    with_few_codes(with_labels(settings, 10))
+    let settings = settings.with("batch_size = 7\nepochs = 2\nsamples = 4").unwrap();
+    let sizes = match model {
+        "ladder" => "hidden = [16, 8]\nlatent = [3, 2]",
+        _ => "hidden = [16]\nlatent = 3",
+    };
+    with_few_codes(with_labels(settings.with(sizes).unwrap(), 10))
 }
 
 /// So many training pictures keep their label, where that is a key of the model.
@@ -440,8 +445,18 @@ fn data_of(model: &str) -> Dataset {
     Dataset { name: "users".into(), class_names: vec![], train, test }
 }
 
-const OTHER_MODELS: [&str; 9] =
-    ["conditional", "denoising", "latent_classifier", "m2", "gumbel", "recommendation", "bayesian", "vq", "ladder"];
+const OTHER_MODELS: [&str; 10] = [
+    "conditional",
+    "denoising",
+    "latent_classifier",
+    "m2",
+    "gumbel",
+    "recommendation",
+    "bayesian",
+    "vq",
+    "ladder",
+    "vae_gan",
+];
 
 #[test]
 fn runs_of_every_model_repeat_and_go_on_bit_by_bit() {
@@ -811,7 +826,7 @@ fn a_batch_larger_than_the_data_is_refused() {
 
 /// Dispatches of a training step: a limit for each preset as a device with few fused kernels runs it, and one as it is
 /// run by a device that takes every fused kernel, as GPUs do, and the CPU device those that it has.
-const BUDGETS: [(&str, usize, usize); 30] = [
+const BUDGETS: [(&str, usize, usize); 31] = [
     ("mnist-mlp", 30, 8),
     ("mnist-fused", 30, 8),
     ("mnist-2d", 30, 8),
@@ -841,7 +856,8 @@ const BUDGETS: [(&str, usize, usize); 30] = [
     ("mnist-vq", 29, 21),
     ("mnist-vq-conv", 98, 98),
     ("mnist-vq-prior", 118, 118),
-    ("mnist-ladder", 69, 69),
+    ("mnist-ladder", 60, 47),
+    ("mnist-vae-gan", 150, 150),
 ];
 
 #[test]

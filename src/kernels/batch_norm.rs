@@ -4,6 +4,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::activation::Activation;
+use super::reduce;
 use crate::kernel::{Constant, Cost, GradientCheck, Grid, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, params};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
@@ -329,18 +330,44 @@ pub fn evaluate(r: &mut Recorder, x: Tensor, w: Tensor, b: Tensor, running: Runn
 /// dy to dx, both in x's shape; dw += and db +=, both (C).
 pub fn backward(
     r: &mut Recorder,
-    Saved { x, y, moments }: Saved,
+    saved: Saved,
     dy: Tensor,
     w: Tensor,
     [dw, db]: [Tensor; 2],
     activation: Activation,
 ) -> Tensor {
-    assert!(dy.shape() == x.shape(), "batch_norm.backward: dy {dy:?} does not fit x {x:?}");
-    let p = fitting("batch_norm.backward", x, [w, w, dw, db], activation);
-    let chunk = r.tensor("backward_chunks", &[p.chunks as usize, 2, p.c as usize]);
-    r.dispatch(&BACKWARD_PARTIALS, p, &[x, y, dy, moments], &[chunk]);
+    let p = fitting("batch_norm.backward", saved.x, [w, w, dw, db], activation);
+    let chunk = backward_partials(r, p, saved, dy);
     let totals = r.tensor("sums", &[2, p.c as usize]);
     r.dispatch(&BACKWARD_W, p, &[chunk], &[totals, dw, db]);
+    backward_x(r, p, saved, dy, w, totals)
+}
+
+/// dy to dx, both in x's shape, the parameters held.
+pub fn backward_input(r: &mut Recorder, saved: Saved, dy: Tensor, w: Tensor, activation: Activation) -> Tensor {
+    let p = fitting("batch_norm.backward_input", saved.x, [w; 4], activation);
+    let chunk = backward_partials(r, p, saved, dy);
+    let totals = reduce::columns(r, chunk.reshape(&[p.chunks as usize, 2 * p.c as usize]));
+    backward_x(r, p, saved, dy, w, totals.reshape(&[2, p.c as usize]))
+}
+
+/// Sums of g and of g * xhat over parts of the rows, (chunks,2,C).
+fn backward_partials(r: &mut Recorder, p: Params, Saved { x, y, moments }: Saved, dy: Tensor) -> Tensor {
+    assert!(dy.shape() == x.shape(), "batch_norm.backward: dy {dy:?} does not fit x {x:?}");
+    let chunk = r.tensor("backward_chunks", &[p.chunks as usize, 2, p.c as usize]);
+    r.dispatch(&BACKWARD_PARTIALS, p, &[x, y, dy, moments], &[chunk]);
+    chunk
+}
+
+/// dx from these sums over all rows, (2,C).
+fn backward_x(
+    r: &mut Recorder,
+    p: Params,
+    Saved { x, y, moments }: Saved,
+    dy: Tensor,
+    w: Tensor,
+    totals: Tensor,
+) -> Tensor {
     let dx = r.tensor("dx", x.shape());
     r.dispatch(&BACKWARD_X, p, &[x, w, y, dy, moments, totals], &[dx]);
     dx

@@ -67,13 +67,27 @@ impl BatchNorm {
     /// dy to dx, both in x's shape; adds to the parameters' gradients. Panics on what a forward in [`Mode::Evaluate`]
     /// saved.
     pub fn backward(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
-        r.scope(&self.name);
-        let Some(normalised) = saved.normalised else { panic!("{}: evaluation has no backward", self.name) };
-        let epilogue = self.activation.saves_output();
-        let dh = if epilogue { dy } else { activation::backward(r, saved.activated, dy, self.activation) };
-        let activation = if epilogue { self.activation } else { Activation::Identity };
+        let (normalised, dh, activation) = self.slope(r, &saved, dy);
         let gradients = [self.weight.grad, self.bias.grad];
         batch_norm::backward(r, normalised, dh, self.weight.value, gradients, activation)
+    }
+
+    /// dy to dx, both in x's shape, the parameters held. It panics as [`backward`](BatchNorm::backward) does.
+    pub fn backward_input(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> Tensor {
+        let (normalised, dh, activation) = self.slope(r, saved, dy);
+        batch_norm::backward_input(r, normalised, dh, self.weight.value, activation)
+    }
+
+    /// What the kernels' backward takes: the gradient behind the activation that is their epilogue, or before another.
+    fn slope(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> (batch_norm::Saved, Tensor, Activation) {
+        r.scope(&self.name);
+        let Some(normalised) = saved.normalised else { panic!("{}: evaluation has no backward", self.name) };
+        match self.activation.saves_output() {
+            true => (normalised, dy, self.activation),
+            false => {
+                (normalised, activation::backward(r, saved.activated, dy, self.activation), Activation::Identity)
+            }
+        }
     }
 }
 

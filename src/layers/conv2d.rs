@@ -78,20 +78,21 @@ impl Conv2d {
 
     /// dy (B,P,Q,O) to dx (B,H,W,I); adds to the parameters' gradients.
     pub fn backward(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
-        let &[_, h, w, _] = saved.x.shape() else { unreachable!("forward took a picture") };
-        let weight = saved.w;
+        let Saved { x, w, .. } = saved;
         let dh = self.backward_parameters(r, saved, dy);
-        conv2d::backward_x(r, dh, weight, None, self.geometry, [h, w], Activation::Identity)
+        self.through(r, [x, w], dh)
+    }
+
+    /// dy (B,P,Q,O) to dx (B,H,W,I), the parameters held.
+    pub fn backward_input(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> Tensor {
+        let dh = self.slope(r, saved, dy);
+        self.through(r, [saved.x, saved.w], dh)
     }
 
     /// The parameters' share alone, for a first layer, whose input needs no gradient. Returns the gradient of x * w +
     /// b.
     pub fn backward_parameters(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
-        r.scope(&self.name);
-        let dh = match self.activation {
-            Activation::Identity => dy,
-            act => activation::backward(r, saved.y, dy, act),
-        };
+        let dh = self.slope(r, &saved, dy);
         conv2d::backward_w(r, dh, saved.x, self.weight.grad, self.geometry);
         if let Some(mask) = self.mask {
             masked_weight::backward(r, self.weight.grad, mask);
@@ -101,5 +102,20 @@ impl Conv2d {
             _ => {}
         }
         dh
+    }
+
+    /// dy to the gradient of what the activation takes.
+    fn slope(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> Tensor {
+        r.scope(&self.name);
+        match self.activation {
+            Activation::Identity => dy,
+            act => activation::backward(r, saved.y, dy, act),
+        }
+    }
+
+    /// That gradient to the one of the layer's input x, which met the weights w.
+    fn through(&self, r: &mut Recorder, [x, weight]: [Tensor; 2], dh: Tensor) -> Tensor {
+        let &[_, h, w, _] = x.shape() else { unreachable!("forward took a picture") };
+        conv2d::backward_x(r, dh, weight, None, self.geometry, [h, w], Activation::Identity)
     }
 }

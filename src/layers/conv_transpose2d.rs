@@ -76,24 +76,41 @@ impl ConvTranspose2d {
 
     /// dy (B,H,W,O) to dx (B,P,Q,I); adds to the parameters' gradients.
     pub fn backward(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
-        let &[_, p, q, _] = saved.x.shape() else { unreachable!("forward took a picture") };
+        let x = saved.x;
         let dh = self.backward_parameters(r, saved, dy);
-        conv2d::forward_to(r, dh, self.weight.value, None, self.geometry, [p, q], Activation::Identity)
+        self.through(r, x, dh)
+    }
+
+    /// dy (B,H,W,O) to dx (B,P,Q,I), the parameters held.
+    pub fn backward_input(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> Tensor {
+        let dh = self.slope(r, saved, dy);
+        self.through(r, saved.x, dh)
     }
 
     /// The parameters' share alone, for a first layer, whose input needs no gradient. Returns the gradient of what the
     /// activation takes.
     pub fn backward_parameters(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
-        r.scope(&self.name);
-        let dh = match self.activation {
-            Activation::Identity => dy,
-            act => activation::backward(r, saved.y, dy, act),
-        };
+        let dh = self.slope(r, &saved, dy);
         conv2d::backward_w(r, saved.x, dh, self.weight.grad, self.geometry);
         match &self.bias {
             Some(bias) if !self.bias_cancels => conv2d::backward_b(r, dh, bias.grad),
             _ => {}
         }
         dh
+    }
+
+    /// dy to the gradient of what the activation takes.
+    fn slope(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> Tensor {
+        r.scope(&self.name);
+        match self.activation {
+            Activation::Identity => dy,
+            act => activation::backward(r, saved.y, dy, act),
+        }
+    }
+
+    /// That gradient to the one of the layer's input x.
+    fn through(&self, r: &mut Recorder, x: Tensor, dh: Tensor) -> Tensor {
+        let &[_, p, q, _] = x.shape() else { unreachable!("forward took a picture") };
+        conv2d::forward_to(r, dh, self.weight.value, None, self.geometry, [p, q], Activation::Identity)
     }
 }

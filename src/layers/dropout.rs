@@ -11,10 +11,12 @@ pub struct Dropout {
 }
 
 /// What a backward needs of its forward: where the mask came from, if there was one.
+#[derive(Clone, Copy)]
 pub struct Saved {
     draw: Option<Draw>,
 }
 
+#[derive(Clone, Copy)]
 struct Draw {
     clock: Tensor,
     site: u32,

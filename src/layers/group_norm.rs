@@ -46,4 +46,10 @@ impl GroupNorm {
         group_norm::backward_w(r, sums, self.weight.grad, self.bias.grad);
         dx
     }
+
+    /// dy to dx, both in x's shape, the parameters held.
+    pub fn backward_input(&self, r: &mut Recorder, &Saved(saved): &Saved, dy: Tensor) -> Tensor {
+        r.scope(&self.name);
+        group_norm::backward_x(r, saved, dy, self.weight.value).0
+    }
 }

@@ -49,6 +49,14 @@ impl LayerNorm {
         self.unrows(r, dx)
     }
 
+    /// dy to dx, both in x's shape, the parameters held.
+    pub fn backward_input(&self, r: &mut Recorder, &Saved(saved): &Saved, dy: Tensor) -> Tensor {
+        r.scope(&self.name);
+        let rows = self.rows(r, dy);
+        let dx = layer_norm::backward_x(r, saved, rows, self.flat(self.weight.value));
+        self.unrows(r, dx)
+    }
+
     fn flat(&self, parameter: Tensor) -> Tensor {
         parameter.reshape(&[parameter.len()])
     }

@@ -63,13 +63,27 @@ impl Linear {
     /// The parameters' share alone, for a first layer, whose input needs no gradient. Returns the gradient of
     /// x W^T + b, (B,O).
     pub fn backward_parameters(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
-        r.scope(&self.name);
-        let dh = match self.activation {
-            Activation::Identity => dy,
-            act => activation::backward(r, saved.activated, dy, act),
-        };
+        let dh = self.slope(r, &saved, dy);
         matmul::backward_w(r, dh, saved.x, self.weight.grad, self.bias.grad);
         dh
     }
     // ANCHOR_END: passes
+
+    // ANCHOR: input
+    /// dy (B,O) to dx (B,I), the parameters held. The saved values stay: another backward is to add the parameters'
+    /// gradients, of another loss.
+    pub fn backward_input(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> Tensor {
+        let dh = self.slope(r, saved, dy);
+        matmul::backward_x(r, dh, self.weight.value)
+    }
+    // ANCHOR_END: input
+
+    /// dy to the gradient of x W^T + b, (B,O) each.
+    fn slope(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> Tensor {
+        r.scope(&self.name);
+        match self.activation {
+            Activation::Identity => dy,
+            act => activation::backward(r, saved.activated, dy, act),
+        }
+    }
 }

@@ -20,6 +20,7 @@ pub struct Pool {
 }
 
 /// What a backward needs of its forward.
+#[derive(Clone, Copy)]
 pub struct Saved {
     shape: [usize; 4],
     /// The places of the maxima, (B,P,Q,C).

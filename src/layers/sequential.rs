@@ -115,6 +115,13 @@ impl Sequential {
         let dy = layers.rev().fold(dy, |dy, (layer, saved)| layer.backward(r, saved, dy));
         first.backward_parameters(r, first_saved, dy);
     }
+
+    /// dy to dx, the parameters held: none of their gradients is added to. What was saved stays for the backward that
+    /// adds them.
+    pub fn backward_input(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> Tensor {
+        let layers = self.layers.iter().zip(&saved.layers).rev();
+        layers.fold(dy, |dy, (layer, saved)| layer.backward_input(r, saved, dy))
+    }
 }
 
 impl Layer {
@@ -186,6 +193,31 @@ impl Layer {
                 let dx = body.backward(r, saved, dy);
                 joint::add(r, dy, dx, 1.0)
             }
+            _ => unreachable!("what a layer saved is its own"),
+        }
+    }
+
+    /// As [`backward`](Layer::backward), the parameters held.
+    fn backward_input(&self, r: &mut Recorder, saved: &LayerSaved, dy: Tensor) -> Tensor {
+        match (self, saved) {
+            (Layer::Linear(layer), LayerSaved::Linear(saved)) => layer.backward_input(r, saved, dy),
+            (Layer::Conv2d(layer), LayerSaved::Conv2d(saved)) => layer.backward_input(r, saved, dy),
+            (Layer::ConvTranspose2d(layer), LayerSaved::ConvTranspose2d(saved)) => layer.backward_input(r, saved, dy),
+            (Layer::BatchNorm(layer), LayerSaved::BatchNorm(saved)) => layer.backward_input(r, saved, dy),
+            (Layer::GroupNorm(layer), LayerSaved::GroupNorm(saved)) => layer.backward_input(r, saved, dy),
+            (Layer::LayerNorm(layer), LayerSaved::LayerNorm(saved)) => layer.backward_input(r, saved, dy),
+            (Layer::Sequential(body), LayerSaved::Sequential(saved)) => body.backward_input(r, saved, dy),
+            (Layer::Residual(body), LayerSaved::Residual(saved)) => {
+                let dx = body.backward_input(r, saved, dy);
+                joint::add(r, dy, dx, 1.0)
+            }
+            // The others have no parameters.
+            (layer, &LayerSaved::Activation(saved)) => layer.backward(r, LayerSaved::Activation(saved), dy),
+            (layer, &LayerSaved::Pool(saved)) => layer.backward(r, LayerSaved::Pool(saved), dy),
+            (layer, &LayerSaved::Upsample(saved)) => layer.backward(r, LayerSaved::Upsample(saved), dy),
+            (layer, &LayerSaved::Dropout(saved)) => layer.backward(r, LayerSaved::Dropout(saved), dy),
+            (layer, &LayerSaved::Flatten(shape)) => layer.backward(r, LayerSaved::Flatten(shape), dy),
+            (layer, LayerSaved::View) => layer.backward(r, LayerSaved::View, dy),
             _ => unreachable!("what a layer saved is its own"),
         }
     }

@@ -20,6 +20,7 @@ pub struct Upsample {
 }
 
 /// What a backward needs of its forward: nothing but that it was.
+#[derive(Clone, Copy)]
 pub struct Saved(());
 
 impl Upsample {

@@ -272,10 +272,10 @@ impl Ladder {
 
     /// The networks' gradients, from those of s_1 to s_L.
     fn up_backward(&self, r: &mut Recorder, saved: Vec<[linear::Saved; 2]>, dseen: Vec<[Tensor; 2]>) {
-        r.scope("encoder");
         let mut from_above: Option<Tensor> = None;
         let levels = self.levels.iter().zip(saved).zip(dseen).enumerate();
         for (i, ((level, [encoder, seen]), [dmean, dlogvar])) in levels.rev() {
+            r.scope("encoder");
             let dh = joint::concat(r, dmean, dlogvar);
             // d_l feeds s_l and d_l+1: the level above has assigned, this one adds.
             let dd = match from_above {

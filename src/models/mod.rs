@@ -21,6 +21,7 @@ pub mod pixelcnn;
 pub mod presets;
 pub mod recommendation;
 pub mod vae;
+pub mod vae_gan;
 pub mod vq;
 
 use std::sync::Mutex;
@@ -55,6 +56,7 @@ pub static MODELS: &[&Entry] = &[
     &vq::ENTRY,
     &pixelcnn::ENTRY,
     &ladder::ENTRY,
+    &vae_gan::ENTRY,
 ];
 
 /// A model's entry in the list: what is known of it before it is opened.

@@ -315,6 +315,16 @@ pub static LADDER: [Preset; 1] = [Preset {
     text: include_str!("presets/mnist-ladder.toml"),
 }];
 
+/// Of the model `vae_gan`.
+pub static VAE_GAN: [Preset; 1] = [Preset {
+    name: "mnist-vae-gan",
+    about: "convolutions and a discriminator of three, whose features compare the pictures, 32 latents: sharp digits",
+    article: OVERVIEW,
+    x: MNIST,
+    classes: 0,
+    text: include_str!("presets/mnist-vae-gan.toml"),
+}];
+
 impl Preset {
     /// The columns of the data that it is made for.
     pub fn columns(&self) -> Columns {

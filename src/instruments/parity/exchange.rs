@@ -30,11 +30,12 @@ use crate::train::rows::rows;
 use crate::train::settings::{Reduction, Settings};
 
 pub(super) const EXCHANGE: &str = "exchange.safetensors";
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 5] = [
     (SCRIPT, include_str!("../../../scripts/pytorch_parity.py")),
     ("pytorch_network.py", include_str!("../../../scripts/pytorch_network.py")),
     ("pytorch_codes.py", include_str!("../../../scripts/pytorch_codes.py")),
     ("pytorch_ladder.py", include_str!("../../../scripts/pytorch_ladder.py")),
+    ("pytorch_vae_gan.py", include_str!("../../../scripts/pytorch_vae_gan.py")),
 ];
 
 /// What the names of initial parameters and of constants begin with in the file.
@@ -134,7 +135,7 @@ impl Exchange {
         let entry = settings.entry()?;
         let columns = columns.only(entry.takes)?;
         let model = (entry.open)(&mut arena, &settings.own, &columns)?;
-        let mut networks = ["encoder", "decoder"].into_iter().filter_map(|key| settings.own(key)?.as_str());
+        let mut networks = ["encoder", "decoder", "discriminator"].into_iter().filter_map(|key| settings.own(key)?.as_str());
         if networks.any(|text| text.contains("dropout")) {
             return Err(Error::Usage(format!(
                 "{name} has dropout, and PyTorch draws its masks from other random numbers: \

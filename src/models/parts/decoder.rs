@@ -69,9 +69,27 @@ impl Decoder {
     /// dy (B,D) to dz (B, inputs), and the parameters' gradients.
     pub fn backward(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
         let [b, _] = dy.matrix();
-        r.scope("decoder");
-        let dy = if saved.leaves_picture { channels::last(r, dy, self.picture) } else { dy };
+        let dy = self.picture_of(r, &saved, dy);
         self.network.backward(r, saved.network, dy).reshape(&[b, self.inputs.iter().product()])
+    }
+
+    /// dy (B,D) to dz (B, inputs), the parameters held.
+    pub fn backward_input(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> Tensor {
+        let [b, _] = dy.matrix();
+        let dy = self.picture_of(r, saved, dy);
+        self.network.backward_input(r, &saved.network, dy).reshape(&[b, self.inputs.iter().product()])
+    }
+
+    /// The parameters' gradients alone, where z needs none.
+    pub fn backward_parameters(&self, r: &mut Recorder, saved: Saved, dy: Tensor) {
+        let dy = self.picture_of(r, &saved, dy);
+        self.network.backward_parameters(r, saved.network, dy);
+    }
+
+    /// dy as the network leaves it.
+    fn picture_of(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> Tensor {
+        r.scope("decoder");
+        if saved.leaves_picture { channels::last(r, dy, self.picture) } else { dy }
     }
 
     /// -log p(x|z) of each row in nats, for outputs y (B,D) and pictures x (B,D).

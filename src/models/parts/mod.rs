@@ -13,6 +13,7 @@ pub mod categorical;
 pub mod classifier;
 pub mod codebook;
 pub mod decoder;
+pub mod discriminator;
 pub mod encoder;
 pub mod features;
 pub mod gaussian;

@@ -76,6 +76,22 @@ pub fn require(holds: bool, key: &str, value: impl std::fmt::Display, rule: &str
     if holds { Ok(()) } else { Err(Error::Usage(format!("{key} is {value}, but {rule}"))) }
 }
 
+/// That no batch norm of these networks, by name and by what they take, sees one value a channel in a batch of that
+/// size. Errors: the first that does.
+pub(super) fn lone_batch_norm(batch_size: usize, networks: &[(&str, &Option<Network>, Shape)]) -> Result<()> {
+    if batch_size > 1 {
+        return Ok(());
+    }
+    let lone = |(name, network, input): &(&str, &Option<Network>, Shape)| network.as_ref()?.lone_batch_norm(name, *input);
+    match networks.iter().find_map(lone) {
+        None => Ok(()),
+        Some(layer) => Err(Error::Usage(format!(
+            "--batch-size is 1, but {layer}, a batch norm, then sees one value a channel, and the variance of one value \
+             is 0: take a larger --batch-size, or layernorm"
+        ))),
+    }
+}
+
 impl Divergence {
     /// The KL weight over the run.
     pub fn knob(&self) -> Knob {
@@ -173,20 +189,7 @@ impl Networks {
 
     /// [`check_batch`](Networks::check_batch) of a decoder that takes `latent`.
     pub fn check_batch_of(&self, batch_size: usize, input: Shape, latent: Shape) -> Result<()> {
-        if batch_size > 1 {
-            return Ok(());
-        }
-        let networks = [("encoder", &self.encoder, input), ("decoder", &self.decoder, latent)];
-        let lone =
-            networks.into_iter().find_map(|(name, network, input)| network.as_ref()?.lone_batch_norm(name, input));
-        match lone {
-            None => Ok(()),
-            Some(layer) => Err(Error::Usage(format!(
-                "--batch-size is 1, but {layer}, a batch norm, then sees one value a channel, and the variance of one \
-                 value \
-                 is 0: take a larger --batch-size, or layernorm"
-            ))),
-        }
+        lone_batch_norm(batch_size, &[("encoder", &self.encoder, input), ("decoder", &self.decoder, latent)])
     }
 
     /// As in `784-400-20`, or `1x28x28-listed-32`.
