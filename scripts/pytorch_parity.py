@@ -69,6 +69,15 @@ class VAE(nn.Module):
             self.fc21, self.fc22 = nn.Linear(coded, self.latent), nn.Linear(coded, self.latent)
         elif self.head == "fused":
             self.fc2 = nn.Linear(coded, 2 * self.latent)
+        self.shape = shape
+        if settings.get("prior") == "vamp":
+            self.pseudo_inputs = nn.Parameter(torch.empty(settings["components"], pixels))
+
+    def log_prior(self, z):
+        """log p(z) in nats of each row, (B): the mean of q(z|u) over the pseudo-inputs u (Tomczak & Welling 2018)."""
+        mean, logvar = self.encode(torch.sigmoid(self.pseudo_inputs).view(-1, *self.shape), None)
+        log_p = Normal(mean, torch.exp(0.5 * logvar)).log_prob(z[:, None]).sum(2)  # (B, K)
+        return torch.logsumexp(log_p, 1) - math.log(len(mean))
 
     def encode(self, x, y):
         if self.is_listed:
@@ -315,8 +324,34 @@ def loss_terms(settings, model, x, label, noise, knobs):
         more = {"weight_kl": share * model.weight_kl(settings["prior_sigma"])}
     else:
         y, mean, logvar = model(seen, label, noise[0])
-    kl = free_kl(settings, mean, logvar).sum()
-    return {"recon": reconstruction(settings, y, x.flatten(1)).sum(), "kl": kl, **more}
+    recon = reconstruction(settings, y, x.flatten(1)).sum()
+    if settings.get("prior") == "vamp" or settings.get("tc_weight"):
+        q = Normal(mean, torch.exp(0.5 * logvar))
+        z = mean + q.stddev * noise[0]
+        if settings.get("tc_weight"):
+            return {"recon": recon, **parts_of_kl(z, q, settings.get("examples") or len(x))}
+        return {"recon": recon, "kl": (q.log_prob(z).sum(1) - model.log_prior(z)).sum()}
+    if settings.get("capacity"):
+        # The mean over the batch is held, as Burgess et al. 2018 have it.
+        kl = kl_elements(mean, logvar).sum()
+        return {"recon": recon, "kl": kl, "capacity_gap": len(x) * (kl / len(x) - knobs[1]).abs()}
+    return {"recon": recon, "kl": free_kl(settings, mean, logvar).sum(), **more}
+
+
+def parts_of_kl(z, q, examples):
+    """The KL in three parts (Chen et al. 2018), summed over the batch, by minibatch-weighted sampling; z (B, Z)."""
+    rows = len(z)
+    # Row i, column j: the log density of z_i under q(z|x_j), (B, B, Z).
+    log_q = Normal(q.mean[None], q.stddev[None]).log_prob(z[:, None])
+    log_nm = math.log(rows * examples)
+    together = torch.logsumexp(log_q.sum(2), 1) - log_nm
+    marginals = (torch.logsumexp(log_q, 1) - log_nm).sum(1)
+    prior = Normal(torch.zeros_like(z), torch.ones_like(z)).log_prob(z).sum(1)
+    return {
+        "mutual_information": (q.log_prob(z).sum(1) - together).sum(),
+        "total_correlation": (together - marginals).sum(),
+        "dimension_kl": (marginals - prior).sum(),
+    }
 
 
 def importance_bound(settings, model, seen, x, label, noise):
@@ -392,13 +427,13 @@ KINDS |= {"gumbel": GumbelVAE, "vq": VQVAE, "pixelcnn": PixelCNN, "ladder": Ladd
 KINDS["vae_gan"] = vae_gan(VAE)
 
 # Terms that count as much as the first knob says, and terms that count nothing.
-WEIGHTED = {"kl", "commit", *(f"kl_{level}" for level in range(1, 6))}
+WEIGHTED = {"kl", "commit", "total_correlation", "capacity_gap", *(f"kl_{level}" for level in range(1, 6))}
 REPORTED = {"error", "perplexity", "used", "gen", "dis_real", "dis_fake", "pixels"}
 
 
 def weight(name, terms, knobs):
     """What a term counts in the loss."""
-    if name in REPORTED:
+    if name in REPORTED or (name == "kl" and "capacity_gap" in terms):
         return 0
     return knobs[0] if name in WEIGHTED else 1
 

@@ -18,13 +18,14 @@ use crate::kernels::clock::{Clock, Row};
 use crate::kernels::gaussian_kl::divergence;
 use crate::models::draw::Draw;
 use crate::models::parts::likelihood::Likelihood;
-use crate::models::{Model, Port, View};
+use crate::models::{Model, Port, View, Weight, weighs_bound};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 use crate::train::checkpoint::{Checkpoint, ModelCard};
 use crate::train::evaluation::{Evaluation, Latent};
 use crate::train::metrics::Means;
 use crate::train::pictures::{classes, one_hot};
+use crate::train::rows::whole;
 
 /// Rows a replay encodes or decodes. More go through in chunks of it; the last one is filled up with zeros.
 const CHUNK: usize = 256;
@@ -245,6 +246,14 @@ impl Trained {
         Ok([mean, logvar])
     }
 
+    /// Refuses a question about KL(q(z|x) || N(0,1)). Errors: the model's prior is another one.
+    pub fn require_normal_prior(&self, what: &str) -> Result<()> {
+        match self.views.iter().any(|view| view.name == "log_prior") {
+            true => Err(Error::Usage(format!("{what} holds q(z|x) against N(0,1), and this model's prior is learned"))),
+            false => Ok(()),
+        }
+    }
+
     /// The labels that a view is told of these pictures of a split; `None` where it takes none. Errors: the split has
     /// none, or one beyond the model's classes.
     pub fn labels_of(&self, view: &str, split: &Table, rows: Range<usize>) -> Result<Option<Vec<usize>>> {
@@ -278,7 +287,8 @@ impl Trained {
         }
     }
 
-    /// The loss on a split, as the trainer takes it but with a KL weight of 1 where it has one: -ELBO in nats for [`Latent::Sampled`],
+    /// The loss on a split, as the trainer takes it but with a KL weight of 1 where it has one, and the KL itself where
+    /// another term stands in its place: -ELBO in nats for [`Latent::Sampled`],
     /// where the output is a likelihood. One z is drawn for each picture; seed and batch size decide which. With those
     /// of a run, the loss of its first epoch's model is the one in the run's metrics.
     ///
@@ -295,10 +305,15 @@ impl Trained {
         let data = (split, &self.card.columns);
         let evaluation = Evaluation::new(arena, &mut backend, &*model, data, batch_size, latent, largest_part)?;
         self.checkpoint.load_model(arena, &mut backend, &self.path)?;
-        let other = model.knobs().first().copied().filter(|knob| knob.name != "kl_weight");
-        evaluation.write_clock(&mut backend, seed, 0, other.map_or(1.0, |knob| knob.value as f32));
+        let first = model.knobs().first().copied();
+        let weight = first.filter(|knob| !weighs_bound(knob.name)).map_or(1.0, |knob| knob.value as f32);
+        let row = Row { kl_weight: weight, ..whole(&model.knobs()) };
+        evaluation.write_clock(&mut backend, seed, 0, row);
         backend.run(&evaluation.plan())?;
         let means = Means::of(&backend.read_one(evaluation.data.losses)?, model.terms());
+        let is_held = model.terms().iter().any(|term| matches!(term.weight, Weight::Instead(_)));
+        let loss = if is_held { means.sum(model.terms()) } else { means.loss };
+        let means = Means { loss, ..means };
         if means.loss.is_finite() {
             return Ok(means);
         }

@@ -344,6 +344,44 @@ fn a_vaes_gradients_are_those_of_its_loss() {
     }
 }
 
+/// A capacity above the KL, the KL in parts, and a prior whose pseudo-inputs go through the encoder, too.
+#[test]
+fn the_gradients_of_a_vae_with_another_kl_are_those_of_its_loss() {
+    for form in ["capacity = 0.8", "tc_weight = 3.0\nexamples = 50", "prior = 'vamp'\ncomponents = 4"] {
+        for (kind, networks) in [("connected", CONNECTED), ("listed", LISTED)] {
+            // A batch norm of pseudo-inputs is refused.
+            let networks = match form.contains("vamp") {
+                true => networks.replace("(conv 3 k3 s1 p1, batchnorm, silu)", "conv 3 k3 s1 p1, silu"),
+                false => networks.to_string(),
+            };
+            let settings = of_model("vae", &networks).with(form).unwrap();
+            check_gradients(&format!("{form}, {kind}"), &settings, [1, 4, 4]);
+            let mean = settings.with("reduction = 'mean'").unwrap();
+            check_gradients(&format!("{form}, {kind}, mean"), &mean, [1, 4, 4]);
+        }
+    }
+}
+
+/// Shifts the three parts, each by a constant, and not what is learned of them.
+#[test]
+fn the_number_of_examples_changes_no_gradient() {
+    let run = |examples: usize| {
+        let settings = of_model("vae", CONNECTED).with(&format!("tc_weight = 3.0\nexamples = {examples}")).unwrap();
+        let mut step = Step::new(&settings, [1, 4, 4]);
+        let sums: Vec<f32> = step.run().iter().map(|rows| rows.iter().sum()).collect();
+        let gradients = step.arena.flat_gradients();
+        (sums, step.backend.read_one(gradients).unwrap())
+    };
+    let ((few, of_few), (many, of_many)) = (run(3), run(3000));
+    assert_eq!(of_few, of_many);
+    // log 1000 a row for each of the two dimensions and of q(z).
+    let shift = ROWS as f32 * 1000f32.ln();
+    for (part, shifts) in [(1, 1.0), (2, 1.0), (3, -2.0)] {
+        let apart = many[part] - few[part] - shifts * shift;
+        assert!(apart.abs() < 1e-3, "{part}: {few:?}, {many:?}");
+    }
+}
+
 #[test]
 fn a_vae_of_vectors_has_the_gradients_of_its_loss() {
     let listed = "head = 'direct'\nlatent = 2\nencoder = 'linear 6, tanh, linear 4'\ndecoder = 'flatten, linear 7'";

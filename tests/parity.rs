@@ -161,6 +161,15 @@ fn pytorch_takes_the_same_steps() {
         ("doubly reparameterised", [1, 6, 5], small("mnist-iwae", "estimator = 'dreg'\nreduction = 'mean'")),
         ("several samples, conditional", [1, 6, 5], small("mnist-cvae", "importance = 7\noutput = 'laplace'")),
         ("several samples, denoising", [1, 6, 5], small("mnist-denoise", "importance = 2\nhead = 'fused'")),
+        ("a capacity", [1, 6, 5], small("mnist-capacity", "capacity = 0.7\ncapacity_schedule = 'linear:5'")),
+        ("a KL in parts", [1, 6, 5], small("mnist-beta-tc", "examples = 50")),
+        ("a KL in parts, mean", [1, 6, 5], small("mnist-beta-tc", "reduction = 'mean'\nkl_schedule = 'linear:5'")),
+        ("a learned prior", [1, 6, 5], small("mnist-vamp", "components = 6")),
+        (
+            "a learned prior, listed",
+            [2, 18, 17],
+            small("mnist-vamp", &listed.replace("batchnorm", "groupnorm 1")).with("components = 3").unwrap(),
+        ),
         ("Gaussian weights", [1, 6, 5], small("mnist-bayes", "initial_logvar = -4.0")),
         (
             "Gaussian weights, both",

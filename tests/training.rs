@@ -826,7 +826,7 @@ fn a_batch_larger_than_the_data_is_refused() {
 
 /// Dispatches of a training step: a limit for each preset as a device with few fused kernels runs it, and one as it is
 /// run by a device that takes every fused kernel, as GPUs do, and the CPU device those that it has.
-const BUDGETS: [(&str, usize, usize); 31] = [
+const BUDGETS: [(&str, usize, usize); 34] = [
     ("mnist-mlp", 30, 8),
     ("mnist-fused", 30, 8),
     ("mnist-2d", 30, 8),
@@ -838,6 +838,9 @@ const BUDGETS: [(&str, usize, usize); 31] = [
     ("binarized-mnist", 60, 60),
     ("table-vae", 36, 16),
     ("mnist-anomaly", 30, 8),
+    ("mnist-beta-tc", 1, 1),
+    ("mnist-capacity", 1, 1),
+    ("mnist-vamp", 1, 1),
     ("mnist-cvae", 32, 23),
     ("mnist-cvae-256", 40, 27),
     ("mnist-cvae-conv", 73, 73),

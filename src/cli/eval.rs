@@ -57,6 +57,11 @@ impl Args {
         require(self.batch_size > 0, "--batch-size is 0, but must be at least 1")?;
         require(self.nll.is_none_or(|samples| samples > 0), "--nll is 0, but must be at least 1")?;
         let mut model = self.model.open()?;
+        for (option, is_asked) in [("--dimensions", self.dimensions), ("--latent-report", self.latent_report)] {
+            if is_asked {
+                model.require_normal_prior(option)?;
+            }
+        }
         let data = self.data.open(&self.model, &model, false)?;
         let limit = Some(self.test_limit).filter(|&n| n > 0);
         let data = data.limited(Selection::ByName, [None, limit]);

@@ -108,8 +108,8 @@ fn print(entry: &'static Entry, settings: &Settings) -> Result<()> {
     let term = |term: &elbo::models::Term| {
         let weight = match term.weight {
             Weight::One => "1".to_string(),
-            Weight::Knob(name) => name.to_string(),
-            Weight::Zero => "0".to_string(),
+            Weight::Knob(name) | Weight::Instead(name) => name.to_string(),
+            Weight::Zero | Weight::Replaced => "0".to_string(),
         };
         vec![term.name.to_string(), weight, term.about.to_string()]
     };
@@ -151,8 +151,8 @@ fn summary(entry: &Entry) -> Value {
     let term = |term: &elbo::models::Term| {
         let weight = match term.weight {
             Weight::One => json!(1),
-            Weight::Knob(name) => json!(name),
-            Weight::Zero => json!(0),
+            Weight::Knob(name) | Weight::Instead(name) => json!(name),
+            Weight::Zero | Weight::Replaced => json!(0),
         };
         json!({ "name": term.name, "weight": weight, "about": term.about })
     };

@@ -6,7 +6,7 @@ use elbo::data::npy;
 use elbo::data::table::Kind;
 use elbo::error::Result;
 use elbo::messages::notice;
-use elbo::train::pictures::prior;
+use elbo::train::pictures::{components, prior};
 
 use super::shared::{LabelArgs, ModelArgs, PictureArgs, describe, require, wrote};
 
@@ -28,8 +28,8 @@ pub struct Args {
     /// Seed of the latent points
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Standard deviation of the latent points; the prior has 1, less gives plainer pictures. Of a prior over codes what
-    /// divides its logits
+    /// Standard deviation of the latent points as a share of the prior's; less than 1 gives plainer pictures. Of a prior
+    /// over codes what divides its logits
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     temperature: f32,
     /// Write the pictures' values too, 0 to 1, as a .npy file of float32 and shape (N, channels x height x width)
@@ -81,6 +81,10 @@ impl Args {
                     );
                 }
             }
+        }
+        if let Some(Kind::Label(classes)) = model.find_view("prior").ok().and_then(|view| view.input("component")) {
+            let component = components(seed, points, classes);
+            z = model.view("prior", &[("noise", &z), ("component", &component)], seed)?.remove(0);
         }
         let z = z.repeat(count / points);
         let labels = match (row_a_class, label) {

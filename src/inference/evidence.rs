@@ -3,6 +3,7 @@
 //!
 //!   log p(x) ~ log 1/S sum_s p(x|z_s) p(z_s) / q(z_s|x),   z_s ~ q(z|x)
 //!
+//! p(z) is N(0,1), or what the model's view `log_prior` says of it.
 //! A picture is encoded once; its samples are drawn and decoded some at a time, of several pictures together, and only
 //! a running maximum and two sums stay. Any q gives an estimate that is low in the mean, and a q of a narrower spread
 //! than p(z|x) a poor one: the effective number of samples says how poor. Of a denoising model q is that of the clean
@@ -14,7 +15,7 @@ use crate::backend::{Backend, Loaded};
 use crate::data::table::{LABELS, PICTURES, Table};
 use crate::error::{Error, Result};
 use crate::kernels::clock::{self, Clock, Row};
-use crate::kernels::{importance, random, repeat};
+use crate::kernels::{importance, joint, mixture, random, repeat};
 use crate::mean::Mean;
 use crate::models::draw::Draw;
 use crate::models::parts::likelihood::Likelihood;
@@ -199,8 +200,10 @@ impl Recorded {
             });
             let inputs: Vec<Tensor> = inputs.collect();
             let recon = model.view(&mut r, likelihood.name, &inputs, &mut Draw::Clock(clock))[0];
+            let recon = recon.reshape(&[recon.len()]);
+            let recon = of_prior(&mut r, model, recon, z, clock);
             r.scope("loss");
-            let log_w = importance::log_weights(&mut r, recon.reshape(&[recon.len()]), logvar, [noise, z]);
+            let log_w = importance::log_weights(&mut r, recon, logvar, [noise, z]);
             importance::accumulate(&mut r, log_w, state);
             clock::tick(&mut r, clock);
             (r.finish(&format!("{samples} samples of {pictures} pictures")), times)
@@ -216,6 +219,19 @@ impl Recorded {
         let sample = sample.collect::<Result<_>>()?;
         Ok(Programs { x, label, state, clock, encode, sample })
     }
+}
+
+/// recon (R) of z (R,Z) where p(z) is N(0,1); of a prior that is learned recon - log p(z) + log N(z; 0, 1), for a weight
+/// that takes the prior for N(0,1).
+fn of_prior(r: &mut Recorder, model: &dyn Model, recon: Tensor, z: Tensor, clock: Tensor) -> Tensor {
+    let Some(view) = model.find_view("log_prior") else { return recon };
+    let log_p = model.view(r, view.name, &[z], &mut Draw::Clock(clock))[0].reshape(recon.shape());
+    r.scope("prior");
+    // Zeros: nothing writes them.
+    let normal = ["mean", "logvar"].map(|name| r.tensor(name, &[1, z.matrix()[1]]));
+    let log_normal = mixture::pairs(r, z, normal).reshape(recon.shape());
+    let learned = joint::add(r, log_normal, log_p, -1.0);
+    joint::add(r, recon, learned, 1.0)
 }
 
 #[cfg(test)]

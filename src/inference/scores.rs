@@ -3,9 +3,10 @@
 //!
 //!   error        |x - x^|^2, x^ decoded from the mean of q(z|x)
 //!   probability  -1/S sum_s log p(x|z_s), minus the reconstruction probability of An & Cho (2015)
-//!   elbo         the same + KL(q(z|x) || N(0,1)), a bound of -log p(x)
+//!   elbo         the same + KL(q(z|x) || p(z)), a bound of -log p(x)
 //!   bound        -log 1/S sum_s p(x|z_s) p(z_s) / q(z_s|x), the tighter bound of Burda et al. (2015, arXiv 1509.00519)
 //!
+//! p(z) is N(0,1), or what the model's view `log_prior` says of it; the KL from that is one by the same samples.
 //! The last three are in nats, and need the views `encode` and `likelihood`. The samples are drawn on the host, so that
 //! every model with these views can be scored.
 
@@ -141,19 +142,29 @@ impl Trained {
         // ANCHOR: samples
         let mut probability = vec![0.0; x.len() / dims];
         let mut weights = vec![Sum::default(); x.len() / dims];
+        let is_learned = self.find_view("log_prior").is_ok();
+        let mut kl = if is_learned { vec![0.0; x.len() / dims] } else { kl_by_row(mean, logvar, latent) };
         for s in 0..samples {
             let noise = noise(s, mean.len());
             let z: Vec<f32> = mean.iter().zip(logvar).zip(&noise).map(|((m, v), n)| m + (0.5 * v).exp() * n).collect();
             let inputs = [(PICTURES, x), ("z", z.as_slice()), (LABELS, label)];
             let recon = self.view("likelihood", &inputs, 0)?.swap_remove(0); // (B,1)
+            let log_prior = match is_learned {
+                true => self.view("log_prior", &[("z", &z)], 0)?.swap_remove(0), // (B,1)
+                false => Vec::new(),
+            };
             for (row, &recon) in recon.iter().enumerate() {
                 let of = row * latent..(row + 1) * latent;
                 let recon = f64::from(recon);
                 probability[row] += recon / samples as f64;
-                weights[row].add(log_ratio(&noise[of.clone()], &logvar[of.clone()], &z[of]) - recon);
+                let mut ratio = log_ratio(&noise[of.clone()], &logvar[of.clone()], &z[of.clone()]);
+                if is_learned {
+                    ratio += f64::from(log_prior[row]) - log_normal(&z[of]);
+                    kl[row] -= ratio / samples as f64;
+                }
+                weights[row].add(ratio - recon);
             }
         }
-        let kl = kl_by_row(mean, logvar, latent);
         let elbo = probability.iter().zip(kl).map(|(recon, kl)| recon + kl).collect();
         let bound = weights.iter().map(|sum| (samples as f64).ln() - sum.log()).collect();
         // ANCHOR_END: samples
@@ -173,6 +184,11 @@ fn log_ratio(noise: &[f32], logvar: &[f32], z: &[f32]) -> f64 {
         0.5 * (n * n + v - z * z)
     });
     terms.sum()
+}
+
+/// log N(z; 0, 1)
+fn log_normal(z: &[f32]) -> f64 {
+    z.iter().map(|&z| -0.5 * (std::f64::consts::TAU.ln() + f64::from(z).powi(2))).sum()
 }
 
 /// A running log sum_s e^(w_s): the largest w, and the sum of e^(w - largest).

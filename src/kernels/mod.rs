@@ -17,6 +17,7 @@ pub mod augment;
 pub mod batch_norm;
 pub mod bce;
 pub mod binarise;
+pub mod capacity;
 pub mod categorical_kl;
 pub mod channels;
 pub mod clip;
@@ -54,6 +55,7 @@ pub mod masked_weight;
 pub mod math;
 pub mod matmul;
 pub mod matmul_bce;
+pub mod mixture;
 pub mod mse;
 pub mod multinomial;
 pub mod normalise;
@@ -61,6 +63,7 @@ pub mod one_hot;
 pub mod optimal_sigma;
 pub mod pool;
 pub mod probe;
+pub mod pseudo_inputs;
 pub mod ragged;
 pub mod random;
 pub mod reduce;
@@ -72,6 +75,7 @@ pub mod sgd;
 pub mod shuffle;
 pub mod spread;
 pub mod tiles;
+pub mod total_correlation;
 pub mod upsample;
 pub mod weight_kl;
 
@@ -181,6 +185,18 @@ pub static ALL: &[&Kernel] = &[
     &gaussian_pair_kl::BACKWARD_P,
     &gaussian_product::FORWARD,
     &gaussian_product::BACKWARD,
+    &capacity::FORWARD,
+    &mixture::PAIRS,
+    &mixture::DENSITY,
+    &mixture::KL,
+    &mixture::BACKWARD_Z,
+    &mixture::BACKWARD_COMPONENTS,
+    &pseudo_inputs::FORWARD,
+    &pseudo_inputs::BACKWARD,
+    &total_correlation::MARGINALS,
+    &total_correlation::TERMS,
+    &total_correlation::BACKWARD_Z,
+    &total_correlation::BACKWARD_Q,
     &gumbel_softmax::FORWARD,
     &gumbel_softmax::BACKWARD,
     &gumbel_softmax::SAMPLE,

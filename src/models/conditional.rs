@@ -117,7 +117,7 @@ impl Model for Conditional {
         let dout = self.decoder.loss_backward(r, recon, bound.rows);
         let dzy = self.decoder.backward(r, decoder, dout);
         let (dz, _dy) = joint::split(r, dzy, self.config.networks.latent); // a label is given: nothing trains it
-        self.encoder.backward_bound(r, q, &bound, dz, batch);
+        self.encoder.backward_bound(r, q, bound.saved, dz, batch);
         bound.terms
     }
     // ANCHOR_END: step
@@ -130,7 +130,7 @@ impl Model for Conditional {
         let zy = joint::concat(r, z, y);
         let (out, _) = self.decoder.forward(r, zy, Mode::Evaluate);
         let recon = self.decoder.loss(r, out, x);
-        self.encoder.whole_bound(r, &q, recon.rows)
+        self.encoder.whole_bound(r, &q, recon.rows, batch)
     }
 
     // ANCHOR: views

@@ -133,7 +133,7 @@ impl Model for Denoising {
 
         let dy = self.decoder.loss_backward(r, recon, bound.rows);
         let dz = self.decoder.backward(r, decoder, dy);
-        self.encoder.backward_bound(r, q, &bound, dz, batch);
+        self.encoder.backward_bound(r, q, bound.saved, dz, batch);
         bound.terms
     }
     // ANCHOR_END: step
@@ -145,7 +145,7 @@ impl Model for Denoising {
         let (y, _) = self.decoder.forward(r, z, Mode::Evaluate);
         let x = self.encoder.repeat(r, x);
         let recon = self.decoder.loss(r, y, x);
-        self.encoder.whole_bound(r, &q, recon.rows)
+        self.encoder.whole_bound(r, &q, recon.rows, batch)
     }
 
     fn views(&self) -> Vec<View> {

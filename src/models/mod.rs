@@ -27,7 +27,7 @@ pub mod vq;
 use std::sync::Mutex;
 
 use rand_chacha::ChaCha8Rng;
-use toml::Table;
+use toml::{Table, Value};
 
 use crate::arena::Arena;
 use crate::data::table::{Columns, Kind};
@@ -37,7 +37,9 @@ use crate::models::batch::Batch;
 use crate::models::draw::Draw;
 use crate::models::ladder::Levels;
 use crate::models::parts::bound::{BOUND, Importance};
+use crate::models::parts::divergence::{HELD, PARTED};
 use crate::models::parts::likelihood::Likelihood;
+use crate::models::parts::prior::SAMPLED;
 use crate::models::presets::Preset;
 use crate::program::Recorder;
 use crate::schedule::KnobSchedule;
@@ -95,13 +97,24 @@ impl Entry {
     }
 
     /// The terms of the loss with these settings, which may lack keys: the bound alone where it is one of several
-    /// samples, which has no parts; of several levels of latents as many as these.
+    /// samples, which has no parts; others where the KL is no weighted one of N(0,1); of several levels of latents as
+    /// many as these.
     pub fn terms_of(&self, settings: &Table) -> &'static [Term] {
-        match (Importance::samples(settings), Levels::count(settings)) {
-            (2.., _) => &[BOUND],
-            (_, Some(levels)) => &self.terms[..self.terms.len().min(1 + levels)],
-            _ => self.terms,
+        let is_vamp = settings.get("prior").and_then(Value::as_str) == Some("vamp");
+        match Levels::count(settings) {
+            Some(levels) => &self.terms[..self.terms.len().min(1 + levels)],
+            None if Importance::samples(settings) > 1 => &[BOUND],
+            None if settings.contains_key("capacity") => HELD,
+            None if settings.contains_key("tc_weight") => PARTED,
+            None if is_vamp => SAMPLED,
+            None => self.terms,
         }
+    }
+
+    /// Whether the loss with these settings asks how many training examples there are: the key `examples`.
+    pub fn counts_examples(&self, settings: &Table) -> bool {
+        let has = |key: &str| self.key_names().any(|name| name == key);
+        has("examples") && (!has("tc_weight") || settings.contains_key("tc_weight"))
     }
 
     /// Declares the parameters in an arena that is thrown away: for what follows from settings and columns alone.
@@ -163,6 +176,10 @@ pub enum Weight {
     Knob(&'static str),
     /// Not at all: it is reported beside the loss.
     Zero,
+    /// Not at all, though it is a part of -ELBO: another term stands in its place.
+    Replaced,
+    /// As much as the knob of that name says, in the place of a part of -ELBO and no part of it.
+    Instead(&'static str),
 }
 
 impl Weight {
@@ -170,8 +187,8 @@ impl Weight {
     pub fn of(self, knob: f64) -> f64 {
         match self {
             Weight::One => 1.0,
-            Weight::Knob(_) => knob,
-            Weight::Zero => 0.0,
+            Weight::Knob(_) | Weight::Instead(_) => knob,
+            Weight::Zero | Weight::Replaced => 0.0,
         }
     }
 }
@@ -185,6 +202,11 @@ pub struct Knob {
     pub value: f64,
     /// The factor over the run.
     pub schedule: KnobSchedule,
+}
+
+/// Whether the knob of that name weighs a part of -ELBO, which is the bound where it is 1.
+pub fn weighs_bound(knob: &str) -> bool {
+    ["kl_weight", "tc_weight"].contains(&knob)
 }
 
 /// What a trained model can be asked: named inputs to named outputs.

@@ -38,7 +38,7 @@ const ANOMALIES: &str = "anomaly detection";
 const PLANE: &str = "the VAE of a 2-D latent space";
 
 /// Of the model `vae`.
-pub static VAE: [Preset; 11] = [
+pub static VAE: [Preset; 14] = [
     Preset {
         name: "mnist-mlp",
         about: "784-400-20, two heads, batch 128, Adam 1e-3, 10 epochs: the VAE of pytorch/examples",
@@ -126,6 +126,30 @@ pub static VAE: [Preset; 11] = [
         x: MNIST,
         classes: 0,
         text: include_str!("presets/mnist-anomaly.toml"),
+    },
+    Preset {
+        name: "mnist-beta-tc",
+        about: "784-400-10, the KL in three parts and the total correlation times 6, 10 epochs",
+        article: OVERVIEW,
+        x: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-beta-tc.toml"),
+    },
+    Preset {
+        name: "mnist-capacity",
+        about: "784-400-10, the KL held at a capacity that grows from 0 to 25 nats over 8 of 10 epochs",
+        article: OVERVIEW,
+        x: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-capacity.toml"),
+    },
+    Preset {
+        name: "mnist-vamp",
+        about: "784-300-300-40 under a mixture of 500 trained pseudo-inputs, pixels drawn black or white at each step",
+        article: OVERVIEW,
+        x: MNIST,
+        classes: 0,
+        text: include_str!("presets/mnist-vamp.toml"),
     },
 ];
 

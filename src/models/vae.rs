@@ -6,8 +6,15 @@
 //!   -ELBO(x) = E_q[-log p(x|z)] + KL(q(z|x) || N(0,1)),   q(z|x) = N(mean(x), e^logvar(x))
 //!
 //! with one sample z = mean + e^(logvar/2) * noise an example, or with K of them the tighter bound of
-//! [`parts::bound`](super::parts::bound). B batch, K samples (1, unless `importance` says more), D = C H W pixels, Z
-//! latent dimensions. Pictures come and go as rows (B,D), channels first; the rows of a table, D numbers each, likewise.
+//! [`parts::bound`](super::parts::bound). In the place of the KL a setting puts
+//!
+//!   kl_weight |KL - C(t)|                 `capacity`: C nats, which grow (Burgess et al. 2018, arXiv 1804.03599)
+//!   I(z;x) + tc_weight TC + sum_d KL_d    `tc_weight`: its parts (Chen et al. 2018, arXiv 1802.04942)
+//!   log q(z|x) - log p(z)                 `prior = vamp`: p(z) is learned (Tomczak & Welling 2018, arXiv 1705.07120)
+//!
+//! which [`parts::divergence`](super::parts::divergence) and [`parts::prior`](super::parts::prior) make. B batch, K
+//! samples (1, unless `importance` says more), D = C H W pixels, Z latent dimensions. Pictures come and go as rows
+//! (B,D), channels first; the rows of a table, D numbers each, likewise.
 
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -17,10 +24,12 @@ use super::batch::Batch;
 use super::draw::Draw;
 use super::parts::bound::Importance;
 use super::parts::decoder::Decoder;
+use super::parts::divergence::Treatment;
 use super::parts::gaussian::Gaussian;
 use super::parts::likelihood::Likelihood;
 use super::parts::network::Shape;
 use super::parts::networks::{Divergence, Networks};
+use super::parts::prior::PriorKeys;
 use super::parts::{complete, read, reads};
 use super::{Entry, Knob, Losses, Model, Term, View, Weight, presets};
 use crate::arena::Arena;
@@ -42,7 +51,7 @@ pub static ENTRY: Entry = Entry {
     formula: "-ELBO(x) = E_q[-log p(x|z)] + kl_weight KL(q(z|x) || N(0,1))   (arXiv 1312.6114)",
     takes: &[PICTURES],
     terms: &[RECON, KL],
-    keys: &[Networks::KEYS, Divergence::KEYS, Importance::KEYS],
+    keys: &[Networks::KEYS, PriorKeys::KEYS, Divergence::KEYS, Treatment::KEYS, Importance::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
@@ -57,9 +66,15 @@ pub struct Config {
     /// Encoder and decoder.
     #[serde(flatten)]
     pub networks: Networks,
+    /// p(z).
+    #[serde(flatten)]
+    pub prior: PriorKeys,
     /// The KL term.
     #[serde(flatten)]
     pub divergence: Divergence,
+    /// What is made of it.
+    #[serde(flatten)]
+    pub treatment: Treatment,
     /// The samples of z a picture.
     #[serde(flatten)]
     pub importance: Importance,
@@ -69,6 +84,7 @@ impl Config {
     fn check(&self) -> Result<()> {
         self.networks.check()?;
         self.divergence.check()?;
+        self.treatment.check(&self.divergence, &self.importance, &self.prior)?;
         self.importance.check(&self.divergence, self.networks.output)
     }
 }
@@ -95,6 +111,8 @@ impl Vae {
         config.networks.fit(input, latent, x.as_picture())?;
         let encoder = Gaussian::new(arena, &config.networks, input, config.divergence.free_bits);
         let encoder = encoder.weighing(&config.importance);
+        let vamp = config.prior.open(arena, &config.networks, x)?;
+        let encoder = encoder.taking(config.treatment.form(vamp));
         let decoder = Decoder::new(arena, &config.networks, latent, x.as_picture());
         Ok(Vae { config, x, input, encoder, decoder })
     }
@@ -109,11 +127,11 @@ impl Model for Vae {
         let (y, decoder) = self.decoder.forward(r, z, batch.mode); // (B*K,D): logits or means
         let x = self.encoder.repeat(r, x); // (B*K,D): what each z is to explain
         let recon = self.decoder.loss(r, y, x); // (B*K): -log p(x|z)
-        let bound = self.encoder.bound(r, &q, recon.rows, batch); // recon and KL(q(z|x) || N(0,1)), or -L_K
+        let bound = self.encoder.bound(r, &q, recon.rows, batch); // recon and KL(q(z|x) || p(z)), or one of the others
 
         let dy = self.decoder.loss_backward(r, recon, bound.rows);
         let dz = self.decoder.backward(r, decoder, dy);
-        self.encoder.backward_bound(r, q, &bound, dz, batch); // both ways: from q's density, and through z
+        self.encoder.backward_bound(r, q, bound.saved, dz, batch); // both ways: from q's density, and through z
         bound.terms
     }
     // ANCHOR_END: step
@@ -124,17 +142,19 @@ impl Model for Vae {
         let (y, _) = self.decoder.forward(r, z, Mode::Evaluate);
         let x = self.encoder.repeat(r, x);
         let recon = self.decoder.loss(r, y, x);
-        self.encoder.whole_bound(r, &q, recon.rows)
+        self.encoder.whole_bound(r, &q, recon.rows, batch)
     }
 
     fn views(&self) -> Vec<View> {
         let (x, z) = (self.x, Kind::Vector(self.config.networks.latent));
-        vec![
+        let mut views = vec![
             View::new("encode").takes("x", x).gives("mean", z).gives("logvar", z),
             View::new("decode").takes("z", z).gives("x", x),
             View::new("reconstruct").takes("x", x).gives("reconstruction", x),
             View::new("likelihood").takes("x", x).takes("z", z).gives("recon", Kind::Vector(1)),
-        ]
+        ];
+        views.extend(self.encoder.views_of_prior(z));
+        views
     }
 
     fn view(&self, r: &mut Recorder, name: &str, inputs: &[Tensor], _: &mut Draw) -> Vec<Tensor> {
@@ -149,7 +169,10 @@ impl Model for Vae {
                 vec![self.decoder.generate(r, q.mean)]
             }
             ("likelihood", &[x, z]) => vec![self.decoder.recon(r, z, x)],
-            _ => panic!("vae has no view {name} of {} inputs", inputs.len()),
+            _ => {
+                let of_prior = self.encoder.view_of_prior(r, name, inputs);
+                vec![of_prior.unwrap_or_else(|| panic!("vae has no view {name} of {} inputs", inputs.len()))]
+            }
         }
     }
 
@@ -170,7 +193,7 @@ impl Model for Vae {
     }
 
     fn knobs(&self) -> Vec<Knob> {
-        vec![self.config.divergence.knob()]
+        self.config.treatment.knobs(&self.config.divergence)
     }
 
     fn output(&self) -> Option<Likelihood> {

@@ -87,9 +87,8 @@ impl Evaluation {
         Ok(evaluation)
     }
 
-    /// Starts at the first batch, with the noise of this seed from `step` on.
-    pub fn write_clock(&self, backend: &mut Backend, seed: u64, step: u32, kl_weight: f32) {
-        let row = Row { kl_weight, ..Row::default() };
+    /// Starts at the first batch, with the noise of this seed from `step` on; `row` has the knobs.
+    pub fn write_clock(&self, backend: &mut Backend, seed: u64, step: u32, row: Row) {
         // The upper bit gives the test set noise of its own, apart from the training noise of the same seed.
         let seed = seed ^ (1 << 63);
         let clock = Clock { seed, step, batch: 0, epoch: 0, rows: vec![row; self.data.batches()] };

@@ -46,7 +46,7 @@ pub fn to_model(settings: &mut Settings) -> Result<()> {
 }
 
 /// Shrinks defaults that are more than the data has, or than a picture holds, with a note for each, and fills in the
-/// key `examples` of a model that has it.
+/// key `examples` of a model that counts them.
 pub fn to_data(settings: &mut Settings, asked: Asked, data: &Dataset) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let count = data.train.count;
@@ -60,8 +60,7 @@ pub fn to_data(settings: &mut Settings, asked: Asked, data: &Dataset) -> Result<
         settings.batch_size = count;
     }
     // A model that spreads something over all training examples is told how many there are.
-    let is_asked = settings.entry()?.key_names().any(|key| key == "examples");
-    if is_asked && settings.own("examples").is_none() {
+    if settings.entry()?.counts_examples(&settings.own) && settings.own("examples").is_none() {
         settings.own.insert("examples".into(), i64::try_from(count).expect("examples in memory").into());
     }
     let Some([_, h, w]) = data.train.shape() else { return Ok(notes) };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::files::{read_regular, write_atomic};
-use crate::models::{Term, Weight};
+use crate::models::{Term, Weight, weighs_bound};
 
 /// An epoch's numbers, in nats, summed over dimensions and averaged over examples.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,13 +51,15 @@ impl Means {
         Means { loss: loss / rows, terms: sums.into_iter().map(|sum| sum / rows).collect() }
     }
 
-    /// -ELBO of a model whose terms are that: the sum of the terms that count in the loss, without weights. Of a model
-    /// that weighs one by anything but a KL weight it is the loss.
+    /// -ELBO of a model whose terms are that: the sum of the terms that count in the loss, without weights; of one
+    /// that another [replaces](Weight::Replaced) there, itself. Of a model that weighs a term by anything but the
+    /// weight of a part of -ELBO it is the loss.
     pub fn sum(&self, terms: &[Term]) -> f64 {
-        if terms.iter().any(|term| matches!(term.weight, Weight::Knob(knob) if knob != "kl_weight")) {
+        if terms.iter().any(|term| matches!(term.weight, Weight::Knob(knob) if !weighs_bound(knob))) {
             return self.loss;
         }
-        self.terms.iter().zip(terms).filter(|(_, term)| term.weight != Weight::Zero).map(|(value, _)| value).sum()
+        let counts = |term: &Term| !matches!(term.weight, Weight::Zero | Weight::Instead(_));
+        self.terms.iter().zip(terms).filter(|(_, term)| counts(term)).map(|(value, _)| value).sum()
     }
 }
 

@@ -77,6 +77,12 @@ pub fn prior(seed: u64, count: usize, kind: Kind) -> Vec<f32> {
     }
 }
 
+/// Which component of a mixture each of so many points is of, (count, classes), one-hot, all equally frequent.
+pub fn components(seed: u64, count: usize, classes: usize) -> Vec<f32> {
+    // The upper bit parts them from the points' noise of the same seed.
+    prior(seed ^ (1 << 63), count, Kind::Categorical { variables: 1, classes })
+}
+
 /// Latent points for a grid of so many columns; where the rows are classes each has the same points.
 pub fn latent_points(seed: u64, fit: Fit, kind: Kind, classes: Option<usize>) -> Vec<f32> {
     let points = if classes.is_some() { fit.columns } else { fit.count };
@@ -155,6 +161,15 @@ impl Drawn {
         Some(Drawn { view, inputs, outputs })
     }
 
+    /// The view `decode` of a latent point; of a model that has a prior of its own, of the point that it draws.
+    fn record_samples(r: &mut Recorder, model: &dyn Model, rows: usize, clock: Tensor) -> Option<Drawn> {
+        let Some(drawn) = Drawn::record(r, model, "prior", rows, clock) else {
+            return Drawn::record(r, model, "decode", rows, clock);
+        };
+        let outputs = model.view(r, "decode", &drawn.outputs, &mut Draw::Clock(clock));
+        Some(Drawn { outputs, ..drawn })
+    }
+
     fn write(&self, backend: &mut Backend, name: &str, values: &[f32]) {
         let inputs = self.view.inputs.iter().zip(&self.inputs);
         inputs.filter(|(port, _)| port.name == name).for_each(|(_, &tensor)| backend.write(tensor, values));
@@ -166,9 +181,9 @@ impl EpochPictures {
     pub(crate) fn record(arena: &mut Arena, model: &dyn Model, layout: Layout) -> (EpochPictures, Program) {
         let clock = Clock::tensor(arena, "pictures.clock", 1);
         let mut r = Recorder::new(arena);
-        let mut drawn = |name, fit: Option<Fit>| Drawn::record(&mut r, model, name, fit?.count, clock);
-        let samples = drawn("decode", layout.samples);
-        let reconstructions = drawn("reconstruct", layout.reconstructions);
+        let samples = layout.samples.and_then(|fit| Drawn::record_samples(&mut r, model, fit.count, clock));
+        let made = layout.reconstructions;
+        let reconstructions = made.and_then(|fit| Drawn::record(&mut r, model, "reconstruct", fit.count, clock));
         (EpochPictures { layout, samples, reconstructions, clock }, r.finish("pictures"))
     }
 
@@ -178,8 +193,12 @@ impl EpochPictures {
         backend.write_words(self.clock, &Clock { seed, step: 0, batch: 0, epoch: 0, rows: vec![row] }.words());
         if let (Some(samples), Some(fit)) = (&self.samples, self.layout.samples) {
             let classes = classes(&samples.view);
-            if let Some(kind) = samples.view.input("z") {
-                samples.write(backend, "z", &latent_points(seed, fit, kind, classes));
+            for name in ["z", "noise"] {
+                let Some(kind) = samples.view.input(name) else { continue };
+                samples.write(backend, name, &latent_points(seed, fit, kind, classes));
+            }
+            if let Some(Kind::Label(classes)) = samples.view.input("component") {
+                samples.write(backend, "component", &components(seed, fit.count, classes));
             }
             if let Some(classes) = classes {
                 samples.write(backend, "label", &one_hot((0..fit.count).map(|i| i / fit.columns), classes));

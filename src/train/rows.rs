@@ -30,6 +30,12 @@ pub fn rows(settings: &Settings, knobs: &[Knob], first_step: u64, steps: usize, 
         .collect()
 }
 
+/// A row of an evaluation, which has every knob at its value, whatever its schedule says.
+pub fn whole(knobs: &[Knob]) -> Row {
+    let value = |i: usize| knobs.get(i).map_or(0.0, |knob| knob.value as f32);
+    Row { kl_weight: value(0), knobs: std::array::from_fn(|i| value(i + 1)), ..Row::default() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,7 +29,7 @@ pub use run::{Optimizer, Reduction, Run};
 const MOST_EPOCHS: usize = 1 << 20;
 
 /// The keys that records of older runs lack, whose defaults are what was done then.
-const LATER: [&str; 12] = [
+const LATER: [&str; 15] = [
     "model",
     "corrupt",
     "flip",
@@ -42,6 +42,9 @@ const LATER: [&str; 12] = [
     "normal",
     "liked_above",
     "split_seed",
+    "prior",
+    "components",
+    "capacity_schedule",
 ];
 
 /// The keys that `--resume` may change. None changes what the epochs already trained would have been, but `epochs`

@@ -11,7 +11,7 @@ use super::fit;
 use super::metrics::{EpochMetrics, Means, MetricsLog};
 use super::pictures;
 use super::programs::Programs;
-use super::rows::rows;
+use super::rows::{rows, whole};
 use super::run_folder::{Progress, RunFolder};
 use super::settings::Settings;
 use crate::backend::{Backend, Counters, Device};
@@ -225,10 +225,9 @@ impl Trainer {
             rows: rows(settings, &knobs, first_step, steps, settings.epochs as u64 * steps as u64),
         };
         backend.write_words(train.clock, &clock.words());
-        // The test set is judged with the whole weight, whatever its schedule says.
+        // The test set is judged with the whole weight.
         let step = (progress.epoch * test.data.batches()) as u32;
-        let weight = knobs.first().map_or(0.0, |knob| knob.value as f32);
-        test.write_clock(backend, settings.seed, step, weight);
+        test.write_clock(backend, settings.seed, step, whole(&knobs));
     }
 
     /// The epoch's one synchronisation: losses, state and pictures come back, are judged and saved.

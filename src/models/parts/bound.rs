@@ -15,13 +15,16 @@
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+use super::divergence::{Form, scale};
 use super::gaussian::{Gaussian, Posterior};
 use super::likelihood::Likelihood;
 use super::networks::{Divergence, LARGEST_SIZE, require};
+use super::prior::Sampled;
 use crate::error::Result;
 use crate::kernels::rows::Rows;
-use crate::kernels::{importance, joint, repeat};
+use crate::kernels::{importance, joint, repeat, total_correlation};
 use crate::keys;
+use crate::layers::Mode;
 use crate::models::batch::Batch;
 use crate::models::{Losses, Term, Weight};
 use crate::program::Recorder;
@@ -92,12 +95,26 @@ impl Importance {
 
 /// The bound of a batch, and what its backward needs.
 pub struct Bound {
-    /// The terms of the loss: reconstruction and KL, or the bound alone.
+    /// The terms of the loss: reconstruction and KL, or what stands in its place, or the bound alone.
     pub terms: Losses,
     /// dL/drecon, how much each row of the reconstruction counts, (B*K).
     pub rows: Rows,
+    /// What the backward reads.
+    pub saved: Saved,
+}
+
+/// What the backward of a bound reads.
+pub enum Saved {
+    /// (Z): the KL in closed form.
+    Kl(Tensor),
     /// (B*K): w~, then dL/drecon; of several samples.
-    weights: Option<[Tensor; 2]>,
+    Weights([Tensor; 2]),
+    /// (Z): the KL in closed form. (B): what each row's counts.
+    Held(Tensor, Tensor),
+    /// Of the three parts.
+    Parted(total_correlation::Parts),
+    /// Of a sampled KL.
+    Sampled(Sampled),
 }
 
 impl Gaussian {
@@ -112,10 +129,31 @@ impl Gaussian {
     /// The bound as it is optimised, from recon (B*K), -log p(x|z) of each sample. Panics on a q of which none was
     /// drawn.
     pub fn bound(&self, r: &mut Recorder, q: &Posterior, recon: Tensor, batch: &Batch) -> Bound {
-        if self.samples == 1 {
-            let kl = self.kl(r, q);
-            return Bound { terms: vec![recon, kl], rows: batch.weight, weights: None };
-        }
+        let (terms, saved) = match &self.form {
+            Form::Whole if self.samples > 1 => return self.bound_of_several(r, q, recon, batch),
+            Form::Whole => {
+                let kl = self.kl(r, q);
+                (vec![recon, kl], Saved::Kl(kl))
+            }
+            Form::Held => {
+                let kl = self.kl(r, q);
+                let (gap, weights) = self.held(r, kl, batch, scale(batch));
+                (vec![recon, kl, gap], Saved::Held(kl, weights))
+            }
+            Form::Parted(examples) => {
+                let parts = self.parted(r, q, *examples, batch);
+                let [information, correlation, dimensions] = parts.terms;
+                (vec![recon, information, correlation, dimensions], Saved::Parted(parts))
+            }
+            Form::Sampled(vamp) => {
+                let sampled = self.sampled(r, q, vamp, batch.mode);
+                (vec![recon, sampled.kl], Saved::Sampled(sampled))
+            }
+        };
+        Bound { terms, rows: batch.weight, saved }
+    }
+
+    fn bound_of_several(&self, r: &mut Recorder, q: &Posterior, recon: Tensor, batch: &Batch) -> Bound {
         let (bound, shares) = self.weighed(r, q, recon);
         let by_picture = shares.reshape(&[bound.len(), self.samples]);
         let weights = match batch.weight {
@@ -123,14 +161,20 @@ impl Gaussian {
             Rows::Scale(scale) => joint::scale(r, shares, scale),
             Rows::Weights(weights) => joint::weigh(r, by_picture, weights).reshape(shares.shape()),
         };
-        Bound { terms: vec![bound], rows: Rows::Weights(weights), weights: Some([shares, weights]) }
+        Bound { terms: vec![bound], rows: Rows::Weights(weights), saved: Saved::Weights([shares, weights]) }
     }
 
     /// The terms as they are, without free bits.
-    pub fn whole_bound(&self, r: &mut Recorder, q: &Posterior, recon: Tensor) -> Losses {
-        match self.samples {
-            1 => vec![recon, self.whole_kl(r, q)],
-            _ => vec![self.weighed(r, q, recon).0],
+    pub fn whole_bound(&self, r: &mut Recorder, q: &Posterior, recon: Tensor, batch: &Batch) -> Losses {
+        match &self.form {
+            Form::Whole if self.samples > 1 => vec![self.weighed(r, q, recon).0],
+            Form::Whole => vec![recon, self.whole_kl(r, q)],
+            Form::Held => {
+                let kl = self.whole_kl(r, q);
+                vec![recon, kl, self.held(r, kl, batch, 1.0).0]
+            }
+            Form::Parted(examples) => [&[recon][..], &self.parted(r, q, *examples, batch).terms].concat(),
+            Form::Sampled(vamp) => vec![recon, self.sampled(r, q, vamp, Mode::Evaluate).kl],
         }
     }
 
@@ -142,9 +186,15 @@ impl Gaussian {
     }
 
     /// The parameters' gradients, from the bound and from dz (B*K,Z), the reconstruction's.
-    pub fn backward_bound(&self, r: &mut Recorder, q: Posterior, bound: &Bound, dz: Tensor, batch: &Batch) {
-        let Some([shares, weights]) = bound.weights else {
-            return self.backward(r, q, bound.terms[1], dz, batch);
+    pub fn backward_bound(&self, r: &mut Recorder, q: Posterior, saved: Saved, dz: Tensor, batch: &Batch) {
+        let [shares, weights] = match saved {
+            Saved::Kl(kl) => return self.backward(r, q, kl, dz, batch),
+            Saved::Held(kl, weights) => {
+                return self.backward(r, q, kl, dz, &batch.weighed(Rows::Weights(weights)));
+            }
+            Saved::Parted(parts) => return self.backward_parted(r, q, &parts, dz, batch),
+            Saved::Sampled(sampled) => return self.backward_sampled(r, q, sampled, dz, batch),
+            Saved::Weights(weights) => weights,
         };
         r.scope("latent");
         let sample = [q.z(), q.noise(), q.logvar];

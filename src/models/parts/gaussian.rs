@@ -7,6 +7,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::bound::{Estimator, Importance};
+use super::divergence::Form;
 use super::mlp;
 use super::network::Shape;
 use super::networks::{Head, Networks};
@@ -31,6 +32,8 @@ pub struct Gaussian {
     /// K, samples of z that are drawn of a picture's q.
     pub(super) samples: usize,
     pub(super) estimator: Estimator,
+    /// What its KL is taken for.
+    pub(super) form: Form,
     network: Sequential,
     heads: Heads,
 }
@@ -109,13 +112,18 @@ impl Gaussian {
             (Some(_), Shape::Picture(shape)) => Some(shape),
             _ => None,
         };
-        let (samples, estimator) = (1, Estimator::Iwae);
-        Gaussian { picture, latent, free_bits: free_bits as f32, samples, estimator, network, heads }
+        let (samples, estimator, form) = (1, Estimator::Iwae, Form::Whole);
+        Gaussian { picture, latent, free_bits: free_bits as f32, samples, estimator, form, network, heads }
     }
 
     /// The same that draws as many samples of a picture as the settings say.
     pub fn weighing(self, importance: &Importance) -> Gaussian {
         Gaussian { samples: importance.importance, estimator: importance.estimator, ..self }
+    }
+
+    /// The same whose KL is taken for something else.
+    pub fn taking(self, form: Form) -> Gaussian {
+        Gaussian { form, ..self }
     }
 
     /// The initial values of every parameter.
@@ -128,6 +136,9 @@ impl Gaussian {
             }
             Heads::Fused(both) => values.extend(both.initial(rng)),
             Heads::Direct => {}
+        }
+        if let Form::Sampled(vamp) = &self.form {
+            values.extend(vamp.initial(rng));
         }
         values
     }
@@ -200,8 +211,25 @@ impl Gaussian {
     }
 
     /// The parameters' gradients, from those of mean and logvar, (B,Z) each.
-    pub(super) fn backward_network(&self, r: &mut Recorder, q: Posterior, [dmean, dlogvar]: [Tensor; 2]) {
-        let saved = q.saved;
+    pub(super) fn backward_network(&self, r: &mut Recorder, q: Posterior, of_q: [Tensor; 2]) {
+        let (network, dh) = self.backward_heads(r, q.saved, of_q);
+        self.network.backward_parameters(r, network, dh);
+    }
+
+    /// The same, and the gradient of what was encoded, (B, inputs).
+    pub(super) fn backward_to_input(&self, r: &mut Recorder, q: Posterior, of_q: [Tensor; 2]) -> Tensor {
+        let (network, dh) = self.backward_heads(r, q.saved, of_q);
+        let dx = self.network.backward(r, network, dh);
+        self.picture.map_or(dx, |_| channels::first(r, dx))
+    }
+
+    /// From the gradients of mean and logvar to that of what the network left, and what this saved.
+    fn backward_heads(
+        &self,
+        r: &mut Recorder,
+        saved: Saved,
+        [dmean, dlogvar]: [Tensor; 2],
+    ) -> (sequential::Saved, Tensor) {
         r.scope("encoder");
         let dh = match (&self.heads, saved.heads) {
             (Heads::Split { mean, logvar }, HeadsSaved::Split { mean: m, logvar: v }) => {
@@ -216,7 +244,6 @@ impl Gaussian {
             (Heads::Direct, HeadsSaved::Direct) => joint::concat(r, dmean, dlogvar),
             _ => unreachable!("a model's saved heads are its own"),
         };
-        let dh = saved.picture.map_or(dh, |shape| channels::last(r, dh, shape));
-        self.network.backward_parameters(r, saved.network, dh);
+        (saved.network, saved.picture.map_or(dh, |shape| channels::last(r, dh, shape)))
     }
 }

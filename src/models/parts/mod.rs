@@ -1,8 +1,9 @@
 //! What models share: pairs of forward and backward lines, and the settings that describe them.
 //!
 //! [`networks`] has the settings of two networks, [`gaussian`] and [`decoder`] make them: q(z|x) and p(x|z). [`bound`]
-//! is the loss that they have together, of one sample of z or of several. [`encoder`] is a network to any other numbers:
-//! [`categorical`] makes q(z|x) of categorical variables of it, [`codebook`] codes. [`network`] is a network as text, [`mlp`] one of hidden
+//! is the loss that they have together, of one sample of z or of several; [`divergence`] has other forms of the KL in
+//! it, [`prior`] a p(z) that is learned. [`encoder`] is a network to any other numbers: [`categorical`] makes q(z|x) of
+//! categorical variables of it, [`codebook`] codes. [`discriminator`] judges pictures. [`network`] is a network as text, [`mlp`] one of hidden
 //! sizes, [`bayesian`] one whose weights are Gaussian, [`likelihood`] the distribution of a pixel. [`beside`] puts a
 //! label where an encoder reads it, [`classifier`] is q(y|x), [`features`] a trained VAE that nothing trains any more.
 
@@ -14,6 +15,7 @@ pub mod classifier;
 pub mod codebook;
 pub mod decoder;
 pub mod discriminator;
+pub mod divergence;
 pub mod encoder;
 pub mod features;
 pub mod gaussian;
@@ -21,6 +23,7 @@ pub mod likelihood;
 pub mod mlp;
 pub mod network;
 pub mod networks;
+pub mod prior;
 
 use serde::{Serialize, de::DeserializeOwned};
 use toml::Table;
