@@ -96,6 +96,7 @@ fn backward_z(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
     q_dlogvar[i] = -0.5 * w;
 }
 
+// ANCHOR: backward_components
 // backward_components of the same: dmean = -w sum_b share (z - mean) e^-logvar, dlogvar = -w/2 sum_b share
 // ((z - mean)^2 e^-logvar - 1). An invocation owns an element of the components' mean.
 @compute @workgroup_size(64)
@@ -116,3 +117,4 @@ fn backward_components(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
     dmean[i] = -w * to_mean;
     dlogvar[i] = -0.5 * w * to_logvar;
 }
+// ANCHOR_END: backward_components

@@ -71,6 +71,7 @@ fn terms(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
     dimensions[i] = marginal - prior;
 }
 
+// ANCHOR: share
 // What log q(z_id|x_j) counts in (beta - 1) (log q(z_i) - log q(z_id)): (beta - 1) times the difference of x_j's shares
 // of the two sums.
 fn share(i: u32, j: u32, d: u32) -> f32 {
@@ -78,6 +79,7 @@ fn share(i: u32, j: u32, d: u32) -> f32 {
     let together = exp(pairs[i * params.B + j] - sums[row + params.Z]);
     return (clock_row(1u) - 1.0) * (together - exp(element(i, j, d) - sums[row + d]));
 }
+// ANCHOR_END: share
 
 // backward_z of scale * (information + beta correlation + dimensions), of which log q(z|x) - log p(z) counts once and
 // log q(z) - sum_d log q(z_d) beta - 1 times: dz += scale (z - sum_j share (z - mean_j) e^-logvar_j). An invocation

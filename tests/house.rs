@@ -783,6 +783,36 @@ fn viewed(settings: &Settings, shape: [usize; 3], name: &str, inputs: &[&[f32]])
     backend.read(&outputs).unwrap()
 }
 
+/// The mixture's density by hand, and its samples, from what the encoder makes of the pseudo-inputs.
+#[test]
+fn a_learned_prior_is_the_mean_of_q_over_its_pseudo_inputs() {
+    for networks in [CONNECTED.to_string(), LISTED.replace("batchnorm", "groupnorm 1")] {
+        let settings = of_model("vae", &networks).with(&format!("prior = 'vamp'\ncomponents = {ROWS}")).unwrap();
+        let view = |name: &str, inputs: &[&[f32]]| viewed(&settings, [1, 4, 4], name, inputs);
+        let all = one_hot(0..ROWS, ROWS);
+        let [u] = view("pseudo_inputs", &[&all]).try_into().unwrap();
+        assert!(u.iter().all(|u| (0.0..1.0).contains(u)));
+        let [mean, logvar] = view("encode", &[&u]).try_into().unwrap();
+        let z = host_normal(2, 0, ROWS * 2);
+        let [drawn] = view("prior", &[&z, &all]).try_into().unwrap();
+        for (i, &drawn) in drawn.iter().enumerate() {
+            assert!((drawn - (mean[i] + (0.5 * logvar[i]).exp() * z[i])).abs() < 1e-6);
+        }
+        let [log_p] = view("log_prior", &[&z]).try_into().unwrap();
+        for (z, &log_p) in z.chunks(2).zip(&log_p) {
+            let density = |k: usize| {
+                let of = |j: usize| {
+                    let [z, mean, logvar] = [z[j], mean[2 * k + j], logvar[2 * k + j]].map(f64::from);
+                    -0.5 * (std::f64::consts::TAU.ln() + logvar + (z - mean).powi(2) / logvar.exp())
+                };
+                (of(0) + of(1)).exp()
+            };
+            let expected = ((0..ROWS).map(density).sum::<f64>() / ROWS as f64).ln();
+            assert!((f64::from(log_p) - expected).abs() < 1e-5, "{log_p} {expected}");
+        }
+    }
+}
+
 /// Encoder and decoder are told the label, each row its own.
 #[test]
 fn another_label_gives_another_q_and_another_picture() {

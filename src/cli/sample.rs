@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use elbo::data::npy;
 use elbo::data::table::Kind;
 use elbo::error::Result;
+use elbo::inference::Trained;
 use elbo::messages::notice;
-use elbo::train::pictures::{components, prior};
+use elbo::train::pictures::{components, one_hot, prior};
 
 use super::shared::{LabelArgs, ModelArgs, PictureArgs, describe, require, wrote};
 
@@ -32,6 +33,9 @@ pub struct Args {
     /// over codes what divides its logits
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     temperature: f32,
+    /// Draw the pseudo-inputs of a learned prior in the place of samples
+    #[arg(long, conflicts_with = "temperature")]
+    pseudo_inputs: bool,
     /// Write the pictures' values too, 0 to 1, as a .npy file of float32 and shape (N, channels x height x width)
     #[arg(long, value_name = "FILE")]
     npy: Option<PathBuf>,
@@ -43,6 +47,9 @@ impl Args {
         let problem = format!("--temperature is {temperature}, but must be 0 or a positive number");
         require(temperature >= 0.0 && temperature.is_finite(), &problem)?;
         let mut model = self.model.open()?;
+        if self.pseudo_inputs {
+            return self.draw_pseudo_inputs(&mut model);
+        }
         let (classes, label) = (model.classes("decode")?, self.label.given(&model, "decode")?);
         // A row a class shows what the label does: each row has the same latent points.
         let row_a_class = label.is_none().then_some(classes).flatten();
@@ -93,17 +100,38 @@ impl Args {
         };
         let pictures = model.decode(&z, labels.as_deref())?;
         let path = self.picture.write(&self.model, "samples.png", &model, &pictures, columns)?;
-        if let Some(path) = &self.npy {
-            let matrix = npy::Matrix { rows: count, columns: pictures.len() / count, values: pictures };
-            npy::write(path, &matrix)?;
-            wrote(path, &format!("the values of the pictures, shape ({count}, {})", matrix.columns));
-        }
+        self.write_values(count, pictures)?;
         let of = match (row_a_class, label) {
             (Some(_), _) => ", a row a label".to_string(),
             (None, label) => label.map_or(String::new(), |label| format!(" of label {label}")),
         };
         let what = format!("{count} samples{of}, seed {seed}, temperature {temperature}");
         wrote(&path, &format!("{what}; model {}", describe(&model)));
+        Ok(())
+    }
+
+    fn write_values(&self, count: usize, values: Vec<f32>) -> Result<()> {
+        let Some(path) = &self.npy else { return Ok(()) };
+        let matrix = npy::Matrix { rows: count, columns: values.len() / count, values };
+        npy::write(path, &matrix)?;
+        wrote(path, &format!("the values of the pictures, shape ({count}, {})", matrix.columns));
+        Ok(())
+    }
+
+    /// The first pseudo-inputs, as many as the grid holds.
+    fn draw_pseudo_inputs(&self, model: &mut Trained) -> Result<()> {
+        let Some(Kind::Label(all)) = model.find_view("pseudo_inputs")?.input("component") else {
+            unreachable!("a pseudo-input is one of some")
+        };
+        let asked = [self.rows.unwrap_or(8), self.columns];
+        self.picture.check(asked, "--rows and --columns", model)?;
+        let columns = asked[1].min(all);
+        let rows = asked[0].min(all / columns);
+        let count = rows * columns;
+        let pictures = model.view("pseudo_inputs", &[("component", &one_hot(0..count, all))], self.seed)?.remove(0);
+        let path = self.picture.write(&self.model, "pseudo_inputs.png", model, &pictures, columns)?;
+        self.write_values(count, pictures)?;
+        wrote(&path, &format!("{count} of {all} pseudo-inputs; model {}", describe(model)));
         Ok(())
     }
 }

@@ -35,7 +35,12 @@ pub static FORWARD: Kernel = Kernel {
     params: &["N"],
     reads: &["w"],
     writes: &["y"],
-    shader: Shader { source: &SOURCE, entry: "forward", workgroup: [64, 1, 1], grid: |p, _| grid_1d(p[0] as usize, 64) },
+    shader: Shader {
+        source: &SOURCE,
+        entry: "forward",
+        workgroup: [64, 1, 1],
+        grid: |p, _| grid_1d(p[0] as usize, 64),
+    },
     reference: |p, reads, writes| {
         for (u, &w) in writes[0].iter_mut().zip(reads[0]).take(p[0] as usize) {
             *u = sigmoid(f64::from(w)) as f32;

@@ -145,7 +145,7 @@ pub static VAE: [Preset; 14] = [
     },
     Preset {
         name: "mnist-vamp",
-        about: "784-300-300-40 under a mixture of 500 trained pseudo-inputs, pixels drawn black or white at each step",
+        about: "784-300-300-40 under a mixture of 100 trained pseudo-inputs, pixels drawn black or white at each step",
         article: OVERVIEW,
         x: MNIST,
         classes: 0,

@@ -202,6 +202,7 @@ impl Model for Vae {
 
     fn check_batch(&self, batch_size: usize) -> Result<()> {
         self.config.importance.check_batch(batch_size)?;
+        self.config.treatment.check_batch(&self.config.prior, batch_size)?;
         self.config.networks.check_batch(batch_size, self.input, self.config.networks.latent)
     }
 }

@@ -9,6 +9,7 @@ use super::*;
 use crate::backend::Device;
 use crate::backend::cpu::Cpu;
 use crate::data::table::Columns;
+use crate::inference::scores::Score;
 use crate::models::vae;
 use crate::train::checkpoint::{Checkpoint, MODEL, ModelCard};
 use crate::train::evaluation::Latent;
@@ -59,9 +60,14 @@ impl Miss {
 
 /// The model with such a q, whose loss is the bound of `samples` samples.
 fn open(miss: Miss, samples: usize) -> Trained {
+    open_with(miss, &format!("importance = {samples}"), &[])
+}
+
+/// The same with other settings, and pseudo-inputs before their sigmoid.
+fn open_with(miss: Miss, more: &str, pseudo_inputs: &[[f64; D]]) -> Trained {
     let text = format!(
         "head = 'direct'\nlatent = {Z}\nencoder = 'flatten, linear 4'\ndecoder = 'flatten, linear {D}, view 1 2 3'\n\
-         output = 'gaussian'\nsigma = {SIGMA}\nimportance = {samples}"
+         output = 'gaussian'\nsigma = {SIGMA}\n{more}"
     );
     let settings = (vae::ENTRY.reads)(text.parse().unwrap()).unwrap();
     let mut checkpoint = Checkpoint::default();
@@ -77,6 +83,9 @@ fn open(miss: Miss, samples: usize) -> Trained {
     tensor("encoder.1.bias", &[2 * Z], shifts.chain(logvars).collect());
     tensor("decoder.1.weight", &[D, Z], (0..D).flat_map(|d| [W[0][d], W[1][d]]).collect());
     tensor("decoder.1.bias", &[D], B.to_vec());
+    if !pseudo_inputs.is_empty() {
+        tensor("pseudo_inputs", &[pseudo_inputs.len(), D], pseudo_inputs.concat());
+    }
     let columns = Columns::of_pictures(SHAPE, 0);
     let card = ModelCard {
         model: vae::ENTRY.name.into(),
@@ -153,6 +162,54 @@ fn bounds_lie_above_the_evidence_and_the_estimate_meets_it() {
     // One standard error of the mean is that of the pictures, which differ far more than the estimates.
     let spread = exact.iter().map(|nats| (nats - Mean::of(&exact).mean).powi(2)).sum::<f64>() / 102.0;
     assert!((evidence.mean().standard_error - (spread / 103.0).sqrt()).abs() < 1e-3);
+}
+
+/// Before their sigmoid.
+const PSEUDO_INPUTS: [[f64; D]; 3] =
+    [[0.4, -1.0, 0.8, 0.2, 1.5, 0.0], [-0.5, 0.3, 0.0, 1.0, -1.0, 0.7], [2.0, 0.1, -0.4, -2.0, 0.3, 0.9]];
+
+/// -log p(x) in nats where p(z) is the mean of q(z|u_k): of each component p(x|k) is a Gaussian, along the columns of W
+/// of mean |w_j| mean_kj and variance sigma^2 + |w_j|^2 variance_j, across them of variance sigma^2.
+fn exact_of_mixture(x: &[f64], miss: Miss) -> f64 {
+    let away: Vec<f64> = x.iter().zip(B).map(|(x, b)| x - b).collect();
+    let variance = SIGMA.powi(2);
+    let component = |w: &[f64; D]| {
+        let u = w.map(|w| 1.0 / (1.0 + (-w).exp()));
+        let from_b: Vec<f64> = u.iter().zip(B).map(|(u, b)| u - b).collect();
+        let mut nats = D as f64 * std::f64::consts::TAU.ln() + (D - Z) as f64 * variance.ln();
+        let mut across = dot(&away, &away);
+        for (j, w) in W.iter().enumerate() {
+            let length = dot(w, w).sqrt();
+            let mean = dot(w, &from_b) / (variance * precision(j)) + miss.deviations / precision(j).sqrt();
+            let along = dot(w, &away) / length;
+            let spread = variance + length.powi(2) * miss.logvar.exp() / precision(j);
+            nats += spread.ln() + (along - length * mean).powi(2) / spread;
+            across -= along.powi(2);
+        }
+        (-0.5 * (nats + across / variance)).exp()
+    };
+    -(PSEUDO_INPUTS.iter().map(component).sum::<f64>() / PSEUDO_INPUTS.len() as f64).ln()
+}
+
+#[test]
+fn under_a_learned_prior_the_estimate_meets_the_evidence_and_bounds_lie_above() {
+    let (table, _) = pictures(103);
+    let values: Vec<f64> = table.values(0..103).into_iter().map(f64::from).collect();
+    let exact = mean(&values.chunks(D).map(|x| exact_of_mixture(x, WIDE)).collect::<Vec<_>>());
+    let mut model = open_with(WIDE, "prior = 'vamp'\ncomponents = 3", &PSEUDO_INPUTS);
+    let estimate = evidence(&model, &table, 5000);
+    let variance = mean(&estimate.effective.iter().map(|effective| 1.0 / effective - 1.0 / 5000.0).collect::<Vec<_>>());
+    let error = (variance / 103.0).sqrt() + ROUNDING;
+    assert!((estimate.mean() - exact).abs() < 4.0 * error, "{} {exact} {error}", estimate.mean());
+
+    let scores = model.scores(&table, 500, 1, &mut |_| ()).unwrap();
+    let of = |score: Score| mean(scores.of(score).unwrap());
+    let (elbo, bound) = (of(Score::Elbo), of(Score::Bound));
+    assert!((bound - exact).abs() < 0.02 && elbo > bound, "{elbo} {bound} {exact}");
+    // One sample a picture each, whose -log p(x|z) and KL vary by some nats.
+    let evaluated = model.evaluate(&table, Latent::Sampled, 1, 50).unwrap().loss;
+    assert!((evaluated - elbo).abs() < 0.6, "{evaluated} {elbo}");
+    assert!(model.require_normal_prior("--dimensions").unwrap_err().to_string().contains("prior is learned"));
 }
 
 #[test]

@@ -13,10 +13,12 @@ fn case([b, k, z]: [usize; 3]) -> Case {
 
 /// z (B,Z), mean and logvar (K,Z)
 fn rows([b, k, z]: [usize; 3]) -> Case {
-    case([b, k, z])
-        .read(uniform(1, b * z, -2.0, 2.0))
-        .read(uniform(2, k * z, -1.0, 1.0))
-        .read(uniform(3, k * z, -1.5, 1.0))
+    case([b, k, z]).read(uniform(1, b * z, -2.0, 2.0)).read(uniform(2, k * z, -1.0, 1.0)).read(uniform(
+        3,
+        k * z,
+        -1.5,
+        1.0,
+    ))
 }
 
 pub(super) fn pairs() -> Vec<Case> {
@@ -41,7 +43,8 @@ pub(super) fn density() -> Vec<Case> {
 pub(super) fn kl() -> Vec<Case> {
     let of = |[b, _, z]: [usize; 3]| {
         let case = case([b, 1, z]).read(uniform(5, b * z, -3.0, 3.0)).read(uniform(6, b * z, -4.0, 1.0));
-        case.read(uniform(7, b, -60.0, -20.0)).assign(b, Tolerance::Because(2e-5, "a difference of sums of up to 60 nats"))
+        case.read(uniform(7, b, -60.0, -20.0))
+            .assign(b, Tolerance::Because(2e-5, "a difference of sums of up to 60 nats"))
     };
     SIZES.map(of).into()
 }

@@ -126,6 +126,7 @@ impl Gaussian {
         }
     }
 
+    // ANCHOR: forms
     /// The bound as it is optimised, from recon (B*K), -log p(x|z) of each sample. Panics on a q of which none was
     /// drawn.
     pub fn bound(&self, r: &mut Recorder, q: &Posterior, recon: Tensor, batch: &Batch) -> Bound {
@@ -152,6 +153,7 @@ impl Gaussian {
         };
         Bound { terms, rows: batch.weight, saved }
     }
+    // ANCHOR_END: forms
 
     fn bound_of_several(&self, r: &mut Recorder, q: &Posterior, recon: Tensor, batch: &Batch) -> Bound {
         let (bound, shares) = self.weighed(r, q, recon);

@@ -35,13 +35,13 @@ keys! {
     Treatment {
         "Loss" {
             capacity: Option<f64> = None, "NATS",
-                "Hold the KL at so many nats an example: the loss has --kl-weight |KL - C| in the place of the weighted \
+                "Hold the KL at so many nats an example: the loss has kl_weight |KL - C| in the place of the weighted \
                  KL, KL the mean over the batch (Burgess et al. 2018); 0 weighs the KL itself";
             capacity_schedule: KnobSchedule = KnobSchedule::Constant, "FORM",
-                "How C comes to --capacity, in the forms of --kl-schedule: linear:5, for instance";
+                "How C comes to capacity, in the forms of kl_schedule: linear:5, for instance";
             tc_weight: Option<f64> = None, "X",
                 "Part the KL in mutual information, total correlation and the KL of each dimension, and multiply the \
-                 total correlation by X (beta-TC; Chen et al. 2018), as --kl-schedule says; 0 leaves the KL whole";
+                 total correlation by X (beta-TC; Chen et al. 2018), as kl_schedule says; 0 leaves the KL whole";
             examples: Option<usize> = None, "N",
                 "N of the formula; the number of training examples where it is not given";
         }
@@ -66,6 +66,9 @@ pub const PARTED: &[Term] = &[
     Term { name: "total_correlation", weight: Weight::Knob("tc_weight"), about: "log q(z) - sum_d log q(z_d)" },
     Term { name: "dimension_kl", weight: Weight::One, about: "sum_d log q(z_d) - log p(z)" },
 ];
+
+/// Pairs of a batch: 64 MiB of log densities, half of what every adapter binds.
+const MOST_PAIRS: usize = 1 << 24;
 
 /// What the KL of a Gaussian latent is taken for.
 pub enum Form {
@@ -109,6 +112,19 @@ impl Treatment {
         require(*free_bits == 0.0, "free_bits", free_bits, &format!("{other} takes the KL as it is: leave it out"))?;
         let is_weighed = self.tc_weight.is_some() && *kl_weight != 1.0;
         require(!is_weighed, "kl_weight", kl_weight, &format!("with {other} only that part is weighed: leave it out"))
+    }
+
+    /// That the pairs of a batch fit, each example with each, or with each component. Errors: they do not, by the names
+    /// of the options.
+    pub fn check_batch(&self, prior: &PriorKeys, batch_size: usize) -> Result<()> {
+        let others = match (self.tc_weight, prior.prior) {
+            (Some(_), _) => batch_size,
+            (None, Prior::Vamp) => prior.components,
+            (None, Prior::Normal) => 0,
+        };
+        let with = if self.tc_weight.is_some() { "the others of its batch" } else { "all components" };
+        let rule = format!("each example is held against {with}, and at most {MOST_PAIRS} pairs are");
+        require(batch_size.saturating_mul(others) <= MOST_PAIRS, "batch_size", batch_size, &rule)
     }
 
     /// What of the KL changes over the run: its weight, and the capacity.
@@ -186,12 +202,7 @@ mod tests {
             let table: toml::Table = text.parse().unwrap();
             let read = |table: &toml::Table| -> (Treatment, Divergence, Importance, PriorKeys) {
                 let of = || table.clone();
-                (
-                    of().try_into().unwrap(),
-                    of().try_into().unwrap(),
-                    of().try_into().unwrap(),
-                    of().try_into().unwrap(),
-                )
+                (of().try_into().unwrap(), of().try_into().unwrap(), of().try_into().unwrap(), of().try_into().unwrap())
             };
             let (treatment, divergence, importance, prior) = read(&table);
             treatment.check(&divergence, &importance, &prior).map_err(|e| e.to_string())
@@ -215,5 +226,19 @@ mod tests {
             let message = check(text).unwrap_err();
             assert!(message.starts_with(words) && !message.contains('\n'), "{message}");
         }
+    }
+
+    #[test]
+    fn batches_of_too_many_pairs_are_refused() {
+        let check = |treatment: &str, prior: &str, rows| {
+            let (treatment, prior): (Treatment, PriorKeys) =
+                (toml::from_str(treatment).unwrap(), toml::from_str(prior).unwrap());
+            treatment.check_batch(&prior, rows).map_err(|e| e.to_string())
+        };
+        assert_eq!(check("", "", 1 << 20), Ok(()));
+        assert_eq!(check("tc_weight = 2.0", "", 4096), Ok(()));
+        assert!(check("tc_weight = 2.0", "", 4097).unwrap_err().contains("batch_size is 4097, but each example"));
+        assert_eq!(check("", "prior = 'vamp'\ncomponents = 512", 1 << 15), Ok(()));
+        assert!(check("", "prior = 'vamp'\ncomponents = 513", 1 << 15).unwrap_err().contains("all components"));
     }
 }

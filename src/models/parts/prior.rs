@@ -31,7 +31,7 @@ keys! {
             prior: Prior = Prior::Normal, "NAME",
                 "p(z): normal, N(0,1), or vamp, the mean of q(z|u) over pseudo-inputs u that are trained (Tomczak & \
                  Welling 2018)";
-            components: usize = 500, "K", "Pseudo-inputs of --prior vamp";
+            components: usize = 500, "K", "Pseudo-inputs of prior vamp";
         }
     }
 }
@@ -164,18 +164,10 @@ impl Gaussian {
 
     /// The parameters' gradients, from that and from dz (B,Z), the reconstruction's, to which that of p(z) is added:
     /// the encoder's from the pictures, the encoder's from the pseudo-inputs, and these'.
-    pub(super) fn backward_sampled(
-        &self,
-        r: &mut Recorder,
-        q: Posterior,
-        sampled: Sampled,
-        dz: Tensor,
-        batch: &Batch,
-    ) {
+    pub(super) fn backward_sampled(&self, r: &mut Recorder, q: Posterior, sampled: Sampled, dz: Tensor, batch: &Batch) {
         let Sampled { shares, components: Components { u, dw, q: p }, .. } = sampled;
         r.scope("prior");
-        let [of_q, of_p] =
-            mixture::backward(r, [q.z(), shares, dz], [p.mean, p.logvar], batch.clock, scale(batch));
+        let [of_q, of_p] = mixture::backward(r, [q.z(), shares, dz], [p.mean, p.logvar], batch.clock, scale(batch));
         r.scope("latent");
         reparameterise::backward(r, q.logvar, q.noise(), dz, of_q[0], of_q[1]);
         self.backward_network(r, q, of_q);
