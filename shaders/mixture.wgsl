@@ -19,10 +19,9 @@ struct Params { B: u32, K: u32, Z: u32, scale: f32 }
 @group(0) @binding(12) var<storage, read_write> row_shares: array<f32>; // (B,K), a row adds up to 1
 @group(0) @binding(13) var<storage, read_write> row_kl: array<f32>;     // (B)
 @group(0) @binding(14) var<storage, read_write> dz: array<f32>;         // (B,Z)
-@group(0) @binding(15) var<storage, read_write> q_dmean: array<f32>;    // (B,Z)
-@group(0) @binding(16) var<storage, read_write> q_dlogvar: array<f32>;  // (B,Z)
-@group(0) @binding(17) var<storage, read_write> dmean: array<f32>;      // (K,Z)
-@group(0) @binding(18) var<storage, read_write> dlogvar: array<f32>;    // (K,Z)
+@group(0) @binding(15) var<storage, read_write> q_dlogvar: array<f32>;  // (B,Z)
+@group(0) @binding(16) var<storage, read_write> dmean: array<f32>;      // (K,Z)
+@group(0) @binding(17) var<storage, read_write> dlogvar: array<f32>;    // (K,Z)
 
 const LOG_2PI = 1.8378770664093453;
 
@@ -78,8 +77,7 @@ fn kl(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) gro
 }
 
 // backward_z of w kl, w = scale * kl_weight, the noise fixed: dz += w sum_k share_k (z - mean_k) e^-logvar_k, of p(z);
-// q_dmean = 0, q_dlogvar = -w/2, of q's entropy. What z is of mean and logvar is added later. An invocation owns an
-// element of z.
+// q_dlogvar = -w/2, of q's entropy. What z is of mean and logvar is added later. An invocation owns an element of z.
 @compute @workgroup_size(64)
 fn backward_z(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups);
@@ -92,7 +90,6 @@ fn backward_z(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
     }
     let w = params.scale * clock_row(1u);
     dz[i] += w * sum;
-    q_dmean[i] = 0.0;
     q_dlogvar[i] = -0.5 * w;
 }
 

@@ -6,7 +6,7 @@ use std::f64::consts::TAU;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::clock;
+use super::{clock, fill};
 use crate::cases::Case;
 use crate::kernel::{
     Constant, Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Reference, Shader, Source, grid_1d, params,
@@ -61,7 +61,6 @@ const SOURCE: Source = Source {
         "row_shares",
         "row_kl",
         "dz",
-        "q_dmean",
         "q_dlogvar",
         "dmean",
         "dlogvar",
@@ -132,14 +131,14 @@ pub static KL: Kernel = kernel(
 );
 
 /// z (B,Z), mean and logvar (K,Z), shares (B,K) and the clock, whose row has the KL weight; dz (B,Z) is added to,
-/// q_dmean and q_dlogvar (B,Z) are assigned. Recorded by [`backward`], before the gradient through z is added.
+/// q_dlogvar (B,Z) is assigned. Recorded by [`backward`], before the gradient through z is added.
 pub static BACKWARD_Z: Kernel = Kernel {
     accelerated: Some(accelerated::backward_z),
     ..kernel(
         "mixture.backward_z",
         "backward_z",
-        "dz += w sum_k share (z - mean) e^-logvar, q_dmean = 0, q_dlogvar = -w/2, w = scale * kl_weight",
-        (&["z", "mean", "logvar", "shares", "clock"], &["dz", "q_dmean", "q_dlogvar"]),
+        "dz += w sum_k share (z - mean) e^-logvar, q_dlogvar = -w/2, w = scale * kl_weight",
+        (&["z", "mean", "logvar", "shares", "clock"], &["dz", "q_dlogvar"]),
         |p, _| grid_1d(p[0] as usize * p[2] as usize, 64),
         |p, reads, writes| {
             let [b, k, z] = sizes(p);
@@ -151,8 +150,7 @@ pub static BACKWARD_Z: Kernel = Kernel {
                     f64::from(reads[3][i / z * k + k_]) * (at - mean) * (-logvar).exp()
                 };
                 writes[0][i] = (f64::from(writes[0][i]) + w * (0..k).map(of).sum::<f64>()) as f32;
-                writes[1][i] = 0.0;
-                writes[2][i] = (-0.5 * w) as f32;
+                writes[1][i] = (-0.5 * w) as f32;
             }
         },
         cases::backward_z,
@@ -261,7 +259,8 @@ pub fn backward(
     assert!(fits, "mixture.backward: z {z:?}, shares {shares:?}, dz {dz:?}");
     let reads = [z, components[0], components[1], shares, clock];
     let of_q = ["dmean", "dlogvar"].map(|name| r.tensor(name, z.shape()));
-    r.dispatch(&BACKWARD_Z, params, &reads, &[dz, of_q[0], of_q[1]]);
+    fill::forward(r, of_q[0], 0.0); // the mean moves z alone
+    r.dispatch(&BACKWARD_Z, params, &reads, &[dz, of_q[1]]);
     let of_components = ["dmean", "dlogvar"].map(|name| r.tensor(name, components[0].shape()));
     r.dispatch(&BACKWARD_COMPONENTS, params, &reads, &of_components);
     [of_q, of_components]

@@ -87,8 +87,7 @@ pub(super) fn backward_z(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]])
     let w = weight(p, reads[4]) as f32;
     let precisions = precisions(&reads[2][..k * z]);
     let (means, precisions) = (&reads[1][..k * z], &precisions[..]);
-    let [dz, dmean, dlogvar] = writes else { unreachable!("mixture.backward_z writes dz, dmean and dlogvar") };
-    dmean[..b * z].fill(0.0);
+    let [dz, dlogvar] = writes else { unreachable!("mixture.backward_z writes dz and q_dlogvar") };
     dlogvar[..b * z].fill(-0.5 * w);
     let rows = dz[..b * z].par_chunks_mut(z).zip(reads[0].par_chunks(z)).zip(reads[3].par_chunks(k));
     rows.with_min_len((CHUNK / (k * z)).max(1)).for_each(|((dz, z), shares)| {

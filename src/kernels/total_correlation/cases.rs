@@ -85,8 +85,12 @@ pub(super) fn gradients() -> Vec<GradientCase> {
             let dz = r.tensor("dz", &[B, Z]);
             fill::forward(r, dz, 0.0); // nothing else is of z
             let [dmean, dlogvar] = super::backward(r, &parts, [z, dz], [mean, logvar], clock, 1.0);
-            reparameterise::backward(r, logvar, noise, dz, dmean, dlogvar);
-            (y, [dmean, dlogvar].map(|gradient| weighted(r, dy, gradient)).into())
+            // What z is of the two is added by the side, so that only kernels from here are looked at.
+            let through_z = ["dmean", "dlogvar"].map(|name| r.tensor(name, &[B, Z]));
+            through_z.iter().for_each(|&gradient| fill::forward(r, gradient, 0.0));
+            reparameterise::backward(r, logvar, noise, dz, through_z[0], through_z[1]);
+            let sum = [(dmean, through_z[0]), (dlogvar, through_z[1])].map(|(a, b)| joint::add(r, a, b, 1.0));
+            (y, sum.map(|gradient| weighted(r, dy, gradient)).into())
         }),
         state: {
             let mut clock = clock::Clock::unit();
