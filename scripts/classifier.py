@@ -3,13 +3,12 @@
 
     python3 scripts/classifier.py train DATA_DIR OUT.safetensors [--epochs N] [--seed N]
     python3 scripts/classifier.py judge CLASSIFIER.safetensors SAMPLES.npz [--json]
-    python3 scripts/classifier.py confidence CLASSIFIER.safetensors SAMPLES.npy
+    python3 scripts/classifier.py look CLASSIFIER.safetensors SAMPLES.npy|DATA_DIR
 
 `train` prints the accuracy on the test set after each epoch, over 99 % with the default five.
 `judge` prints the share of samples that are classified as their label, of all and of each label.
-`confidence` prints how sure it is of samples without labels: the mean of the largest probability, the share
-of samples where that is above 0.95, and e^entropy of the classes' shares, 10 where all are drawn equally often.
-SAMPLES.npy holds pictures as `elbo sample --npy` writes them: (N, 784) in [0, 1].
+`look` is for samples without labels, as `elbo sample --npy` writes them, or the test pictures of DATA_DIR: how sure the
+classifier is of them, how evenly it finds all ten digits, and how sharp they are.
 SAMPLES.npz holds x, (N, 784) or (N, 1, 28, 28) in [0, 1], and label (N), whole numbers 0 to 9.
 DATA_DIR holds the four MNIST files in IDX form, gzip-compressed or not.
 Exit code 2: something is missing or wrong, and the message says what.
@@ -115,21 +114,31 @@ def judge(args):
 
 
 @torch.no_grad()
-def confidence(args):
+def look(args):
     model = load_into(Classifier(), read_state(args.classifier), args.classifier, "the classifier")
-    try:
-        x = numpy.load(args.samples, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        fail(f"cannot read {args.samples}: {error}")
-    if x.ndim != 2 or x.shape[1] != 784 or not len(x) or x.dtype.kind != "f":
-        fail(f"{args.samples}: {x.dtype} {x.shape}, expected floating-point numbers (N, 784)")
-    images = torch.from_numpy(x.astype("float32"))
-    largest, classes = torch.cat([model(x).softmax(1) for x in images.split(1000)]).max(1)
-    shares = torch.bincount(classes, minlength=CLASSES).double() / len(classes)
-    spread = torch.exp(-torch.special.xlogy(shares, shares).sum()).item()
-    sure = (largest > 0.95).double().mean().item()
-    print(f"{len(x)} samples: mean confidence {largest.mean().item():.4f}, above 0.95 {100 * sure:.1f} %, "
-          f"classes {spread:.2f}")  # fmt: skip
+    if args.samples.endswith(".npy"):
+        try:
+            images = torch.from_numpy(numpy.load(args.samples, allow_pickle=False).reshape(-1, 784).astype("float32"))
+        except (OSError, ValueError, EOFError) as error:
+            fail(f"cannot read the pictures of {args.samples}: {error}")
+    else:
+        images, labels = read_labelled(args.samples, "t10k")
+        print(f"accuracy {(classify(model, images) == labels).double().mean().item():.4f}")
+    p = torch.cat([F.softmax(model(x), dim=1) for x in images.split(1000)])
+    most, found = p.max(dim=1)
+    # The entropy of the classes found: log 10 = 2.303 nats where all are equally frequent.
+    share = torch.bincount(found, minlength=CLASSES).double() / len(found)
+    entropy = -torch.special.xlogy(share, share).sum().item()
+    pixels = images.view(-1, 28, 28)
+    steps = (pixels[:, 1:, :-1] - pixels[:, :-1, :-1]).abs() + (pixels[:, :-1, 1:] - pixels[:, :-1, :-1]).abs()
+    grey = ((images > 0.1) & (images < 0.9)).sum().item() / (images > 0.1).sum().clamp(min=1).item()
+    print(
+        f"{len(images)} pictures: probability of the likeliest digit {most.mean().item():.4f}, above 0.95 of "
+        f"{100 * (most > 0.95).double().mean().item():.1f} %, above 0.99 of "
+        f"{100 * (most > 0.99).double().mean().item():.1f} %; entropy of the digits found {entropy:.3f}, as of "
+        f"{math.exp(entropy):.2f} equally frequent ones"
+    )
+    print(f"step between neighbours {steps.mean().item():.4f}; of the ink {100 * grey:.1f} % is grey (0.1 to 0.9)")
 
 
 def parse_arguments():
@@ -152,10 +161,10 @@ def parse_arguments():
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=judge)
 
-    command = commands.add_parser("confidence", help="how sure the classifier is of samples without labels")
+    command = commands.add_parser("look", help="how sure the classifier is of samples without labels")
     command.add_argument("classifier", metavar="CLASSIFIER.safetensors")
-    command.add_argument("samples", metavar="SAMPLES.npy")
-    command.set_defaults(run=confidence)
+    command.add_argument("samples", metavar="SAMPLES.npy|DATA_DIR")
+    command.set_defaults(run=look)
     return parser.parse_args()
 
 

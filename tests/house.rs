@@ -490,7 +490,7 @@ fn each_network_of_a_vae_gan_has_the_gradient_of_its_own_loss() {
         ("discriminator", vec![("dis_real", Weight::One), ("dis_fake", Weight::One)]),
     ];
     let connected = format!("{CONNECTED}\ndiscriminator_hidden = [5]\ndiscriminator_head = [3]\nreduction = 'mean'");
-    let listed = "discriminator = '(conv 3 k3 s1 p1, batchnorm, silu), conv 2 k2 s2, tanh'\ngenerator = 'minimax'";
+    let listed = "discriminator = 'conv 3 k3 s1 p1, silu, conv 2 k2 s2, tanh'\ngenerator = 'minimax'";
     for (what, text) in [("connected", connected), ("listed", format!("{LISTED}\n{listed}"))] {
         let settings = of_model("vae_gan", &text).with(&format!("gamma = {KL_WEIGHT:?}")).unwrap();
         for (network, terms) in &losses {

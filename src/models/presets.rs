@@ -342,7 +342,7 @@ pub static LADDER: [Preset; 1] = [Preset {
 /// Of the model `vae_gan`.
 pub static VAE_GAN: [Preset; 1] = [Preset {
     name: "mnist-vae-gan",
-    about: "convolutions and a discriminator of three, whose features compare the pictures, 32 latents: sharp digits",
+    about: "convolutions and a discriminator whose features compare the pictures, 32 latents: sharp digits",
     article: OVERVIEW,
     x: MNIST,
     classes: 0,
