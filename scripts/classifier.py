@@ -16,6 +16,7 @@ Exit code 2: something is missing or wrong, and the message says what.
 
 import argparse
 import json
+import math
 import time
 import zipfile
 import zlib
