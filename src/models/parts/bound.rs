@@ -104,6 +104,7 @@ pub struct Bound {
 }
 
 /// What the backward of a bound reads.
+#[expect(clippy::large_enum_variant, reason = "a step has one")]
 pub enum Saved {
     /// (Z): the KL in closed form.
     Kl(Tensor),
