@@ -151,7 +151,7 @@ pub static DISTANCE: Kernel = Kernel {
     ..KERNEL
 };
 
-/// ids (R) and z (R,D) to n (K) and m (K,D), assigned; recorded by [`tally`]. Each sum is made in the order of the rows.
+/// ids (R) and z (R,D) to n (K) and m (K,D), assigned; recorded by [`tally`]. Each sum is in the order of the rows.
 pub static TALLY: Kernel = Kernel {
     name: "codebook.tally",
     formula: "n[k] = sum_r [ids[r] = k], m[k] = sum_r [ids[r] = k] z[r]",

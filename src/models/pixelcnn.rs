@@ -3,8 +3,8 @@
 //!
 //!   -log p(k) = sum_v -log p(k_v | k_1 .. k_(v-1)),   k the numbers of the codes of x, in the order of reading
 //!
-//! in nats. A convolution whose window is masked sees only what comes before, so one pass gives the distributions of all
-//! places at once; to draw takes a pass a place. With the VQ-VAE's -log p(x|q) it makes a bound on -log p(x).
+//! in nats. A convolution whose window is masked sees only what comes before, so one pass gives the distributions of
+//! all places at once; to draw takes a pass a place. With the VQ-VAE's -log p(x|q) it makes a bound on -log p(x).
 //! The VQ-VAE is a part of the model that nothing trains, so that its file draws pictures on its own.
 //! B batch, D' pixels, V = H W codes a picture, D numbers of a code, K codes, C channels.
 
@@ -139,8 +139,8 @@ pub struct PixelCnn {
 }
 
 impl PixelCnn {
-    /// Declares the parameters and constants for pictures of the columns' shape. Errors: settings out of range, networks
-    /// that do not fit.
+    /// Declares the parameters and constants for pictures of the columns' shape. Errors: settings out of range,
+    /// networks that do not fit.
     pub fn open(arena: &mut Arena, config: Config, columns: &Columns) -> Result<PixelCnn> {
         config.check()?;
         let shape = columns.picture(PICTURES)?;

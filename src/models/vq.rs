@@ -5,8 +5,8 @@
 //!
 //! in nats, summed over pixels, places and numbers. The nearest code moves in steps, so the decoder's gradient dq is
 //! handed to the encoder as it is (straight through). The second part moves the codes; running averages may do that in
-//! its place. q(z|x) is certain of one code, and under a uniform prior costs V log K nats whatever x is: a constant that
-//! is left out. A prior over the codes that is better than uniform is a model of its own.
+//! its place. q(z|x) is certain of one code, and under a uniform prior costs V log K nats whatever x is: a constant
+//! that is left out. A prior over the codes that is better than uniform is a model of its own.
 //! B batch, D' = C H W pixels, V codes a picture, D numbers of a code, K codes.
 
 use rand_chacha::ChaCha8Rng;
@@ -70,8 +70,8 @@ impl Config {
     }
 
     /// (D,H,W) of the codes of pictures of this (C,H,W), H W = V, and what the decoder takes, (C,H,W): the same, but
-    /// where the encoder leaves no picture the codes are in a row, and a listed decoder sees one place. Errors: settings
-    /// out of range, networks that do not fit.
+    /// where the encoder leaves no picture the codes are in a row, and a listed decoder sees one place. Errors:
+    /// settings out of range, networks that do not fit.
     pub(super) fn grid(&self, picture: [usize; 3]) -> Result<[[usize; 3]; 2]> {
         self.check()?;
         let (places, dim) = (self.networks.latent, self.codebook.code_dim);
