@@ -35,7 +35,7 @@ static ENTRY: Entry = Entry {
     about: "a plain autoencoder with a smooth absolute error",
     formula: "L(x) = sum_d sqrt((g(f(x)) - x)^2 + epsilon^2) - epsilon",
     takes: &[PICTURES],
-    terms: &[Term { name: "error", weight: Weight::One, about: "the Charbonnier loss, which is not in nats" }],
+    terms: |_| &[Term { name: "error", weight: Weight::One, about: "the Charbonnier loss, which is not in nats" }],
     keys: &[Config::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,

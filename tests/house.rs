@@ -99,11 +99,12 @@ fn names_are_unique_and_keys_have_defaults() {
         (entry.check)(&defaults).unwrap();
 
         // Each term has its monitors, and one that is weighted a knob, which is a key.
-        let terms: BTreeSet<&str> = entry.terms.iter().map(|term| term.name).collect();
-        assert_eq!(terms.len(), entry.terms.len(), "{}", entry.name);
-        let monitors = monitors(entry.terms);
+        let all = (entry.terms)(&(entry.defaults)());
+        let terms: BTreeSet<&str> = all.iter().map(|term| term.name).collect();
+        assert_eq!(terms.len(), all.len(), "{}", entry.name);
+        let monitors = monitors(all);
         let model = entry.outline(&defaults, &columns_for(entry)).unwrap();
-        for term in entry.terms {
+        for term in all {
             for split in ["train", "test"] {
                 assert!(monitors.contains(&format!("{split}_{}", term.name)), "{}: {monitors:?}", entry.name);
             }
@@ -434,7 +435,9 @@ fn a_ladders_gradients_are_those_of_its_loss() {
     for (what, more) in [("two levels", ""), ("three levels, mean", three)] {
         check_gradients(what, &of_model("ladder", LADDER).with(more).unwrap(), [1, 4, 4]);
     }
-    check_gradients_of("vectors", Step::of(&of_model("ladder", LADDER).with(three).unwrap(), Kind::Vector(7)), |_| true);
+    check_gradients_of("vectors", Step::of(&of_model("ladder", LADDER).with(three).unwrap(), Kind::Vector(7)), |_| {
+        true
+    });
 }
 
 /// Where every z is the mean of its q, the KL of a level is that of its share of the latent point to N(0,1).

@@ -52,7 +52,7 @@ fn an_old_run_goes_on_as_the_old_program_went_on() {
         assert_eq!(trainer.epochs_done(), 2);
         assert_eq!(trainer.train(&AtomicBool::new(false), &mut |_| ()).unwrap(), Ending::Finished);
 
-        let terms = settings.entry().unwrap().terms;
+        let terms = settings.terms().unwrap();
         let [old, new] = [fixture(name), root].map(|root| read_metrics(&root.join("metrics.csv"), terms).unwrap());
         assert_eq!((&new[..2], new.len()), (&old[..], 3));
         let after = Checkpoint::read(&folder.model()).unwrap();
@@ -71,7 +71,7 @@ fn an_old_run_goes_on_as_the_old_program_went_on() {
 fn an_old_checkpoint_opens_and_has_the_loss_it_had() {
     for (name, described) in [("mlp", "784-4-2"), ("conv", "1x28x28-listed-2")] {
         let record = RunRecord::read(&RunFolder::open(fixture(name)).unwrap()).unwrap();
-        let terms = record.settings.entry().unwrap().terms;
+        let terms = record.settings.terms().unwrap();
         let old = read_metrics(&fixture(name).join("metrics.csv"), terms).unwrap();
         let mut model = Trained::open(&fixture(name), &DEVICE).unwrap();
         assert_eq!((model.described.as_str(), model.card.epoch, model.latent().unwrap()), (described, 2, 2));

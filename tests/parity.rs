@@ -206,13 +206,18 @@ fn pytorch_takes_the_same_steps() {
         (
             "a VAE-GAN as published, mean",
             [1, 6, 5],
-            small("vae_gan", "generator = 'minimax'\nreduction = 'mean'\ndiscriminator_head = [5]\noutput = 'gaussian'"),
+            small(
+                "vae_gan",
+                "generator = 'minimax'\nreduction = 'mean'\ndiscriminator_head = [5]\noutput = 'gaussian'",
+            ),
         ),
         (
             "a VAE-GAN, listed",
             [2, 18, 17],
             small("vae_gan", &listed.replace("optimal_sigma", "bernoulli"))
-                .with("discriminator = '(conv 3 k4 s2, batchnorm, leaky_relu), conv 2 k3, groupnorm 1, elu, maxpool k2'")
+                .with(
+                    "discriminator = '(conv 3 k4 s2, batchnorm, leaky_relu), conv 2 k3, groupnorm 1, elu, maxpool k2'",
+                )
                 .unwrap(),
         ),
     ];

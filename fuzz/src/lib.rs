@@ -123,7 +123,7 @@ fn run_record(data: &[u8]) {
         let _ = Settings::resume(record.settings, &Given::default());
     }
     for model in MODELS {
-        let _ = read_metrics(&put("run/metrics.csv", data), model.terms);
+        let _ = read_metrics(&put("run/metrics.csv", data), (model.terms)(&(model.defaults)()));
     }
 }
 

@@ -72,7 +72,7 @@ impl Args {
         let latents = if self.latent_report { Some(self.latents(&mut model, &data.test)?) } else { None };
 
         let count = data.test.count;
-        let terms = elbo::models::find(&model.card.model)?.terms_of(&model.card.settings);
+        let terms = (elbo::models::find(&model.card.model)?.terms)(&model.card.settings);
         let output = model.output;
         let nats = means.sum(terms);
         let is_pictures = data.test.shape().is_some();

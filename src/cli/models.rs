@@ -159,7 +159,7 @@ fn summary(entry: &Entry) -> Value {
     let preset = |preset: &Preset| json!({ "name": preset.name, "about": preset.about, "article": preset.article });
     json!({
         "name": entry.name, "about": entry.about, "formula": entry.formula, "columns": entry.takes,
-        "terms": entry.terms.iter().map(term).collect::<Vec<_>>(),
+        "terms": (entry.terms)(&(entry.defaults)()).iter().map(term).collect::<Vec<_>>(),
         "keys": entry.keys.iter().flat_map(|group| group.iter()).map(key).collect::<Vec<_>>(),
         "presets": entry.presets.iter().map(preset).collect::<Vec<_>>(),
     })

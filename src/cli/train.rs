@@ -151,7 +151,7 @@ impl Args {
         }
         if let Some(metrics) = last {
             let bound = bound_name(&settings.own);
-            let nats = metrics.test.sum(settings.entry()?.terms_of(&settings.own));
+            let nats = metrics.test.sum(settings.terms()?);
             let loss = describe_loss(output, &bound, nats, shape, binary);
             notice(&format!("test of epoch {}: {loss}", metrics.epoch));
         }

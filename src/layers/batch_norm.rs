@@ -84,9 +84,7 @@ impl BatchNorm {
         let Some(normalised) = saved.normalised else { panic!("{}: evaluation has no backward", self.name) };
         match self.activation.saves_output() {
             true => (normalised, dy, self.activation),
-            false => {
-                (normalised, activation::backward(r, saved.activated, dy, self.activation), Activation::Identity)
-            }
+            false => (normalised, activation::backward(r, saved.activated, dy, self.activation), Activation::Identity),
         }
     }
 }

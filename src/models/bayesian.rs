@@ -40,7 +40,7 @@ pub static ENTRY: Entry = Entry {
     formula: "L(x) = E_q(w) E_q(z|x)[-log p(x|z,w)] + kl_weight KL(q(z|x) || N(0,1)) + KL(q(w) || N(0,s^2)) / N   \
               (arXiv 1505.05424)",
     takes: &[PICTURES],
-    terms: &[RECON, KL, WEIGHT_KL],
+    terms: |_| &[RECON, KL, WEIGHT_KL],
     keys: &[Settings::KEYS, Divergence::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,

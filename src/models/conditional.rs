@@ -21,7 +21,6 @@ use super::parts::likelihood::Likelihood;
 use super::parts::network::Shape;
 use super::parts::networks::{Divergence, Networks};
 use super::parts::{complete, read, reads};
-use super::vae::{KL, RECON};
 use super::{Entry, Knob, Losses, Model, View, presets};
 use crate::arena::Arena;
 use crate::data::table::{Columns, Kind, LABELS, PICTURES};
@@ -38,7 +37,7 @@ pub static ENTRY: Entry = Entry {
     about: "a VAE that is told the label: draws what is asked for (Sohn et al. 2015)",
     formula: "-ELBO(x|y) = E_q[-log p(x|z,y)] + kl_weight KL(q(z|x,y) || N(0,1))   (Sohn, Lee & Yan, NeurIPS 2015)",
     takes: &[PICTURES, LABELS],
-    terms: &[RECON, KL],
+    terms: Importance::terms,
     keys: &[Networks::KEYS, Divergence::KEYS, Importance::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,

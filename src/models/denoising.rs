@@ -22,7 +22,6 @@ use super::parts::likelihood::Likelihood;
 use super::parts::network::Shape;
 use super::parts::networks::{Divergence, Networks};
 use super::parts::{complete, read, reads};
-use super::vae::{KL, RECON};
 use super::{Entry, Knob, Losses, Model, View, presets};
 use crate::arena::Arena;
 use crate::data::table::{Columns, Kind, PICTURES};
@@ -39,7 +38,7 @@ pub static ENTRY: Entry = Entry {
     about: "a VAE that sees corrupted pictures and gives clean ones (Im et al. 2015)",
     formula: "L(x) = E_c(x~|x) E_q(z|x~)[-log p(x|z)] + kl_weight KL(q(z|x~) || N(0,1))   (arXiv 1511.06406)",
     takes: &[PICTURES],
-    terms: &[RECON, KL],
+    terms: Importance::terms,
     keys: &[Networks::KEYS, Noise::KEYS, Divergence::KEYS, Importance::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,

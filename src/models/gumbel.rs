@@ -36,7 +36,7 @@ pub static ENTRY: Entry = Entry {
     about: "a VAE of categorical latent variables, by Gumbel-softmax or straight through (Jang et al. 2016)",
     formula: "-ELBO(x) = E_q[-log p(x|z)] + kl_weight KL(q(z|x) || uniform)   (arXiv 1611.01144)",
     takes: &[PICTURES],
-    terms: &[RECON, Term { name: "kl", weight: Weight::Knob("kl_weight"), about: "KL(q(z|x) || uniform)" }],
+    terms: |_| &[RECON, Term { name: "kl", weight: Weight::Knob("kl_weight"), about: "KL(q(z|x) || uniform)" }],
     keys: &[Networks::KEYS, Variables::KEYS, Divergence::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,

@@ -40,8 +40,15 @@ use crate::tensor::Tensor;
 const MOST_LEVELS: usize = 5;
 
 const fn kl(name: &'static str) -> Term {
-    Term { name, weight: Weight::Knob("kl_weight"), about: "KL(q(z_l|x,z_l+1) || p(z_l|z_l+1)) of level l, 1 the lowest" }
+    Term {
+        name,
+        weight: Weight::Knob("kl_weight"),
+        about: "KL(q(z_l|x,z_l+1) || p(z_l|z_l+1)) of level l, 1 the lowest",
+    }
 }
+
+/// The terms of five levels; of fewer the first.
+static TERMS: [Term; 6] = [RECON, kl("kl_1"), kl("kl_2"), kl("kl_3"), kl("kl_4"), kl("kl_5")];
 
 /// In the list of models.
 pub static ENTRY: Entry = Entry {
@@ -49,7 +56,7 @@ pub static ENTRY: Entry = Entry {
     about: "a VAE of two to five levels of latents, each the prior of the one below (Sønderby et al. 2016)",
     formula: "-ELBO(x) = E_q[-log p(x|z_1)] + kl_weight sum_l KL(q(z_l|x,z_l+1) || p(z_l|z_l+1))   (arXiv 1602.02282)",
     takes: &[PICTURES],
-    terms: &[RECON, kl("kl_1"), kl("kl_2"), kl("kl_3"), kl("kl_4"), kl("kl_5")],
+    terms: Levels::terms,
     keys: &[Levels::KEYS, Divergence::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,
@@ -75,10 +82,10 @@ keys! {
 }
 
 impl Levels {
-    /// L, from a model's settings; `None` where they are of a model of one level.
-    pub fn count(settings: &Table) -> Option<usize> {
-        let levels = settings.get("latent")?.as_array()?.len();
-        Some(levels.clamp(1, MOST_LEVELS))
+    /// The reconstruction, and a KL a level.
+    fn terms(settings: &Table) -> &'static [Term] {
+        let levels = settings.get("latent").and_then(|latent| latent.as_array()).map_or(2, Vec::len);
+        &TERMS[..1 + levels.clamp(1, MOST_LEVELS)]
     }
 }
 

@@ -36,7 +36,7 @@ pub static ENTRY: Entry = Entry {
     about: "a VAE with a classifier on z, trained on the pictures that have a label",
     formula: "L(x,y) = E_q[-log p(x|z)] + kl_weight KL(q(z|x) || N(0,1)) + alpha N/N_labelled E_q[-log q(y|z)]",
     takes: &[PICTURES, LABELS],
-    terms: &[RECON, KL, CLASSIFY, ERROR],
+    terms: |_| &[RECON, KL, CLASSIFY, ERROR],
     keys: &[Networks::KEYS, Head::KEYS, Supervision::KEYS, Divergence::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,

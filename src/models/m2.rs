@@ -50,7 +50,7 @@ pub static ENTRY: Entry = Entry {
     formula: "L(x,y) + alpha N/N_labelled -log q(y|x) with a label, sum_y q(y|x) L(x,y) - H(q(y|x)) without one   \
               (arXiv 1406.5298)",
     takes: &[PICTURES, LABELS],
-    terms: &[RECON, KL, KL_Y, CLASSIFY, ERROR],
+    terms: |_| &[RECON, KL, KL_Y, CLASSIFY, ERROR],
     keys: &[Networks::KEYS, Supervision::KEYS, FeatureKeys::KEYS, Divergence::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,

@@ -27,7 +27,7 @@ pub mod vq;
 use std::sync::Mutex;
 
 use rand_chacha::ChaCha8Rng;
-use toml::{Table, Value};
+use toml::Table;
 
 use crate::arena::Arena;
 use crate::data::table::{Columns, Kind};
@@ -35,11 +35,7 @@ use crate::error::{Error, Result};
 use crate::keys::{Key, hint};
 use crate::models::batch::Batch;
 use crate::models::draw::Draw;
-use crate::models::ladder::Levels;
-use crate::models::parts::bound::{BOUND, Importance};
-use crate::models::parts::divergence::{HELD, PARTED};
 use crate::models::parts::likelihood::Likelihood;
-use crate::models::parts::prior::SAMPLED;
 use crate::models::presets::Preset;
 use crate::program::Recorder;
 use crate::schedule::KnobSchedule;
@@ -71,8 +67,8 @@ pub struct Entry {
     pub formula: &'static str,
     /// The columns of the data that it trains on, by name.
     pub takes: &'static [&'static str],
-    /// The terms of the loss, in the order of [`Losses`], unless its settings ask for [others](Entry::terms_of).
-    pub terms: &'static [Term],
+    /// The terms of the loss with some settings, which may lack keys, in the order of [`Losses`].
+    pub terms: fn(&Table) -> &'static [Term],
     /// Its settings, in groups.
     pub keys: &'static [&'static [Key]],
     /// Every one of them with its default.
@@ -94,21 +90,6 @@ impl Entry {
     /// The names of its settings.
     pub fn key_names(&self) -> impl Iterator<Item = &'static str> + Clone {
         self.keys.iter().flat_map(|group| group.iter()).map(|key| key.name)
-    }
-
-    /// The terms of the loss with these settings, which may lack keys: the bound alone where it is one of several
-    /// samples, which has no parts; others where the KL is no weighted one of N(0,1); of several levels of latents as
-    /// many as these.
-    pub fn terms_of(&self, settings: &Table) -> &'static [Term] {
-        let is_vamp = settings.get("prior").and_then(Value::as_str) == Some("vamp");
-        match Levels::count(settings) {
-            Some(levels) => &self.terms[..self.terms.len().min(1 + levels)],
-            None if Importance::samples(settings) > 1 => &[BOUND],
-            None if settings.contains_key("capacity") => HELD,
-            None if settings.contains_key("tc_weight") => PARTED,
-            None if is_vamp => SAMPLED,
-            None => self.terms,
-        }
     }
 
     /// Whether the loss with these settings asks how many training examples there are: the key `examples`.
@@ -268,7 +249,7 @@ pub trait Model {
 
     /// The terms of its loss, in the order of [`Losses`].
     fn terms(&self) -> &'static [Term] {
-        self.entry().terms_of(&self.settings())
+        (self.entry().terms)(&self.settings())
     }
 
     /// As in `784-400-20`.

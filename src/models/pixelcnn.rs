@@ -45,7 +45,7 @@ pub static ENTRY: Entry = Entry {
     about: "a prior over the codes of a trained VQ-VAE, from which it draws pictures (van den Oord et al. 2016)",
     formula: "-log p(k) = sum_v -log p(k_v | k_1 .. k_(v-1)), k the codes of x   (arXiv 1601.06759)",
     takes: &[PICTURES],
-    terms: &[Term { name: "codes", weight: Weight::One, about: "-log p(k), k the codes of x" }],
+    terms: |_| &[Term { name: "codes", weight: Weight::One, about: "-log p(k), k the codes of x" }],
     keys: &[PriorKeys::KEYS, Networks::KEYS, CodebookKeys::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,

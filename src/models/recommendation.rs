@@ -43,7 +43,7 @@ pub static ENTRY: Entry = Entry {
     about: "Mult-VAE: which items a user will like, from those that they liked (Liang et al. 2018)",
     formula: "E_q[-sum_i x_i log softmax_i(f(z))] + kl_weight KL(q(z|x) || N(0,1))   (arXiv 1802.05814)",
     takes: &[ITEMS],
-    terms: &[RECON, KL],
+    terms: |_| &[RECON, KL],
     keys: &[Preferences::KEYS, Divergence::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,

@@ -50,7 +50,7 @@ pub static ENTRY: Entry = Entry {
     about: "the VAE of Kingma & Welling 2013, its networks of hidden sizes or listed layer by layer",
     formula: "-ELBO(x) = E_q[-log p(x|z)] + kl_weight KL(q(z|x) || N(0,1))   (arXiv 1312.6114)",
     takes: &[PICTURES],
-    terms: &[RECON, KL],
+    terms: Treatment::terms,
     keys: &[Networks::KEYS, PriorKeys::KEYS, Divergence::KEYS, Treatment::KEYS, Importance::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,

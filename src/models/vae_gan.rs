@@ -47,6 +47,16 @@ const fn reported(name: &'static str, about: &'static str) -> Term {
     Term { name, weight: Weight::Zero, about }
 }
 
+/// The terms of the loss, of which the encoder's alone counts.
+static TERMS: [Term; 6] = [
+    Term { name: "recon", weight: Weight::One, about: "-log N(Dis_l(x); Dis_l(x~), 1), in features of layer l" },
+    KL,
+    reported("gen", "-log Dis(x~) - log Dis(x_p), which the decoder lowers"),
+    reported("dis_real", "-log Dis(x), which the discriminator lowers"),
+    reported("dis_fake", "-log(1 - Dis(x~)) - log(1 - Dis(x_p)), likewise"),
+    reported("pixels", "-log p(x|z) of the pixels, as a VAE's recon; trains nothing"),
+];
+
 /// In the list of models.
 pub static ENTRY: Entry = Entry {
     name: "vae_gan",
@@ -54,14 +64,7 @@ pub static ENTRY: Entry = Entry {
     formula: "encoder: -log N(Dis_l(x); Dis_l(x~), 1) + kl_weight KL(q(z|x) || N(0,1)); decoder: gamma times the \
               former + gen; discriminator: dis_real + dis_fake   (arXiv 1512.09300)",
     takes: &[PICTURES],
-    terms: &[
-        Term { name: "recon", weight: Weight::One, about: "-log N(Dis_l(x); Dis_l(x~), 1), in features of layer l" },
-        KL,
-        reported("gen", "-log Dis(x~) - log Dis(x_p), which the decoder lowers"),
-        reported("dis_real", "-log Dis(x), which the discriminator lowers"),
-        reported("dis_fake", "-log(1 - Dis(x~)) - log(1 - Dis(x_p)), likewise"),
-        reported("pixels", "-log p(x|z) of the pixels, as a VAE's recon; trains nothing"),
-    ],
+    terms: |_| &TERMS,
     keys: &[Networks::KEYS, Discrimination::KEYS, Adversaries::KEYS, Divergence::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,

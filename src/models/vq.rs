@@ -36,13 +36,15 @@ pub static ENTRY: Entry = Entry {
     about: "the VQ-VAE: a grid of codes, the nearest of a codebook, straight through (van den Oord et al. 2017)",
     formula: "-log p(x|q) + |sg(z) - q|^2 + commitment |z - sg(q)|^2, q nearest to z   (arXiv 1711.00937)",
     takes: &[PICTURES],
-    terms: &[
-        RECON,
-        Term { name: "codebook", weight: Weight::One, about: "|sg(z) - q|^2; 0 where averages move the codes" },
-        Term { name: "commit", weight: Weight::Knob("commitment"), about: "|z - sg(q)|^2" },
-        Term { name: "perplexity", weight: Weight::Zero, about: "e^entropy of the codes of a batch, in codes" },
-        Term { name: "used", weight: Weight::Zero, about: "how many codes a batch takes" },
-    ],
+    terms: |_| {
+        &[
+            RECON,
+            Term { name: "codebook", weight: Weight::One, about: "|sg(z) - q|^2; 0 where averages move the codes" },
+            Term { name: "commit", weight: Weight::Knob("commitment"), about: "|z - sg(q)|^2" },
+            Term { name: "perplexity", weight: Weight::Zero, about: "e^entropy of the codes of a batch, in codes" },
+            Term { name: "used", weight: Weight::Zero, about: "how many codes a batch takes" },
+        ]
+    },
     keys: &[Networks::KEYS, CodebookKeys::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,

@@ -239,7 +239,7 @@ impl Settings {
 
     /// The terms of the model's loss. Errors: a record that names a model which this program does not have.
     pub fn terms(&self) -> Result<&'static [Term]> {
-        Ok(self.entry()?.terms_of(&self.own))
+        Ok((self.entry()?.terms)(&self.own))
     }
 
     /// The model for data of these columns, declared in an arena that is thrown away. Errors: settings that do not fit

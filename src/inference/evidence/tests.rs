@@ -198,7 +198,8 @@ fn under_a_learned_prior_the_estimate_meets_the_evidence_and_bounds_lie_above() 
     let exact = Mean::of(&values.chunks(D).map(|x| exact_of_mixture(x, WIDE)).collect::<Vec<_>>()).mean;
     let mut model = open_with(WIDE, "prior = 'vamp'\ncomponents = 3", &PSEUDO_INPUTS);
     let estimate = evidence(&model, &table, 5000);
-    let variance = Mean::of(&estimate.effective.iter().map(|effective| 1.0 / effective - 1.0 / 5000.0).collect::<Vec<_>>()).mean;
+    let variance =
+        Mean::of(&estimate.effective.iter().map(|effective| 1.0 / effective - 1.0 / 5000.0).collect::<Vec<_>>()).mean;
     let error = (variance / 103.0).sqrt() + ROUNDING;
     assert!((estimate.mean().mean - exact).abs() < 4.0 * error, "{:?} {exact} {error}", estimate.mean());
 

@@ -135,7 +135,8 @@ impl Exchange {
         let entry = settings.entry()?;
         let columns = columns.only(entry.takes)?;
         let model = (entry.open)(&mut arena, &settings.own, &columns)?;
-        let mut networks = ["encoder", "decoder", "discriminator"].into_iter().filter_map(|key| settings.own(key)?.as_str());
+        let mut networks =
+            ["encoder", "decoder", "discriminator"].into_iter().filter_map(|key| settings.own(key)?.as_str());
         if networks.any(|text| text.contains("dropout")) {
             return Err(Error::Usage(format!(
                 "{name} has dropout, and PyTorch draws its masks from other random numbers: \

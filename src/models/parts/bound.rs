@@ -26,7 +26,7 @@ use crate::kernels::{importance, joint, repeat, total_correlation};
 use crate::keys;
 use crate::layers::Mode;
 use crate::models::batch::Batch;
-use crate::models::{Losses, Term, Weight};
+use crate::models::{Losses, Term, Weight, vae};
 use crate::program::Recorder;
 use crate::schedule::KnobSchedule;
 use crate::tensor::Tensor;
@@ -66,6 +66,11 @@ impl Importance {
     /// K, from a model's settings; 1 where they know of none.
     pub fn samples(settings: &Table) -> usize {
         settings.get("importance").and_then(toml::Value::as_integer).map_or(1, |samples| samples.max(1) as usize)
+    }
+
+    /// Reconstruction and KL, or the bound of several samples, which has no parts.
+    pub fn terms(settings: &Table) -> &'static [Term] {
+        if Importance::samples(settings) > 1 { &[BOUND] } else { &[vae::RECON, vae::KL] }
     }
 
     /// Each value within its range, and nothing beside several samples that means something for one alone.

@@ -85,12 +85,7 @@ pub struct Judged {
 impl Discriminator {
     /// Declares the parameters, under `discriminator.features` and `discriminator.head`, for pictures (C,H,W). Panics
     /// where [`Discrimination::fit`] gives an error.
-    pub fn new(
-        arena: &mut Arena,
-        keys: &Discrimination,
-        picture: [usize; 3],
-        activation: Activation,
-    ) -> Discriminator {
+    pub fn new(arena: &mut Arena, keys: &Discrimination, picture: [usize; 3], activation: Activation) -> Discriminator {
         let (features, left) = match &keys.discriminator {
             Some(network) => {
                 let input = Shape::Picture(picture);

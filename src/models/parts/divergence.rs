@@ -16,10 +16,12 @@
 //! N shifts the values of the three parts, each by a constant, and neither their sum nor any gradient.
 //! B batch, Z latent dimensions. docs/src/beta.md derives both.
 
+use toml::{Table, Value};
+
 use super::bound::Importance;
 use super::gaussian::{Gaussian, Posterior};
 use super::networks::{Divergence, require};
-use super::prior::{Prior, PriorKeys, Vamp};
+use super::prior::{Prior, PriorKeys, SAMPLED, Vamp};
 use crate::error::Result;
 use crate::kernels::rows::Rows;
 use crate::kernels::{capacity, reparameterise, total_correlation};
@@ -57,10 +59,10 @@ const GAP: Term = Term {
     about: "|KL - C|, KL the mean over the batch and C its capacity",
 };
 /// The terms of a VAE with a capacity.
-pub const HELD: &[Term] = &[vae::RECON, HELD_KL, GAP];
+const HELD: &[Term] = &[vae::RECON, HELD_KL, GAP];
 
 /// The terms of a VAE whose KL is parted.
-pub const PARTED: &[Term] = &[
+const PARTED: &[Term] = &[
     vae::RECON,
     Term { name: "mutual_information", weight: Weight::One, about: "log q(z|x) - log q(z)" },
     Term { name: "total_correlation", weight: Weight::Knob("tc_weight"), about: "log q(z) - sum_d log q(z_d)" },
@@ -83,6 +85,16 @@ pub enum Form {
 }
 
 impl Treatment {
+    /// The terms of a VAE: those of its form of the KL.
+    pub fn terms(settings: &Table) -> &'static [Term] {
+        match settings.get("prior").and_then(Value::as_str) {
+            _ if settings.contains_key("capacity") => HELD,
+            _ if settings.contains_key("tc_weight") => PARTED,
+            Some("vamp") => SAMPLED,
+            _ => Importance::terms(settings),
+        }
+    }
+
     /// Each value within its range, and no two that exclude each other.
     pub fn check(&self, divergence: &Divergence, importance: &Importance, prior: &PriorKeys) -> Result<()> {
         prior.check()?;

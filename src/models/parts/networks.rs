@@ -82,7 +82,8 @@ pub(super) fn lone_batch_norm(batch_size: usize, networks: &[(&str, &Option<Netw
     if batch_size > 1 {
         return Ok(());
     }
-    let lone = |(name, network, input): &(&str, &Option<Network>, Shape)| network.as_ref()?.lone_batch_norm(name, *input);
+    let lone =
+        |(name, network, input): &(&str, &Option<Network>, Shape)| network.as_ref()?.lone_batch_norm(name, *input);
     match networks.iter().find_map(lone) {
         None => Ok(()),
         Some(layer) => Err(Error::Usage(format!(
