@@ -110,7 +110,7 @@ impl Run {
         let path = self.folder.model();
         let card = Checkpoint::read(&path).and_then(|file| file.card(&path));
         let terms_of = |card: ModelCard| (elbo::models::find(&card.model).unwrap().terms)(&card.settings);
-        let terms = card.map_or((vae::ENTRY.terms)(&Table::new()), terms_of);
+        let terms = card.map_or((vae::ENTRY.terms)(&toml::Table::new()), terms_of);
         let rows = read_metrics(&self.folder.metrics(), terms).unwrap();
         // The only column that differs between equal runs.
         rows.into_iter().map(|row| EpochMetrics { seconds: 0.0, ..row }).collect()

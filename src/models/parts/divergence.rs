@@ -51,7 +51,7 @@ keys! {
 }
 
 /// The KL beside a capacity.
-const HELD_KL: Term =
+pub const HELD_KL: Term =
     Term { name: "kl", weight: Weight::Replaced, about: "KL(q(z|x) || N(0,1)), in whose place the next one counts" };
 const GAP: Term = Term {
     name: "capacity_gap",
@@ -59,10 +59,10 @@ const GAP: Term = Term {
     about: "|KL - C|, KL the mean over the batch and C its capacity",
 };
 /// The terms of a VAE with a capacity.
-const HELD: &[Term] = &[vae::RECON, HELD_KL, GAP];
+pub const HELD: &[Term] = &[vae::RECON, HELD_KL, GAP];
 
 /// The terms of a VAE whose KL is parted.
-const PARTED: &[Term] = &[
+pub const PARTED: &[Term] = &[
     vae::RECON,
     Term { name: "mutual_information", weight: Weight::One, about: "log q(z|x) - log q(z)" },
     Term { name: "total_correlation", weight: Weight::Knob("tc_weight"), about: "log q(z) - sum_d log q(z_d)" },

@@ -47,7 +47,7 @@ pub enum Prior {
 }
 
 /// The terms of a VAE with a VampPrior.
-pub(super) const SAMPLED: &[Term] = &[vae::RECON, Term { about: "log q(z|x) - log p(z), p the mixture", ..vae::KL }];
+pub const SAMPLED: &[Term] = &[vae::RECON, Term { about: "log q(z|x) - log p(z), p the mixture", ..vae::KL }];
 
 impl PriorKeys {
     pub(super) fn check(&self) -> Result<()> {
