@@ -17,7 +17,7 @@ const EPSILON: f32 = 1e-5;
 @group(0) @binding(7) var<storage, read> q: array<f32>;                // (R,D); distance: (B,N)
 @group(0) @binding(8) var<storage, read> dq: array<f32>;               // (R,D)
 @group(0) @binding(9) var<storage, read_write> nearest_ids: array<f32>;    // (R)
-@group(0) @binding(10) var<storage, read_write> y: array<f32>;    // (R,D); one_hot: (R,K); distance: (B); perplexity: (1)
+@group(0) @binding(10) var<storage, read_write> y: array<f32>; // (R,D); one_hot: (R,K); distance: (B); perplexity: (1)
 @group(0) @binding(11) var<storage, read_write> n: array<f32>;         // (K)
 @group(0) @binding(12) var<storage, read_write> m: array<f32>;         // (K,D)
 @group(0) @binding(13) var<storage, read_write> dz: array<f32>;        // (R,D)
