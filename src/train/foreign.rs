@@ -10,7 +10,8 @@ pub fn kind(bytes: &[u8]) -> Option<&'static str> {
         // torch.save writes a zip, and before PyTorch 1.6 pickles.
         _ if starts(b"PK\x03\x04") && is_torch(bytes) => TORCH,
         _ if starts(b"PK") => "a zip archive: unpack it, and give the .safetensors file",
-        _ if starts(b"\x80\x02") || starts(b"\x80\x03") || starts(b"\x80\x04") || starts(b"\x80\x05") => TORCH,
+        // The length of a safetensors header, 8 bytes before its brace, may begin like a pickle.
+        _ if starts(b"\x80") && matches!(bytes.get(1), Some(2..=5)) && bytes.get(8) != Some(&b'{') => TORCH,
         _ if text.starts_with("version https://git-lfs") => {
             "a Git LFS pointer and not the file itself: `git lfs pull` fetches it"
         }
@@ -63,6 +64,7 @@ mod tests {
         }
         assert_eq!(kind(b"\x40\0\0\0\0\0\0\0{\"a\":{}}"), None);
         assert_eq!(kind(b"\x80\0\0\0\0\0\0\0{\"a\":{}}"), None);
+        assert_eq!(kind(b"\x80\x04\0\0\0\0\0\0{\"a\":{}}"), None);
         assert_eq!(kind(b"some text"), None);
     }
 }
