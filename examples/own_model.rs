@@ -41,6 +41,7 @@ static ENTRY: Entry = Entry {
     reads: reads::<Config>,
     check: |table| read::<Config>(table).map(drop),
     overlay: |_, _| {},
+    fill_in: |_, _| Ok(()),
     presets: &[],
     open: |arena, table, columns| Ok(Box::new(Autoencoder::open(arena, read(table)?, columns)?)),
 };

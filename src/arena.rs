@@ -173,9 +173,10 @@ impl Arena {
         parameter
     }
 
-    /// Declares a trained model that nothing trains any more within another: its parameters become
-    /// [constants](Arena::constant), and all its names begin with the prefix. A backward of its layers must not be
-    /// recorded, since there is no room for their gradients.
+    /// Declares a trained model that nothing trains any more within another: its parameters become constants, which
+    /// stand among the statistics and are zero until a model's [constants](crate::models::Model::constants) are written,
+    /// and all its names begin with the prefix. A backward of its layers must not be recorded, since there is no room
+    /// for their gradients.
     pub fn frozen<T>(&mut self, prefix: &str, declare: impl FnOnce(&mut Arena) -> T) -> T {
         let before = self.frozen.replace(prefix.into());
         let declared = declare(self);
@@ -186,12 +187,6 @@ impl Arena {
     /// A tensor that training updates without a gradient, in the flat buffer of statistics.
     pub fn statistic(&mut self, name: impl Into<String>, shape: &[usize], initial: f32) -> Tensor {
         self.declare(&name.into(), shape, initial, Layout::Same, false)
-    }
-
-    /// A tensor of any shape that nothing updates, among the statistics: zero until a model's
-    /// [constants](crate::models::Model::constants) are written.
-    pub fn constant(&mut self, name: impl Into<String>, shape: &[usize]) -> Tensor {
-        self.declare(&name.into(), shape, 0.0, Layout::Same, false)
     }
 
     /// A [`statistic`](Arena::statistic) of one whole number, from 0; as f32 it is exact to 2^24.

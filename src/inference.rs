@@ -18,14 +18,14 @@ use crate::kernels::clock::{Clock, Row};
 use crate::kernels::gaussian_kl::divergence;
 use crate::models::draw::Draw;
 use crate::models::parts::likelihood::Likelihood;
-use crate::models::{Model, Port, View, Weight, weighs_bound};
+use crate::models::{Model, Port, View, Weight};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 use crate::train::checkpoint::{Checkpoint, ModelCard};
 use crate::train::evaluation::{Evaluation, Latent};
 use crate::train::metrics::Means;
 use crate::train::pictures::{classes, one_hot};
-use crate::train::rows::whole;
+use crate::train::rows::of_bound;
 
 /// Rows a replay encodes or decodes. More go through in chunks of it; the last one is filled up with zeros.
 const CHUNK: usize = 256;
@@ -305,10 +305,7 @@ impl Trained {
         let data = (split, &self.card.columns);
         let evaluation = Evaluation::new(arena, &mut backend, &*model, data, batch_size, latent, largest_part)?;
         self.checkpoint.load_model(arena, &mut backend, &self.path)?;
-        let first = model.knobs().first().copied();
-        let weight = first.filter(|knob| !weighs_bound(knob.name)).map_or(1.0, |knob| knob.value as f32);
-        let row = Row { kl_weight: weight, ..whole(&model.knobs()) };
-        evaluation.write_clock(&mut backend, seed, 0, row);
+        evaluation.write_clock(&mut backend, seed, 0, of_bound(&model.knobs()));
         backend.run(&evaluation.plan())?;
         let means = Means::of(&backend.read_one(evaluation.data.losses)?, model.terms());
         let is_held = model.terms().iter().any(|term| matches!(term.weight, Weight::Instead(_)));

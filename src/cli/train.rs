@@ -85,7 +85,7 @@ impl Args {
             before.check(&pictures, &data.name)?;
         }
         if resumed.is_none() {
-            fit::to_model(&mut settings)?;
+            (settings.entry()?.fill_in)(&mut settings.own, data.train.count)?;
         }
         fit::to_data(&mut settings, asked, &data)?.iter().for_each(|note| notice(note));
         fit::check(&settings, &data)?;

@@ -80,13 +80,13 @@ impl Conv2d {
     pub fn backward(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
         let Saved { x, w, .. } = saved;
         let dh = self.backward_parameters(r, saved, dy);
-        self.through(r, [x, w], dh)
+        self.backward_x(r, [x, w], dh)
     }
 
     /// dy (B,P,Q,O) to dx (B,H,W,I), the parameters held.
     pub fn backward_input(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> Tensor {
         let dh = self.slope(r, saved, dy);
-        self.through(r, [saved.x, saved.w], dh)
+        self.backward_x(r, [saved.x, saved.w], dh)
     }
 
     /// The parameters' share alone, for a first layer, whose input needs no gradient. Returns the gradient of x * w +
@@ -114,7 +114,7 @@ impl Conv2d {
     }
 
     /// That gradient to the one of the layer's input x, which met the weights w.
-    fn through(&self, r: &mut Recorder, [x, weight]: [Tensor; 2], dh: Tensor) -> Tensor {
+    fn backward_x(&self, r: &mut Recorder, [x, weight]: [Tensor; 2], dh: Tensor) -> Tensor {
         let &[_, h, w, _] = x.shape() else { unreachable!("forward took a picture") };
         conv2d::backward_x(r, dh, weight, None, self.geometry, [h, w], Activation::Identity)
     }

@@ -78,13 +78,13 @@ impl ConvTranspose2d {
     pub fn backward(&self, r: &mut Recorder, saved: Saved, dy: Tensor) -> Tensor {
         let x = saved.x;
         let dh = self.backward_parameters(r, saved, dy);
-        self.through(r, x, dh)
+        self.backward_x(r, x, dh)
     }
 
     /// dy (B,H,W,O) to dx (B,P,Q,I), the parameters held.
     pub fn backward_input(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> Tensor {
         let dh = self.slope(r, saved, dy);
-        self.through(r, saved.x, dh)
+        self.backward_x(r, saved.x, dh)
     }
 
     /// The parameters' share alone, for a first layer, whose input needs no gradient. Returns the gradient of what the
@@ -109,7 +109,7 @@ impl ConvTranspose2d {
     }
 
     /// That gradient to the one of the layer's input x.
-    fn through(&self, r: &mut Recorder, x: Tensor, dh: Tensor) -> Tensor {
+    fn backward_x(&self, r: &mut Recorder, x: Tensor, dh: Tensor) -> Tensor {
         let &[_, p, q, _] = x.shape() else { unreachable!("forward took a picture") };
         conv2d::forward_to(r, dh, self.weight.value, None, self.geometry, [p, q], Activation::Identity)
     }

@@ -18,7 +18,7 @@ use super::draw::Draw;
 use super::parts::bayesian::{Perceptron, Weights, joined};
 use super::parts::likelihood::Likelihood;
 use super::parts::networks::{Divergence, LARGEST_SIZE, require};
-use super::parts::{complete, read, reads};
+use super::parts::{complete, count_examples, read, reads};
 use super::vae::{KL, RECON};
 use super::{Entry, Knob, Losses, Model, Term, View, Weight, presets};
 use crate::arena::Arena;
@@ -46,6 +46,7 @@ pub static ENTRY: Entry = Entry {
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
     overlay: |_, _| {},
+    fill_in: count_examples,
     presets: &presets::BAYESIAN,
     open: |arena, table, columns| Ok(Box::new(Bayesian::open(arena, read(table)?, columns)?)),
 };

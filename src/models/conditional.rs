@@ -43,6 +43,7 @@ pub static ENTRY: Entry = Entry {
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
     overlay: Networks::overlay,
+    fill_in: |_, _| Ok(()),
     presets: &presets::CONDITIONAL,
     open: |arena, table, columns| Ok(Box::new(Conditional::open(arena, read(table)?, columns)?)),
 };

@@ -44,6 +44,7 @@ pub static ENTRY: Entry = Entry {
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
     overlay: Networks::overlay,
+    fill_in: |_, _| Ok(()),
     presets: &presets::DENOISING,
     open: |arena, table, columns| Ok(Box::new(Denoising::open(arena, read(table)?, columns)?)),
 };

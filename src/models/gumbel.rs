@@ -42,6 +42,7 @@ pub static ENTRY: Entry = Entry {
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
     overlay: Networks::overlay,
+    fill_in: |_, _| Ok(()),
     presets: &presets::GUMBEL,
     open: |arena, table, columns| Ok(Box::new(Gumbel::open(arena, read(table)?, columns)?)),
 };

@@ -62,6 +62,7 @@ pub static ENTRY: Entry = Entry {
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
     overlay: |_, _| {},
+    fill_in: |_, _| Ok(()),
     presets: &presets::LADDER,
     open: |arena, table, columns| Ok(Box::new(Ladder::open(arena, read(table)?, columns)?)),
 };

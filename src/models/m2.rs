@@ -56,6 +56,7 @@ pub static ENTRY: Entry = Entry {
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
     overlay: Networks::overlay,
+    fill_in: |_, _| Ok(()),
     presets: &presets::M2,
     open: |arena, table, columns| Ok(Box::new(M2::open(arena, read(table)?, columns)?)),
 };

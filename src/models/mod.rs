@@ -80,6 +80,9 @@ pub struct Entry {
     pub check: fn(&Table) -> Result<()>,
     /// What a group of settings that lies over others turns off in these, such as listed networks under hidden sizes.
     pub overlay: fn(&mut Table, &Table),
+    /// Fills in settings of a new run that follow from the number of training examples, or from a trained model that
+    /// others name. Errors: that model is not there, or of another kind.
+    pub fill_in: fn(&mut Table, usize) -> Result<()>,
     /// Its presets: complete settings under a name.
     pub presets: &'static [Preset],
     /// Declares the parameters for data of these columns. Errors: settings that do not fit together or the columns.
@@ -90,12 +93,6 @@ impl Entry {
     /// The names of its settings.
     pub fn key_names(&self) -> impl Iterator<Item = &'static str> + Clone {
         self.keys.iter().flat_map(|group| group.iter()).map(|key| key.name)
-    }
-
-    /// Whether the loss with these settings asks how many training examples there are: the key `examples`.
-    pub fn counts_examples(&self, settings: &Table) -> bool {
-        let has = |key: &str| self.key_names().any(|name| name == key);
-        has("examples") && (!has("tc_weight") || settings.contains_key("tc_weight"))
     }
 
     /// Declares the parameters in an arena that is thrown away: for what follows from settings and columns alone.
@@ -258,7 +255,7 @@ pub trait Model {
     /// The initial values of every parameter, the same for the same state of `rng`.
     fn initial(&self, rng: &mut ChaCha8Rng) -> Vec<(Tensor, Vec<f32>)>;
 
-    /// The values of its [constants](Arena::constant), from files that the settings name. Errors: no file is named or
+    /// The values of its [constants](Arena::frozen), from files that the settings name. Errors: no file is named or
     /// there, or it is not of such a model.
     fn constants(&self) -> Result<Vec<(Tensor, Vec<f32>)>> {
         Ok(Vec::new())

@@ -17,15 +17,15 @@ use toml::Table;
 use super::batch::Batch;
 use super::draw::Draw;
 use super::parts::codebook::{CodebookKeys, Movement};
+use super::parts::frozen::{self, Frozen};
 use super::parts::network::Shape;
 use super::parts::networks::{Networks, require};
 use super::parts::{complete, read, reads};
 use super::vq::{self, Vq};
 use super::{Entry, Losses, Model, Term, View, Weight, presets};
-use crate::arena::{Arena, Statistic};
+use crate::arena::Arena;
 use crate::data::table::{Columns, Kind, PICTURES};
 use crate::error::{Error, Result};
-use crate::inference::model_file;
 use crate::kernels::activation::Activation;
 use crate::kernels::conv2d::Geometry;
 use crate::kernels::masked_weight::Mask;
@@ -51,6 +51,7 @@ pub static ENTRY: Entry = Entry {
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
     overlay: Networks::overlay,
+    fill_in: adopt,
     presets: &presets::PIXELCNN,
     open: |arena, table, columns| Ok(Box::new(PixelCnn::open(arena, read(table)?, columns)?)),
 };
@@ -95,7 +96,7 @@ impl Config {
 }
 
 /// Takes over the settings of the VQ-VAE that these settings of a prior name. Errors: it is not there, or is none.
-pub fn adopt(own: &mut Table) -> Result<()> {
+fn adopt(own: &mut Table, _: usize) -> Result<()> {
     let config: Config = read(own)?;
     let (_, _, card) = trained(&config)?;
     vq::ENTRY.key_names().for_each(|key| drop(own.remove(key)));
@@ -105,25 +106,16 @@ pub fn adopt(own: &mut Table) -> Result<()> {
 
 /// The VQ-VAE's file, what it holds, and its card. Errors: no file is named or there, or it is of another model.
 fn trained(config: &Config) -> Result<(PathBuf, Checkpoint, ModelCard)> {
-    let ask = "`elbo train mnist-vq-conv` makes one, --set vq=RUN names its run folder";
-    let Some(file) = &config.prior.vq else {
-        return Err(Error::Usage(format!("the prior needs vq, a trained VQ-VAE: {ask}")));
-    };
-    if !file.exists() {
-        return Err(Error::Usage(format!("vq: there is no {}, a trained VQ-VAE: {ask}", file.display())));
-    }
-    let path = model_file(file, false)?;
-    let checkpoint = Checkpoint::read(&path)?;
-    let card = checkpoint.card(&path)?;
+    let (path, checkpoint, card) = frozen::open(["vq", "VQ-VAE", "mnist-vq-conv"], &config.prior.vq)?;
     if card.model != vq::ENTRY.name {
-        let problem = format!("vq: {} is a model of the kind {}, not a VQ-VAE: {ask}", path.display(), card.model);
-        return Err(Error::Usage(problem));
+        return Err(Error::Usage(format!(
+            "vq: {} is a model of the kind {}, not a VQ-VAE: `elbo train mnist-vq-conv` makes one",
+            path.display(),
+            card.model
+        )));
     }
     Ok((path, checkpoint, card))
 }
-
-/// What the names of the VQ-VAE's tensors begin with.
-const FROZEN: &str = "vq.";
 
 /// The model.
 pub struct PixelCnn {
@@ -133,8 +125,8 @@ pub struct PixelCnn {
     /// (D,H,W) of the codes.
     grid: [usize; 3],
     vq: Vq,
-    /// The VQ-VAE's tensors.
-    constants: Vec<Statistic>,
+    /// The VQ-VAE's numbers.
+    constants: Frozen,
     network: Sequential,
 }
 
@@ -147,8 +139,8 @@ impl PixelCnn {
         // Of the codebook the codes alone are needed, whatever moved them.
         let mut frozen = config.vq.clone();
         frozen.codebook.codebook = Movement::Gradient;
-        let vq = arena.frozen(FROZEN, |arena| Vq::open(arena, frozen, columns))?;
-        let constants = arena.statistics().to_vec();
+        let (vq, constants) = Frozen::declare(arena, "vq.", |arena| Vq::open(arena, frozen, columns));
+        let vq = vq?;
         let [grid @ [dim, ..], _] = config.vq.grid(shape)?;
         let network = network(arena, &config.prior, dim, config.vq.codebook.codes);
         Ok(PixelCnn { config, shape, grid, vq, constants, network })
@@ -267,11 +259,7 @@ impl Model for PixelCnn {
                 Shape::Picture(self.shape)
             )));
         }
-        let value = |s: &Statistic| {
-            let values = checkpoint.tensor(&s.name[FROZEN.len()..], &s.file_shape(), &path)?;
-            Ok((s.value, s.layout.from_file(values, s.value.shape())))
-        };
-        self.constants.iter().map(value).collect()
+        self.constants.values(&checkpoint, &path)
     }
 
     fn check_batch(&self, batch_size: usize) -> Result<()> {

@@ -49,6 +49,7 @@ pub static ENTRY: Entry = Entry {
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
     overlay: |_, _| (),
+    fill_in: |_, _| Ok(()),
     presets: &presets::RECOMMENDATION,
     open: |arena, table, columns| Ok(Box::new(Recommendation::open(arena, read(table)?, columns)?)),
 };

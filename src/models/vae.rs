@@ -56,6 +56,7 @@ pub static ENTRY: Entry = Entry {
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
     overlay: Networks::overlay,
+    fill_in: Treatment::fill_in,
     presets: &presets::VAE,
     open: |arena, table, columns| Ok(Box::new(Vae::open(arena, read(table)?, columns)?)),
 };

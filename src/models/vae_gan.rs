@@ -70,6 +70,7 @@ pub static ENTRY: Entry = Entry {
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
     overlay: Networks::overlay,
+    fill_in: |_, _| Ok(()),
     presets: &presets::VAE_GAN,
     open: |arena, table, columns| Ok(Box::new(VaeGan::open(arena, read(table)?, columns)?)),
 };

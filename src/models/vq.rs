@@ -50,6 +50,7 @@ pub static ENTRY: Entry = Entry {
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
     overlay: Networks::overlay,
+    fill_in: |_, _| Ok(()),
     presets: &presets::VQ,
     open: |arena, table, columns| Ok(Box::new(Vq::open(arena, read(table)?, columns)?)),
 };

@@ -7,7 +7,6 @@ use super::settings::{Run, Settings};
 use crate::data::table::{Columns, PICTURES};
 use crate::data::{Binarise, Dataset, labelled};
 use crate::error::{Error, Result};
-use crate::models::pixelcnn;
 
 /// The most values of a picture, channels x height x width: 2^26, those of a grey one of 8192 x 8192.
 pub const LARGEST_PICTURE: usize = 1 << 26;
@@ -36,17 +35,7 @@ impl Asked {
     }
 }
 
-/// Takes over the settings of the trained model that a new run is to model further: a prior's VQ-VAE. Errors: it is not
-/// there, or of another kind.
-pub fn to_model(settings: &mut Settings) -> Result<()> {
-    match settings.model == pixelcnn::ENTRY.name {
-        true => pixelcnn::adopt(&mut settings.own),
-        false => Ok(()),
-    }
-}
-
-/// Shrinks defaults that are more than the data has, or than a picture holds, with a note for each, and fills in the
-/// key `examples` of a model that counts them.
+/// Shrinks defaults that are more than the data has, or than a picture holds, with a note for each.
 pub fn to_data(settings: &mut Settings, asked: Asked, data: &Dataset) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let count = data.train.count;
@@ -58,10 +47,6 @@ pub fn to_data(settings: &mut Settings, asked: Asked, data: &Dataset) -> Result<
             settings.batch_size
         ));
         settings.batch_size = count;
-    }
-    // A model that spreads something over all training examples is told how many there are.
-    if settings.entry()?.counts_examples(&settings.own) && settings.own("examples").is_none() {
-        settings.own.insert("examples".into(), i64::try_from(count).expect("examples in memory").into());
     }
     let Some([_, h, w]) = data.train.shape() else { return Ok(notes) };
     let fit = pictures::samples(settings.samples, [h, w], None).map_or(0, |fit| fit.count);

@@ -1,7 +1,7 @@
 //! The rows of numbers that a step reads on the device: learning rate, knobs, Adam's bias corrections.
 
 use crate::kernels::clock::Row;
-use crate::models::Knob;
+use crate::models::{Knob, weighs_bound};
 use crate::train::settings::Settings;
 
 /// A row for each step from `first_step` on (s, counted from 0 over the whole run), computed in f64; t = s + 1 in
@@ -34,6 +34,14 @@ pub fn rows(settings: &Settings, knobs: &[Knob], first_step: u64, steps: usize, 
 pub fn whole(knobs: &[Knob]) -> Row {
     let value = |i: usize| knobs.get(i).map_or(0.0, |knob| knob.value as f32);
     Row { kl_weight: value(0), knobs: std::array::from_fn(|i| value(i + 1)), ..Row::default() }
+}
+
+/// The same with 1 for the weight of a part of -ELBO, so that the loss is the bound.
+pub fn of_bound(knobs: &[Knob]) -> Row {
+    match knobs.first() {
+        Some(first) if !weighs_bound(first.name) => whole(knobs),
+        _ => Row { kl_weight: 1.0, ..whole(knobs) },
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@
 use toml::{Table, Value};
 
 use super::bound::Importance;
+use super::count_examples;
 use super::gaussian::{Gaussian, Posterior};
 use super::networks::{Divergence, require};
 use super::prior::{Prior, PriorKeys, SAMPLED, Vamp};
@@ -93,6 +94,11 @@ impl Treatment {
             Some("vamp") => SAMPLED,
             _ => Importance::terms(settings),
         }
+    }
+
+    /// N, where the KL is parted and no other is given.
+    pub fn fill_in(own: &mut Table, examples: usize) -> Result<()> {
+        if own.contains_key("tc_weight") { count_examples(own, examples) } else { Ok(()) }
     }
 
     /// Each value within its range, and no two that exclude each other.

@@ -1,5 +1,5 @@
-//! A network from a picture to a row of numbers: the encoder of a model whose latent is not Gaussian. What the numbers
-//! mean is the model's: logits of categorical variables.
+//! A network from a picture to a row of numbers: the encoder of a model whose latent is not Gaussian. The model says what
+//! the numbers are: logits of categorical variables, or vectors that codes stand for.
 
 use rand_chacha::ChaCha8Rng;
 

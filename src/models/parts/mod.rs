@@ -3,9 +3,10 @@
 //! [`networks`] has the settings of two networks, [`gaussian`] and [`decoder`] make them: q(z|x) and p(x|z). [`bound`]
 //! is the loss that they have together, of one sample of z or of several; [`divergence`] has other forms of the KL in
 //! it, [`prior`] a p(z) that is learned. [`encoder`] is a network to any other numbers: [`categorical`] makes q(z|x) of
-//! categorical variables of it, [`codebook`] codes. [`discriminator`] judges pictures. [`network`] is a network as text, [`mlp`] one of hidden
-//! sizes, [`bayesian`] one whose weights are Gaussian, [`likelihood`] the distribution of a pixel. [`beside`] puts a
-//! label where an encoder reads it, [`classifier`] is q(y|x), [`features`] a trained VAE that nothing trains any more.
+//! categorical variables of it, [`codebook`] codes. [`discriminator`] judges pictures. [`network`] is a network as text,
+//! [`mlp`] one of hidden sizes, [`bayesian`] one whose weights are Gaussian, [`likelihood`] the distribution of a pixel.
+//! [`beside`] puts a label where an encoder reads it, [`classifier`] is q(y|x). [`frozen`] is a trained model that
+//! nothing trains any more, [`features`] such a VAE between pictures and a model of its latents.
 
 pub mod bayesian;
 pub mod beside;
@@ -18,6 +19,7 @@ pub mod discriminator;
 pub mod divergence;
 pub mod encoder;
 pub mod features;
+pub mod frozen;
 pub mod gaussian;
 pub mod likelihood;
 pub mod mlp;
@@ -35,6 +37,13 @@ pub use crate::keys::reads;
 /// All settings of a model as a table. Those that are off have no line.
 pub fn complete(config: &impl Serialize) -> Table {
     Table::try_from(config).expect("settings that were checked have a TOML form")
+}
+
+/// Fills in the key `examples` of a model that spreads something over all training examples, where none is given.
+pub fn count_examples(own: &mut Table, examples: usize) -> Result<()> {
+    let count = i64::try_from(examples).expect("examples in memory");
+    own.entry("examples").or_insert(count.into());
+    Ok(())
 }
 
 /// A model's settings from a table, with the default for what is not there. Errors: a value of another type.
