@@ -62,7 +62,8 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         for preset in arguments.presets or of_mnist(elbo):
             batch, exchange = settings(elbo, preset)["batch_size"], Path(work, preset)
-            output(elbo, "parity", preset, "--steps", 4, "--device", "cpu", "--python", sys.executable, "--out", exchange)
+            command = ["parity", preset, "--steps", 4, "--device", "cpu", "--python", sys.executable]
+            output(elbo, *command, "--out", exchange)
             pairs = []
             for number in range(arguments.rounds):
                 mine = ours(elbo, preset, batch, threads, arguments.data, Path(work, f"{preset}-{number}"))
@@ -70,8 +71,8 @@ def main():
             mine, other = (statistics.median(times) for times in zip(*pairs))
             ratios = [other / mine for mine, other in pairs]
             spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-            print(f"| `{preset}` | {batch} | {mine:.2f} ms | {other:.2f} ms | {statistics.median(ratios):.2f} | {spread} |",
-                  flush=True)
+            ratio = statistics.median(ratios)
+            print(f"| `{preset}` | {batch} | {mine:.2f} ms | {other:.2f} ms | {ratio:.2f} | {spread} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-// The KL of a batch held at a capacity of C nats (Burgess et al. 2018, 1804.03599): B |KL/B - C|, KL/B the mean over the
-// batch's rows, and what the KL of a row counts in it.
+// The KL of a batch held at a capacity of C nats (Burgess et al. 2018, 1804.03599): B |KL/B - C|, KL/B the mean over
+// the batch's rows, and what the KL of a row counts in it.
 
 struct Params { B: u32, P: u32, scale: f32 }
 

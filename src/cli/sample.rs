@@ -29,8 +29,8 @@ pub struct Args {
     /// Seed of the latent points
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Standard deviation of the latent points as a share of the prior's; less than 1 gives plainer pictures. Of a prior
-    /// over codes what divides its logits
+    /// Standard deviation of the latent points as a share of the prior's; less than 1 gives plainer pictures. Of a
+    /// prior over codes what divides its logits
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     temperature: f32,
     /// Draw the pseudo-inputs of a learned prior in the place of samples

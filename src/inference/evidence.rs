@@ -221,8 +221,8 @@ impl Recorded {
     }
 }
 
-/// recon (R) of z (R,Z) where p(z) is N(0,1); of a prior that is learned recon - log p(z) + log N(z; 0, 1), for a weight
-/// that takes the prior for N(0,1).
+/// recon (R) of z (R,Z) where p(z) is N(0,1); of a prior that is learned recon - log p(z) + log N(z; 0, 1), for a
+/// weight that takes the prior for N(0,1).
 fn of_prior(r: &mut Recorder, model: &dyn Model, recon: Tensor, z: Tensor, clock: Tensor) -> Tensor {
     let Some(view) = model.find_view("log_prior") else { return recon };
     let log_p = model.view(r, view.name, &[z], &mut Draw::Clock(clock))[0].reshape(recon.shape());

@@ -200,8 +200,8 @@ pub struct Parts {
     sums: Tensor,
 }
 
-/// log q(z|x) - log q(z), log q(z) - sum_d log q(z_d) and sum_d log q(z_d) - log N(z; 0, 1) of each row, for z (B,Z), of
-/// which row i is the sample of N(mean_i, e^logvar_i), mean and logvar (B,Z), and `examples` N of the data set.
+/// log q(z|x) - log q(z), log q(z) - sum_d log q(z_d) and sum_d log q(z_d) - log N(z; 0, 1) of each row, for z (B,Z),
+/// of which row i is the sample of N(mean_i, e^logvar_i), mean and logvar (B,Z), and `examples` N of the data set.
 pub fn terms(r: &mut Recorder, z: Tensor, [mean, logvar]: [Tensor; 2], examples: usize) -> Parts {
     assert!(z.shape() == mean.shape(), "total_correlation: z {z:?}, mean {mean:?}");
     let pairs = mixture::pairs(r, z, [mean, logvar]);

@@ -50,7 +50,8 @@ fn item() -> impl Strategy<Value = String> {
     prop_oneof![3 => convolution, 3 => transposed, 1 => pool, 3 => plain.prop_map(String::from)]
 }
 
-/// Runs the network each way, backwards with its parameters held too, if it is small and takes the picture: y and every gradient, one after the other.
+/// Runs the network each way, backwards with its parameters held too, if it is small and takes the picture: y
+/// and every gradient, one after the other.
 fn run(text: &str, input: [usize; 3], cpu: Cpu) -> Option<Vec<f32>> {
     let network: Network = text.parse().ok()?;
     let (after, _) = network.sizes("n", Shape::Picture(input)).ok()?;

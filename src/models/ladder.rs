@@ -5,8 +5,8 @@
 //!   q(z|x) = q(z_L|x) q(z_L-1|x,z_L) ... q(z_1|x,z_2)
 //!
 //! Upwards a network makes d_1, ..., d_L of x, and of each d_l what x alone says of z_l, a Gaussian s_l. Downwards
-//! q(z_l|x,z_l+1) is the product of s_l and the prior: precisions add (equations 15 to 17), and q(z_L|x) is s_L. Minimised
-//! is
+//! q(z_l|x,z_l+1) is the product of s_l and the prior: precisions add (equations 15 to 17), and q(z_L|x) is s_L.
+//! Minimised is
 //!
 //!   -ELBO(x) = E_q[-log p(x|z_1) + sum_l KL(q(z_l|x,z_l+1) || p(z_l|z_l+1))]
 //!
@@ -196,7 +196,8 @@ impl Level {
     }
 
     // ANCHOR: level
-    /// q(z_l|x,z_l+1) and p(z_l|z_l+1), from what x says of z_l and the z above: none at the top, where q is the former.
+    /// q(z_l|x,z_l+1) and p(z_l|z_l+1), from what x says of z_l and from the z above. At the top there is none, and q is
+    /// what x says.
     fn posterior(&self, r: &mut Recorder, seen: [Tensor; 2], above: Option<Tensor>) -> ([Tensor; 2], Option<Prior>) {
         let Some(above) = above else { return (seen, None) };
         let (p, saved) = self.prior(r, above);

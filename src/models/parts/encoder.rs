@@ -1,5 +1,5 @@
-//! A network from a picture to a row of numbers: the encoder of a model whose latent is not Gaussian. The model says what
-//! the numbers are: logits of categorical variables, or vectors that codes stand for.
+//! A network from a picture to a row of numbers: the encoder of a model whose latent is not Gaussian. The model says
+//! what the numbers are: logits of categorical variables, or vectors that codes stand for.
 
 use rand_chacha::ChaCha8Rng;
 

@@ -36,8 +36,8 @@ impl Frozen {
     }
 }
 
-/// The trained model that a setting names, a run folder or a model file: its file, what that holds, and its card. `kind`
-/// is what it must be, `preset` one that trains such a model. Errors: no file is named or there, or it is no model.
+/// The trained model that a setting names, a run folder or a model file: its file, what that holds, and its card.
+/// `kind` is what it must be, `preset` one that trains such a model. Errors: no file is named or there, or it is no model.
 pub fn open([key, kind, preset]: [&str; 3], file: &Option<PathBuf>) -> Result<(PathBuf, Checkpoint, ModelCard)> {
     let ask = format!("`elbo train {preset}` makes one, --set {key}=RUN names its run folder");
     let Some(file) = file else {

@@ -3,9 +3,9 @@
 //! [`networks`] has the settings of two networks, [`gaussian`] and [`decoder`] make them: q(z|x) and p(x|z). [`bound`]
 //! is the loss that they have together, of one sample of z or of several; [`divergence`] has other forms of the KL in
 //! it, [`prior`] a p(z) that is learned. [`encoder`] is a network to any other numbers: [`categorical`] makes q(z|x) of
-//! categorical variables of it, [`codebook`] codes. [`discriminator`] judges pictures. [`network`] is a network as text,
-//! [`mlp`] one of hidden sizes, [`bayesian`] one whose weights are Gaussian, [`likelihood`] the distribution of a pixel.
-//! [`beside`] puts a label where an encoder reads it, [`classifier`] is q(y|x). [`frozen`] is a trained model that
+//! categorical variables of it, [`codebook`] codes. [`discriminator`] judges pictures. [`network`] is a network as
+//! text, [`mlp`] one of hidden sizes, [`bayesian`] one whose weights are Gaussian, [`likelihood`] the distribution of a
+//! pixel. [`beside`] puts a label where an encoder reads it, [`classifier`] is q(y|x). [`frozen`] is a trained model that
 //! nothing trains any more, [`features`] such a VAE between pictures and a model of its latents.
 
 pub mod bayesian;

@@ -1,5 +1,5 @@
-//! The prior of a Gaussian latent: N(0,1), or a mixture that is learned, the VampPrior of Tomczak & Welling (2018, arXiv
-//! 1705.07120).
+//! The prior of a Gaussian latent: N(0,1), or a mixture that is learned, the VampPrior of Tomczak & Welling (2018,
+//! arXiv 1705.07120).
 //!
 //!   p(z) = 1/K sum_k q(z|u_k),   KL ~ log q(z|x) - log p(z),   z ~ q(z|x)
 //!
