@@ -1,7 +1,7 @@
 //! The settings of a training run: every number and choice, with nothing left open.
 //!
 //! Three layers make one: the preset's settings file, over it the user's, over that the command line. `run.toml` keeps
-//! the result: the keys of the [run], and those of its model, which are the model's.
+//! the result: the keys of the run, [`Run`], and those of its model, which are the model's.
 
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
