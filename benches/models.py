@@ -32,7 +32,7 @@ def output(*command):
 def of_mnist(elbo):
     """Presets whose data are MNIST's pictures and whose settings name no other run."""
     presets = [preset["name"] for model in json.loads(output(elbo, "models", "--json")) for preset in model["presets"]]
-    return [name for name in presets if name.startswith("mnist-") and not settings(elbo, name).get("features")]
+    return [name for name in presets if name.startswith("mnist-") and not {"features", "vq"} & set(settings(elbo, name))]
 
 
 def settings(elbo, preset):
