@@ -90,8 +90,8 @@ def loss(model, x, args):
 
 
 def train(args):
-    images = read_images(args.data, "train-images-idx3-ubyte")
-    test = drawn(read_images(args.data, "t10k-images-idx3-ubyte"), args.seed)
+    images = read_images(args.data, "train-images-idx3-ubyte").to(args.device)
+    test = drawn(read_images(args.data, "t10k-images-idx3-ubyte"), args.seed).to(args.device)
     torch.manual_seed(args.seed)
     model = new_model(args)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr, eps=args.eps)
@@ -116,6 +116,7 @@ def nll(args):
     test = read_images(args.data, "t10k-images-idx3-ubyte")[: args.count]
     if args.binarise is not None:
         test = drawn(test, args.binarise)
+    test = test.to(args.device)
     torch.manual_seed(args.seed)
     start, nats = time.perf_counter(), []
     for x in test.split(args.pictures):
@@ -188,6 +189,7 @@ def parse_arguments():
     common.add_argument("--activation", choices=ACTIVATIONS, default="tanh", help="(tanh)")
     common.add_argument("--seed", type=int, default=1, help="PyTorch's random seed (1)")
     common.add_argument("--threads", type=positive, help="threads (PyTorch's choice)")
+    common.add_argument("--device", default="cpu", help="where PyTorch computes, cuda for example (cpu)")
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -219,4 +221,5 @@ if __name__ == "__main__":
     arguments = parse_arguments()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    torch.set_default_device(arguments.device)
     arguments.run(arguments)

@@ -439,13 +439,16 @@ def weight(name, terms, knobs):
 
 
 class Exchange:
-    """What `elbo parity` wrote: settings, the model with its initial parameters, the optimiser, the batches."""
+    """What `elbo parity` wrote: settings, the model with its initial parameters, the optimiser, the batches.
+
+    All of it lies on PyTorch's default device.
+    """
 
     def __init__(self, folder, dtype):
         self.path, self.dtype = folder / EXCHANGE, dtype
         with safe_open(self.path, "pt") as file:
             about = json.loads(file.metadata()["elbo.parity"])
-            self.tensors = {name: file.get_tensor(name) for name in file.keys()}
+            self.tensors = {name: file.get_tensor(name).to(torch.get_default_device()) for name in file.keys()}
         self.settings, columns = about["settings"], about["columns"]
         self.classes = columns["label"]["label"] if "label" in columns else 0
         # Pictures (C, H, W) are bytes; vectors (F,) are numbers as they are, and so are the zeros and ones of items (I,).
