@@ -65,6 +65,12 @@ pub(crate) fn update(out: &mut [f32], value: impl Fn(f32) -> f32 + Copy) {
     Arch::new().dispatch(Update(out, value));
 }
 
+/// The largest of some numbers in one thread, NaN passed over; of none -inf.
+pub(crate) fn largest(values: &[f32]) -> f32 {
+    Arch::new().dispatch(Largest(values))
+}
+
+struct Largest<'a>(&'a [f32]);
 struct SumPairs<'a, F>([&'a [f32]; 2], F);
 struct UpdatePairs<'a, F>(&'a mut [f32], [&'a [f32]; 2], F);
 struct Update<'a, F>(&'a mut [f32], F);
@@ -72,6 +78,19 @@ struct MapAll<'a, const N: usize, F>([&'a mut [f32]; 2], [&'a [f32]; N], F);
 
 /// Running sums of a row: they fill the vectors, and each adds up few enough terms for f32.
 pub(crate) const SUMS: usize = 128;
+
+impl WithSimd for Largest<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f32 {
+        let mut most = [f32::NEG_INFINITY; SUMS];
+        for values in self.0.chunks(SUMS) {
+            most.iter_mut().zip(values).for_each(|(most, &v)| *most = if v > *most { v } else { *most });
+        }
+        most.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
+    }
+}
 
 impl<F: Fn(f32, f32) -> f32> WithSimd for SumPairs<'_, F> {
     type Output = f32;

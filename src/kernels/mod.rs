@@ -30,6 +30,7 @@ pub mod corrupt;
 pub mod cross_entropy;
 pub mod discretised_logistic;
 pub mod dropout;
+pub mod embedding;
 pub mod enumerate;
 pub mod fill;
 pub mod fused_batch;
@@ -75,9 +76,11 @@ pub mod sgd;
 pub mod shuffle;
 pub mod spread;
 pub mod tiles;
+pub mod token_cross_entropy;
 pub mod total_correlation;
 pub mod upsample;
 pub mod weight_kl;
+pub mod word_dropout;
 
 use crate::cases::GradientCase;
 use crate::error::{Error, Result, nearest};
@@ -169,6 +172,7 @@ pub static ALL: &[&Kernel] = &[
     &local_reparameterise::BACKWARD_X,
     &weight_kl::LOSS,
     &weight_kl::BACKWARD,
+    &word_dropout::FORWARD,
     &spread::FORWARD,
     &repeat::FORWARD,
     &importance::SAMPLE,
@@ -193,6 +197,8 @@ pub static ALL: &[&Kernel] = &[
     &mixture::BACKWARD_COMPONENTS,
     &pseudo_inputs::FORWARD,
     &pseudo_inputs::BACKWARD,
+    &token_cross_entropy::LOSS,
+    &token_cross_entropy::BACKWARD,
     &total_correlation::MARGINALS,
     &total_correlation::TERMS,
     &total_correlation::BACKWARD_Z,
@@ -241,6 +247,9 @@ pub static ALL: &[&Kernel] = &[
     &one_hot::FORWARD,
     &ragged::FORWARD,
     &normalise::FORWARD,
+    &embedding::FORWARD,
+    &embedding::SORT,
+    &embedding::BACKWARD,
     &enumerate::ROWS,
     &enumerate::LABELS,
     &corrupt::GAUSSIAN,

@@ -2,7 +2,6 @@
 //! (Liang et al. 2018, arXiv 1802.05814). Of one choice a row it is `cross_entropy` of PyTorch.
 
 use bytemuck::{Pod, Zeroable};
-use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::math;
@@ -137,29 +136,13 @@ fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let inputs = reads[0][..b * i].par_chunks(i).zip(reads[1][..b * i].par_chunks(i));
     let outputs = rows[..b].par_iter_mut().zip(sums[..2 * b].par_chunks_mut(2));
     outputs.zip(inputs).with_min_len((super::CHUNK / i).max(1)).for_each(|((row, sums), (logits, x))| {
-        let most = Arch::new().dispatch(Largest(logits));
+        let most = math::largest(logits);
         let log_sum = math::ln(math::sum_pairs([logits, x], move |l, _| math::exp_negative(l - most)));
         let n = math::sum_pairs([logits, x], |_, x| x);
         let below = math::sum_pairs([logits, x], move |l, x| x * (most - l));
         *row = n * log_sum + below;
         sums.copy_from_slice(&[most + log_sum, n]);
     });
-}
-
-/// The largest of some numbers, NaN passed over.
-struct Largest<'a>(&'a [f32]);
-
-impl WithSimd for Largest<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> f32 {
-        let mut most = [f32::NEG_INFINITY; math::SUMS];
-        for values in self.0.chunks(math::SUMS) {
-            most.iter_mut().zip(values).for_each(|(most, &v)| *most = if v > *most { v } else { *most });
-        }
-        most.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
-    }
 }
 
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
