@@ -125,6 +125,8 @@ pub struct Arena {
     statistics: Vec<Statistic>,
     /// What is put before the names of a trained model that is declared within another.
     frozen: Option<String>,
+    /// Buffers of programs that share theirs, and how many of them the one that is being recorded has taken.
+    shared: Option<(Vec<usize>, usize)>,
 }
 
 impl Default for Arena {
@@ -138,14 +140,42 @@ impl Arena {
     pub fn new() -> Arena {
         let empty = |name: &str| Buffer { name: name.into(), words: 0 };
         let buffers = vec![empty("parameters"), empty("gradients"), empty("statistics")];
-        Arena { buffers, parameters: Vec::new(), statistics: Vec::new(), frozen: None }
+        Arena { buffers, parameters: Vec::new(), statistics: Vec::new(), frozen: None, shared: None }
     }
 
-    /// A buffer of its own for a tensor of this shape. It holds zeros until written.
+    /// A buffer for a tensor of this shape: one of its own, which holds zeros until written, unless programs
+    /// [share](Arena::share) theirs.
     pub fn tensor(&mut self, name: impl Into<String>, shape: &[usize]) -> Tensor {
+        let Some((shared, taken)) = &mut self.shared else { return self.zeros(name, shape) };
+        let buffer = shared.get(*taken).copied();
+        *taken += 1;
+        let Some(buffer) = buffer else {
+            let tensor = self.zeros(name, shape);
+            self.shared.iter_mut().for_each(|(shared, _)| shared.push(tensor.buffer));
+            return tensor;
+        };
+        let tensor = Tensor::new(buffer, 0, shape);
+        self.buffers[buffer].words = self.buffers[buffer].words.max(tensor.len());
+        tensor
+    }
+
+    /// A buffer of its own for a tensor of this shape, which holds zeros until written.
+    pub fn zeros(&mut self, name: impl Into<String>, shape: &[usize]) -> Tensor {
         let tensor = Tensor::new(self.buffers.len(), 0, shape);
         self.buffers.push(Buffer { name: name.into(), words: tensor.len() });
         tensor
+    }
+
+    /// From here on until the next call, or [`share_no_more`](Arena::share_no_more), a program is recorded that takes
+    /// its tensors from the same buffers as those recorded before between two calls: programs that run one after the
+    /// other, of which none reads what it has not written. The names are those of the first.
+    pub(crate) fn share(&mut self) {
+        self.shared.get_or_insert_default().1 = 0;
+    }
+
+    /// Every tensor has a buffer of its own again.
+    pub(crate) fn share_no_more(&mut self) {
+        self.shared = None;
     }
 
     /// A trainable tensor in the flat parameter buffer. Declare every parameter before the first program is loaded.
@@ -293,6 +323,22 @@ mod tests {
         let [statistic] = arena.statistics() else { panic!("{:?}", arena.statistics()) };
         assert_eq!((statistic.name.as_str(), statistic.value, statistic.layout), ("vq.w", w.value, w.layout));
         assert_eq!(statistic.file_shape(), [2, 3, 1, 1]);
+    }
+
+    #[test]
+    fn programs_that_share_take_the_same_buffers() {
+        let mut arena = Arena::new();
+        let own = arena.tensor("own", &[4]);
+        arena.share();
+        let (a, b) = (arena.tensor("a", &[3]), arena.tensor("b", &[5]));
+        let zeros = arena.zeros("zeros", &[2]);
+        arena.share();
+        let [c, d, e] = [7, 2, 1].map(|n| arena.tensor("again", &[n]));
+        assert_eq!((c.buffer, d.buffer, c.len()), (a.buffer, b.buffer, 7));
+        assert!([own, zeros, a, b].iter().all(|t| t.buffer != e.buffer));
+        assert_eq!([a, b, zeros].map(|t| arena.buffers()[t.buffer].words), [7, 5, 2]);
+        arena.share_no_more();
+        assert_eq!(arena.tensor("after", &[1]).buffer, arena.buffers().len() - 1);
     }
 
     #[test]

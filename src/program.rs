@@ -56,8 +56,18 @@ impl<'a> Recorder<'a> {
 
     /// A new activation or gradient of an activation, named after the scope.
     pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Tensor {
-        let name = if self.scope.is_empty() { name.to_string() } else { format!("{}.{name}", self.scope) };
+        let name = self.scoped(name);
         self.arena.tensor(name, shape)
+    }
+
+    /// The same that nothing writes, or that starts as zeros: see [`Arena::zeros`].
+    pub fn zeros(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        let name = self.scoped(name);
+        self.arena.zeros(name, shape)
+    }
+
+    fn scoped(&self, name: &str) -> String {
+        if self.scope.is_empty() { name.to_string() } else { format!("{}.{name}", self.scope) }
     }
 
     /// A number no other random draw of this program has: the `site` of its Philox counter.

@@ -80,12 +80,7 @@ pub static SORT: Kernel = Kernel {
     params: FIELDS,
     reads: &["ids"],
     writes: &["sorted"],
-    shader: Shader {
-        source: &SOURCE,
-        entry: "sort",
-        workgroup: [64, 1, 1],
-        grid: |p, _| grid_1d(p[0] as usize, 64),
-    },
+    shader: Shader { source: &SOURCE, entry: "sort", workgroup: [64, 1, 1], grid: |p, _| grid_1d(p[0] as usize, 64) },
     reference: |p, reads, writes| {
         let mut places: Vec<u32> = (0..p[0]).collect();
         places.sort_by_key(|&r| (reads[0][r as usize].to_bits(), r));

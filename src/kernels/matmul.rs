@@ -180,30 +180,43 @@ fn cost(p: &[u32]) -> Cost {
 
 /// y = act(x W^T + b): x (B,I), w (O,I), b (O) to (B,O). The activation must be one whose backward reads the output.
 pub fn forward(r: &mut Recorder, x: Tensor, w: Tensor, b: Tensor, activation: Activation) -> Tensor {
+    let y = r.tensor("y", &[x.matrix()[0], w.matrix()[0]]);
+    forward_into(r, x, [w, b], activation, y);
+    y
+}
+
+/// [`forward`] into y (B,O), which is assigned.
+pub fn forward_into(r: &mut Recorder, x: Tensor, [w, b]: [Tensor; 2], activation: Activation, y: Tensor) {
     let ([rows, inputs], [outputs, w_inputs]) = (x.matrix(), w.matrix());
     assert!(inputs == w_inputs, "matmul.forward: x {x:?} does not fit w {w:?}");
     assert!(b.shape() == [outputs], "matmul.forward: b {b:?} does not fit w {w:?}");
+    assert!(y.shape() == [rows, outputs], "matmul.forward: y {y:?} does not fit x {x:?} and w {w:?}");
     assert!(activation.saves_output(), "{activation:?} cannot be an epilogue: its backward needs x W^T + b");
-    let y = r.tensor("y", &[rows, outputs]);
     r.dispatch(&FORWARD, sizes(rows, inputs, outputs, activation, false), &[x, w, b], &[y]);
-    y
 }
 
 /// dx = dy W: dy (B,O), w (O,I) to (B,I).
 pub fn backward_x(r: &mut Recorder, dy: Tensor, w: Tensor) -> Tensor {
-    let ([rows, outputs], [w_outputs, inputs]) = (dy.matrix(), w.matrix());
-    assert!(outputs == w_outputs, "matmul.backward_x: dy {dy:?} does not fit w {w:?}");
-    let dx = r.tensor("dx", &[rows, inputs]);
-    r.dispatch(&BACKWARD_X, sizes(rows, inputs, outputs, Activation::Identity, false), &[w, dy, dy], &[dx]);
+    let dx = r.tensor("dx", &[dy.matrix()[0], w.matrix()[1]]);
+    backward_x_to(r, dy, w, dx);
     dx
+}
+
+/// [`backward_x`] to dx (B,I), which is assigned.
+pub fn backward_x_to(r: &mut Recorder, dy: Tensor, w: Tensor, dx: Tensor) {
+    record_backward_x(r, dy, w, dx, false);
 }
 
 /// dx += dy W, where x feeds a second layer whose gradient `dx` already holds: dy (B,O), w (O,I), dx (B,I).
 pub fn backward_x_into(r: &mut Recorder, dy: Tensor, w: Tensor, dx: Tensor) {
+    record_backward_x(r, dy, w, dx, true);
+}
+
+fn record_backward_x(r: &mut Recorder, dy: Tensor, w: Tensor, dx: Tensor, adds: bool) {
     let ([rows, outputs], [w_outputs, inputs]) = (dy.matrix(), w.matrix());
     assert!(outputs == w_outputs, "matmul.backward_x: dy {dy:?} does not fit w {w:?}");
     assert!(dx.shape() == [rows, inputs], "matmul.backward_x: dx {dx:?} does not fit dy {dy:?} and w {w:?}");
-    r.dispatch(&BACKWARD_X, sizes(rows, inputs, outputs, Activation::Identity, true), &[w, dy, dy], &[dx]);
+    r.dispatch(&BACKWARD_X, sizes(rows, inputs, outputs, Activation::Identity, adds), &[w, dy, dy], &[dx]);
 }
 
 /// dh = (dx + dy W) * act', the gradient of what the activation that left x (B,I) read: dy (B,O), w (O,I), dh (B,I).

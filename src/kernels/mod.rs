@@ -259,6 +259,7 @@ pub static ALL: &[&Kernel] = &[
     &augment::CENTER,
     &binarise::FORWARD,
     &shuffle::FORWARD,
+    &shuffle::BUCKETS,
     &random::INTEGERS,
     &random::UNIT,
     &random::NORMAL,

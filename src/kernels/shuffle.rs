@@ -8,20 +8,34 @@ use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, So
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
-/// The network permutes 0..4^half_bits, the least power of four that is at least N.
+/// The network permutes 0..4^half, the least power of four that is at least N, the length of the order. For buckets
+/// `half` is the rows of a full batch.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
     n: u32,
-    half_bits: u32,
+    half: u32,
     shuffled: u32,
 }
+
+/// The place of a batch in an order by buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// The first example of its bucket.
+    pub first: u32,
+    /// Examples of its bucket.
+    pub count: u32,
+    /// Which of the bucket's batches it is.
+    pub number: u32,
+}
+
+const FIELDS: &[&str] = &["N", "half", "shuffled"];
 
 const SOURCE: Source = Source {
     file: "shuffle.wgsl",
     text: include_str!("../../shaders/shuffle.wgsl"),
     common: &[super::INDEX, super::PHILOX],
-    bindings: &["clock", "order"],
+    bindings: &["clock", "slots", "order"],
     ..PLAIN_SOURCE
 };
 
@@ -30,7 +44,7 @@ const SOURCE: Source = Source {
 pub static FORWARD: Kernel = Kernel {
     name: "shuffle.forward",
     formula: "order = a permutation of 0..N keyed by (seed, epoch)",
-    params: &["N", "half_bits", "shuffled"],
+    params: FIELDS,
     reads: &["clock"],
     writes: &["order"],
     shader: Shader {
@@ -41,16 +55,9 @@ pub static FORWARD: Kernel = Kernel {
     },
     reference: |p, reads, writes| {
         let p: Params = params(p);
-        let clock = |i: usize| reads[0][i].to_bits();
-        let keys = philox([clock(4), 0, 0, 5], [clock(0), clock(1)]);
+        let keys = keys(reads[0], 0);
         for i in 0..p.n {
-            let mut value = i;
-            if p.shuffled != 0 {
-                value = permute(value, p.half_bits, keys);
-                while value >= p.n {
-                    value = permute(value, p.half_bits, keys);
-                }
-            }
+            let value = if p.shuffled != 0 { walk(i, p.n, keys) } else { i };
             writes[0][i as usize] = f32::from_bits(value);
         }
     },
@@ -60,14 +67,82 @@ pub static FORWARD: Kernel = Kernel {
     ..PLAIN
 };
 
+/// The clock and slots (S,3), integers, to order (S*B), assigned, as integers; recorded by [`buckets`], once an epoch.
+pub static BUCKETS: Kernel = Kernel {
+    name: "shuffle.buckets",
+    formula: "order = of each slot's bucket a permutation's next B, keyed by (seed, epoch, bucket)",
+    params: FIELDS,
+    reads: &["clock", "slots"],
+    writes: &["order"],
+    shader: Shader {
+        source: &SOURCE,
+        entry: "buckets",
+        workgroup: [64, 1, 1],
+        grid: |p, _| grid_1d(p[0] as usize, 64),
+    },
+    reference: |p, reads, writes| {
+        let p: Params = params(p);
+        let slots = reads[1].chunks(3).map(|slot| [0, 1, 2].map(|k: usize| slot[k].to_bits()));
+        for (order, [first, count, number]) in writes[0].chunks_mut(p.half as usize).zip(slots) {
+            let keys = keys(reads[0], first);
+            for (i, place) in (0..).zip(order) {
+                let value = number * p.half + i;
+                let value = match value < count {
+                    true if p.shuffled != 0 => first + walk(value, count, keys),
+                    true => first + value,
+                    false => 0,
+                };
+                *place = f32::from_bits(value);
+            }
+        }
+    },
+    cost: |p| Cost { flops: 100 * p[0] as u64, bytes: 4 * p[0] as u64 },
+    cases: bucket_cases,
+    gradients: GradientCheck::None("writes an order of whole numbers"),
+    ..PLAIN
+};
+
 fn sizes(n: usize, shuffled: bool) -> Params {
-    let half_bits = (1..16).find(|h| 1usize << (2 * h) >= n).expect("data sets have fewer than 2^30 pictures");
-    Params { n: n as u32, half_bits, shuffled: shuffled as u32 }
+    Params { n: n as u32, half: half_bits(n as u32), shuffled: shuffled as u32 }
+}
+
+/// Half the bits of the least power of four that is at least n.
+fn half_bits(n: u32) -> u32 {
+    (1..16).find(|h| 1u64 << (2 * h) >= n as u64).expect("data sets have fewer than 2^30 examples")
+}
+
+/// What keys the permutation of the bucket that begins at example `first`.
+fn keys(clock: &[f32], first: u32) -> [u32; 4] {
+    let clock = |i: usize| clock[i].to_bits();
+    philox([clock(4), first, 0, 5], [clock(0), clock(1)])
+}
+
+/// Where the permutation of 0..n puts a value: it is sent through again until it falls inside.
+fn walk(value: u32, n: u32, keys: [u32; 4]) -> u32 {
+    let half_bits = half_bits(n);
+    let mut value = permute(value, half_bits, keys);
+    while value >= n {
+        value = permute(value, half_bits, keys);
+    }
+    value
 }
 
 /// Writes the epoch's order of 0..N into `order` (N): 0, 1, 2, ... unless shuffled.
 pub fn forward(r: &mut Recorder, clock: Tensor, order: Tensor, shuffled: bool) {
     r.dispatch(&FORWARD, sizes(order.len(), shuffled), &[clock], &[order]);
+}
+
+/// Writes the epoch's order into `order` (S*B), B `rows` of a full batch: batch s has the next of its bucket's examples,
+/// shuffled or as they are; `slots` (S,3) holds the [`Slot`]s as integers. Places that a batch does not fill are 0.
+pub fn buckets(r: &mut Recorder, [clock, slots]: [Tensor; 2], order: Tensor, rows: usize, shuffled: bool) {
+    assert!(3 * order.len() == rows * slots.len(), "shuffle.buckets: slots {slots:?}, order {order:?}, {rows} rows");
+    let params = Params { n: order.len() as u32, half: rows as u32, shuffled: shuffled as u32 };
+    r.dispatch(&BUCKETS, params, &[clock, slots], &[order]);
+}
+
+/// Slots as the device has them, (S,3).
+pub fn slot_words(slots: &[Slot]) -> Vec<u32> {
+    slots.iter().flat_map(|slot| [slot.first, slot.count, slot.number]).collect()
 }
 
 /// Murmur3's finaliser.
@@ -94,6 +169,25 @@ fn cases() -> Vec<Case> {
             .assign(n, Tolerance::Exact)
     };
     [(1, true), (2, true), (65, true), (257, false), (1000, true), (60_000, true)].map(case).into()
+}
+
+/// Slots of three buckets in turns, of which the last batches are not full.
+fn example_slots() -> Vec<Slot> {
+    let slot = |(first, count, number)| Slot { first, count, number };
+    [(0, 10, 0), (10, 7, 0), (17, 1, 0), (0, 10, 1), (10, 7, 1), (0, 10, 2)].map(slot).into()
+}
+
+fn bucket_cases() -> Vec<Case> {
+    let case = |shuffled: bool| {
+        let slots = example_slots();
+        let (n, rows) = (4 * slots.len(), 4);
+        let params = Params { n: n as u32, half: rows, shuffled: shuffled as u32 };
+        Case::new(format!("6 slots of 4 {}", if shuffled { "shuffled" } else { "in order" }), params)
+            .read_words(Clock::example().words())
+            .read_words(slot_words(&slots))
+            .assign(n, Tolerance::Exact)
+    };
+    vec![case(true), case(false)]
 }
 
 #[cfg(test)]
@@ -132,5 +226,21 @@ mod tests {
         }
         assert!((70..=130).contains(&first_third), "{first_third} of 300, expected 100");
         assert!((500..=700).contains(&adjacent), "{adjacent}, expected 2 in each of 300");
+    }
+
+    #[test]
+    fn every_example_of_a_bucket_comes_once_in_its_slots() {
+        let slots = example_slots();
+        for case in bucket_cases() {
+            let mut order = vec![0f32; 4 * slots.len()];
+            (BUCKETS.reference)(&case.params, &[&case.reads[0], &case.reads[1]], &mut [&mut order]);
+            for (first, count) in [(0, 10), (10, 7), (17, 1)] {
+                let of_bucket = slots.iter().zip(order.chunks(4)).filter(|(slot, _)| slot.first == first);
+                let rows = of_bucket.flat_map(|(slot, rows)| &rows[..(slot.count - 4 * slot.number).min(4) as usize]);
+                let mut rows: Vec<u32> = rows.map(|row| row.to_bits()).collect();
+                rows.sort();
+                assert!(rows.into_iter().eq(first..first + count), "{first}: {order:?}");
+            }
+        }
     }
 }

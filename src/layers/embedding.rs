@@ -1,10 +1,10 @@
 //! `torch.nn.Embedding`: a row of numbers for each word.
 
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, StandardNormal};
 
 use crate::arena::{Arena, Parameter};
-use crate::kernels::embedding;
+use crate::kernels::{embedding, random};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -27,7 +27,7 @@ impl Embedding {
     /// PyTorch's default: N(0,1), and 0 for the padding.
     pub fn initial(&self, rng: &mut ChaCha8Rng) -> Vec<(Tensor, Vec<f32>)> {
         let [_, size] = self.weight.value.matrix();
-        let mut values: Vec<f32> = (0..self.weight.value.len()).map(|_| StandardNormal.sample(rng)).collect();
+        let mut values = random::host_normal(rng.random(), 0, self.weight.value.len());
         if let Some(padding) = self.padding {
             values[padding as usize * size..][..size].fill(0.0);
         }

@@ -38,6 +38,16 @@ impl Linear {
         super::uniform_by_fan_in(rng, &self.weight, Some(&self.bias))
     }
 
+    /// Weight (O,I) and bias (O).
+    pub fn values(&self) -> [Tensor; 2] {
+        [self.weight.value, self.bias.value]
+    }
+
+    /// Their gradients.
+    pub fn gradients(&self) -> [Tensor; 2] {
+        [self.weight.grad, self.bias.grad]
+    }
+
     // ANCHOR: passes
     /// x (B,I) to y (B,O).
     pub fn forward(&self, r: &mut Recorder, x: Tensor) -> (Tensor, Saved) {

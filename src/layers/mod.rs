@@ -7,6 +7,7 @@ pub mod bayesian_linear;
 pub mod conv2d;
 pub mod conv_transpose2d;
 pub mod dropout;
+pub mod embedding;
 pub mod group_norm;
 pub mod layer_norm;
 pub mod linear;

@@ -79,9 +79,8 @@ enum LayerSaved {
 }
 
 impl Sequential {
-    /// Panics on an empty list.
+    /// Of no layers it is the identity.
     pub fn new(layers: Vec<Layer>) -> Sequential {
-        assert!(!layers.is_empty(), "a Sequential has at least one layer");
         Sequential { layers }
     }
 
@@ -111,7 +110,7 @@ impl Sequential {
     /// The parameters' share alone, where x needs no gradient.
     pub fn backward_parameters(&self, r: &mut Recorder, saved: Saved, dy: Tensor) {
         let mut layers = self.layers.iter().zip(saved.layers);
-        let (first, first_saved) = layers.next().expect("a Sequential has at least one layer");
+        let Some((first, first_saved)) = layers.next() else { return };
         let dy = layers.rev().fold(dy, |dy, (layer, saved)| layer.backward(r, saved, dy));
         first.backward_parameters(r, first_saved, dy);
     }

@@ -32,8 +32,7 @@ impl Draw {
     /// The noise of z = mean + e^(logvar/2) noise, of this shape: N(0,1), or zeros where z is to be the mean.
     pub fn latent(&mut self, r: &mut Recorder, shape: &[usize]) -> Tensor {
         match self {
-            // Nothing writes this tensor, and it starts as zeros.
-            Draw::Mean(_) => r.tensor("noise", shape),
+            Draw::Mean(_) => r.zeros("noise", shape),
             _ => self.numbers(r, shape, Distribution::Normal),
         }
     }

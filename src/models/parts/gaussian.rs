@@ -116,6 +116,15 @@ impl Gaussian {
         Gaussian { picture, latent, free_bits: free_bits as f32, samples, estimator, form, network, heads }
     }
 
+    /// Of what another network found, (B, inputs): the layers fc21 and fc22 alone.
+    pub fn of_features(arena: &mut Arena, inputs: usize, latent: usize, free_bits: f64) -> Gaussian {
+        let mut linear = |name| Linear::new(arena, name, inputs, latent, Activation::Identity);
+        let heads = Heads::Split { mean: linear("fc21"), logvar: linear("fc22") };
+        let (samples, estimator, form, free_bits) = (1, Estimator::Iwae, Form::Whole, free_bits as f32);
+        let network = Sequential::new(Vec::new());
+        Gaussian { picture: None, latent, free_bits, samples, estimator, form, network, heads }
+    }
+
     /// The same that draws as many samples of a picture as the settings say.
     pub fn weighing(self, importance: &Importance) -> Gaussian {
         Gaussian { samples: importance.importance, estimator: importance.estimator, ..self }
@@ -200,6 +209,18 @@ impl Gaussian {
     /// The parameters' gradients, from the KL, whose weight is the clock's first knob, and from dz (B,Z). Panics on a q
     /// of which no sample was drawn.
     pub fn backward(&self, r: &mut Recorder, q: Posterior, kl: Tensor, dz: Tensor, batch: &Batch) {
+        let of_q = self.backward_sample(r, &q, kl, dz, batch);
+        self.backward_network(r, q, of_q);
+    }
+
+    /// The same, and the gradient of what was encoded, (B, inputs).
+    pub fn backward_features(&self, r: &mut Recorder, q: Posterior, kl: Tensor, dz: Tensor, batch: &Batch) -> Tensor {
+        let of_q = self.backward_sample(r, &q, kl, dz, batch);
+        self.backward_to_input(r, q, of_q)
+    }
+
+    /// The gradients of mean and logvar, (B,Z) each.
+    fn backward_sample(&self, r: &mut Recorder, q: &Posterior, kl: Tensor, dz: Tensor, batch: &Batch) -> [Tensor; 2] {
         let (mean, logvar) = (q.mean, q.logvar);
         r.scope("latent");
         let (dmean, dlogvar) = match batch.weight {
@@ -207,7 +228,7 @@ impl Gaussian {
             weights => gaussian_kl::backward_rows(r, [mean, logvar], batch.clock, weights),
         };
         reparameterise::backward(r, logvar, q.noise(), dz, dmean, dlogvar);
-        self.backward_network(r, q, [dmean, dlogvar]);
+        [dmean, dlogvar]
     }
 
     /// The parameters' gradients, from those of mean and logvar, (B,Z) each.

@@ -6,7 +6,8 @@
 //! categorical variables of it, [`codebook`] codes. [`discriminator`] judges pictures. [`network`] is a network as
 //! text, [`mlp`] one of hidden sizes, [`bayesian`] one whose weights are Gaussian, [`likelihood`] the distribution of a
 //! pixel. [`beside`] puts a label where an encoder reads it, [`classifier`] is q(y|x). [`frozen`] is a trained model that
-//! nothing trains any more, [`features`] such a VAE between pictures and a model of its latents.
+//! nothing trains any more, [`features`] such a VAE between pictures and a model of its latents. [`vocabulary`] is the
+//! distribution of a word.
 
 pub mod bayesian;
 pub mod beside;
@@ -26,6 +27,7 @@ pub mod mlp;
 pub mod network;
 pub mod networks;
 pub mod prior;
+pub mod vocabulary;
 
 use serde::{Serialize, de::DeserializeOwned};
 use toml::Table;
