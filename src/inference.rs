@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::arena::Arena;
 use crate::backend::{Backend, Device, Loaded};
 use crate::data::table::{Kind, LABELS, Table};
+use crate::data::text::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 use crate::kernels::clock::{Clock, Row};
 use crate::kernels::gaussian_kl::divergence;
@@ -124,6 +125,12 @@ impl Trained {
             let model = &self.card.model;
             Error::Usage(format!("a model of the kind {model} cannot {name}: it can {}", known.join(", ")))
         })
+    }
+
+    /// What the ids of its sentences stand for. Errors: it is no model of sentences.
+    pub fn vocabulary(&self) -> Result<&Vocabulary> {
+        let none = || Error::Usage(format!("this model is of {}: it has no words", self.card.columns));
+        self.card.vocabulary.as_ref().ok_or_else(none)
     }
 
     /// Z, latent dimensions. Errors: it has no latent point to decode.

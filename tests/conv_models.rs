@@ -114,6 +114,7 @@ fn evaluate(t: &mut Trajectory, failures: &mut Vec<String>) {
         order: None,
         columns: vec![(PICTURES.into(), Source::Given(given))],
         augmentation: Augmentation::default(),
+        longest: 0,
     };
     let mut draw = Draw::Given(Vec::new());
     let mut r = Recorder::new(&mut t.arena);

@@ -9,7 +9,7 @@ use elbo::backend::cpu::Cpu;
 use elbo::backend::{Backend, Device, Loaded};
 use elbo::cases::uniform;
 use elbo::data::Dataset;
-use elbo::data::table::{Columns, Kind, LABELS, PICTURES, Table};
+use elbo::data::table::{Columns, Kind, LABELS, PICTURES, TEXT, Table};
 use elbo::inference::Trained;
 use elbo::kernels::clock::{Clock, Row};
 use elbo::kernels::fill;
@@ -222,6 +222,7 @@ impl Step {
             order: None,
             columns: inputs.iter().map(|(name, tensor)| (name.clone(), Source::Given(*tensor))).collect(),
             augmentation: Augmentation::default(),
+            longest: columns.tokens(TEXT).map_or(0, |[_, longest]| longest),
         };
         let gradients = arena.flat_gradients();
         let mut r = Recorder::new(&mut arena);
@@ -995,7 +996,7 @@ fn trained(settings: &Settings, levels: [u8; 3]) -> Trained {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create(folder.path().join("run")).unwrap();
     let (train, test) = (shades(64, levels), shades(9, levels));
-    let data = Dataset { name: "shades".into(), class_names: vec![], train, test };
+    let data = Dataset { name: "shades".into(), class_names: vec![], vocabulary: None, train, test };
     let mut trainer = Trainer::new(settings.clone(), data, &CPU, run.clone(), false).unwrap();
     trainer.train(&AtomicBool::new(false), &mut |_| ()).unwrap();
     Trained::open(run.root(), &CPU).unwrap()

@@ -237,6 +237,7 @@ impl LinearVae {
             order: None,
             columns: vec![(PICTURES.into(), Source::Given(x))],
             augmentation: Augmentation::default(),
+            longest: 0,
         };
         let mut draw = Draw::Given(Vec::new());
         let mut r = Recorder::new(arena);

@@ -43,6 +43,7 @@ fn a_save_takes_little_more_memory_than_what_it_saves() {
     let data = Dataset {
         name: "digits".into(),
         class_names: Vec::new(),
+        vocabulary: None,
         train: digits::split(1, 24),
         test: digits::split(2, 8),
     };

@@ -48,7 +48,13 @@ fn devices() -> Vec<Device> {
 }
 
 fn data(train: usize, test: usize) -> Dataset {
-    Dataset { name: "digits".into(), class_names: vec![], train: digits::split(0, train), test: digits::split(1, test) }
+    Dataset {
+        name: "digits".into(),
+        class_names: vec![],
+        vocabulary: None,
+        train: digits::split(0, train),
+        test: digits::split(1, test),
+    }
 }
 
 /// 20 training pictures make batches of 7, 7 and 6; 10 test pictures of 7 and 3.
@@ -497,7 +503,7 @@ fn data_of(model: &str) -> Dataset {
         return data(20, 10);
     }
     let [train, test] = [20, 10].map(|count| subject::drawn(count, &Columns::of(Kind::Items(60), 0)));
-    Dataset { name: "users".into(), class_names: vec![], train, test }
+    Dataset { name: "users".into(), class_names: vec![], vocabulary: None, train, test }
 }
 
 const OTHER_MODELS: [&str; 10] = [
@@ -934,7 +940,7 @@ fn the_presets_stay_within_their_budget() {
                 _ => settings,
             };
             let [train, test] = [5, 1].map(|count| subject::drawn(count, &preset.columns()));
-            let data = Dataset { name: "noise".into(), class_names: vec![], train, test };
+            let data = Dataset { name: "noise".into(), class_names: vec![], vocabulary: None, train, test };
             let new = Run::new();
             let run = match name {
                 "mnist-m1" => &m1,

@@ -58,7 +58,7 @@ pub fn open(path: &Path, selection: Selection, notices: &mut dyn FnMut(&str)) ->
     }
     note_dark(train.pixels().iter().chain(test.pixels()), path, notices);
     let stem = plain(&path.file_stem().unwrap_or_default().to_string_lossy());
-    Ok(Dataset { name: format!("array:{stem}"), class_names: Vec::new(), train, test })
+    Ok(Dataset { name: format!("array:{stem}"), class_names: Vec::new(), vocabulary: None, train, test })
 }
 
 /// Where arrays are read from, each as often as need be.

@@ -121,6 +121,7 @@ fn read(file: File, key: &str) -> std::result::Result<Option<Cached>, String> {
         train: table(train, train_labels),
         test: table(test, test_labels),
         class_names: header.class_names,
+        vocabulary: None,
     };
     Ok(Some((data, header.notices)))
 }
@@ -143,6 +144,7 @@ mod tests {
         Dataset {
             name: String::new(),
             class_names: vec!["a".into(), "b".into()],
+            vocabulary: None,
             train: Table::of_pictures([1, 2, 2], (0..12).collect(), labels(&[0, 1, 0])),
             test: Table::of_pictures([1, 2, 2], (50..54).collect(), labels(&[1])),
         }

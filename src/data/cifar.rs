@@ -130,6 +130,7 @@ impl Cifar {
         Ok(Dataset {
             name: self.name.to_string(),
             class_names: self.class_names.iter().map(|name| name.to_string()).collect(),
+            vocabulary: None,
             train: self.split(&place, self.train.0, train)?,
             test: self.split(&place, self.test.0, test)?,
         })

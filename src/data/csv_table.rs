@@ -178,7 +178,7 @@ pub fn open(path: &Path, form: &Form, selection: Selection, report: &mut Report)
         })
     };
     let (train, test) = (table(train)?, table(test)?);
-    Ok(Dataset { name, class_names: Vec::new(), train, test })
+    Ok(Dataset { name, class_names: Vec::new(), vocabulary: None, train, test })
 }
 
 /// `a` of `x/a.csv.gz`.

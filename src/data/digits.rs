@@ -143,7 +143,13 @@ const GLYPHS: [&[&[Stroke]]; 10] = [
 
 /// The data set in MNIST's sizes: 60,000 training and 10,000 test pictures of shape (1, 28, 28).
 pub fn dataset() -> Dataset {
-    Dataset { name: "digits".to_string(), class_names: Vec::new(), train: split(0, 60_000), test: split(1, 10_000) }
+    Dataset {
+        name: "digits".to_string(),
+        class_names: Vec::new(),
+        vocabulary: None,
+        train: split(0, 60_000),
+        test: split(1, 10_000),
+    }
 }
 
 /// The first `count` pictures of the endless sequence `seed`, shape (1, 28, 28), and their digits 0 to 9.

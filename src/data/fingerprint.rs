@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Dataset;
 use super::table::{Kind, Values};
+use super::text::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 
 /// How many pictures there are, and a checksum of what they and their labels are.
@@ -16,7 +17,8 @@ pub struct Fingerprint {
     pub test: usize,
     /// CRC-32 in hexadecimal digits: column by column of the training and then the test table its bytes, of pictures
     /// their (C,H,W) as u64 before; of vectors the numbers' bytes, little-endian, and those of their features' scales;
-    /// of items where each example starts, then its items, as u32.
+    /// of items and tokens where each example starts, then its items, as u32;
+    /// last the words of a vocabulary, each with a line feed.
     pub checksum: String,
 }
 
@@ -40,6 +42,10 @@ impl Fingerprint {
                     numbers.for_each(|number| crc.update(&number.to_le_bytes()));
                 }
             }
+        }
+        for word in data.vocabulary.iter().flat_map(Vocabulary::words) {
+            crc.update(word.as_bytes());
+            crc.update(b"\n");
         }
         Fingerprint { training: data.train.count, test: data.test.count, checksum: format!("{:08x}", crc.sum()) }
     }
@@ -78,7 +84,7 @@ mod tests {
         let table = |pixels, labels| Table::of_pictures([1, 1, 1], pixels, Some((labels, 2)));
         let split = |count: usize| table(vec![7; count], vec![0; count]);
         let data = |train: Table, test: Table| {
-            let data = Dataset { name: "folder:x".into(), class_names: Vec::new(), train, test };
+            let data = Dataset { name: "folder:x".into(), class_names: Vec::new(), vocabulary: None, train, test };
             Fingerprint::of(&data)
         };
         let before = data(split(18), split(2));

@@ -172,7 +172,7 @@ impl Listing {
             splits.push(Table::of_pictures([channels, height, width], pictures.pixels, labels));
         }
         let [train, test] = splits.try_into().expect("two splits");
-        Ok((Dataset { name, class_names: self.classes, train, test }, notices))
+        Ok((Dataset { name, class_names: self.classes, vocabulary: None, train, test }, notices))
     }
 
     /// Height and width of all pictures, and the picture this is known from, unless the preparation says it.

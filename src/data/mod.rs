@@ -23,6 +23,7 @@ pub mod fingerprint;
 pub mod folder;
 pub mod idx;
 mod jpeg;
+mod kind;
 pub mod labelled;
 mod listing;
 mod normal;
@@ -37,6 +38,7 @@ pub mod ratings;
 mod selection;
 pub mod sets;
 pub mod table;
+pub mod text;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -53,7 +55,8 @@ use progress::{Progress, Report};
 use ratings::Ratings;
 pub use selection::Selection;
 use sets::{Places, Set, SetName};
-use table::{Columns, Kind, PICTURES, Table};
+use table::{Columns, Kind, Table};
+use text::vocabulary::Vocabulary;
 
 /// Largest data set read into memory, in bytes.
 pub const MAX_BYTES: u64 = 32 << 30;
@@ -69,6 +72,8 @@ pub struct Dataset {
     pub name: String,
     /// The name of each class, or empty where they are not known.
     pub class_names: Vec<String>,
+    /// What the ids of its sentences stand for; `None` where it has none.
+    pub vocabulary: Option<Vocabulary>,
     /// What parameters are fitted to, in a new order each epoch.
     pub train: Table,
     /// What is never trained on, but evaluated and drawn.
@@ -76,16 +81,17 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// What its examples are called in messages: pictures, rows, or users.
+    /// What its examples are called in messages: pictures, rows, users, or sentences.
     pub fn examples(&self) -> &'static str {
-        match self.columns().0.get(PICTURES) {
+        match self.columns().modelled() {
             Some(Kind::Picture(_)) => "pictures",
             Some(Kind::Items(_)) => "users",
+            Some(Kind::Tokens { .. }) => "sentences",
             _ => "rows",
         }
     }
 
-    /// The same of one: a picture, a row, or a user.
+    /// The same of one: a picture, a row, a user, or a sentence.
     pub fn example(&self) -> &'static str {
         self.examples().trim_end_matches('s')
     }

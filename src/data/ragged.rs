@@ -1,5 +1,6 @@
-//! Rows of different lengths: which of I items each example has. Kept are the items alone, one row after the other, so
-//! that what there is of a user costs as much as the user has chosen.
+//! Rows of different lengths: which of I items each example has, or the tokens of a sentence. Kept are the items alone,
+//! one row after the other, so that what there is of a user costs as much as the user has chosen. Rows keep their order
+//! and what they have twice: both are a sentence's.
 
 use std::ops::Range;
 
@@ -55,6 +56,16 @@ impl Ragged {
         x
     }
 
+    /// (rows, length): the bits of each example's entries, then zeros. Panics on a longer example.
+    pub fn padded(&self, examples: Range<usize>, length: usize) -> Vec<f32> {
+        let mut x = vec![0.0; examples.len() * length];
+        for (x, n) in x.chunks_mut(length).zip(examples) {
+            let row = self.row(n);
+            x[..row.len()].copy_from_slice(bytemuck::cast_slice(row));
+        }
+        x
+    }
+
     /// A copy of these examples.
     pub fn chosen(&self, examples: &[usize]) -> Ragged {
         Ragged::new(examples.iter().map(|&n| self.row(n)), self.width)
@@ -79,6 +90,8 @@ mod tests {
         assert_eq!((ragged.count(), ragged.starts(), ragged.entries().len()), (4, &[0, 2, 2, 3, 6][..], 6));
         assert!((0..4).all(|n| ragged.row(n) == rows[n]));
         assert_eq!(ragged.dense(0..2), [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        let bits: Vec<u32> = ragged.padded(2..4, 3).iter().map(|x| x.to_bits()).collect();
+        assert_eq!(bits, [1, 0, 0, 0, 1, 3]);
         assert_eq!(ragged.chosen(&[3, 1]), Ragged::new([rows[3], rows[1]], 4));
         ragged.truncate(3);
         assert_eq!(ragged, Ragged::new([rows[0], rows[1], rows[2]], 4));
@@ -86,6 +99,14 @@ mod tests {
         assert_eq!(ragged.count(), 3);
         ragged.truncate(0);
         assert_eq!(ragged, Ragged::new([], 4));
+    }
+
+    #[test]
+    fn rows_keep_their_order_and_what_they_have_twice() {
+        let rows: [&[u32]; 2] = [&[3, 1, 3, 1, 0], &[2, 2]];
+        let ragged = Ragged::new(rows, 4);
+        assert_eq!((ragged.row(0), ragged.row(1)), (rows[0], rows[1]));
+        assert_eq!(ragged.chosen(&[1, 0, 1]).row(1), rows[0]);
     }
 
     #[test]

@@ -146,6 +146,7 @@ mod tests {
         let data = |name: &str| Dataset {
             name: name.into(),
             class_names: Vec::new(),
+            vocabulary: None,
             train: split.clone(),
             test: split.clone(),
         };

@@ -6,88 +6,17 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::features::Features;
+pub use super::kind::Kind;
 use super::ragged::Ragged;
 use crate::error::{Error, Result};
-
-/// What one example has in a column, and what a model's views take and give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// (C,H,W), channels first: values 0 to 1, stored as bytes.
-    Picture([usize; 3]),
-    /// One of so many classes: a byte in a data set, K numbers of which one is 1 in a model. Labels that start at 1
-    /// leave class 0 unused.
-    Label(usize),
-    /// So many numbers, of any size: a row of a table, or what a view gives.
-    Vector(usize),
-    /// Which of so many items: a list of their numbers in a data set, zeros and ones in a model.
-    Items(usize),
-    /// One-hot vectors of so many classes, one for each variable: of a view, and of no data set.
-    Categorical {
-        /// V
-        variables: usize,
-        /// K
-        classes: usize,
-    },
-    /// Numbers of codes, 0 to K-1, at H x W places: of a view, and of no data set.
-    Codes {
-        /// (H,W)
-        places: [usize; 2],
-        /// K
-        codes: usize,
-    },
-}
-
-impl Kind {
-    /// Numbers that a model sees of one example: C H W pixels, K classes, I items, or the length.
-    pub fn width(self) -> usize {
-        match self {
-            Kind::Picture(shape) => shape.iter().product(),
-            Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => n,
-            Kind::Categorical { variables, classes } => variables * classes,
-            Kind::Codes { places: [h, w], .. } => h * w,
-        }
-    }
-
-    /// (C,H,W) in which a listed decoder may leave it: what is no picture as that many channels of one place.
-    pub fn as_picture(self) -> [usize; 3] {
-        match self {
-            Kind::Picture(shape) => shape,
-            other => [other.width(), 1, 1],
-        }
-    }
-
-    /// What columns of this kind are called in lists: `picture`, `label`, `vector`, `items`, `categorical`, `codes`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Picture(_) => "picture",
-            Kind::Label(_) => "label",
-            Kind::Vector(_) => "vector",
-            Kind::Items(_) => "items",
-            Kind::Categorical { .. } => "categorical",
-            Kind::Codes { .. } => "codes",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Kind::Picture([c, h, w]) => write!(f, "pictures of {c}x{h}x{w} (channels, height, width)"),
-            Kind::Label(classes) => write!(f, "labels of {classes} classes"),
-            Kind::Vector(length) => write!(f, "vectors of {length}"),
-            Kind::Items(count) => write!(f, "choices among {count} items"),
-            Kind::Categorical { variables, classes } => write!(f, "{variables} variables of {classes} classes"),
-            Kind::Codes { places: [h, w], codes } => write!(f, "{h}x{w} codes of {codes}"),
-        }
-    }
-}
 
 /// The column of what is modelled: the pictures of every data set of pictures, the rows of a table of numbers, the
 /// items that users chose.
 pub const PICTURES: &str = "x";
 /// The same column, where it holds what users chose.
 pub const ITEMS: &str = PICTURES;
+/// The column of what is modelled where that is sentences: rows of different lengths, which no picture's model takes.
+pub const TEXT: &str = "text";
 /// The labels' column, where a set has labels.
 pub const LABELS: &str = "label";
 
@@ -102,10 +31,17 @@ impl Columns {
         Columns::of(Kind::Picture(shape), classes)
     }
 
-    /// Of pictures or vectors in the column [`PICTURES`], with labels unless there are no classes.
+    /// Of what is modelled, sentences in the column [`TEXT`] and all else in [`PICTURES`], with labels unless there are
+    /// no classes.
     pub fn of(x: Kind, classes: usize) -> Columns {
+        let name = if let Kind::Tokens { .. } = x { TEXT } else { PICTURES };
         let labels = (classes > 0).then(|| (LABELS.to_string(), Kind::Label(classes)));
-        Columns([(PICTURES.to_string(), x)].into_iter().chain(labels).collect())
+        Columns([(name.to_string(), x)].into_iter().chain(labels).collect())
+    }
+
+    /// The kind of what is modelled; `None` where there is nothing of it.
+    pub fn modelled(&self) -> Option<Kind> {
+        self.0.get(PICTURES).or_else(|| self.0.get(TEXT)).copied()
     }
 
     /// The kind of a column. Errors: no such column.
@@ -137,6 +73,14 @@ impl Columns {
         }
     }
 
+    /// V and the longest row of a column of sentences. Errors: no such column.
+    pub fn tokens(&self, name: &str) -> Result<[usize; 2]> {
+        match self.0.get(name) {
+            Some(&Kind::Tokens { vocabulary, longest }) => Ok([vocabulary, longest]),
+            other => Err(missing(name, "sentences", other)),
+        }
+    }
+
     /// K, the classes of a column of labels. Errors: no such column.
     pub fn label(&self, name: &str) -> Result<usize> {
         match self.0.get(name) {
@@ -150,7 +94,8 @@ impl Columns {
         let find = |name: &&str| match self.0.get(*name) {
             Some(&kind) => Ok((name.to_string(), kind)),
             None if *name == LABELS => Err(missing(name, "labels", None)),
-            None => Err(missing(name, "values", None)),
+            None if *name == TEXT => Err(missing(name, "sentences", self.modelled().as_ref())),
+            None => Err(missing(name, "values", self.0.get(TEXT))),
         };
         names.iter().map(find).collect::<Result<_>>().map(Columns)
     }
@@ -191,7 +136,7 @@ pub enum Values {
         /// F of them: what the numbers are called, and what they were before they were standardised.
         features: Features,
     },
-    /// The items of each example.
+    /// The items of each example; of a sentence its tokens, in their order.
     Ragged(Ragged),
 }
 
@@ -260,7 +205,7 @@ impl Column {
         Column { name: name.into(), kind, values: Values::Bytes(bytes) }
     }
 
-    /// Its bytes; none of a column of numbers or items.
+    /// Its bytes; none of a column of numbers, items or tokens.
     pub fn bytes(&self) -> &[u8] {
         match &self.values {
             Values::Bytes(bytes) => bytes,
@@ -272,7 +217,7 @@ impl Column {
     fn row(&self) -> usize {
         match self.kind {
             Kind::Picture(_) | Kind::Vector(_) => self.kind.width(),
-            Kind::Label(_) | Kind::Items(_) => 1,
+            Kind::Label(_) | Kind::Items(_) | Kind::Tokens { .. } => 1,
             kind => unreachable!("a data set has no {}", kind.name()),
         }
     }
@@ -325,6 +270,14 @@ impl Table {
         Table { count, columns: vec![column] }
     }
 
+    /// Sentences, rows of the ids of a vocabulary of so many, each of `longest` at most. Panics on a longer one.
+    pub fn of_tokens(ragged: Ragged, [vocabulary, longest]: [usize; 2]) -> Table {
+        let count = ragged.count();
+        assert!((0..count).all(|n| ragged.row(n).len() <= longest), "a row is longer than {longest}");
+        let (kind, values) = (Kind::Tokens { vocabulary, longest }, Values::Ragged(ragged));
+        Table { count, columns: vec![Column { name: TEXT.into(), kind, values }] }
+    }
+
     /// With these labels, each below `classes`, in the place of its own. Panics where they are not one for each
     /// example.
     pub fn with_labels(mut self, labels: Vec<u8>, classes: usize) -> Table {
@@ -352,9 +305,15 @@ impl Table {
         }
     }
 
-    /// Values of an example: C H W of a picture, F of a vector, I of items; 0 where it has none of them.
+    /// The column of what is modelled: [`PICTURES`], or [`TEXT`]; `None` where it has neither.
+    fn modelled(&self) -> Option<&Column> {
+        self.column(PICTURES).or_else(|| self.column(TEXT))
+    }
+
+    /// Values of an example: C H W of a picture, F of a vector, I of items, the longest of sentences; 0 where it has
+    /// none of them.
     pub fn dims(&self) -> usize {
-        self.column(PICTURES).map_or(0, |column| column.kind.width())
+        self.modelled().map_or(0, |column| column.kind.width())
     }
 
     /// Its pictures, N C H W bytes; empty where it has none.
@@ -375,24 +334,26 @@ impl Table {
         }
     }
 
-    /// E, items of all examples together; 0 where the table has none.
+    /// E, items or tokens of all examples together; 0 where the table has none.
     pub fn entries(&self) -> usize {
-        match self.column(PICTURES).map(|column| &column.values) {
+        match self.modelled().map(|column| &column.values) {
             Some(Values::Ragged(ragged)) => ragged.entries().len(),
             _ => 0,
         }
     }
 
     /// These examples as the models take them: of pictures (rows, C H W) values in `[0,1]`, of vectors (rows, F), of
-    /// items (rows, I) zeros and ones.
+    /// items (rows, I) zeros and ones, of sentences (rows, longest) the bits of their ids, then of
+    /// [`PAD`](super::text::vocabulary::PAD).
     pub fn values(&self, examples: Range<usize>) -> Vec<f32> {
-        let dims = self.dims();
+        let Some(column) = self.modelled() else { return Vec::new() };
+        let dims = column.kind.width();
         let range = examples.start * dims..examples.end * dims;
-        match self.column(PICTURES).map(|column| &column.values) {
-            Some(Values::Bytes(bytes)) => bytes[range].iter().map(|&byte| byte as f32 / 255.0).collect(),
-            Some(Values::Numbers { rows, .. }) => rows[range].to_vec(),
-            Some(Values::Ragged(ragged)) => ragged.dense(examples),
-            None => Vec::new(),
+        match (&column.values, column.kind) {
+            (Values::Bytes(bytes), _) => bytes[range].iter().map(|&byte| byte as f32 / 255.0).collect(),
+            (Values::Numbers { rows, .. }, _) => rows[range].to_vec(),
+            (Values::Ragged(ragged), Kind::Tokens { .. }) => ragged.padded(examples, dims),
+            (Values::Ragged(ragged), _) => ragged.dense(examples),
         }
     }
 

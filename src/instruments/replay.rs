@@ -3,7 +3,7 @@
 
 use crate::arena::{Arena, Parameter};
 use crate::backend::{Backend, Device, Loaded};
-use crate::data::table::Columns;
+use crate::data::table::{Columns, TEXT};
 use crate::error::Result;
 use crate::kernels::clock::Clock;
 use crate::kernels::fill;
@@ -70,7 +70,11 @@ pub(super) fn training_batch(settings: &Settings, columns: Vec<(String, Source)>
     let rows = settings.batch_size;
     let weight = Rows::Scale(settings.reduction.scale(rows));
     let augmentation = Augmentation::default();
-    Batch { rows, clock, mode: Mode::Train { clock }, weight, order: None, columns, augmentation }
+    let longest = columns.iter().find(|(name, _)| name == TEXT).map_or(0, |(_, source)| match source {
+        Source::Given(rows) => rows.matrix()[1],
+        source => panic!("{source:?} is not given"),
+    });
+    Batch { rows, clock, mode: Mode::Train { clock }, weight, order: None, columns, augmentation, longest }
 }
 
 impl Replay {

@@ -8,7 +8,8 @@ use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
 use crate::data::features::Features;
 use crate::data::ragged::Ragged;
-use crate::data::table::{Columns, Kind, LABELS, PICTURES, Table};
+use crate::data::table::{Columns, Kind, LABELS, PICTURES, TEXT, Table};
+use crate::data::text::vocabulary::{EOS, FIRST_WORD};
 use crate::error::{Error, Result};
 use crate::fusion::{Fusion, fuse};
 use crate::inference::model_file;
@@ -138,12 +139,14 @@ impl Subject {
 }
 
 /// Drawn examples for these columns, no two alike: discs in place of pictures, waves in place of vectors, users who
-/// choose neighbouring items. Labels go round. Panics on columns of none of these.
+/// choose neighbouring items, sentences of words that follow each other. Labels go round. Panics on columns of none of
+/// these.
 pub fn drawn(count: usize, columns: &Columns) -> Table {
-    let table = match columns.0.get(PICTURES) {
-        Some(&Kind::Picture(shape)) => discs(count, shape),
-        Some(&Kind::Vector(width)) => waves(count, width),
-        Some(&Kind::Items(items)) => choices(count, items),
+    let table = match columns.modelled() {
+        Some(Kind::Picture(shape)) => discs(count, shape),
+        Some(Kind::Vector(width)) => waves(count, width),
+        Some(Kind::Items(items)) => choices(count, items),
+        Some(Kind::Tokens { vocabulary, longest }) => sentences(count, [vocabulary, longest]),
         kind => panic!("there is nothing to draw in place of {kind:?}"),
     };
     match columns.label(LABELS) {
@@ -190,9 +193,13 @@ fn waves(count: usize, width: usize) -> Table {
 /// Items that a drawn user chooses, where there are as many.
 const CHOSEN: usize = 40;
 
-/// The entries of so many drawn users; 0 where the columns have no items.
+/// The entries of so many drawn users, the tokens of so many drawn sentences; 0 where the columns have neither.
 fn drawn_entries(count: usize, columns: &Columns) -> usize {
-    columns.items(PICTURES).map_or(0, |items| count * items.min(CHOSEN))
+    match (columns.items(PICTURES), columns.tokens(TEXT)) {
+        (Ok(items), _) => count * items.min(CHOSEN),
+        (_, Ok([_, longest])) => (0..count).map(|n| drawn_length(n, count, longest)).sum(),
+        _ => 0,
+    }
 }
 
 /// Users who choose items at growing distances from one of their own: neighbours are liked together.
@@ -205,6 +212,25 @@ fn choices(count: usize, items: usize) -> Table {
     };
     let rows: Vec<Vec<u32>> = (0..count).map(row).collect();
     Table::of_items(Ragged::new(rows.iter().map(|row| &row[..]), items), items)
+}
+
+/// Tokens of drawn sentence `n`, 1 to `longest`: the shortest come first, as in a data set.
+fn drawn_length(n: usize, count: usize, longest: usize) -> usize {
+    1 + n * longest / count
+}
+
+/// Sentences in which a word is followed by one of its neighbours. The ids below [`FIRST_WORD`] do not occur, but the
+/// end.
+fn sentences(count: usize, [vocabulary, longest]: [usize; 2]) -> Table {
+    let words = vocabulary.saturating_sub(FIRST_WORD as usize).max(1);
+    let row = |n: usize| {
+        let first = (part(n, 0, 1) * words as f32) as usize;
+        let word = |t: usize| FIRST_WORD + ((first + t * (1 + n % 5)) % words) as u32;
+        let said = drawn_length(n, count, longest) - 1;
+        (0..said).map(word).chain([EOS]).collect::<Vec<u32>>()
+    };
+    let rows: Vec<Vec<u32>> = (0..count).map(row).collect();
+    Table::of_tokens(Ragged::new(rows.iter().map(|row| &row[..]), vocabulary), [vocabulary, longest])
 }
 
 #[cfg(test)]

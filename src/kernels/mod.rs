@@ -77,6 +77,7 @@ pub mod shuffle;
 pub mod spread;
 pub mod tiles;
 pub mod token_cross_entropy;
+pub mod tokens;
 pub mod total_correlation;
 pub mod upsample;
 pub mod weight_kl;
@@ -246,6 +247,8 @@ pub static ALL: &[&Kernel] = &[
     &gather::VECTORS,
     &one_hot::FORWARD,
     &ragged::FORWARD,
+    &tokens::FORWARD,
+    &tokens::GIVEN,
     &normalise::FORWARD,
     &embedding::FORWARD,
     &embedding::SORT,

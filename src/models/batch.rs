@@ -3,7 +3,7 @@
 
 use crate::kernels::gather::Part;
 use crate::kernels::rows::Rows;
-use crate::kernels::{augment, binarise, gather, one_hot, ragged};
+use crate::kernels::{augment, binarise, gather, one_hot, ragged, tokens};
 use crate::layers::Mode;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
@@ -34,6 +34,15 @@ pub enum Source {
         /// I
         items: usize,
     },
+    /// A data set's sentences, in rows of different lengths.
+    Tokens {
+        /// (N+1): example n has the entries `starts[n]` to `starts[n+1]`.
+        starts: Tensor,
+        /// (E), ids below `vocabulary`.
+        entries: Tensor,
+        /// V
+        vocabulary: usize,
+    },
     /// A data set's labels, four bytes a word.
     Labels {
         /// (words)
@@ -41,8 +50,32 @@ pub enum Source {
         /// K
         classes: usize,
     },
-    /// This batch's rows, (B, width): somebody wrote them.
+    /// This batch's rows, (B, width): somebody wrote them. Of sentences the bits of ids, with the pad symbol behind the
+    /// end.
     Given(Tensor),
+}
+
+impl Source {
+    /// What it holds, as messages have it.
+    fn noun(&self) -> &'static str {
+        match self {
+            Source::Pictures { .. } => "pictures",
+            Source::Vectors { .. } => "vectors",
+            Source::Items { .. } => "items",
+            Source::Tokens { .. } => "tokens",
+            Source::Labels { .. } => "labels",
+            Source::Given(_) => "given rows",
+        }
+    }
+}
+
+/// The sentences of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens {
+    /// (T*B) words of u32, time-major: token t of row b is at t*B+b, the pad symbol behind the end.
+    pub ids: Tensor,
+    /// (B) words of u32: the tokens of each row, the end symbol counted, T at most.
+    pub lengths: Tensor,
 }
 
 /// Where rows of a data set come from.
@@ -82,6 +115,8 @@ pub struct Batch {
     pub columns: Vec<(String, Source)>,
     /// Nothing in an evaluation.
     pub augmentation: Augmentation,
+    /// T, the steps in which its sentences are read; 0 where it has none.
+    pub longest: usize,
 }
 
 impl Batch {
@@ -112,9 +147,7 @@ impl Batch {
         let (parts, shape) = match self.source(column) {
             Source::Given(tensor) => return *tensor,
             Source::Pictures { parts, shape } => (parts, *shape),
-            Source::Vectors { .. } => panic!("column {column} holds vectors, not pictures"),
-            Source::Items { .. } => panic!("column {column} holds items, not pictures"),
-            Source::Labels { .. } => panic!("column {column} holds labels, not pictures"),
+            other => panic!("column {column} holds {}, not pictures", other.noun()),
         };
         let stride = self.order.expect("a data set has an order").stride;
         let x = gather::forward(r, parts, self.place(), [self.rows, shape.iter().product()], stride);
@@ -136,9 +169,7 @@ impl Batch {
                 let stride = self.order.expect("a data set has an order").stride;
                 gather::vectors(r, parts, self.place(), [self.rows, *width], stride)
             }
-            Source::Pictures { .. } => panic!("column {column} holds pictures, not vectors"),
-            Source::Items { .. } => panic!("column {column} holds items, not vectors"),
-            Source::Labels { .. } => panic!("column {column} holds labels, not vectors"),
+            other => panic!("column {column} holds {}, not vectors", other.noun()),
         }
     }
 
@@ -151,10 +182,22 @@ impl Batch {
                 let stride = self.order.expect("a data set has an order").stride;
                 ragged::forward(r, [starts, entries], self.place(), [self.rows, items], stride)
             }
-            Source::Pictures { .. } => panic!("column {column} holds pictures, not items"),
-            Source::Vectors { .. } => panic!("column {column} holds vectors, not items"),
-            Source::Labels { .. } => panic!("column {column} holds labels, not items"),
+            other => panic!("column {column} holds {}, not items", other.noun()),
         }
+    }
+
+    /// The sentences, cut at the batch's `longest`. Panics where the column holds something else.
+    pub fn tokens(&self, r: &mut Recorder, column: &str) -> Tokens {
+        r.scope("batch");
+        let [ids, lengths] = match self.source(column) {
+            Source::Given(tensor) => tokens::given(r, *tensor, self.longest),
+            &Source::Tokens { starts, entries, .. } => {
+                let stride = self.order.expect("a data set has an order").stride;
+                tokens::forward(r, [starts, entries], self.place(), [self.rows, self.longest], stride)
+            }
+            other => panic!("column {column} holds {}, not tokens", other.noun()),
+        };
+        Tokens { ids, lengths }
     }
 
     /// (B,D): [pictures](Batch::pictures) or [vectors](Batch::vectors), for a model of either. Panics where the column
@@ -176,9 +219,7 @@ impl Batch {
                 let stride = self.order.expect("a data set has an order").stride;
                 one_hot::forward(r, labels, self.place(), [self.rows, classes], stride)
             }
-            Source::Pictures { .. } => panic!("column {column} holds pictures, not labels"),
-            Source::Vectors { .. } => panic!("column {column} holds vectors, not labels"),
-            Source::Items { .. } => panic!("column {column} holds items, not labels"),
+            other => panic!("column {column} holds {}, not labels", other.noun()),
         }
     }
     // ANCHOR_END: one_hot

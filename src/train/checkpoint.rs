@@ -13,7 +13,8 @@ use super::tensor_file::{self, Outgoing};
 use crate::arena::{Arena, Layout};
 use crate::backend::Backend;
 use crate::data::features::Features;
-use crate::data::table::{Columns, Kind, PICTURES};
+use crate::data::table::{Columns, Kind, PICTURES, TEXT};
+use crate::data::text::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 use crate::files::read_regular;
 use crate::models::parts::complete;
@@ -47,6 +48,9 @@ pub struct ModelCard {
     /// Of a model of vectors what their numbers are, and the scale on which it takes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Features>,
+    /// Of a model of sentences what their ids stand for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<Vocabulary>,
     /// The data set it was trained on.
     pub dataset: String,
     /// Epochs it was trained; 0 where the file does not say.
@@ -72,7 +76,8 @@ impl ModelCard {
     /// Of a file that says nothing of itself: a VAE of these settings for pictures of this shape.
     fn foreign(settings: Table, shape: [usize; 3]) -> ModelCard {
         let (model, columns) = (vae::ENTRY.name.to_string(), Columns::of_pictures(shape, 0));
-        ModelCard { model, settings, columns, features: None, dataset: "unknown".into(), epoch: 0 }
+        let dataset = "unknown".into();
+        ModelCard { model, settings, columns, features: None, vocabulary: None, dataset, epoch: 0 }
     }
 
     /// From JSON. Cards of older versions are of the only model there was, and have the pictures' shape among its
@@ -278,6 +283,7 @@ impl Checkpoint {
             let numbers = |kind: &Kind| match kind {
                 Kind::Picture(shape) => shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(0),
                 Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => *n,
+                Kind::Tokens { vocabulary, longest } => *vocabulary.max(longest),
                 // Of no data set, and so no column of a model.
                 Kind::Categorical { .. } | Kind::Codes { .. } => 0,
             };
@@ -288,7 +294,13 @@ impl Checkpoint {
                 (Some(features), Some(Kind::Vector(width))) => features.is_whole(*width),
                 (features, _) => features.is_none(),
             };
-            if !is_sized || !is_scaled || !is_layered || card.open(&mut Arena::new()).is_err() {
+            let is_spelt = match (&card.vocabulary, card.columns.0.get(TEXT)) {
+                (Some(vocabulary), Some(&Kind::Tokens { vocabulary: ids, longest })) => {
+                    longest > 0 && vocabulary.is_whole(ids)
+                }
+                (vocabulary, kind) => vocabulary.is_none() && kind.is_none(),
+            };
+            if !is_sized || !is_scaled || !is_spelt || !is_layered || card.open(&mut Arena::new()).is_err() {
                 return Err(Error::file(path, format!("its model card does not fit together: {text}")));
             }
             return Ok(card);

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
 use crate::data::ragged::Ragged;
-use crate::data::table::{Columns, Kind, Table, Values};
+use crate::data::table::{Columns, Kind, TEXT, Table, Values};
 use crate::kernels::clock::Clock;
 use crate::kernels::gather;
 use crate::kernels::rows::Rows;
@@ -26,6 +26,8 @@ pub struct Resident {
     pub batch_size: usize,
     /// By name. None of them is given.
     columns: Vec<(String, Source)>,
+    /// The longest row that the columns' sentences may have; 0 without sentences.
+    longest: usize,
     /// (N): this epoch's order, indices as u32.
     pub order: Tensor,
     /// Seed, step, batch, and the schedules' row of each batch of the epoch: a [`Clock`].
@@ -36,7 +38,8 @@ pub struct Resident {
 
 impl Resident {
     /// Declares the columns that the model takes of `count` examples, pictures and vectors in parts of at most
-    /// `largest_part` bytes, items of `entries` in all. Panics where the columns lack one of them: the model was not opened for them.
+    /// `largest_part` bytes, items
+    /// and tokens of `entries` in all. Panics where the columns lack one of them: the model was not opened for them.
     pub(crate) fn new(
         arena: &mut Arena,
         name: &str,
@@ -46,8 +49,9 @@ impl Resident {
         largest_part: usize,
     ) -> Resident {
         let batches = count.div_ceil(batch_size);
-        let taken = columns.only(model.entry().takes).unwrap_or_else(|e| panic!("{e}")).0;
-        let columns = taken.into_iter().map(|(column, kind)| {
+        let taken = columns.only(model.entry().takes).unwrap_or_else(|e| panic!("{e}"));
+        let longest = taken.tokens(TEXT).map_or(0, |[_, longest]| longest);
+        let columns = taken.0.into_iter().map(|(column, kind)| {
             let source = declare(arena, &format!("{name}.{column}"), kind, [count, entries], largest_part);
             (column, source)
         });
@@ -55,6 +59,7 @@ impl Resident {
             count,
             batch_size,
             columns: columns.collect(),
+            longest,
             order: arena.tensor(format!("{name}.order"), &[count]),
             clock: Clock::tensor(arena, &format!("{name}.clock"), batches),
             losses: arena.tensor(format!("{name}.losses"), &[batches, model.terms().len() + 2]),
@@ -81,6 +86,7 @@ impl Resident {
             order: Some(Order { order: self.order, stride: self.batch_size }),
             columns: self.columns.clone(),
             augmentation,
+            longest: self.longest,
         }
     }
 
@@ -88,8 +94,8 @@ impl Resident {
     pub(crate) fn upload(&self, backend: &mut Backend, table: &Table) {
         for (name, source) in &self.columns {
             let column = table.column(name).unwrap_or_else(|| panic!("the table has no column {name}"));
-            if let (Source::Items { .. }, Values::Ragged(ragged)) = (source, &column.values) {
-                write_items(backend, source, ragged);
+            if let Values::Ragged(ragged) = &column.values {
+                write_ragged(backend, source, ragged);
                 continue;
             }
             let mut end = column.values.len();
@@ -107,7 +113,7 @@ impl Resident {
             let column = table.columns.iter_mut().find(|column| column.name == *name);
             let values = &mut column.unwrap_or_else(|| panic!("the table has no column {name}")).values;
             if let Values::Ragged(ragged) = values {
-                write_items(backend, source, ragged);
+                write_ragged(backend, source, ragged);
                 continue;
             }
             let in_word = in_word(values);
@@ -138,9 +144,11 @@ impl Resident {
     }
 }
 
-/// Writes the rows of a column of items.
-fn write_items(backend: &mut Backend, source: &Source, ragged: &Ragged) {
-    let &Source::Items { starts, entries, .. } = source else { panic!("{source:?} is no room for items") };
+/// Writes the rows of a column of items or tokens.
+fn write_ragged(backend: &mut Backend, source: &Source, ragged: &Ragged) {
+    let (&Source::Items { starts, entries, .. } | &Source::Tokens { starts, entries, .. }) = source else {
+        panic!("{source:?} is no room for rows of different lengths")
+    };
     assert!(
         entries.len() == ragged.entries().len().max(1),
         "{entries:?} is no room for {} entries",
@@ -155,7 +163,7 @@ fn write_items(backend: &mut Backend, source: &Source, ragged: &Ragged) {
 /// The buffers of a column.
 fn tensors(source: &Source) -> Vec<Tensor> {
     match source {
-        Source::Items { starts, entries, .. } => vec![*starts, *entries],
+        Source::Items { starts, entries, .. } | Source::Tokens { starts, entries, .. } => vec![*starts, *entries],
         _ => pieces(source).into_iter().map(|(_, data)| data).collect(),
     }
 }
@@ -174,20 +182,25 @@ fn declare(arena: &mut Arena, name: &str, kind: Kind, [count, entries]: [usize; 
             entries: arena.tensor(format!("{name}.entries"), &[entries.max(1)]),
             items,
         },
+        Kind::Tokens { vocabulary, .. } => Source::Tokens {
+            starts: arena.tensor(format!("{name}.starts"), &[count + 1]),
+            entries: arena.tensor(format!("{name}.entries"), &[entries.max(1)]),
+            vocabulary,
+        },
         Kind::Label(classes) => Source::Labels { labels: arena.tensor(name, &[count.div_ceil(4)]), classes },
         kind => unreachable!("a data set has no {}", kind.name()),
     }
 }
 
-/// The buffers of a column's values, each with the place of its first one among them; none of items, which lie in one
-/// beside where they start.
+/// The buffers of a column's values, each with the place of its first one among them; none of items and tokens, which lie
+/// in one beside where they start.
 fn pieces(source: &Source) -> Vec<(usize, Tensor)> {
     let of = |parts: &[gather::Part], width: usize| parts.iter().map(|part| (part.first * width, part.data)).collect();
     match source {
         Source::Pictures { parts, shape } => of(parts, shape.iter().product()),
         Source::Vectors { parts, width } => of(parts, *width),
         Source::Labels { labels, .. } => vec![(0, *labels)],
-        Source::Items { .. } => Vec::new(),
+        Source::Items { .. } | Source::Tokens { .. } => Vec::new(),
         Source::Given(_) => unreachable!("a data set's columns lie on the device"),
     }
 }
@@ -205,7 +218,7 @@ fn words(values: &Values, range: Range<usize>) -> Cow<'_, [u32]> {
     match values {
         Values::Bytes(bytes) => gather::pack(&bytes[range]),
         Values::Numbers { rows, .. } => bytemuck::cast_slice(&rows[range]).into(),
-        Values::Ragged(_) => unreachable!("items are written row by row"),
+        Values::Ragged(_) => unreachable!("ragged rows are written whole"),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::backend::{Backend, Counters, Device};
 use crate::data::Dataset;
 use crate::data::features::Features;
 use crate::data::table::Columns;
+use crate::data::text::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 use crate::kernels::clock::Clock;
 use crate::models::Term;
@@ -73,6 +74,7 @@ pub struct Trainer {
     data_name: String,
     columns: Columns,
     features: Option<Features>,
+    vocabulary: Option<Vocabulary>,
     folder: RunFolder,
     backend: Backend,
     programs: Programs,
@@ -102,6 +104,7 @@ impl Trainer {
         fit::check(&settings, &data)?;
         let mut backend = device.backend();
         let (data_name, columns, features) = (data.name.clone(), data.columns(), data.train.features().cloned());
+        let vocabulary = data.vocabulary.clone();
         let programs = Programs::with_largest_part(&mut backend, &settings, data, largest_part)?;
         let state = if resume && folder.state().exists() { Some(Checkpoint::read(&folder.state())?) } else { None };
         let progress = match &state {
@@ -125,8 +128,19 @@ impl Trainer {
             Some(state) => Snapshot::read(state, &programs, &folder, progress.batch)?,
             None => Snapshot::initial(&programs, settings.seed)?,
         };
-        let mut trainer =
-            Trainer { settings, data_name, columns, features, folder, backend, programs, log, progress, snapshot };
+        let mut trainer = Trainer {
+            settings,
+            data_name,
+            columns,
+            features,
+            vocabulary,
+            folder,
+            backend,
+            programs,
+            log,
+            progress,
+            snapshot,
+        };
         trainer.restore();
         Ok(trainer)
     }
@@ -303,6 +317,7 @@ impl Trainer {
             settings: self.settings.own.clone(),
             columns: self.columns.only(self.programs.model.entry().takes)?,
             features: self.features.clone(),
+            vocabulary: self.vocabulary.clone(),
             dataset: self.data_name.clone(),
             epoch: self.progress.epoch,
         };

@@ -166,7 +166,13 @@ impl Ratings {
         let table = |rows: &[Vec<u32>]| Table::of_items(Ragged::new(rows.iter().map(|row| &row[..]), width), width);
         let train: Vec<Vec<u32>> = self.train.iter().map(|user| user.items.clone()).collect();
         let validation: Vec<Vec<u32>> = self.validation.iter().map(HeldOut::items).collect();
-        Dataset { name: self.name.clone(), class_names: Vec::new(), train: table(&train), test: table(&validation) }
+        Dataset {
+            name: self.name.clone(),
+            class_names: Vec::new(),
+            vocabulary: None,
+            train: table(&train),
+            test: table(&validation),
+        }
     }
 
     /// The items of the user of that name, all of them; `None` where there is none with enough.

@@ -94,6 +94,7 @@ fn open_with(miss: Miss, more: &str, pseudo_inputs: &[[f64; D]]) -> Trained {
         dataset: "drawn".into(),
         epoch: 1,
         features: None,
+        vocabulary: None,
     };
     checkpoint.metadata.insert(MODEL.into(), serde_json::to_string(&card).unwrap());
 
