@@ -737,7 +737,9 @@ fn an_augmented_run_goes_on_where_it_stopped() {
 #[test]
 fn the_augmented_picture_is_also_the_one_to_reconstruct() {
     let data = data(20, 10);
-    let step = |settings: &Settings| Programs::new(&mut cpu().backend(), settings, data.clone()).unwrap().step.steps;
+    let step = |settings: &Settings| {
+        Programs::new(&mut cpu().backend(), settings, data.clone()).unwrap().steps[0].steps.clone()
+    };
     let steps = step(&small_with("flip = true"));
     let augment = steps.iter().find(|step| step.kernel.name == "augment.forward").unwrap();
     let readers = |tensor| steps.iter().filter(move |step| step.reads.contains(&tensor)).map(|step| step.kernel.name);

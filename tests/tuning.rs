@@ -192,7 +192,7 @@ fn the_step_that_trains_is_tuned() {
             steps.map(|step| (step.kernel.name, step.params.clone())).collect::<Vec<_>>()
         };
         let tuned = training_step(&settings, &preset.columns(), Fusion::of(&device)).unwrap();
-        assert_eq!(choices(&tuned), choices(&programs.step));
+        assert_eq!(choices(&tuned), choices(&programs.steps[0]));
         for kernel in kernels {
             assert!(choices(&tuned).iter().any(|(name, _)| name == kernel), "{kernel}: {:?}", choices(&tuned));
         }

@@ -334,6 +334,14 @@ impl Table {
         }
     }
 
+    /// The tokens of each sentence; empty where the table has none.
+    pub fn lengths(&self) -> Vec<usize> {
+        match self.column(TEXT).map(|column| &column.values) {
+            Some(Values::Ragged(ragged)) => (0..ragged.count()).map(|n| ragged.row(n).len()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// E, items or tokens of all examples together; 0 where the table has none.
     pub fn entries(&self) -> usize {
         match self.modelled().map(|column| &column.values) {

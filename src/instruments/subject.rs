@@ -20,7 +20,7 @@ use crate::schedule::{KnobSchedule, LrSchedule};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::optimizer::OptimizerState;
 use crate::train::programs::{record_step, write_initial};
-use crate::train::resident::Resident;
+use crate::train::resident::{Resident, Sizes};
 use crate::train::rows::rows;
 use crate::train::run_folder::{RunFolder, RunRecord};
 use crate::train::settings::{LARGEST_SIZE, Settings};
@@ -90,9 +90,10 @@ impl Subject {
         let model = (settings.entry()?.open)(&mut arena, &settings.own, &columns)?;
         let optimizer = OptimizerState::new(&mut arena, settings.optimizer);
         let count = REPLAYS * settings.batch_size;
-        let sizes = [count, settings.batch_size, drawn_entries(count, &columns)];
-        let data = Resident::new(&mut arena, "train", &*model, sizes, &columns, usize::MAX);
-        let step = record_step(&mut arena, &*model, &optimizer, &settings, &data, settings.batch_size);
+        let (batch_size, entries) = (settings.batch_size, drawn_entries(count, &columns));
+        let sizes = Sizes { count, batch_size, entries, lengths: Vec::new() };
+        let data = Resident::new(&mut arena, "train", &*model, &sizes, &columns, usize::MAX);
+        let step = record_step(&mut arena, &*model, &optimizer, &settings, &data, data.batches.sizes[0]);
         Ok(Subject {
             name: name.into(),
             settings,

@@ -81,10 +81,12 @@ pub struct Tokens {
 /// Where rows of a data set come from.
 #[derive(Clone, Copy, Debug)]
 pub struct Order {
-    /// (N): the epoch's order.
+    /// The epoch's order: (N), or as many as full batches have.
     pub order: Tensor,
     /// The rows of a full batch: where batch k starts in the order.
     pub stride: usize,
+    /// N, examples of the data set.
+    pub examples: usize,
 }
 
 /// What is done to training pictures, at random: they are mirrored, shifted, drawn in black and white.
@@ -128,7 +130,7 @@ impl Batch {
 
     /// N: the examples of the data set that it is from; of given rows their number.
     pub fn examples(&self) -> usize {
-        self.order.map_or(self.rows, |order| order.order.len())
+        self.order.map_or(self.rows, |order| order.examples)
     }
 
     /// The same batch, whose rows count as these weights say.

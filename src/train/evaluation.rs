@@ -1,13 +1,13 @@
 //! A model's losses on a whole split, by programs that are recorded once.
 
-use super::resident::{Resident, Walk};
+use super::batches::Size;
+use super::resident::{Resident, Sizes, Walk};
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
 use crate::data::table::{Columns, Table};
 use crate::error::Result;
 use crate::kernels::clock::{self, Clock, Row};
 use crate::kernels::rows::Rows;
-use crate::kernels::shuffle;
 use crate::layers::Mode;
 use crate::models::Model;
 use crate::models::batch::Augmentation;
@@ -35,36 +35,32 @@ pub enum Latent {
 pub(crate) struct RecordedEvaluation {
     pub data: Resident,
     order: Program,
-    pub full: Program,
-    full_batches: usize,
-    pub short: Option<Program>,
+    /// For each size of a batch.
+    pub steps: Vec<Program>,
 }
 
 impl RecordedEvaluation {
-    /// [`Evaluation::new`] has the arguments; the split's sizes are its examples, those of a batch, the items of all.
+    /// [`Evaluation::new`] has the arguments.
     pub fn new(
         arena: &mut Arena,
         model: &dyn Model,
         columns: &Columns,
-        [count, batch_size, entries]: [usize; 3],
+        sizes: Sizes,
         latent: Latent,
         largest_part: usize,
     ) -> RecordedEvaluation {
-        let sizes = [count, batch_size.min(count), entries];
-        let data = Resident::new(arena, "test", model, sizes, columns, largest_part);
-        let (full_batches, rest) = data.full_and_rest();
-        let full = record(arena, model, &data, data.batch_size, latent);
-        let short = (rest > 0).then(|| record(arena, model, &data, rest, latent));
-        let mut r = Recorder::new(arena);
-        shuffle::forward(&mut r, data.clock, data.order, false);
-        RecordedEvaluation { order: r.finish("test order"), data, full, full_batches, short }
+        let sizes = Sizes { batch_size: sizes.batch_size.min(sizes.count), ..sizes };
+        let data = Resident::new(arena, "test", model, &sizes, columns, largest_part);
+        let steps = data.programs(arena, |arena, size| record(arena, model, &data, size, latent));
+        let order = data.record_order(arena, false);
+        RecordedEvaluation { order, data, steps }
     }
 
     pub fn load(self, arena: &Arena, backend: &mut Backend) -> Result<Evaluation> {
         let order = backend.load(arena, &self.order)?;
-        let full = Some(backend.load(arena, &self.full)?);
-        let short = self.short.map(|program| backend.load(arena, &program)).transpose()?;
-        Ok(Evaluation { data: self.data, order, walk: Walk { full, full_batches: self.full_batches, short } })
+        let steps = self.steps.iter().map(|program| backend.load(arena, program));
+        let walk = Walk(steps.collect::<Result<_>>()?);
+        Ok(Evaluation { data: self.data, order, walk })
     }
 }
 
@@ -80,7 +76,7 @@ impl Evaluation {
         latent: Latent,
         largest_part: usize,
     ) -> Result<Evaluation> {
-        let sizes = [split.count, batch_size, split.entries()];
+        let sizes = Sizes::of(split, batch_size);
         let evaluation = RecordedEvaluation::new(arena, model, columns, sizes, latent, largest_part);
         let evaluation = evaluation.load(arena, backend)?;
         evaluation.data.upload(backend, split);
@@ -98,22 +94,22 @@ impl Evaluation {
     /// Replays for the whole split.
     pub fn plan(&self) -> Vec<(Loaded, usize)> {
         let mut plan = vec![(self.order, 1)];
-        plan.extend(self.walk.plan(0));
+        plan.extend(self.walk.plan(&self.data.batches, 0));
         plan
     }
 }
 
 /// An evaluation step: batch, model forward, losses, clock.
-fn record(arena: &mut Arena, model: &dyn Model, data: &Resident, rows: usize, latent: Latent) -> Program {
+fn record(arena: &mut Arena, model: &dyn Model, data: &Resident, size: Size, latent: Latent) -> Program {
     let mut r = Recorder::new(arena);
-    let batch = data.batch(rows, Mode::Evaluate, Rows::Scale(1.0), Augmentation::default());
+    let batch = data.batch(size, Mode::Evaluate, Rows::Scale(1.0), Augmentation::default());
     let mut draw = match latent {
         Latent::Sampled => Draw::Clock(data.clock),
         Latent::Mean => Draw::Mean(data.clock),
     };
     let losses = model.evaluate(&mut r, &batch, &mut draw);
     r.scope("clock");
-    clock::tally(&mut r, rows, &losses, data.clock, data.losses);
+    clock::tally(&mut r, size.rows, &losses, data.clock, data.losses);
     clock::tick(&mut r, data.clock);
-    r.finish(&format!("evaluation step of {rows}"))
+    r.finish(&format!("evaluation step of {size}"))
 }

@@ -4,6 +4,7 @@
 //! device), [`trainer`] (the loop), [`checkpoint`] and [`run_folder`] (what is left), [`tensor_file`] and [`hold`] (how
 //! it is written, and by whom alone).
 
+pub(crate) mod batches;
 pub mod checkpoint;
 pub mod diverged;
 pub mod early_stopping;

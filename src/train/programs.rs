@@ -4,10 +4,11 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::batches::Size;
 use super::evaluation::{Evaluation, Latent, RecordedEvaluation};
 use super::optimizer::OptimizerState;
 use super::pictures::{EpochPictures, Layout};
-use super::resident::{Resident, Walk};
+use super::resident::{Resident, Sizes, Walk};
 use super::settings::{Run, Settings};
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded, room};
@@ -16,7 +17,7 @@ use crate::data::{Dataset, labelled};
 use crate::error::Result;
 use crate::fusion::{Fusion, fuse};
 use crate::kernels::rows::Rows;
-use crate::kernels::{clock, fill, shuffle};
+use crate::kernels::{clock, fill};
 use crate::layers::Mode;
 use crate::models::Model;
 use crate::models::batch::{Augmentation, Batch};
@@ -38,10 +39,9 @@ pub struct Programs {
     pub test: Evaluation,
     /// What each epoch draws.
     pub pictures: EpochPictures,
-    /// The training step, for whoever wants to look at it dispatch by dispatch.
-    pub step: Program,
-    /// The step of the shorter last batch; `None` where there is none, or no full batch before it.
-    pub short_step: Option<Program>,
+    /// The training step for each size of a batch, the largest first, for whoever wants to look at it dispatch by
+    /// dispatch.
+    pub steps: Vec<Program>,
     shuffle: Loaded,
     training: Walk,
     drawing: Loaded,
@@ -96,24 +96,18 @@ impl Programs {
         let data = Dataset { train: training, ..data };
         let model = (settings.entry()?.open)(arena, &settings.own, &columns)?;
         let optimizer = OptimizerState::new(arena, settings.optimizer);
-        let sizes = |split: &Table| [split.count, settings.batch_size, split.entries()];
-        let train = Resident::new(arena, "train", &*model, sizes(&data.train), &columns, largest_part);
+        let sizes = |split: &Table| Sizes::of(split, settings.batch_size);
+        let train = Resident::new(arena, "train", &*model, &sizes(&data.train), &columns, largest_part);
         let test_sizes = sizes(&data.test);
         let test = RecordedEvaluation::new(arena, &*model, &columns, test_sizes, Latent::Sampled, largest_part);
 
         let fusion = settings.fusion(Fusion::of(&backend.device()));
-        let record = |arena: &mut Arena, rows| {
+        let steps = train.programs(arena, |arena, size| {
             let before = arena.buffers().len();
-            let step = record_step(arena, &*model, &optimizer, settings, &train, rows);
+            let step = record_step(arena, &*model, &optimizer, settings, &train, size);
             fuse(arena, step, fusion, before)
-        };
-        let (full_batches, rest) = train.full_and_rest();
-        let step = record(arena, if full_batches > 0 { settings.batch_size } else { rest });
-        let short_step = (full_batches > 0 && rest > 0).then(|| record(arena, rest));
-
-        let mut r = Recorder::new(arena);
-        shuffle::forward(&mut r, train.clock, train.order, true);
-        let shuffled = r.finish("shuffle");
+        });
+        let shuffled = train.record_order(arena, true);
 
         let layout = Layout::new(settings.samples, data.test.count, &columns, &*model);
         let (pictures, drawn) = EpochPictures::record(arena, &*model, layout);
@@ -130,26 +124,21 @@ impl Programs {
         pictures.write(backend, &data.test, settings.seed);
         train.hand_over(backend, data.train);
         test.data.hand_over(backend, data.test);
-        let others = [&step, &drawn, &test.full].into_iter().chain(&short_step).chain(&test.short);
+        let others = steps.iter().chain([&drawn]).chain(&test.steps);
         backend.prepare(&others.collect::<Vec<_>>());
 
         let test = test.load(arena, backend)?;
         let mut load = |program: &Program| backend.load(arena, program);
-        let training = if full_batches > 0 {
-            let short = short_step.as_ref().map(&mut load).transpose()?;
-            Walk { full: Some(load(&step)?), full_batches, short }
-        } else {
-            Walk { full: None, full_batches, short: Some(load(&step)?) }
-        };
+        let training = Walk(steps.iter().map(&mut load).collect::<Result<_>>()?);
         let drawing = load(&drawn)?;
         let arena = arena.clone();
-        Ok(Programs { arena, model, optimizer, train, test, pictures, step, short_step, shuffle, training, drawing })
+        Ok(Programs { arena, model, optimizer, train, test, pictures, steps, shuffle, training, drawing })
     }
 
-    /// The training part of an epoch, from batch `first` on: order, full batches, the short one.
+    /// The training part of an epoch, from batch `first` on: its order, then its batches.
     pub fn training(&self, first: usize) -> Vec<(Loaded, usize)> {
         let mut plan = vec![(self.shuffle, 1)];
-        plan.extend(self.training.plan(first));
+        plan.extend(self.training.plan(&self.train.batches, first));
         plan
     }
 
@@ -162,29 +151,29 @@ impl Programs {
 
     /// Dispatches of one training step.
     pub fn dispatches_a_step(&self) -> usize {
-        self.step.steps.len()
+        self.steps[0].steps.len()
     }
 }
 
 // ANCHOR: step
-/// A training step of so many rows of a data set: the gradients are cleared, then [`record_update`].
+/// A training step of a batch of that size of a data set: the gradients are cleared, then [`record_update`].
 pub(crate) fn record_step(
     arena: &mut Arena,
     model: &dyn Model,
     optimizer: &OptimizerState,
     settings: &Settings,
     data: &Resident,
-    rows: usize,
+    size: Size,
 ) -> Program {
     let gradients = arena.flat_gradients();
     let mut r = Recorder::new(arena);
     fill::forward(&mut r, gradients, 0.0);
     let Run { flip, shift, binarise, .. } = settings.run;
     let augmentation = Augmentation { flip, shift, binarise: binarise.is_dynamic() };
-    let weight = Rows::Scale(settings.reduction.scale(rows));
-    let batch = data.batch(rows, Mode::Train { clock: data.clock }, weight, augmentation);
+    let weight = Rows::Scale(settings.reduction.scale(size.rows));
+    let batch = data.batch(size, Mode::Train { clock: data.clock }, weight, augmentation);
     record_update(&mut r, model, optimizer, settings, &batch, &mut Draw::Clock(data.clock), data.losses);
-    r.finish(&format!("train step of {rows}"))
+    r.finish(&format!("train step of {size}"))
 }
 
 /// What a training step makes of a batch, where the gradients are clear: model forward and backward, optimiser, losses,
@@ -212,9 +201,10 @@ pub fn training_step(settings: &Settings, columns: &Columns, fusion: Fusion) -> 
     let mut arena = Arena::new();
     let model = (settings.entry()?.open)(&mut arena, &settings.own, columns)?;
     let optimizer = OptimizerState::new(&mut arena, settings.optimizer);
-    let sizes = [settings.batch_size; 3];
-    let data = Resident::new(&mut arena, "train", &*model, sizes, columns, usize::MAX);
+    let [count, batch_size, entries] = [settings.batch_size; 3];
+    let sizes = Sizes { count, batch_size, entries, lengths: Vec::new() };
+    let data = Resident::new(&mut arena, "train", &*model, &sizes, columns, usize::MAX);
     let before = arena.buffers().len();
-    let step = record_step(&mut arena, &*model, &optimizer, settings, &data, settings.batch_size);
+    let step = record_step(&mut arena, &*model, &optimizer, settings, &data, data.batches.sizes[0]);
     Ok(fuse(&mut arena, step, settings.fusion(fusion), before))
 }

@@ -3,20 +3,40 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::batches::{Batches, Size};
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
 use crate::data::ragged::Ragged;
 use crate::data::table::{Columns, Kind, TEXT, Table, Values};
-use crate::kernels::clock::Clock;
 use crate::kernels::gather;
 use crate::kernels::rows::Rows;
 use crate::layers::Mode;
 use crate::models::Model;
 use crate::models::batch::{Augmentation, Batch, Order, Source};
+use crate::program::Program;
 use crate::tensor::Tensor;
 
 /// Values of a column that are uploaded at once at least: bytes of pictures, numbers of vectors.
 const SMALLEST_PIECE: usize = 1 << 24;
+
+/// The sizes of a split.
+pub(crate) struct Sizes {
+    /// N, examples.
+    pub count: usize,
+    /// Examples of a batch.
+    pub batch_size: usize,
+    /// Items or tokens of all.
+    pub entries: usize,
+    /// Tokens of each, shortest first, where batches are to be of one length each.
+    pub lengths: Vec<usize>,
+}
+
+impl Sizes {
+    /// Of a table, in batches of that many.
+    pub fn of(table: &Table, batch_size: usize) -> Sizes {
+        Sizes { count: table.count, batch_size, entries: table.entries(), lengths: table.lengths() }
+    }
+}
 
 /// The columns of a data set that a model takes, on the device, and how an epoch walks through them.
 pub struct Resident {
@@ -26,9 +46,11 @@ pub struct Resident {
     pub batch_size: usize,
     /// By name. None of them is given.
     columns: Vec<(String, Source)>,
-    /// The longest row that the columns' sentences may have; 0 without sentences.
-    longest: usize,
-    /// (N): this epoch's order, indices as u32.
+    /// Those of an epoch.
+    pub(crate) batches: Batches,
+    /// Where batches of several buckets are from.
+    slots: Option<Tensor>,
+    /// This epoch's order, indices as u32: (N), or a full batch's B for each batch.
     pub order: Tensor,
     /// Seed, step, batch, and the schedules' row of each batch of the epoch: a [`Clock`].
     pub clock: Tensor,
@@ -37,20 +59,23 @@ pub struct Resident {
 }
 
 impl Resident {
-    /// Declares the columns that the model takes of `count` examples, pictures and vectors in parts of at most
-    /// `largest_part` bytes, items
-    /// and tokens of `entries` in all. Panics where the columns lack one of them: the model was not opened for them.
+    /// Declares the columns that the model takes of a split of these sizes, pictures and vectors in parts of at most
+    /// `largest_part` bytes. Panics where the columns lack one of them: the model was not opened for them.
     pub(crate) fn new(
         arena: &mut Arena,
         name: &str,
         model: &dyn Model,
-        [count, batch_size, entries]: [usize; 3],
+        sizes: &Sizes,
         columns: &Columns,
         largest_part: usize,
     ) -> Resident {
-        let batches = count.div_ceil(batch_size);
+        let &Sizes { count, batch_size, entries, ref lengths } = sizes;
         let taken = columns.only(model.entry().takes).unwrap_or_else(|e| panic!("{e}"));
         let longest = taken.tokens(TEXT).map_or(0, |[_, longest]| longest);
+        let batches = match &lengths[..] {
+            [] => Batches::plain(count, batch_size, longest),
+            lengths => Batches::of_lengths(lengths, batch_size),
+        };
         let columns = taken.0.into_iter().map(|(column, kind)| {
             let source = declare(arena, &format!("{name}.{column}"), kind, [count, entries], largest_part);
             (column, source)
@@ -59,39 +84,58 @@ impl Resident {
             count,
             batch_size,
             columns: columns.collect(),
-            longest,
-            order: arena.tensor(format!("{name}.order"), &[count]),
-            clock: Clock::tensor(arena, &format!("{name}.clock"), batches),
-            losses: arena.tensor(format!("{name}.losses"), &[batches, model.terms().len() + 2]),
+            slots: batches.slots(arena, &format!("{name}.slots")),
+            order: batches.order(arena, &format!("{name}.order"), count),
+            clock: batches.clock(arena, &format!("{name}.clock")),
+            losses: arena.tensor(format!("{name}.losses"), &[batches.len(), model.terms().len() + 2]),
+            batches,
         }
     }
 
     /// Batches of an epoch, the shorter last one included.
     pub fn batches(&self) -> usize {
-        self.count.div_ceil(self.batch_size)
+        self.batches.len()
     }
 
-    /// Batches of the full size, and the rows of the shorter one that follows them (0 if none).
-    pub(crate) fn full_and_rest(&self) -> (usize, usize) {
-        (self.count / self.batch_size, self.count % self.batch_size)
+    /// What writes the order of an epoch.
+    pub(crate) fn record_order(&self, arena: &mut Arena, is_shuffled: bool) -> Program {
+        self.batches.record_order(arena, [self.clock, self.order], self.slots, is_shuffled)
     }
 
-    /// A batch of so many rows, to train on or to evaluate.
-    pub(crate) fn batch(&self, rows: usize, mode: Mode, weight: Rows, augmentation: Augmentation) -> Batch {
+    /// A program for each size of a batch. Of several buckets they share their buffers.
+    pub(crate) fn programs(
+        &self,
+        arena: &mut Arena,
+        mut record: impl FnMut(&mut Arena, Size) -> Program,
+    ) -> Vec<Program> {
+        let mut of_size = |&size: &Size| {
+            if self.batches.is_parted() {
+                arena.share();
+            }
+            record(arena, size)
+        };
+        let programs = self.batches.sizes.iter().map(&mut of_size).collect();
+        arena.share_no_more();
+        programs
+    }
+
+    /// A batch of that size, to train on or to evaluate.
+    pub(crate) fn batch(&self, size: Size, mode: Mode, weight: Rows, augmentation: Augmentation) -> Batch {
         Batch {
-            rows,
+            rows: size.rows,
             clock: self.clock,
             mode,
             weight,
-            order: Some(Order { order: self.order, stride: self.batch_size }),
+            order: Some(Order { order: self.order, stride: self.batch_size, examples: self.count }),
             columns: self.columns.clone(),
             augmentation,
-            longest: self.longest,
+            longest: size.longest,
         }
     }
 
     /// Writes the columns. Panics where the table lacks one: the model was opened for it.
     pub(crate) fn upload(&self, backend: &mut Backend, table: &Table) {
+        self.write_slots(backend);
         for (name, source) in &self.columns {
             let column = table.column(name).unwrap_or_else(|| panic!("the table has no column {name}"));
             if let Values::Ragged(ragged) = &column.values {
@@ -109,6 +153,7 @@ impl Resident {
     /// [`upload`](Resident::upload) that gives back the memory of what is uploaded, from the end on: a data set that
     /// fills half of the memory is never there twice.
     pub(crate) fn hand_over(&self, backend: &mut Backend, mut table: Table) {
+        self.write_slots(backend);
         for (name, source) in &self.columns {
             let column = table.columns.iter_mut().find(|column| column.name == *name);
             let values = &mut column.unwrap_or_else(|| panic!("the table has no column {name}")).values;
@@ -131,10 +176,16 @@ impl Resident {
         }
     }
 
+    fn write_slots(&self, backend: &mut Backend) {
+        if let Some(slots) = self.slots {
+            backend.write_words(slots, &self.batches.slot_words());
+        }
+    }
+
     /// Indices of its buffers in the arena.
     pub(crate) fn buffers(&self) -> Vec<usize> {
         let columns = self.columns.iter().flat_map(|(_, source)| tensors(source));
-        let others = [self.order, self.clock, self.losses];
+        let others = [self.order, self.clock, self.losses].into_iter().chain(self.slots);
         columns.chain(others).map(|tensor| tensor.buffer).collect()
     }
 
@@ -222,18 +273,12 @@ fn words(values: &Values, range: Range<usize>) -> Cow<'_, [u32]> {
     }
 }
 
-/// One step over a data set in its two sizes: full batches, and the shorter last one, which is never dropped.
-pub(crate) struct Walk {
-    pub full: Option<Loaded>,
-    pub full_batches: usize,
-    pub short: Option<Loaded>,
-}
+/// A program for each size of a data set's batches.
+pub(crate) struct Walk(pub Vec<Loaded>);
 
 impl Walk {
     /// Replays for the batches from `first` on.
-    pub fn plan(&self, first: usize) -> Vec<(Loaded, usize)> {
-        let full = self.full.map(|p| (p, self.full_batches.saturating_sub(first)));
-        let short = self.short.map(|p| (p, usize::from(first <= self.full_batches)));
-        full.into_iter().chain(short).filter(|(_, times)| *times > 0).collect()
+    pub fn plan(&self, batches: &Batches, first: usize) -> Vec<(Loaded, usize)> {
+        batches.plan(first).into_iter().map(|(size, times)| (self.0[size], times)).collect()
     }
 }

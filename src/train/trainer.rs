@@ -386,9 +386,7 @@ impl Trainer {
         self.backend.run(&plan)?;
         let mut offender = None;
         for b in from..=batch {
-            let is_short = b + 1 == batches && self.programs.short_step.is_some();
-            let program = if is_short { self.programs.short_step.as_ref() } else { Some(&self.programs.step) };
-            let program = program.expect("checked above");
+            let program = &self.programs.steps[self.programs.train.batches.size_of(b)];
             offender = first_offender(&mut self.backend, &self.programs.arena, program)?;
             if offender.is_some() {
                 break;
