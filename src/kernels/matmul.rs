@@ -181,12 +181,12 @@ fn cost(p: &[u32]) -> Cost {
 /// y = act(x W^T + b): x (B,I), w (O,I), b (O) to (B,O). The activation must be one whose backward reads the output.
 pub fn forward(r: &mut Recorder, x: Tensor, w: Tensor, b: Tensor, activation: Activation) -> Tensor {
     let y = r.tensor("y", &[x.matrix()[0], w.matrix()[0]]);
-    forward_into(r, x, [w, b], activation, y);
+    forward_into(r, x, w, b, activation, y);
     y
 }
 
-/// [`forward`] into y (B,O), which is assigned.
-pub fn forward_into(r: &mut Recorder, x: Tensor, [w, b]: [Tensor; 2], activation: Activation, y: Tensor) {
+/// [`forward`] into a tensor y (B,O) that is there: the steps of a recurrent layer share one.
+pub fn forward_into(r: &mut Recorder, x: Tensor, w: Tensor, b: Tensor, activation: Activation, y: Tensor) {
     let ([rows, inputs], [outputs, w_inputs]) = (x.matrix(), w.matrix());
     assert!(inputs == w_inputs, "matmul.forward: x {x:?} does not fit w {w:?}");
     assert!(b.shape() == [outputs], "matmul.forward: b {b:?} does not fit w {w:?}");

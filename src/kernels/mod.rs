@@ -51,6 +51,7 @@ pub mod ladder;
 pub mod laplace;
 pub mod layer_norm;
 pub mod local_reparameterise;
+pub mod lstm;
 pub mod marginal;
 pub mod masked_weight;
 pub mod math;
@@ -67,6 +68,7 @@ pub mod probe;
 pub mod pseudo_inputs;
 pub mod ragged;
 pub mod random;
+pub mod recurrent;
 pub mod reduce;
 pub mod reparameterise;
 pub mod repeat;
@@ -151,6 +153,8 @@ pub static ALL: &[&Kernel] = &[
     &group_norm::FORWARD,
     &group_norm::BACKWARD_X,
     &group_norm::BACKWARD_W,
+    &lstm::CELL,
+    &lstm::BACKWARD_CELL,
     &fill::FORWARD,
     &channels::LAST,
     &channels::FIRST,

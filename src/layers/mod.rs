@@ -11,7 +11,9 @@ pub mod embedding;
 pub mod group_norm;
 pub mod layer_norm;
 pub mod linear;
+pub mod lstm;
 pub mod pool;
+pub mod recurrent;
 pub mod sequential;
 pub mod upsample;
 
@@ -42,9 +44,17 @@ fn weight_one_bias_zero(weight: &Parameter, bias: &Parameter) -> Vec<(Tensor, Ve
 /// being the elements of the weight that one of its first dimension has.
 fn uniform_by_fan_in(rng: &mut ChaCha8Rng, weight: &Parameter, bias: Option<&Parameter>) -> Vec<(Tensor, Vec<f32>)> {
     let fan_in = weight.value.len() / weight.value.shape()[0];
-    let bound = 1.0 / (fan_in as f32).sqrt();
+    uniform_within(rng, 1.0 / (fan_in as f32).sqrt(), std::iter::once(weight).chain(bias))
+}
+
+/// Each parameter uniform between -bound and bound.
+fn uniform_within<'a>(
+    rng: &mut ChaCha8Rng,
+    bound: f32,
+    parameters: impl IntoIterator<Item = &'a Parameter>,
+) -> Vec<(Tensor, Vec<f32>)> {
     let mut draw = |t: Tensor| (t, (0..t.len()).map(|_| bound * (2.0 * rng.random::<f32>() - 1.0)).collect());
-    std::iter::once(weight.value).chain(bias.map(|b| b.value)).map(&mut draw).collect()
+    parameters.into_iter().map(|p| draw(p.value)).collect()
 }
 
 /// Another start for linear layers: weights (O,I) uniform within sqrt(6 / (I + O)), biases zero (Glorot & Bengio 2010).

@@ -60,7 +60,7 @@ impl Vocabulary {
         let losses = cross_entropy::losses(r, words, self.padding);
         let dh = r.tensor("dh", h.shape());
         for (first, h, logits) in self.pieces(r, h) {
-            matmul::forward_into(r, h, [w, b], Activation::Identity, logits);
+            matmul::forward_into(r, h, w, b, Activation::Identity, logits);
             cross_entropy::loss(r, losses, logits, first);
             cross_entropy::backward(r, losses, logits, first, weight); // logits become dlogits
             matmul::backward_w(r, logits, h, dw, db);
@@ -76,7 +76,7 @@ impl Vocabulary {
         let [w, b] = self.linear.values();
         let losses = cross_entropy::losses(r, words, self.padding);
         for (first, h, logits) in self.pieces(r, h) {
-            matmul::forward_into(r, h, [w, b], Activation::Identity, logits);
+            matmul::forward_into(r, h, w, b, Activation::Identity, logits);
             cross_entropy::loss(r, losses, logits, first);
         }
         Recon { rows: losses.rows, words: losses.counted }
