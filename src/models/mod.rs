@@ -20,6 +20,7 @@ pub mod parts;
 pub mod pixelcnn;
 pub mod presets;
 pub mod recommendation;
+pub mod sentence;
 pub mod vae;
 pub mod vae_gan;
 pub mod vq;
@@ -55,6 +56,7 @@ pub static MODELS: &[&Entry] = &[
     &pixelcnn::ENTRY,
     &ladder::ENTRY,
     &vae_gan::ENTRY,
+    &sentence::ENTRY,
 ];
 
 /// A model's entry in the list: what is known of it before it is opened.

@@ -29,6 +29,9 @@ const MNIST: Kind = Kind::Picture([1, 28, 28]);
 /// About as many as the training users of MovieLens' small set like.
 const ITEMS: Kind = Kind::Items(5_000);
 
+/// As many words as some ten thousand short sentences have, and 16 of them in a sentence at most.
+const SENTENCES: Kind = Kind::Tokens { vocabulary: 5_000, longest: 16 };
+
 // The five tutorials.
 const MLP: &str = "the MLP VAE and its variants";
 const CONV: &str = "the convolutional VAE";
@@ -286,6 +289,26 @@ pub static RECOMMENDATION: [Preset; 3] = [
         x: Kind::Items(20_108),
         classes: 0,
         text: include_str!("presets/ml20m-multvae.toml"),
+    },
+];
+
+/// Of the model `sentence`.
+pub static SENTENCE: [Preset; 2] = [
+    Preset {
+        name: "text-vae",
+        about: "sentences of a text (--data FOLDER or FILE), LSTMs of 256, 32 latents, the words before told, some hidden",
+        article: OVERVIEW,
+        x: SENTENCES,
+        classes: 0,
+        text: include_str!("presets/text-vae.toml"),
+    },
+    Preset {
+        name: "text-inputless",
+        about: "the same whose decoder is told no words: what is written hangs on the 32 latents alone",
+        article: OVERVIEW,
+        x: SENTENCES,
+        classes: 0,
+        text: include_str!("presets/text-inputless.toml"),
     },
 ];
 
