@@ -33,6 +33,7 @@ except ImportError as error:
 from pytorch_codes import VQVAE, GumbelVAE, PixelCNN
 from pytorch_ladder import LadderVAE
 from pytorch_network import ACTIVATIONS, sequential
+from pytorch_sentence import SentenceVAE
 from pytorch_vae_gan import make as vae_gan
 
 EXCHANGE, RECORDING = "exchange.safetensors", "pytorch.safetensors"
@@ -297,6 +298,8 @@ def loss_terms(settings, model, x, label, noise, knobs):
         return model.terms(lambda y, x: reconstruction(settings, y, x).sum(), x, noise, named)[1]
     if kind == "ladder":
         return model.terms(lambda y, x: reconstruction(settings, y, x).sum(), x, noise)
+    if kind == "sentence":
+        return model.terms(x, lambda mean, logvar: free_kl(settings, mean, logvar).sum(), noise)
     if kind == "vae_gan":
         kl = lambda mean, logvar: free_kl(settings, mean, logvar).sum()
         return model.terms(lambda y, x: reconstruction(settings, y, x).sum(), kl, x, noise)
@@ -424,11 +427,11 @@ def load_initial(model, initial):
 # The others are VAEs.
 KINDS = {"latent_classifier": LatentClassifier, "m2": M2, "bayesian": BayesianVAE}
 KINDS |= {"gumbel": GumbelVAE, "vq": VQVAE, "pixelcnn": PixelCNN, "ladder": LadderVAE}
-KINDS["vae_gan"] = vae_gan(VAE)
+KINDS |= {"vae_gan": vae_gan(VAE), "sentence": SentenceVAE}
 
 # Terms that count as much as the first knob says, and terms that count nothing.
 WEIGHTED = {"kl", "commit", "total_correlation", "capacity_gap", *(f"kl_{level}" for level in range(1, 6))}
-REPORTED = {"error", "perplexity", "used", "gen", "dis_real", "dis_fake", "pixels"}
+REPORTED = {"error", "words", "perplexity", "used", "gen", "dis_real", "dis_fake", "pixels"}
 
 
 def weight(name, terms, knobs):
@@ -451,10 +454,11 @@ class Exchange:
             self.tensors = {name: file.get_tensor(name).to(torch.get_default_device()) for name in file.keys()}
         self.settings, columns = about["settings"], about["columns"]
         self.classes = columns["label"]["label"] if "label" in columns else 0
-        # Pictures (C, H, W) are bytes; vectors (F,) are numbers as they are, and so are the zeros and ones of items (I,).
-        [(kind, size)] = columns["x"].items()
-        self.is_vector = kind != "picture"
-        shape = (size,) if self.is_vector else tuple(size)
+        # Pictures (C, H, W) are bytes; vectors (F,) are numbers as they are, and so are the zeros and ones of items (I,)
+        # and the numbers of a sentence's words.
+        [(kind, size)] = columns["x" if "x" in columns else "text"].items()
+        self.is_vector, self.is_text = kind != "picture", kind == "tokens"
+        shape = size["vocabulary"] if self.is_text else (size,) if self.is_vector else tuple(size)
         kind = KINDS.get(self.settings["model"], VAE)
         model = kind(self.settings, shape, self.classes) if self.classes else kind(self.settings, shape)
         starts = {name: t for name, t in self.tensors.items() if name.startswith(("init.", "constant."))}
@@ -462,7 +466,7 @@ class Exchange:
         self.model = model.to(dtype)
         self.trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.settings, [parameter for _, parameter in self.trained])
-        self.steps = len(self.tensors["x"])
+        self.steps, self.rows = self.tensors["x"].shape[:2]
         draws = sum(name.startswith("noise.") for name in self.tensors)
         self.draws = [self.tensors[f"noise.{i}"] for i in range(draws)]
 
@@ -476,6 +480,8 @@ class Exchange:
             label = (self.tensors["label"][step][:, None] == torch.arange(self.classes)).to(self.dtype)
         # Grey levels become float32 as in elbo; float64 starts from those.
         x = x if self.is_vector else x.float() / 255
+        if self.is_text:
+            return x.long().T.contiguous(), label, noise, lr, knobs
         return x.to(self.dtype), label, noise, lr, knobs
 
     def backward(self, x, label, noise, lr, knobs):
@@ -486,10 +492,10 @@ class Exchange:
         terms = loss_terms(self.settings, self.model, x, label, noise, knobs)
         loss = sum(weight(name, terms, knobs) * value for name, value in terms.items())
         if self.settings["reduction"] == "mean":
-            loss = loss / len(x)
+            loss = loss / self.rows
         if self.settings["model"] == "vae_gan":
             # A loss for each network, all of the same forward pass.
-            self.model.backward(terms, knobs[0], 1 / len(x) if self.settings["reduction"] == "mean" else 1)
+            self.model.backward(terms, knobs[0], 1 / self.rows if self.settings["reduction"] == "mean" else 1)
         else:
             loss.backward()
         if self.settings.get("clip_norm") is not None:
@@ -511,7 +517,7 @@ def run(folder, dtype, is_whole):
         exchange.optimizer.step()
         for name, parameter in exchange.trained:
             recording.add_tensor("parameter", name, parameter, is_whole, is_last)
-        per_picture = 1 if exchange.settings["reduction"] == "mean" else 1 / len(x)
+        per_picture = 1 if exchange.settings["reduction"] == "mean" else 1 / exchange.rows
         print(f"step {step + 1} of {exchange.steps} loss {loss.item() * per_picture:.4f}", flush=True)
     by = f"PyTorch {torch.__version__}, CPU, {str(dtype).removeprefix('torch.')}"
     metadata = {"by": by, "exchange": hashlib.sha256(exchange.path.read_bytes()).hexdigest()}

@@ -30,11 +30,12 @@ use crate::train::rows::rows;
 use crate::train::settings::{Reduction, Settings};
 
 pub(super) const EXCHANGE: &str = "exchange.safetensors";
-const SCRIPTS: [(&str, &str); 5] = [
+const SCRIPTS: [(&str, &str); 6] = [
     (SCRIPT, include_str!("../../../scripts/pytorch_parity.py")),
     ("pytorch_network.py", include_str!("../../../scripts/pytorch_network.py")),
     ("pytorch_codes.py", include_str!("../../../scripts/pytorch_codes.py")),
     ("pytorch_ladder.py", include_str!("../../../scripts/pytorch_ladder.py")),
+    ("pytorch_sentence.py", include_str!("../../../scripts/pytorch_sentence.py")),
     ("pytorch_vae_gan.py", include_str!("../../../scripts/pytorch_vae_gan.py")),
 ];
 
@@ -99,6 +100,11 @@ pub struct About {
     pub settings: Settings,
     /// The columns of the data that the model takes.
     pub columns: Columns,
+}
+
+/// Whether what is modelled is sentences.
+fn is_text(columns: &Columns) -> bool {
+    matches!(columns.modelled(), Some(Kind::Tokens { .. }))
 }
 
 impl Exchange {
@@ -166,7 +172,10 @@ impl Exchange {
             }
             None => {
                 let vector = |n: usize| split.values(example(n)..example(n) + 1);
-                Examples::Vectors((0..rows).flat_map(vector).collect())
+                let values = (0..rows).flat_map(vector);
+                // Words lie in files as numbers, which every reader knows; a step has their bits.
+                let of_words = |bits: f32| bits.to_bits() as f32;
+                Examples::Vectors(if is_text(&columns) { values.map(of_words).collect() } else { values.collect() })
             }
         };
         let labels = match (columns.0.contains_key(LABELS), settings.labels()) {
@@ -202,8 +211,8 @@ impl Exchange {
         let text = file.metadata.get(ABOUT).ok_or_else(|| Error::file(&path, "is no exchange of elbo parity"))?;
         let about: About =
             serde_json::from_str(text).map_err(|e| Error::file(&path, format!("its settings are damaged: {e}")))?;
-        let (shape, x) = match about.columns.0.get(PICTURES) {
-            Some(Kind::Vector(_) | Kind::Items(_)) => {
+        let (shape, x) = match about.columns.modelled() {
+            Some(Kind::Vector(_) | Kind::Items(_) | Kind::Tokens { .. }) => {
                 let (shape, bytes) = file.bytes(PICTURES, Dtype::F32)?;
                 (shape, Examples::Vectors(bytemuck::pod_collect_to_vec(bytes)))
             }
@@ -258,7 +267,14 @@ impl Exchange {
         });
         let values = |shape: &[usize]| self.steps * shape.iter().product::<usize>();
         let shapes = self.noise.iter().map(|(shape, _)| shape.as_slice());
+        let words = match (self.about.columns.modelled(), &self.x) {
+            (Some(Kind::Tokens { vocabulary, .. }), Examples::Vectors(ids)) => {
+                ids.iter().all(|&id| id.fract() == 0.0 && (0.0..vocabulary as f32).contains(&id))
+            }
+            _ => true,
+        };
         self.steps > 0
+            && words
             && self.x.len() == rows * self.dims()
             && labels
             && shapes.eq(asked.iter().map(|step| step.writes[0].shape()))
@@ -267,7 +283,7 @@ impl Exchange {
 
     /// D, pixels of a picture or numbers of a vector.
     pub(super) fn dims(&self) -> usize {
-        self.about.columns.0.get(PICTURES).map_or(0, |kind| kind.width())
+        self.about.columns.modelled().map_or(0, |kind| kind.width())
     }
 
     /// The pictures of all steps; none of a model of vectors.
@@ -296,6 +312,9 @@ impl Exchange {
         let of_step = step * values..(step + 1) * values;
         let x: Vec<f32> = match &self.x {
             Examples::Pictures(bytes) => bytes[of_step].iter().map(|&byte| f32::from(byte) / 255.0).collect(),
+            Examples::Vectors(numbers) if is_text(&self.about.columns) => {
+                numbers[of_step].iter().map(|&id| f32::from_bits(id as u32)).collect()
+            }
             Examples::Vectors(numbers) => numbers[of_step].to_vec(),
         };
         let labels = self.labels.as_ref().map(|labels| {
@@ -331,7 +350,7 @@ impl Exchange {
         let row = |row: &Row| [&[row.lr, row.kl_weight], &row.knobs[..]].concat()[..width].to_vec();
         let rows: Vec<f32> = rows.iter().flat_map(row).collect();
         let batch = settings.batch_size;
-        let (dtype, shape, bytes) = match (&self.x, columns.0[PICTURES]) {
+        let (dtype, shape, bytes) = match (&self.x, columns.modelled().expect("something is modelled")) {
             (Examples::Pictures(bytes), kind) => (Dtype::U8, kind.as_picture().to_vec(), &bytes[..]),
             (Examples::Vectors(numbers), kind) => (Dtype::F32, vec![kind.width()], bytemuck::cast_slice(numbers)),
         };
