@@ -44,6 +44,7 @@ pub mod gaussian_pair_kl;
 pub mod gaussian_product;
 mod gemm;
 pub mod group_norm;
+pub mod gru;
 pub mod gumbel_softmax;
 pub mod importance;
 pub mod joint;
@@ -155,6 +156,8 @@ pub static ALL: &[&Kernel] = &[
     &group_norm::BACKWARD_W,
     &lstm::CELL,
     &lstm::BACKWARD_CELL,
+    &gru::CELL,
+    &gru::BACKWARD_CELL,
     &fill::FORWARD,
     &channels::LAST,
     &channels::FIRST,

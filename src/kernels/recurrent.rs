@@ -35,6 +35,14 @@ pub struct Place {
 }
 
 impl Params {
+    /// Of a step of a run with outputs h (T*B,H) over the rows of lengths (B).
+    pub fn new(stem: &str, h: Tensor, lengths: Tensor, Place { slot, t }: Place, with_dy: bool) -> Params {
+        let ([rows, h], b) = (h.matrix(), lengths.len());
+        assert!(slot < rows / b, "{stem}.cell: step {slot} of {}", rows / b);
+        let [steps, b, h, slot, t] = [rows / b, b, h, slot, t].map(|n| n as u32);
+        Params { steps, b, h, slot, t, with_dy: with_dy as u32 }
+    }
+
     /// B and H.
     pub fn sizes(self) -> [usize; 2] {
         [self.b as usize, self.h as usize]

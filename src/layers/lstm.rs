@@ -99,6 +99,22 @@ impl Lstm {
         Gradients { dx: matmul::backward_x(r, gates, self.weights.w_ih.value), dstart }
     }
 
+    /// [`backward`](Lstm::backward) for a second consumer of x: adds to the dx (T*B,I) that the first one assigned.
+    /// Returns [`Gradients::dstart`].
+    pub fn backward_into(
+        &self,
+        r: &mut Recorder,
+        saved: Saved,
+        dh: Option<Tensor>,
+        dlast: Option<[Tensor; 2]>,
+        dx: Tensor,
+    ) -> [Tensor; 2] {
+        let gates = saved.run.gates;
+        let dstart = self.backward_parameters(r, saved, dh, dlast);
+        matmul::backward_x_into(r, gates, self.weights.w_ih.value, dx);
+        dstart
+    }
+
     /// The parameters' share alone, where x needs no gradient. Returns [`Gradients::dstart`].
     pub fn backward_parameters(
         &self,

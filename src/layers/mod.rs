@@ -9,12 +9,14 @@ pub mod conv_transpose2d;
 pub mod dropout;
 pub mod embedding;
 pub mod group_norm;
+pub mod gru;
 pub mod layer_norm;
 pub mod linear;
 pub mod lstm;
 pub mod pool;
 pub mod recurrent;
 pub mod sequential;
+pub mod stacked;
 pub mod upsample;
 
 use rand::RngExt;
