@@ -1,7 +1,7 @@
 // One step of an LSTM (Hochreiter & Schmidhuber 1997; its forget gate: Gers, Schmidhuber & Cummins 2000), as
-// torch.nn.LSTM has it. Sequences are time-major: T steps of B rows, row slot*B + b of (T*B,...) is step `slot` of row b.
-// The products with the weights are matmul's. A row has lengths[b] steps: from t = lengths[b] on its state stays.
-// An invocation owns a number of the state.
+// torch.nn.LSTM has it. Sequences are time-major: T steps of B rows, row slot*B + b of (T*B,...) is step `slot` of row
+// b. The products with the weights are matmul's. A row has lengths[b] steps: from t = lengths[b] on its state stays. An
+// invocation owns a number of the state.
 
 struct Params { T: u32, B: u32, H: u32, slot: u32, t: u32, with_dy: u32 }
 

@@ -42,7 +42,8 @@ const SOURCE: Source = Source {
 /// multiplied with, and of y, h after it, are assigned, all (T*B,H). Recorded by [`cell`].
 pub static CELL: Kernel = Kernel {
     name: "gru.cell",
-    formula: "r, z = sigmoid of gates + recur, n = tanh(gates + r inner), inner = recur's last; h = (1-z) n + z h where t < length",
+    formula: "r, z = sigmoid of gates + recur, n = tanh(gates + r inner), inner = recur's last; \
+              h = (1-z) n + z h where t < length",
     reads: &["recur", "lengths"],
     writes: &["gates", "h", "h_kept", "inner_kept", "y"],
     shader: Shader { source: &SOURCE, entry: "cell", workgroup: [64, 1, 1], grid },
@@ -59,7 +60,7 @@ pub static CELL: Kernel = Kernel {
 /// (B,3H), assigned, is these alone. Recorded by [`backward_cell`].
 pub static BACKWARD_CELL: Kernel = Kernel {
     name: "gru.backward_cell",
-    formula: "dh += dy; dn = dh (1-z) n'; gates = (dn inner r', dh (h_before - n) z', dn), drecur = (as gates, as gates, r dn); \
+    formula: "dh += dy; dn = dh (1-z) n'; gates = (dn inner r', dh (h_before - n) z', dn), drecur the same but r dn; \
               dh = z dh, where t < length",
     reads: &["lengths", "h_before", "inner", "dy"],
     writes: &["gates", "dh", "drecur", "dstep"],

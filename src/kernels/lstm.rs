@@ -28,7 +28,8 @@ const SOURCE: Source = Source {
 /// y, h after it, are assigned, all (T*B,H). Recorded by [`cell`].
 pub static CELL: Kernel = Kernel {
     name: "lstm.cell",
-    formula: "i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of gates + recur; c = f c + i g, h = o tanh(c) where t < length",
+    formula: "i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of gates + recur; c = f c + i g, h = o tanh(c) \
+              where t < length",
     reads: &["recur", "lengths"],
     writes: &["gates", "h", "c", "h_kept", "c_kept", "y"],
     shader: Shader { source: &SOURCE, entry: "cell", workgroup: [64, 1, 1], grid },

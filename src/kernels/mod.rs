@@ -5,9 +5,9 @@
 //! What a kernel computes stands in its `formula`; its documentation says the shapes, what is assigned and what is
 //! added to, and which function records it. Shapes: B batch, D pixels, I and O features or channels in and out, Z
 //! latent dimensions, H W rows and columns of a large picture and P Q of a small one, KH KW of a window, C channels, G
-//! groups, R rows of a matrix, F features of a row, N elements of a tensor of any shape. Pictures are channels last
-//! where nothing else is said. `dt` is the gradient of `t`. Losses are in nats. "The clock" is a [`clock::Clock`] on
-//! the device, as words.
+//! groups, R rows of a matrix, F features of a row, N elements of a tensor of any shape, T steps of sequences whose
+//! state has H numbers. Pictures are channels last and sequences time-major where nothing else is said. `dt` is the
+//! gradient of `t`. Losses are in nats. "The clock" is a [`clock::Clock`] on the device, as words.
 //!
 //! Functions that record panic where shapes do not fit, naming the kernel and the shapes; what they return is assigned.
 

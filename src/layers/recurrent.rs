@@ -110,7 +110,8 @@ impl Weights {
         matmul::forward_into(r, h, self.w_hh.value, self.b_hh.value, Activation::Identity, recur);
     }
 
-    /// Adds to the parameters' gradients: x (T*B,I) and h_before (T*B,H), and the gradients (T*B,G*H) of their products.
+    /// Adds to the parameters' gradients: x (T*B,I) and h_before (T*B,H), and the gradients (T*B,G*H) of their
+    /// products.
     pub fn backward(&self, r: &mut Recorder, [x, h_before]: [Tensor; 2], [d_input, d_recur]: [Tensor; 2]) {
         matmul::backward_w(r, d_input, x, self.w_ih.grad, self.b_ih.grad);
         matmul::backward_w(r, d_recur, h_before, self.w_hh.grad, self.b_hh.grad);

@@ -1,5 +1,5 @@
-//! LSTMs or GRUs one above the other, in one direction or both: `torch.nn.LSTM` and `torch.nn.GRU` with `num_layers` and
-//! `bidirectional`. There is no dropout between the layers.
+//! LSTMs or GRUs one above the other, in one direction or both: `torch.nn.LSTM` and `torch.nn.GRU` with `num_layers`
+//! and `bidirectional`. There is no dropout between the layers.
 
 use rand_chacha::ChaCha8Rng;
 
