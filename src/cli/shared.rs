@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use elbo::backend::{Device, choose, room};
-use elbo::data::table::{Kind, PICTURES};
+use elbo::data::table::Kind;
 use elbo::data::{Binarise, Choice, Corrupt, Dataset, Form, Preparation, Selection};
 use elbo::error::{Error, Result};
 use elbo::files::cache_folder;
@@ -145,12 +145,13 @@ fn binarise(name: &str) -> std::result::Result<Binarise, String> {
 }
 
 impl DataArgs {
-    /// For one file or folder, read as what it is: a table or an array by its ending, else pictures.
+    /// For one file or folder, read as what it is: a table, a text or an array by its ending, else pictures.
     pub fn of(place: &Path) -> DataArgs {
         let name = place.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
         let dataset = match () {
             () if ends(&[".csv", ".csv.gz"]) => "table",
+            () if ends(&[".txt", ".txt.gz"]) => "text",
             () if ends(&[".npy", ".npz"]) => "array",
             () => "folder",
         };
@@ -163,7 +164,7 @@ impl DataArgs {
     /// training pictures say nothing about it. With `parted` they are parted in any case.
     pub fn open(&self, args: &ModelArgs, model: &Trained, parted: bool) -> Result<Dataset> {
         let card = &model.card;
-        let kind = card.columns.kind(PICTURES)?;
+        let kind = card.columns.modelled().expect("a model is of something");
         let name = match &self.dataset {
             Some(name) => name,
             None if card.dataset == "unknown" => "auto",
@@ -181,7 +182,11 @@ impl DataArgs {
             _ => Selection::All,
         };
         let preparation = self.preparation(name, record.as_ref(), kind.as_picture()[0]);
-        let form = Form { scale: card.features.clone(), ..self.form(name, record.as_ref()) };
+        let mut form = Form { scale: card.features.clone(), ..self.form(name, record.as_ref()) };
+        if let Kind::Tokens { longest, .. } = kind {
+            form.text.longest = longest;
+            form.text.vocabulary = card.vocabulary.clone();
+        }
         let data = super::train::open_data(name, place.as_deref(), &preparation, &form, selection)?;
         let settings = record.as_ref().map(|record| &record.settings);
         let binarise = self.binarise.or(settings.map(|settings| settings.binarise)).unwrap_or_default();
@@ -191,7 +196,7 @@ impl DataArgs {
             0 => notice(&format!("data: {}, {test} {examples}", data.name)),
             _ => notice(&format!("data: {}, {train} training and {test} test {examples}", data.name)),
         }
-        let found = data.columns().kind(PICTURES)?;
+        let found = data.columns().modelled().expect("a data set is of something");
         if found != kind {
             let (Kind::Picture([c, h, w]), Kind::Picture([model_c, model_h, model_w])) = (found, kind) else {
                 return Err(Error::Usage(format!("the model is of {kind}, and {} has {found}", data.name)));
@@ -210,9 +215,10 @@ impl DataArgs {
         Ok(data)
     }
 
-    /// The run's way to read a table or ratings, where both it and this data set are the same of these.
+    /// The run's way to read a table, ratings or a text, where both it and this data set are the same of these.
     fn form(&self, name: &str, record: Option<&RunRecord>) -> Form {
-        let kind = |name: &str| name.parse().ok().filter(|kind| matches!(kind, Choice::Table | Choice::Ratings));
+        let is_formed = |kind: &Choice| matches!(kind, Choice::Table | Choice::Ratings | Choice::Text);
+        let kind = |name: &str| name.parse().ok().filter(is_formed);
         let run = record.filter(|record| kind(name).is_some() && kind(name) == kind(&record.dataset));
         run.and_then(|record| record.settings.form(&record.dataset).ok()).unwrap_or_default()
     }

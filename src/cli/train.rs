@@ -11,6 +11,7 @@ use elbo::error::Result;
 use elbo::messages::notice;
 use elbo::models::Term;
 use elbo::models::parts::network::HELP;
+use elbo::train::checkpoint::Checkpoint;
 use elbo::train::fit::{self, Asked};
 use elbo::train::given::Given;
 use elbo::train::metrics::{self, EpochMetrics, Means};
@@ -72,7 +73,12 @@ impl Args {
         };
         let place = if given_data { settings.data.clone() } else { still_there(&settings, &dataset) };
         let selection = resumed.as_ref().map_or(Selection::ByName, |record| record.selection);
-        let form = settings.form(&dataset)?;
+        let mut form = settings.form(&dataset)?;
+        if resumed.is_some() && folder.model().is_file() && dataset.parse().is_ok_and(|of: Choice| of == Choice::Text) {
+            let model = folder.model();
+            // The run's own: a new one of other sentences would number the words anew.
+            form.text.vocabulary = Checkpoint::read(&model)?.card(&model)?.vocabulary;
+        }
         let data = open_data(&dataset, place.as_deref(), &settings.preparation(), &form, selection)?;
         let data = data.normal_alone(&settings.normal)?.limited(selection, [settings.train_limit, settings.test_limit]);
         if settings.data.is_none() {
@@ -219,7 +225,7 @@ fn still_there(settings: &Settings, dataset: &str) -> Option<PathBuf> {
     if dataset == "digits" {
         return None;
     }
-    let has_none = matches!(dataset.parse(), Ok(Choice::Folder | Choice::Array | Choice::Table | Choice::Ratings));
+    let has_none = dataset.parse().is_ok_and(Choice::is_own);
     settings.data.clone().filter(|place| has_none || place.exists())
 }
 

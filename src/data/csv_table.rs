@@ -15,6 +15,7 @@ use super::progress::{Progress, Report};
 use super::ratings::Protocol;
 use super::selection::{Selection, hash};
 use super::table::Table;
+use super::text::Reading;
 use super::{Dataset, MAX_BYTES, MAX_CLASSES};
 use crate::error::{Error, Result, plain, shown};
 use crate::files::open_regular;
@@ -22,17 +23,19 @@ use crate::files::open_regular;
 /// Columns that are taken for labels where none is named.
 const LABEL_NAMES: [&str; 2] = ["anomaly", "label"];
 
-/// How the rows of a file are read and parted: of a table, or of ratings.
+/// How the rows of a file are read and parted: of a table, of ratings, or of a text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Form {
     /// The column of labels; `None` takes one that is called `anomaly` or `label`, if there is one.
     pub label_column: Option<String>,
-    /// Which rows of one file are for training.
+    /// Which rows of one file are for training, of a table or a text.
     pub split: Split,
     /// The labels of normal rows; empty for 0 alone.
     pub normal: Vec<usize>,
     /// Of ratings: what counts as liked, and which users are held out.
     pub ratings: Protocol,
+    /// Of a text: what its tokens are, which of them are words of the vocabulary, how long its sentences may be.
+    pub text: Reading,
     /// The columns and the scale of a trained model; `None` takes those of the training rows. A scale that a file takes
     /// from its own rows would move with a single outlier among them.
     pub scale: Option<Features>,
@@ -209,12 +212,7 @@ fn parted(rows: &Rows, form: &Form, selection: Selection, path: &Path) -> Result
     }
     let (is_train, how): (Vec<bool>, String) = match form.split {
         Split::Share { test, seed } => {
-            let wanted = ((rows.count() as f64 * test).round() as usize).max(1);
-            let mut drawn: Vec<usize> = all.clone().collect();
-            let key = |row: usize| [seed.to_le_bytes(), (row as u64).to_le_bytes()].concat();
-            drawn.sort_by_cached_key(|&row| hash(&key(row)));
-            let mut is_train = vec![true; rows.count()];
-            drawn.iter().take(wanted).for_each(|&row| is_train[row] = false);
+            let (is_train, wanted) = drawn(rows.count(), test, seed);
             (is_train, format!("{wanted} of {} rows, drawn at random, are for testing", rows.count()))
         }
         Split::Normal(share) => {
@@ -246,6 +244,17 @@ fn parted(rows: &Rows, form: &Form, selection: Selection, path: &Path) -> Result
         ));
     }
     Ok((train, test, how))
+}
+
+/// Which of `count` rows are for training where the share `test` is drawn by the seed, and how many are not.
+pub(super) fn drawn(count: usize, test: f64, seed: u64) -> (Vec<bool>, usize) {
+    let wanted = ((count as f64 * test).round() as usize).max(1);
+    let mut drawn: Vec<usize> = (0..count).collect();
+    let key = |row: usize| [seed.to_le_bytes(), (row as u64).to_le_bytes()].concat();
+    drawn.sort_by_cached_key(|&row| hash(&key(row)));
+    let mut is_train = vec![true; count];
+    drawn.iter().take(wanted).for_each(|&row| is_train[row] = false);
+    (is_train, wanted)
 }
 
 // ---- A file

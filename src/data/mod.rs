@@ -1,11 +1,11 @@
 //! Data sets: files, or the built-in generator, become two tables in memory, one byte a pixel.
 //!
-//! Reading order: `table` and `features` (what a data set is made of), `progress` (what is told while one is opened);
+//! Reading order: `kind`, `table` and `features` (what a data set is made of), `progress` (what is told while one is opened);
 //! `sets` (the sets in MNIST's format, and how their files are found), `idx` (that format), `download`,
 //! `binarized_mnist`, `digits` (the generator), `cifar`; then the user's own pictures: `selection` (which are for
 //! testing), `listing` (which files), `preparation`, `folder`, `decode` and `jpeg` (one file), `cache`, and `array`,
 //! `pixels` (one array), `numbers`; `csv_table` (tables of numbers); `normal` (training on some classes alone);
-//! `ratings` and `ragged` (who liked what). `binarise` makes grey pictures black and white. `place` says what lies where
+//! `ratings` and `ragged` (who liked what); `text` (sentences and their vocabulary). `binarise` makes grey pictures black and white. `place` says what lies where
 //! something else was expected; `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays for other
 //! programs.
 
@@ -126,9 +126,16 @@ pub enum Choice {
     Table,
     /// Ratings in a CSV file. The data set's name is `ratings:<name of the folder or the file>`.
     Ratings,
+    /// Sentences in text files. The data set's name is `text:<name of the folder or the file>`.
+    Text,
 }
 
 impl Choice {
+    /// Whether it is read from where the user says, and from nowhere else.
+    pub fn is_own(self) -> bool {
+        matches!(self, Choice::Folder | Choice::Array | Choice::Table | Choice::Ratings | Choice::Text)
+    }
+
     /// Every choice by its argument of `--dataset`.
     fn all() -> impl Iterator<Item = (&'static str, Choice)> {
         let files = SetName::ALL.iter().map(|&set| (set.as_str(), Choice::Named(set)));
@@ -140,6 +147,7 @@ impl Choice {
             ("array", Choice::Array),
             ("table", Choice::Table),
             ("ratings", Choice::Ratings),
+            ("text", Choice::Text),
         ];
         std::iter::once(("auto", Choice::Auto)).chain(files).chain(others)
     }
@@ -151,7 +159,7 @@ impl FromStr for Choice {
     fn from_str(name: &str) -> Result<Choice> {
         // `folder:faces` is the name in a run's record; its folder stands there too.
         let kind = match name.split_once(':') {
-            Some((kind @ ("folder" | "array" | "table" | "ratings"), _)) => kind,
+            Some((kind @ ("folder" | "array" | "table" | "ratings" | "text"), _)) => kind,
             _ => name,
         };
         Choice::all().find(|(known, _)| *known == kind).map(|(_, choice)| choice).ok_or_else(|| {
@@ -165,7 +173,7 @@ impl FromStr for Choice {
 /// Reads a data set into memory, and downloads it first where that is possible and needed.
 ///
 /// `data_dir` is the folder of a `Folder` (under [`Selection::All`] also one picture), the file of an `Array` or of a
-/// `Table`, of which `form` says how it is read. The files of the other sets are looked for in `data_dir` and its
+/// `Table`, of which `form` says how it is read; of `Ratings` and a `Text` a file or a folder. The files of the other sets are looked for in `data_dir` and its
 /// subfolder of the set's name; without it, in the folder of the environment variable `ELBO_DATA`, likewise; without
 /// that, in `data`. `selection` parts one's own pictures where they are not split. `report` is told what the user should
 /// know, and how far long work has come.
@@ -207,6 +215,7 @@ pub fn open(
             return array::open(given("FILE")?, selection, &mut |text| report(Progress::Notice(text)));
         }
         Choice::Table => return csv_table::open(given("FILE")?, form, selection, report),
+        Choice::Text => return text::open(given("PATH")?, &form.text, form.split, selection, report),
         Choice::Ratings => return Ok(Ratings::open(given("PATH")?, form.ratings, report)?.dataset()),
     };
     let Some(set) = Set::of(id) else {
@@ -389,6 +398,7 @@ mod tests {
         write("photos/cat/a.jpg", b"\xff\xd8\xff");
         write("arrays/x.npy", b"\x93NUMPY");
         write("text/notes.txt", b"x");
+        write("text/notes.md", b"x");
         let names = || {
             let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
             names.collect::<std::collections::BTreeSet<_>>()
@@ -399,8 +409,9 @@ mod tests {
             ("photos/cat/a.jpg", &["is a picture: add --dataset folder"]),
             ("arrays", &["--dataset array --data", "arrays/x.npy"]),
             ("arrays/x.npy", &["is a NumPy file: add --dataset array"]),
-            ("text", &["holds notes.txt", "name an empty or a new folder"]),
-            ("text/notes.txt", &["is no folder"]),
+            ("text", &["holds notes.md, notes.txt", "name an empty or a new folder"]),
+            ("text/notes.txt", &["is a text: add --dataset text"]),
+            ("text/notes.md", &["is no folder"]),
         ] {
             let place = folder.path().join(place);
             for choice in [Choice::Auto, Choice::Named(SetName::Kmnist), Choice::Cifar10] {

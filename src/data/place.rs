@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::listing::{ENDINGS, MOST_NAMED};
 use super::sets::SETS;
-use super::{binarized_mnist, cifar};
+use super::{binarized_mnist, cifar, text};
 use crate::error::shown;
 use crate::files::open_regular;
 
@@ -36,8 +36,11 @@ pub(super) fn advice(place: &Path) -> Option<String> {
     if let Some(picture) = first_of(place, &ENDINGS, DEPTH, &mut left) {
         return Some(format!("holds pictures ({picture}): add --dataset folder"));
     }
-    let array = first_of(place, &["npy", "npz"], 1, &mut left)?;
-    Some(format!("holds a NumPy file: give it, as in --dataset array --data {}", shown(place.join(array))))
+    if let Some(array) = first_of(place, &["npy", "npz"], 1, &mut left) {
+        return Some(format!("holds a NumPy file: give it, as in --dataset array --data {}", shown(place.join(array))));
+    }
+    let [train, _] = text::files_in(place).ok()?;
+    Some(format!("holds a text ({}): add --dataset text", shown(train.file_name().unwrap_or_default())))
 }
 
 fn file_advice(file: &Path) -> Option<String> {
@@ -47,6 +50,9 @@ fn file_advice(file: &Path) -> Option<String> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     if ["csv", "csv.gz"].iter().any(|ending| name.ends_with(&format!(".{ending}"))) {
         return Some("is a table: add --dataset table".into());
+    }
+    if ["txt", "txt.gz"].iter().any(|ending| name.ends_with(&format!(".{ending}"))) {
+        return Some("is a text: add --dataset text".into());
     }
     let form = match start(file) {
         [0x93, b'N', b'U', b'M', ..] => return Some("is a NumPy file: add --dataset array".into()),

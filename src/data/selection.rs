@@ -58,7 +58,7 @@ impl Dataset {
     /// At most so many training and test pictures: the first ones, or of one's own pictures, unless the selection is by
     /// order, a share of all, in their order. The same numbers give the same share.
     pub fn limited(mut self, selection: Selection, [train, test]: [Option<usize>; 2]) -> Dataset {
-        let own = matches!(self.name.parse(), Ok(Choice::Folder | Choice::Array | Choice::Table | Choice::Ratings));
+        let own = self.name.parse().is_ok_and(Choice::is_own);
         let limit = |table: Table, n: Option<usize>| match n {
             Some(n) if own && selection != Selection::ByOrder => share(table, n),
             Some(n) => table.truncated(n),

@@ -46,14 +46,14 @@ impl Columns {
 
     /// The kind of a column. Errors: no such column.
     pub fn kind(&self, name: &str) -> Result<Kind> {
-        self.0.get(name).copied().ok_or_else(|| missing(name, "values", None))
+        self.0.get(name).copied().ok_or_else(|| self.missing(name, "values"))
     }
 
     /// The kind of a column of pictures or vectors: what a model of either takes. Errors: no such column.
     pub fn values(&self, name: &str) -> Result<Kind> {
         match self.0.get(name) {
             Some(&kind @ (Kind::Picture(_) | Kind::Vector(_))) => Ok(kind),
-            other => Err(missing(name, "pictures or vectors", other)),
+            _ => Err(self.missing(name, "pictures or vectors")),
         }
     }
 
@@ -61,7 +61,7 @@ impl Columns {
     pub fn picture(&self, name: &str) -> Result<[usize; 3]> {
         match self.0.get(name) {
             Some(&Kind::Picture(shape)) => Ok(shape),
-            other => Err(missing(name, "pictures", other)),
+            _ => Err(self.missing(name, "pictures")),
         }
     }
 
@@ -69,7 +69,7 @@ impl Columns {
     pub fn items(&self, name: &str) -> Result<usize> {
         match self.0.get(name) {
             Some(&Kind::Items(items)) => Ok(items),
-            other => Err(missing(name, "users' items", other)),
+            _ => Err(self.missing(name, "users' items")),
         }
     }
 
@@ -77,7 +77,7 @@ impl Columns {
     pub fn tokens(&self, name: &str) -> Result<[usize; 2]> {
         match self.0.get(name) {
             Some(&Kind::Tokens { vocabulary, longest }) => Ok([vocabulary, longest]),
-            other => Err(missing(name, "sentences", other)),
+            _ => Err(self.missing(name, "sentences")),
         }
     }
 
@@ -85,7 +85,7 @@ impl Columns {
     pub fn label(&self, name: &str) -> Result<usize> {
         match self.0.get(name) {
             Some(&Kind::Label(classes)) => Ok(classes),
-            other => Err(missing(name, "labels", other)),
+            _ => Err(self.missing(name, "labels")),
         }
     }
 
@@ -93,11 +93,21 @@ impl Columns {
     pub fn only(&self, names: &[&str]) -> Result<Columns> {
         let find = |name: &&str| match self.0.get(*name) {
             Some(&kind) => Ok((name.to_string(), kind)),
-            None if *name == LABELS => Err(missing(name, "labels", None)),
-            None if *name == TEXT => Err(missing(name, "sentences", self.modelled().as_ref())),
-            None => Err(missing(name, "values", self.0.get(TEXT))),
+            None if *name == LABELS => Err(self.missing(name, "labels")),
+            None if *name == TEXT => Err(self.missing(name, "sentences")),
+            None => Err(self.missing(name, "values")),
         };
         names.iter().map(find).collect::<Result<_>>().map(Columns)
+    }
+
+    /// That a model needs `what` in the column of this name, and what is there instead.
+    fn missing(&self, name: &str, what: &str) -> Error {
+        let found = match (self.0.get(name), self.modelled()) {
+            (Some(kind), _) => format!("has {kind} there"),
+            (None, Some(kind)) if name != LABELS => format!("has {kind}"),
+            (None, _) => "has none".into(),
+        };
+        Error::Usage(format!("the model needs {what} (column {name}), and the data set {found}"))
     }
 }
 
@@ -106,11 +116,6 @@ impl fmt::Display for Columns {
         let kinds: Vec<String> = self.0.values().map(Kind::to_string).collect();
         f.write_str(&kinds.join(" and "))
     }
-}
-
-fn missing(name: &str, what: &str, found: Option<&Kind>) -> Error {
-    let found = found.map_or("has none".into(), |kind| format!("has {kind} there"));
-    Error::Usage(format!("the model needs {what} (column {name}), and the data set {found}"))
 }
 
 /// One column of a table: a value of its kind for each example.
@@ -461,6 +466,26 @@ mod tests {
         assert_eq!((table.copied(&[1]), table.clone().kept(&[1])), (second.clone(), second));
         assert_eq!(table.clone().truncated(2).entries(), 3);
         assert!(table.columns().items(LABELS).unwrap_err().to_string().contains("users' items (column label)"));
+    }
+
+    #[test]
+    fn sentences_are_rows_of_ids_padded_behind_their_end() {
+        let rows: [&[u32]; 3] = [&[3], &[5, 3], &[4, 4, 3]];
+        let table = Table::of_tokens(Ragged::new(rows, 6), [6, 4]);
+        let kind = Kind::Tokens { vocabulary: 6, longest: 4 };
+        assert_eq!((table.count, table.dims(), table.entries(), table.shape()), (3, 4, 6, None));
+        assert_eq!((table.columns(), table.columns().tokens(TEXT).unwrap()), (Columns::of(kind, 0), [6, 4]));
+        let bits = |table: &Table| table.values(0..table.count).iter().map(|id| id.to_bits()).collect::<Vec<u32>>();
+        assert_eq!(bits(&table), [3, 0, 0, 0, 5, 3, 0, 0, 4, 4, 3, 0]);
+        assert_eq!(bits(&table.copied(&[2])), [4, 4, 3, 0]);
+        assert_eq!((bits(&table.clone().kept(&[1])), table.clone().truncated(2).entries()), (vec![5, 3, 0, 0], 3));
+        let message = columns_error(&table.columns());
+        assert!(
+            message.contains("needs pictures (column x)") && message.contains("has sentences of up to 4"),
+            "{message}"
+        );
+        let pictures = Columns::of_pictures([1, 2, 2], 0);
+        assert!(pictures.tokens(TEXT).unwrap_err().to_string().contains("needs sentences (column text)"));
     }
 
     #[test]

@@ -25,6 +25,9 @@ use crate::tensor::Tensor;
 /// Larger files are not checkpoints of these models; nothing of that size is read into memory.
 const LARGEST_FILE: u64 = 8 << 30;
 
+/// Characters of a damaged card that are shown.
+const MOST_SHOWN: usize = 1000;
+
 /// Named f32 tensors with text beside them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
@@ -301,7 +304,9 @@ impl Checkpoint {
                 (vocabulary, kind) => vocabulary.is_none() && kind.is_none(),
             };
             if !is_sized || !is_scaled || !is_spelt || !is_layered || card.open(&mut Arena::new()).is_err() {
-                return Err(Error::file(path, format!("its model card does not fit together: {text}")));
+                // A vocabulary is long.
+                let shown: String = text.chars().take(MOST_SHOWN).collect();
+                return Err(Error::file(path, format!("its model card does not fit together: {shown}")));
             }
             return Ok(card);
         }

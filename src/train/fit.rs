@@ -4,7 +4,7 @@
 use super::given::Given;
 use super::pictures;
 use super::settings::{Run, Settings};
-use crate::data::table::{Columns, PICTURES};
+use crate::data::table::{Columns, LABELS};
 use crate::data::{Binarise, Dataset, labelled};
 use crate::error::{Error, Result};
 
@@ -78,7 +78,7 @@ pub fn check(settings: &Settings, data: &Dataset) -> Result<()> {
             "{} has {}, {} values each, and a model takes at most {LARGEST_PICTURE}: of a folder, --image-size N makes \
              them smaller",
             data.name,
-            Columns(columns.0.into_iter().filter(|(name, _)| name == PICTURES).collect()),
+            Columns(columns.0.into_iter().filter(|(name, _)| name != LABELS).collect()),
             data.train.dims()
         ));
     }
@@ -120,7 +120,7 @@ fn check_pictures(run: &Run, [h, w]: [usize; 2]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::table::{Column, Kind, Table};
+    use crate::data::table::{Column, Kind, PICTURES, Table};
 
     fn data(count: usize, shape: [usize; 3]) -> Dataset {
         // Nothing looks at the pictures.

@@ -282,3 +282,57 @@ impl Walk {
         batches.plan(first).into_iter().map(|(size, times)| (self.0[size], times)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Device, cpu::Cpu};
+    use crate::instruments::subject::drawn;
+    use crate::kernels::clock::Clock;
+    use crate::program::Recorder;
+
+    /// Uploaded or handed over: the second batch's sentences are those of its rows.
+    #[test]
+    fn sentences_are_resident_as_they_are_in_the_table() {
+        let kind = Kind::Tokens { vocabulary: 11, longest: 5 };
+        let table = drawn(9, &Columns::of(kind, 0));
+        let mut arena = Arena::new();
+        let source = declare(&mut arena, "train.text", kind, [9, table.entries()], usize::MAX);
+        let data = Resident {
+            count: 9,
+            batch_size: 4,
+            columns: vec![(TEXT.into(), source)],
+            batches: Batches::plain(9, 4, 5),
+            slots: None,
+            order: arena.tensor("order", &[9]),
+            clock: Clock::tensor(&mut arena, "clock", 3),
+            losses: arena.tensor("losses", &[3, 2]),
+        };
+        let mut r = Recorder::new(&mut arena);
+        let batch = data.batch(data.batches.sizes[0], Mode::Evaluate, Rows::Scale(1.0), Augmentation::default());
+        let tokens = batch.tokens(&mut r, TEXT);
+        let program = r.finish("tokens");
+        assert_eq!((data.parts(), data.buffers().len()), (0, 5));
+
+        let Values::Ragged(ragged) = table.columns[0].values.clone() else { panic!("{table:?}") };
+        let expected: Vec<u32> = (0..5)
+            .flat_map(|t| (4..8).map(move |n| (n, t)))
+            .map(|(n, t)| *ragged.row(n).get(t).unwrap_or(&0))
+            .collect();
+        assert!(expected.contains(&0) && expected.iter().all(|&id| id < 11));
+        for is_handed_over in [false, true] {
+            let mut backend = Device::Cpu(Cpu::Reference).backend();
+            let loaded = backend.load(&arena, &program).unwrap();
+            match is_handed_over {
+                false => data.upload(&mut backend, &table),
+                true => data.hand_over(&mut backend, table.clone()),
+            }
+            backend.write_words(data.order, &(0..9).collect::<Vec<u32>>());
+            let clock = Clock { seed: 1, step: 0, batch: 1, epoch: 0, rows: vec![Default::default(); 3] };
+            backend.write_words(data.clock, &clock.words());
+            backend.run(&[(loaded, 1)]).unwrap();
+            let ids: Vec<u32> = backend.read_one(tokens.ids).unwrap().iter().map(|id| id.to_bits()).collect();
+            assert_eq!(ids, expected);
+        }
+    }
+}

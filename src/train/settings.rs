@@ -11,6 +11,7 @@ use toml::Table;
 
 use crate::data::ratings::Protocol;
 use crate::data::table::Columns;
+use crate::data::text::{FEWEST_TOKENS, MOST_TOKENS, Reading};
 use crate::data::{Form, Preparation, Split};
 use crate::error::{Error, Result};
 use crate::fusion::Fusion;
@@ -29,7 +30,7 @@ pub use run::{Optimizer, Reduction, Run};
 const MOST_EPOCHS: usize = 1 << 20;
 
 /// The keys that records of older runs lack, whose defaults are what was done then.
-const LATER: [&str; 15] = [
+const LATER: [&str; 18] = [
     "model",
     "corrupt",
     "flip",
@@ -42,6 +43,9 @@ const LATER: [&str; 15] = [
     "normal",
     "liked_above",
     "split_seed",
+    "tokens",
+    "min_count",
+    "longest",
     "prior",
     "components",
     "capacity_schedule",
@@ -298,24 +302,30 @@ impl Settings {
         Preparation { crop: self.crop, image_size: self.image_size, channels: self.channels, corrupt: self.corrupt }
     }
 
-    /// How a table or ratings are read and parted. Errors: something is said of them, and the data set is none.
+    /// How a table, ratings or a text are read and parted. Errors: something is said of them, and the data set is none.
     pub fn form(&self, dataset: &str) -> Result<Form> {
         let ratings = Protocol { liked_above: self.liked_above, split_seed: self.split_seed };
         let (label_column, normal) = (self.label_column.clone(), self.normal.clone());
-        let form = Form { label_column, split: self.split, normal, ratings, scale: None };
+        let usual = Reading::default();
+        let text = Reading { tokens: self.tokens, min_count: self.min_count, longest: self.longest, vocabulary: None };
         let said = [
-            ("label_column", "table", self.label_column.is_some()),
-            ("split", "table", self.split != Split::default()),
-            ("liked_above", "ratings", ratings.liked_above != Protocol::default().liked_above),
-            ("split_seed", "ratings", ratings.split_seed != Protocol::default().split_seed),
+            ("label_column", &["table"][..], self.label_column.is_some()),
+            ("split", &["table", "text"], self.split != Split::default()),
+            ("liked_above", &["ratings"], ratings.liked_above != Protocol::default().liked_above),
+            ("split_seed", &["ratings"], ratings.split_seed != Protocol::default().split_seed),
+            ("tokens", &["text"], text.tokens != usual.tokens),
+            ("min_count", &["text"], text.min_count != usual.min_count),
+            ("longest", &["text"], text.longest != usual.longest),
         ];
-        let is_kind = |kind: &str| dataset.split(':').next() == Some(kind);
-        match said.into_iter().find(|&(_, kind, is_said)| is_said && !is_kind(kind)) {
-            Some((key, kind, _)) => Err(Error::Usage(format!(
-                "{} is of the data set {kind}, and this one is {dataset}: leave it out, or use --dataset {kind}",
-                flag(key)
+        let kind = dataset.split(':').next().unwrap_or_default();
+        match said.into_iter().find(|(_, kinds, is_said)| *is_said && !kinds.contains(&kind)) {
+            Some((key, kinds, _)) => Err(Error::Usage(format!(
+                "{} is of the data set {}, and this one is {dataset}: leave it out, or use --dataset {}",
+                flag(key),
+                kinds.join(" or "),
+                kinds[0]
             ))),
-            None => Ok(form),
+            None => Ok(Form { label_column, split: self.split, normal, ratings, text, scale: None }),
         }
     }
 
@@ -374,6 +384,10 @@ impl Settings {
         for (key, seed) in [("seed", self.seed), ("split_seed", self.split_seed)] {
             require(seed <= i64::MAX as u64, key, seed, &format!("must be 0 to {}", i64::MAX))?;
         }
+        require(self.min_count > 0, "min_count", self.min_count, "must be at least 1")?;
+        let longest_rule = format!("must be {FEWEST_TOKENS} to {MOST_TOKENS}");
+        let is_long = (FEWEST_TOKENS..=MOST_TOKENS).contains(&self.longest);
+        require(is_long, "longest", self.longest, &longest_rule)?;
         require(self.liked_above.is_finite(), "liked_above", self.liked_above, "must be a number")?;
 
         for (key, value) in [("lr", self.lr), ("eps", self.eps)] {

@@ -72,7 +72,7 @@ pub struct Exchange {
 enum Examples {
     /// (steps,B,C,H,W), one byte a pixel.
     Pictures(Vec<u8>),
-    /// (steps,B,F); of items (steps,B,I) zeros and ones.
+    /// (steps,B,F); of items (steps,B,I) zeros and ones; of sentences (steps,B,longest) the bits of ids.
     Vectors(Vec<f32>),
 }
 

@@ -3,6 +3,7 @@ use std::fs;
 use safetensors::tensor::TensorView;
 
 use super::*;
+use crate::data::text::vocabulary::Tokenisation;
 
 fn example() -> Checkpoint {
     let mut checkpoint = Checkpoint::default();
@@ -150,7 +151,22 @@ fn a_model_card_that_does_not_fit_together_is_refused() {
         let message = read(card.replace(good, bad)).unwrap_err();
         assert!(message.contains("does not fit together"), "{bad}: {message}");
     }
+    // A vocabulary, and no sentences.
+    let spelt = card.replace(r#""epoch":1"#, r#""epoch":1,"vocabulary":{"tokens":"words","words":["a"]}"#);
+    assert!(read(spelt).unwrap_err().contains("does not fit together"));
     assert!(read("{".into()).unwrap_err().contains("damaged"));
+}
+
+#[test]
+fn a_card_keeps_the_vocabulary() {
+    let vocabulary = Vocabulary::of(["b b \"a\""], Tokenisation::Words, 1);
+    let columns = Columns::of(Kind::Tokens { vocabulary: vocabulary.len(), longest: 9 }, 0);
+    let card = ModelCard { columns, vocabulary: Some(vocabulary), ..ModelCard::foreign(Table::new(), [1, 1, 1]) };
+    assert_eq!(ModelCard::parse(&serde_json::to_string(&card).unwrap()).unwrap(), card);
+    let without = ModelCard { vocabulary: None, ..card };
+    let text = serde_json::to_string(&without).unwrap();
+    assert!(!text.contains("words"), "{text}");
+    assert_eq!(ModelCard::parse(&text).unwrap(), without);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::text::vocabulary::Tokenisation;
 use crate::data::{Binarise, Corrupt, Split};
 use crate::keys;
 use crate::schedule::LrSchedule;
@@ -15,11 +16,12 @@ keys! {
             dataset: String = "auto".into(), "NAME",
                 "The data set: auto (MNIST, or the built-in digits where MNIST is neither here nor can be fetched), \
                  mnist, fashion-mnist, kmnist, emnist-..., binarized-mnist, cifar10, cifar100, digits, or one's own: \
-                 folder, array, table, ratings";
+                 folder, array, table, ratings, text";
             data: Option<PathBuf> = None, "PATH",
                 "The folder of the data set's files; of folder its pictures, of array the .npy or .npz file, of table \
                  the .csv or .csv.gz file, or a folder with train.csv and test.csv; of ratings the .csv or .csv.gz file, \
-                 or a folder with ratings.csv [default: $ELBO_DATA, else \
+                 or a folder with ratings.csv; of text the .txt or .txt.gz file, or a folder with train.txt and test.txt \
+                 [default: $ELBO_DATA, else \
                  data/DATASET]";
             crop: Option<usize> = None, "N",
                 "Cut a square of N x N from the middle of each picture of a folder, before any resizing; 0 cuts none";
@@ -33,7 +35,7 @@ keys! {
                 "The column of a table that holds labels, whole numbers from 0 [default: anomaly or label, if there is \
                  one]";
             split: Split = Split::default(), "FORM",
-                "How one table is parted: share:0.2 tests on that share of its rows, drawn at random (share:0.2:SEED); \
+                "How one table or one text is parted: share:0.2 tests on that share of its rows, drawn at random (share:0.2:SEED); \
                  normal:0.5 trains on the first half of the normal rows and tests on the others and all anomalies";
             normal: Vec<usize> = Vec::new(), "K",
                 "Train on examples of these labels alone, for instance 0,1; the others of the test set are anomalies \
@@ -41,6 +43,13 @@ keys! {
             liked_above: f64 = 3.5, "X", "Of ratings, those above X count as liked";
             split_seed: u64 = 1, "N",
                 "Which users of ratings are held out, and which of their items are hidden";
+            tokens: Tokenisation = Tokenisation::Words, "NAME",
+                "Of a text, what a token is: words (lower case; runs of a to z and digits, any other sign by itself) or \
+                 characters";
+            min_count: usize = 2, "N",
+                "Of a text, words that its training sentences have less often than N times are unknown";
+            longest: usize = 60, "N",
+                "Of a text, sentences of more than N tokens, the end symbol counted, are left out";
             train_limit: Option<usize> = None, "N",
                 "Train on N pictures only: the first ones, of a folder or array a share of all, always the same; 0 \
                  takes all";
