@@ -1,6 +1,6 @@
 //! Data sets: files, or the built-in generator, become two tables in memory, one byte a pixel.
 //!
-//! Reading order: `kind`, `table` and `features` (what a data set is made of), `progress` (what is told while one is opened);
+//! Reading order: `kind`, `columns`, `table` and `features` (what a data set is made of), `progress` (what is told while one is opened);
 //! `sets` (the sets in MNIST's format, and how their files are found), `idx` (that format), `download`,
 //! `binarized_mnist`, `digits` (the generator), `cifar`; then the user's own pictures: `selection` (which are for
 //! testing), `listing` (which files), `preparation`, `folder`, `decode` and `jpeg` (one file), `cache`, and `array`,
@@ -14,6 +14,7 @@ pub mod binarise;
 pub mod binarized_mnist;
 pub mod cache;
 pub mod cifar;
+mod columns;
 pub mod csv_table;
 pub mod decode;
 pub mod digits;

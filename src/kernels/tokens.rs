@@ -66,7 +66,7 @@ pub static FORWARD: Kernel = Kernel {
 pub static GIVEN: Kernel = Kernel {
     name: "tokens.given",
     formula: "ids[t*B+b] = x[b,t], 0 from the row's first 0 on; lengths[b] its tokens before that",
-    params: &["B", "T", "L"],
+    params: &["B", "T", "stride"],
     reads: &["x"],
     writes: &["ids", "lengths"],
     shader: Shader { source: &SOURCE, entry: "given", workgroup: [64, 1, 1], grid: |p, _| grid_1d(p[0] as usize, 64) },
