@@ -1,7 +1,9 @@
 //! Gradient-norm clipping, `shaders/clip.wgsl`: `torch.nn.utils.clip_grad_norm_`.
 
 use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
 
+use super::math;
 use crate::cases::{Case, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
@@ -43,6 +45,14 @@ pub static NORM: Kernel = Kernel {
             writes[0][g] = share.map(|i| (reads[0][i] as f64).powi(2)).sum::<f64>() as f32;
         }
     },
+    accelerated: Some(|p, reads, writes| {
+        let p: Params = params(p);
+        let groups = p.groups as usize;
+        writes[0][..groups].par_iter_mut().enumerate().for_each(|(g, partial)| {
+            let share = reads[0][..p.n as usize].chunks(64).skip(g).step_by(groups);
+            *partial = share.map(|x| math::sum_pairs([x, x], |a, b| a * b) as f64).sum::<f64>() as f32;
+        });
+    }),
     cost: |p| Cost { flops: 2 * p[0] as u64, bytes: 4 * p[0] as u64 },
     cases: || {
         let case = |[n, groups]: [usize; 2]| {
@@ -72,12 +82,17 @@ pub static FORWARD: Kernel = Kernel {
     },
     reference: |p, reads, writes| {
         let p: Params = params(p);
-        let norm = reads[0][..p.groups as usize].iter().map(|&s| s as f64).sum::<f64>().sqrt();
-        let factor = (p.max_norm as f64 / (norm + 1e-6)).min(1.0);
+        let factor = factor(p, reads[0]);
         for g in &mut writes[0][..p.n as usize] {
             *g = (*g as f64 * factor) as f32;
         }
     },
+    accelerated: Some(|p, reads, writes| {
+        let p: Params = params(p);
+        let factor = factor(p, reads[0]) as f32;
+        let shares = writes[0][..p.n as usize].par_chunks_mut(super::CHUNK);
+        shares.for_each(|grad| math::update(grad, move |g| g * factor));
+    }),
     cost: |p| Cost { flops: p[0] as u64, bytes: 8 * p[0] as u64 },
     cases: || {
         let case = |(n, groups, max_norm): (usize, usize, f32)| {
@@ -90,6 +105,12 @@ pub static FORWARD: Kernel = Kernel {
     gradients: GradientCheck::None("scales gradients: nothing is differentiated through it"),
     ..PLAIN
 };
+
+/// What the gradients are multiplied by, from the partial sums of their squares.
+fn factor(p: Params, squares: &[f32]) -> f64 {
+    let norm = squares[..p.groups as usize].iter().map(|&s| s as f64).sum::<f64>().sqrt();
+    (p.max_norm as f64 / (norm + 1e-6)).min(1.0)
+}
 
 /// Scales `grad`, of any shape, so that its Euclidean norm is at most `max_norm`.
 pub fn forward(r: &mut Recorder, grad: Tensor, max_norm: f32) {
