@@ -12,7 +12,6 @@ struct Params { B: u32, T: u32, stride: u32 }
 @group(0) @binding(6) var<storage, read_write> ids: array<u32>;        // (T*B)
 @group(0) @binding(7) var<storage, read_write> lengths: array<u32>;    // (B), each T at most
 
-// ANCHOR: forward
 // forward: example n = order[batch * stride + b] has the entries number starts[n] to starts[n+1] - 1 of all, E in all.
 // stride is the size of a full batch, B of this one. Indices that are read from a buffer are held within the next one.
 @compute @workgroup_size(64)
@@ -29,7 +28,6 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
         if t == 0u { lengths[b] = length; }
     }
 }
-// ANCHOR_END: forward
 
 // given: the same of rows that somebody wrote, (B,L). Here stride is L. A row ends before its first 0.
 @compute @workgroup_size(64)

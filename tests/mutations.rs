@@ -69,6 +69,11 @@ fn tables() {
 }
 
 #[test]
+fn texts() {
+    withstands("text", 400);
+}
+
+#[test]
 fn models_and_states() {
     withstands("safetensors", 200);
     withstands("state", 100);

@@ -10,6 +10,8 @@ use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::data::idx::{Idx, Kind};
 use elbo::data::table::{Columns, LABELS, Table};
+use elbo::data::text::Reading;
+use elbo::data::text::vocabulary::Tokenisation;
 use elbo::data::{self, Choice, Corrupt, Dataset, Form, Preparation, Selection};
 use elbo::fusion::Fusion;
 use elbo::inference::Trained;
@@ -24,8 +26,8 @@ use elbo::train::settings::Settings;
 use elbo::train::trainer::Trainer;
 
 /// Every target, as [`run`] takes it.
-pub const TARGETS: [&str; 11] =
-    ["idx", "npy", "npz", "table", "safetensors", "state", "run", "settings", "network", "cifar", "picture"];
+pub const TARGETS: [&str; 12] =
+    ["idx", "npy", "npz", "table", "text", "safetensors", "state", "run", "settings", "network", "cifar", "picture"];
 
 thread_local! {
     /// Where the bytes are put for readers of files.
@@ -40,6 +42,7 @@ pub fn run(target: &str, data: &[u8]) {
         "npy" => array("x.npy", data),
         "npz" => array("x.npz", data),
         "table" => table(data),
+        "text" => text(data),
         "safetensors" => safetensors(data),
         "state" => state(data),
         "run" => run_record(data),
@@ -84,6 +87,17 @@ fn table(data: &[u8]) {
         open(Choice::Table, &path, &Form::default(), Selection::ByName);
         open(Choice::Table, &path, &normal, Selection::ByName);
         open(Choice::Table, &path, &Form::default(), Selection::All);
+    }
+}
+
+/// As a text that is parted and one that is read whole, by words and by characters, with a bound that leaves some out.
+fn text(data: &[u8]) {
+    let path = put("text/x.txt", data);
+    for tokens in [Tokenisation::Words, Tokenisation::Characters] {
+        let text = Reading { tokens, min_count: 1, longest: 9, vocabulary: None };
+        let form = Form { text, ..Form::default() };
+        open(Choice::Text, &path, &form, Selection::ByName);
+        open(Choice::Text, &path, &form, Selection::All);
     }
 }
 
@@ -216,6 +230,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             ("y_train.npy", npy_bytes("|u1", "4", 4)),
         ])],
         "table" => TABLES.map(|text| text.as_bytes().to_vec()).into(),
+        "text" => TEXTS.map(|text| text.as_bytes().to_vec()).into(),
         "safetensors" => vec![of_a_run("model.safetensors"), of_a_run("best.safetensors")],
         "state" => vec![of_a_run("state.safetensors")],
         "run" => vec![of_a_run("run.toml"), of_a_run("metrics.csv")],
@@ -226,6 +241,8 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         other => panic!("there is no target {other}"),
     }
 }
+
+const TEXTS: [&str; 2] = ["A cat sat.\nThe cat, the mat!\r\n\n  on\n", "\u{feff}caf\u{e9} \u{130}\u{1f642}\nx\ny\nx\n"];
 
 const SETTINGS: [&str; 4] = [
     "preset = \"mnist-2d\"\nepochs = 3\nlr = 0.01\nhidden = [32, 16]\nbetas = [0.9, 0.99]\nkl_schedule = \"linear:5\"\n",

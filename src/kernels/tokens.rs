@@ -181,7 +181,7 @@ mod tests {
         let reads: Vec<&[f32]> = reads.iter().map(Vec::as_slice).collect();
         let (mut ids, mut lengths) = (vec![1.0; (params.b * params.t) as usize], vec![1.0; params.b as usize]);
         (kernel.reference)(&bytemuck::pod_collect_to_vec(&[params]), &reads, &mut [&mut ids, &mut lengths]);
-        [ids, lengths].map(|words| bytemuck::allocation::cast_vec(words))
+        [ids, lengths].map(bytemuck::allocation::cast_vec)
     }
 
     #[test]
@@ -193,7 +193,8 @@ mod tests {
         assert_eq!(of(3, 3), [vec![8, 3, 7, 9, 0, 3, 3, 0, 0], vec![3, 1, 2]]);
         assert_eq!(of(2, 2), [vec![8, 3, 9, 0], vec![2, 1]]);
         let x = vec![8, 9, 3, 3, 0, 0, 7, 3, 0];
-        assert_eq!(run(&GIVEN, params(3, 3), &[x.clone()]), of(3, 3));
-        assert_eq!(run(&GIVEN, params(3, 2), &[x])[1], [2, 1, 2]);
+        let x = [x];
+        assert_eq!(run(&GIVEN, params(3, 3), &x), of(3, 3));
+        assert_eq!(run(&GIVEN, params(3, 2), &x)[1], [2, 1, 2]);
     }
 }
