@@ -48,6 +48,11 @@ fn sort(
     if r < params.R { sorted[rank] = r; }
 }
 
+// The number at a place, both held within their buffers.
+fn number(place: u32) -> u32 {
+    return min(ids[min(place, params.R - 1u)], params.V - 1u);
+}
+
 // ANCHOR: backward
 // backward: dweight[v] += sum of dy[r] over ids[r] = v, but for v = padding. A workgroup has a sorted place. The first of
 // a number's places adds all of them up, and the workgroups of the others have nothing to do.
@@ -59,14 +64,14 @@ fn backward(
 ) {
     let first = group.x + group.y * groups.x;
     if first >= params.R { return; }
-    let v = ids[places[first]];
-    if v >= params.V || v == params.padding { return; }
-    if first > 0u && ids[places[first - 1u]] == v { return; }
+    let v = number(places[first]);
+    if v == params.padding { return; }
+    if first > 0u && number(places[first - 1u]) == v { return; }
     for (var e = index; e < params.E; e += 64u) {
         var sum = 0.0;
         for (var k = first; k < params.R; k++) {
-            let r = places[k];
-            if ids[r] != v { break; }
+            let r = min(places[k], params.R - 1u);
+            if number(r) != v { break; }
             sum += dy[r * params.E + e];
         }
         dweight[v * params.E + e] += sum;

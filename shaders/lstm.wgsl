@@ -20,6 +20,7 @@ struct Params { T: u32, B: u32, H: u32, slot: u32, t: u32, with_dy: u32 }
 @group(0) @binding(12) var<storage, read_write> dc: array<f32>;        // (B,H)
 @group(0) @binding(13) var<storage, read_write> dstep: array<f32>;     // (B,4*H): the gates' gradients of this step
 
+// ANCHOR: cell
 // cell: gates come as x W_ih^T + b_ih and leave as i = sigmoid, f = sigmoid, g = tanh, o = sigmoid of their sum with
 // recur; c = f c + i g, h = o tanh c. Of a row that has ended the gates stay, and so do c and h.
 @compute @workgroup_size(64)
@@ -48,7 +49,9 @@ fn cell(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     }
     y[row * size + j] = h[n];
 }
+// ANCHOR_END: cell
 
+// ANCHOR: backward
 // backward_cell: dh and dc come as the gradients of the state after the step and leave as those of the state before it,
 // dh but for dstep W_hh, which matmul adds. The gates leave as the gradients of what sigmoid and tanh read, in dstep
 // once more; of a row that has ended as zeros, and dh and dc pass.
@@ -87,3 +90,4 @@ fn backward_cell(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_work
         dstep[b * 4u * size + k * size + j] = d[k];
     }
 }
+// ANCHOR_END: backward

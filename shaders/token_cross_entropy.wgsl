@@ -10,7 +10,7 @@ struct Params { C: u32, V: u32, first: u32, ignored: u32, B: u32, scale: f32 }
 @group(0) @binding(1) var<storage, read> logits: array<f32>;           // (C,V)
 @group(0) @binding(2) var<storage, read> targets: array<u32>;          // (R), each below V
 @group(0) @binding(3) var<storage, read> sums: array<f32>;             // (R): what loss wrote
-@group(0) @binding(4) var<storage, read> weights: array<f32>;          // (B), one a sentence; B = 0: none
+@group(0) @binding(4) var<storage, read> weights: array<f32>;          // (sentences), B of them; none where B is 0
 @group(0) @binding(5) var<storage, read_write> rows: array<f32>;       // (R), nats
 @group(0) @binding(6) var<storage, read_write> counted: array<f32>;    // (R): 1, or 0 where a row counts nothing
 @group(0) @binding(7) var<storage, read_write> log_sums: array<f32>;   // (R)

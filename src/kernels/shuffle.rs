@@ -178,16 +178,17 @@ fn example_slots() -> Vec<Slot> {
 }
 
 fn bucket_cases() -> Vec<Case> {
-    let case = |shuffled: bool| {
-        let slots = example_slots();
-        let (n, rows) = (4 * slots.len(), 4);
-        let params = Params { n: n as u32, half: rows, shuffled: shuffled as u32 };
-        Case::new(format!("6 slots of 4 {}", if shuffled { "shuffled" } else { "in order" }), params)
+    let case = |slots: Vec<Slot>, rows: usize, shuffled: bool| {
+        let n = rows * slots.len();
+        let params = Params { n: n as u32, half: rows as u32, shuffled: shuffled as u32 };
+        let how = if shuffled { "shuffled" } else { "in order" };
+        Case::new(format!("{} slots of {rows} {how}", slots.len()), params)
             .read_words(Clock::example().words())
             .read_words(slot_words(&slots))
             .assign(n, Tolerance::Exact)
     };
-    vec![case(true), case(false)]
+    let lone = vec![Slot { first: 7, count: 4, number: 0 }];
+    vec![case(example_slots(), 4, true), case(example_slots(), 4, false), case(lone, 5, true)]
 }
 
 #[cfg(test)]
@@ -231,7 +232,7 @@ mod tests {
     #[test]
     fn every_example_of_a_bucket_comes_once_in_its_slots() {
         let slots = example_slots();
-        for case in bucket_cases() {
+        for case in &bucket_cases()[..2] {
             let mut order = vec![0f32; 4 * slots.len()];
             (BUCKETS.reference)(&case.params, &[&case.reads[0], &case.reads[1]], &mut [&mut order]);
             for (first, count) in [(0, 10), (10, 7), (17, 1)] {
