@@ -1,0 +1,174 @@
+//! One's own pictures: folders and arrays, found again, noticed when they changed, used by a trained model.
+
+use std::fs;
+
+use crate::desk::{Desk, files_below, plain};
+
+#[test]
+fn a_folder_of_pictures_trains_resumes_and_is_found_again() {
+    let desk = Desk::empty();
+    for i in 0..12 {
+        desk.put(&format!("faces/train/{}/{i:02}.png", i % 2), &plain([20 * i, 100, 3]));
+    }
+    let tests = [[250, 100, 3], [3, 100, 250], [100, 250, 3]];
+    for (i, colour) in tests.into_iter().enumerate() {
+        desk.put(&format!("faces/test/{}/{i}.png", i % 2), &plain(colour));
+    }
+    let tiny = "--hidden 8 --latent 2 --batch-size 4 --samples 4";
+    let folder = "train --device cpu --dataset folder --data faces";
+    let stderr = desk.succeeds(&format!("{folder} --image-size 3 {tiny} --epochs 2 --out run"));
+    assert!(stderr.contains("data: folder:faces, 12 training and 3 test pictures"), "{stderr}");
+    let record: toml::Table = desk.text("run/run.toml").parse().unwrap();
+    assert_eq!(record["dataset"].as_str(), Some("folder:faces"));
+    assert_eq!(record["settings"]["image_size"].as_integer(), Some(3));
+
+    // Neither resume nor the commands that use the model need to be told what was done to the pictures.
+    desk.succeeds("train --resume run --epochs 3");
+    desk.succeeds("eval run --device cpu");
+    desk.succeeds("reconstruct run --device cpu --count 3 --scale 1");
+    let grid = image::load_from_memory(&desk.read("run/reconstructions.png")).unwrap().to_rgb8();
+    // The originals, each 3 x 3 after a line of 2: those of class 0 come first.
+    for (column, colour) in [tests[0], tests[2], tests[1]].into_iter().enumerate() {
+        for (x, y) in [(0, 0), (2, 2)] {
+            assert_eq!(grid.get_pixel(2 + 5 * column as u32 + x, 2 + y).0, colour, "picture {column}");
+        }
+    }
+    desk.succeeds("eval run --device cpu --dataset folder --data faces/test");
+    desk.succeeds("eval run/model.safetensors --device cpu --data faces --image-size 3");
+    let needed = "give the --crop, --image-size and --channels";
+    desk.fails("eval run/model.safetensors --device cpu --data faces", &["are 3x4x6", "the model's 3x3x3", needed]);
+    desk.fails("eval run --device cpu --crop 2 --image-size 0", &["are 3x2x2", "the model's 3x3x3", needed]);
+    desk.fails("train --resume run --image-size 4", &["image_size cannot change"]);
+
+    desk.put("faces/train/0/broken.png", b"no picture");
+    desk.fails(&format!("{folder} {tiny} --epochs 1 --out other"), &["broken.png"]);
+    let stderr = desk.succeeds(&format!("{folder} {tiny} --corrupt skip --channels 1 --epochs 1 --out other"));
+    assert!(stderr.contains("broken.png") && stderr.contains("12 training"), "{stderr}");
+    desk.succeeds("eval other --device cpu");
+    desk.fails("train --device cpu --dataset digits --crop 8 --out third", &["--crop is for --dataset folder"]);
+}
+
+#[test]
+fn an_array_of_pictures_trains_and_is_found_again() {
+    let desk = Desk::empty();
+    let mut header = "{'descr': '|u1', 'fortran_order': False, 'shape': (30, 4, 5, 3), }".to_string();
+    header += &" ".repeat(127 - 10 - header.len());
+    let pixels: Vec<u8> = (0..30 * 4 * 5 * 3).map(|i| (i * 37 % 251) as u8).collect();
+    let npy = [b"\x93NUMPY\x01\x00\x76\x00", header.as_bytes(), b"\n", &pixels].concat();
+    desk.put("my/pictures.npy", &npy);
+    let tiny = "--hidden 8 --latent 2 --batch-size 4 --samples 4 --epochs 1";
+    let stderr = desk.succeeds(&format!("train --device cpu --dataset array --data my/pictures.npy {tiny} --out run"));
+    assert!(stderr.contains("data: array:pictures, 27 training and 3 test pictures"), "{stderr}");
+    let stderr = desk.succeeds("eval run --device cpu");
+    assert!(stderr.contains("data: array:pictures, 27 training and 3 test pictures"), "{stderr}");
+    desk.fails("train --device cpu --dataset array --out other", &["--data FILE"]);
+}
+
+#[test]
+fn data_named_without_their_kind_are_answered_with_it() {
+    let desk = Desk::empty();
+    desk.put("photos/a.png", &plain([1, 2, 3]));
+    desk.put("x.npz", b"PK\x03\x04");
+    let before = files_below(desk.folder.path());
+    for (place, words) in [
+        ("photos", &["photos", "holds pictures (a.png): add --dataset folder"][..]),
+        ("photos/a.png", &["is a picture: add --dataset folder"]),
+        ("x.npz", &["is a NumPy file: add --dataset array"]),
+    ] {
+        for dataset in ["", "--dataset mnist", "--dataset kmnist", "--dataset cifar10", "--dataset digits"] {
+            desk.fails(&format!("train --device cpu --data {place} {dataset} --epochs 1 --out run"), words);
+        }
+    }
+    // Where there is nothing, the set may go, but nothing stands in for it.
+    desk.fails("train --device cpu --data new --epochs 1 --out run", &["mnist lacks", "download failed"]);
+    assert_eq!(files_below(desk.folder.path()), before);
+}
+
+/// A folder `pics` of so many pictures, each of another colour.
+fn pictures(desk: &Desk, numbers: std::ops::Range<u8>) {
+    numbers.for_each(|i| desk.put(&format!("pics/p{i:03}.png"), &plain([5 * i, 200 - i, i])));
+}
+
+#[test]
+fn data_that_changed_are_noticed_before_a_run_goes_on() {
+    let desk = Desk::empty();
+    pictures(&desk, 0..20);
+    let tiny = "--device cpu --hidden 8 --latent 2 --batch-size 2 --samples 4 --epochs 1";
+    desk.succeeds(&format!("train --dataset folder --data pics {tiny} --out run"));
+    let record: toml::Table = desk.text("run/run.toml").parse().unwrap();
+    let [train, test] = ["training", "test"].map(|split| record["pictures"][split].as_integer().unwrap());
+    assert!(train + test == 20 && test > 0 && record["selection"].as_str() == Some("by_name"), "{record}");
+
+    let state = desk.read("run/state.safetensors");
+    pictures(&desk, 20..40);
+    let counts = format!("{train} training and {test} test pictures");
+    desk.fails("train --resume run --epochs 2", &[&format!("was trained on {counts}"), "folder:pics now has"]);
+    (20..40).for_each(|i| fs::remove_file(desk.path(&format!("pics/p{i:03}.png"))).unwrap());
+    desk.put("pics/p007.png", &plain([9, 9, 9]));
+    desk.fails("train --resume run --epochs 2", &["other pictures of folder:pics", &format!("still {counts}")]);
+    assert!(desk.read("run/state.safetensors") == state);
+    pictures(&desk, 7..8);
+    desk.succeeds("train --resume run --epochs 2");
+}
+
+#[test]
+fn a_run_from_before_goes_on_with_the_split_it_had() {
+    let desk = Desk::empty();
+    pictures(&desk, 0..20);
+    let tiny = "--device cpu --hidden 8 --latent 2 --batch-size 2 --samples 4 --epochs 1 --train-limit 6";
+    desk.succeeds(&format!("train --dataset folder --data pics {tiny} --test-limit 1 --out run"));
+    let record = desk.text("run/run.toml");
+    let older: String = record
+        .split("\n[pictures]\n")
+        .enumerate()
+        .map(|(i, part)| if i == 0 { part } else { &part[part.find("\n[").unwrap()..] })
+        .collect();
+    desk.put("run/run.toml", older.replace("selection = \"by_name\"\n", "").as_bytes());
+    let stderr = desk.succeeds("train --resume run --epochs 2");
+    assert!(stderr.contains("every 10th picture in order"), "{stderr}");
+    assert!(desk.text("run/run.toml").contains("selection = \"by_order\""));
+    assert!(desk.succeeds("eval run --device cpu").contains("18 training and 2 test pictures"));
+}
+
+#[test]
+fn a_model_is_used_on_every_picture_of_ones_own() {
+    let desk = Desk::empty();
+    pictures(&desk, 0..20);
+    let tiny = "--device cpu --hidden 8 --latent 2 --batch-size 2 --samples 4 --epochs 1";
+    desk.succeeds(&format!("train --dataset folder --data pics {tiny} --out run"));
+    desk.put("one/mine.png", &plain([50, 60, 70]));
+    let mut grey = std::io::Cursor::new(Vec::new());
+    let picture = image::GrayImage::from_pixel(6, 4, image::Luma([90]));
+    picture.write_to(&mut grey, image::ImageFormat::Png).unwrap();
+    desk.put("grey/1.png", grey.get_ref());
+    desk.put("grey/2.png", grey.get_ref());
+    for (place, rows) in [("one", 1), ("one/mine.png", 1), ("grey", 2)] {
+        let stderr = desk.succeeds(&format!("encode run --device cpu --data {place} --out z.npy"));
+        assert!(stderr.contains(&format!(", {rows} pictures\n")), "{stderr}");
+        assert_eq!(desk.text("z.csv").lines().count(), 1 + rows, "{place}");
+        desk.succeeds(&format!("eval run --device cpu --data {place}"));
+        desk.succeeds(&format!("reconstruct run --device cpu --data {place} --count {rows}"));
+        desk.succeeds(&format!("interpolate run --device cpu --data {place} --to 0"));
+    }
+    // The run's own pictures stay parted, wherever they are named, and others where a split is asked for.
+    let own = desk.succeeds("encode run --device cpu");
+    assert!(own.contains(" training and "), "{own}");
+    assert!(desk.succeeds("encode run --device cpu --data ./pics").contains(" training and "));
+    assert!(desk.succeeds("encode run --device cpu --data grey --split train").contains("1 training and 1 test"));
+    desk.fails("train --device cpu --dataset folder --data one --out other", &["has only one picture"]);
+    desk.fails("train --device cpu --dataset folder --data one/mine.png --out other", &["is a single picture"]);
+}
+
+#[test]
+fn validation_folders_are_the_test_pictures() {
+    let desk = Desk::empty();
+    for (i, name) in ["train/cat/1", "train/dog/2", "train/dog/3", "val/cat/1", "val/dog/2"].iter().enumerate() {
+        desk.put(&format!("pics/{name}.png"), &plain([40 * i as u8, 0, 0]));
+    }
+    let tiny = "--device cpu --hidden 8 --latent 2 --batch-size 2 --samples 4 --epochs 1";
+    let stderr = desk.succeeds(&format!("train --dataset folder --data pics {tiny} --out run"));
+    assert!(stderr.contains("3 training and 2 test pictures"), "{stderr}");
+    desk.succeeds("encode run --device cpu");
+    let labels: Vec<String> = desk.text("run/latents.csv").lines().skip(1).map(|row| row[..1].to_string()).collect();
+    assert_eq!(labels, ["0", "1"]);
+}
