@@ -3,13 +3,13 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
-use crate::kernels::{clock, joint, reduce, weighted};
+use crate::kernels::clock;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
 mod accelerated;
+mod cases;
 
 // ---- Params
 
@@ -80,8 +80,8 @@ pub static NEAREST: Kernel = Kernel {
         let [r, d, k] = [0, 1, 2].map(|i| u64::from(p[i]));
         Cost { flops: 3 * r * d * k, bytes: 4 * (r * d + k * d + r) }
     },
-    cases: nearest_cases,
-    gradients: GradientCheck::Cases(gradients),
+    cases: cases::nearest_cases,
+    gradients: GradientCheck::Cases(cases::gradients),
     ..KERNEL
 };
 
@@ -100,8 +100,8 @@ pub static GATHER: Kernel = Kernel {
         }
     },
     cost: |p| Cost { flops: 0, bytes: 8 * u64::from(p[0]) * u64::from(p[1]) },
-    cases: gather_cases,
-    gradients: GradientCheck::Cases(gradients),
+    cases: cases::gather_cases,
+    gradients: GradientCheck::Cases(cases::gradients),
     ..KERNEL
 };
 
@@ -120,7 +120,7 @@ pub static ONE_HOT: Kernel = Kernel {
         }
     },
     cost: |p| Cost { flops: 0, bytes: 4 * u64::from(p[0]) * u64::from(p[2]) },
-    cases: one_hot_cases,
+    cases: cases::one_hot_cases,
     gradients: GradientCheck::None("codes are numbers of classes, which have no slope"),
     ..KERNEL
 };
@@ -146,8 +146,8 @@ pub static DISTANCE: Kernel = Kernel {
     },
     accelerated: Some(accelerated::distance),
     cost: |p| cost(p, 3, 8),
-    cases: distance_cases,
-    gradients: GradientCheck::Cases(gradients),
+    cases: cases::distance_cases,
+    gradients: GradientCheck::Cases(cases::gradients),
     ..KERNEL
 };
 
@@ -170,8 +170,8 @@ pub static TALLY: Kernel = Kernel {
     },
     accelerated: Some(accelerated::tally),
     cost: |p| cost(p, 1, 4),
-    cases: tally_cases,
-    gradients: GradientCheck::Cases(gradients),
+    cases: cases::tally_cases,
+    gradients: GradientCheck::Cases(cases::gradients),
     ..KERNEL
 };
 
@@ -191,8 +191,8 @@ pub static BACKWARD: Kernel = Kernel {
         }
     },
     cost: |p| Cost { flops: 4 * u64::from(p[1]) * u64::from(p[2]), bytes: 16 * u64::from(p[1]) * u64::from(p[2]) },
-    cases: backward_cases,
-    gradients: GradientCheck::Cases(gradients),
+    cases: cases::backward_cases,
+    gradients: GradientCheck::Cases(cases::gradients),
     ..KERNEL
 };
 
@@ -213,8 +213,8 @@ pub static STRAIGHT_THROUGH: Kernel = Kernel {
         }
     },
     cost: |p| cost(p, 3, 16),
-    cases: straight_through_cases,
-    gradients: GradientCheck::Cases(gradients),
+    cases: cases::straight_through_cases,
+    gradients: GradientCheck::Cases(cases::gradients),
     ..KERNEL
 };
 
@@ -253,7 +253,7 @@ pub static UPDATE: Kernel = Kernel {
         }
     },
     cost: |p| Cost { flops: 4 * u64::from(p[1]) * u64::from(p[2]), bytes: 16 * u64::from(p[1]) * u64::from(p[2]) },
-    cases: update_cases,
+    cases: cases::update_cases,
     gradients: GradientCheck::None("moves codes to averages, which is no gradient"),
     ..KERNEL
 };
@@ -272,7 +272,7 @@ pub static PERPLEXITY: Kernel = Kernel {
         writes[1][0] = scale * counts.iter().filter(|&&count| count > 0.0).count() as f32;
     },
     cost: |p| Cost { flops: 4 * u64::from(p[2]), bytes: 4 * u64::from(p[2]) },
-    cases: perplexity_cases,
+    cases: cases::perplexity_cases,
     gradients: GradientCheck::None("a number to look at, of counts"),
     ..KERNEL
 };
@@ -410,134 +410,6 @@ fn restart_row(k: u32, step: u32, rows: u32) -> usize {
 fn entropy(counts: &[f32], total: f64) -> f64 {
     let shares = counts.iter().map(|&count| f64::from(count) / total).filter(|&p| p > 0.0);
     -shares.map(|p| p * p.ln()).sum::<f64>()
-}
-
-// ---- Cases
-
-/// (R,D,K): one of each, odd sizes, more codes than vectors, the convolutional preset's.
-const SIZES: [[usize; 3]; 5] = [[1, 1, 1], [17, 5, 65], [257, 3, 17], [65, 65, 33], [1568, 64, 128]];
-
-fn case([r, d, k]: [usize; 3]) -> Case {
-    Case::new(
-        format!("{r}x{d} of {k}"),
-        Params { r: r as u32, d: d as u32, k: k as u32, scale: 0.7, decay: 0.9, restart: 0.3 },
-    )
-}
-
-/// Numbers of codes that leave some out and take some often.
-fn ids(r: usize, k: usize) -> Vec<f32> {
-    (0..r).map(|row| ((row * row / 3) % (k * 3 / 4).max(1)) as f32).collect()
-}
-
-/// Random ones, and vectors and codes on a coarse grid, so that many distances are equal to the bit.
-fn nearest_cases() -> Vec<Case> {
-    let of = |[r, d, k]: [usize; 3]| {
-        let case = case([r, d, k]).read(uniform(1, r * d, -1.0, 1.0)).read(uniform(2, k * d, -1.0, 1.0));
-        case.assign(r, Tolerance::Exact)
-    };
-    let on_grid = |seed, n| uniform(seed, n, -1.5, 1.5).into_iter().map(f32::round).collect();
-    let ties = Case { label: "257x3 of 65, ties".into(), ..case([257, 3, 65]) };
-    let ties = ties.read(on_grid(3, 257 * 3)).read(on_grid(4, 65 * 3)).assign(257, Tolerance::Exact);
-    SIZES.map(of).into_iter().chain([ties]).collect()
-}
-
-fn gather_cases() -> Vec<Case> {
-    let of = |[r, d, k]: [usize; 3]| {
-        let mut ids = ids(r, k);
-        ids[r - 1] = k as f32; // beyond the last
-        case([r, d, k]).read(ids).read(uniform(2, k * d, -1.0, 1.0)).assign(r * d, Tolerance::Exact)
-    };
-    SIZES.map(of).into()
-}
-
-fn one_hot_cases() -> Vec<Case> {
-    SIZES.map(|[r, d, k]| case([r, d, k]).read(ids(r, k)).assign(r * k, Tolerance::Exact)).into()
-}
-
-fn distance_cases() -> Vec<Case> {
-    let of = |[r, d, k]: [usize; 3]| {
-        let case = case([r, d, k]).read(uniform(1, r * d, -1.0, 1.0)).read(uniform(2, r * d, -1.0, 1.0));
-        case.assign(r, Tolerance::Dot(4 * d))
-    };
-    SIZES.map(of).into()
-}
-
-fn tally_cases() -> Vec<Case> {
-    let of = |[r, d, k]: [usize; 3]| {
-        let case = case([r, d, k]).read(ids(r, k)).read(uniform(1, r * d, -1.0, 1.0));
-        case.assign(k, Tolerance::Exact).assign(k * d, Tolerance::Dot(r))
-    };
-    SIZES.map(of).into()
-}
-
-fn backward_cases() -> Vec<Case> {
-    let of = |[r, d, k]: [usize; 3]| {
-        let case = case([r, d, k]).read(uniform(3, k, 0.0, 9.0).into_iter().map(f32::floor).collect());
-        let case = case.read(uniform(4, k * d, -9.0, 9.0)).read(uniform(2, k * d, -1.0, 1.0));
-        case.update(uniform(5, k * d, -1.0, 1.0), Tolerance::Because(1e-6, "a difference of numbers of size 20"))
-    };
-    SIZES.map(of).into()
-}
-
-fn straight_through_cases() -> Vec<Case> {
-    let of = |[r, d, k]: [usize; 3]| {
-        let given = [1, 2, 3].map(|seed| uniform(seed, r * d, -1.0, 1.0));
-        let case = given.into_iter().fold(case([r, d, k]), Case::read).read_words(clock::Clock::example().words());
-        case.assign(r * d, Tolerance::Because(1e-6, "a sum of two products"))
-    };
-    SIZES.map(of).into()
-}
-
-fn update_cases() -> Vec<Case> {
-    let tolerance = Tolerance::Because(1e-5, "a quotient of sums of two products, no count near the threshold");
-    let of = |[r, d, k]: [usize; 3]| {
-        let case = case([r, d, k]).read(counts(r, k));
-        let case = case.read(uniform(4, k * d, -2.0, 2.0)).read(uniform(1, r * d, -1.0, 1.0));
-        let case = case.read_words(clock::Clock::example().words());
-        let running = uniform(6, k, 0.0, 2.0 * r as f32 / k as f32);
-        let case = case.update(running, tolerance).update(uniform(2, k * d, -1.0, 1.0), tolerance);
-        case.update(uniform(7, k * d, -1.0, 1.0), tolerance)
-    };
-    SIZES.map(of).into()
-}
-
-fn perplexity_cases() -> Vec<Case> {
-    let tolerance = Tolerance::Because(1e-5, "exp of a sum of K logs");
-    let of =
-        |[r, d, k]: [usize; 3]| case([r, d, k]).read(counts(r, k)).assign(1, tolerance).assign(1, Tolerance::Exact);
-    SIZES.map(of).into()
-}
-
-/// (K): how many of [`ids`] are each code's.
-fn counts(r: usize, k: usize) -> Vec<f32> {
-    let ids = ids(r, k);
-    (0..k).map(|code| ids.iter().filter(|&&id| id == code as f32).count() as f32).collect()
-}
-
-// ---- Gradients
-
-/// For the finite-difference check: the summed squared distances of vectors to their nearest codes, by both. The
-/// commitment, of which straight_through is the backward, is 1 here, and nothing comes from behind the codes.
-fn gradients() -> Vec<GradientCase> {
-    let clock = clock::Clock::unit().words();
-    vec![GradientCase {
-        label: "codebook".into(),
-        inputs: vec![(vec![7, 3], uniform(1, 21, -1.0, 1.0)), (vec![4, 3], uniform(2, 12, -1.0, 1.0))],
-        output: vec![1],
-        record: Box::new(|r, inputs, dy| {
-            let [z, codebook, clock] = [inputs[0], inputs[1], inputs[2]];
-            let ids = nearest(r, z, codebook);
-            let q = gather(r, ids, codebook);
-            let rows = distance(r, z, q);
-            let y = reduce::whole(r, rows.reshape(&[1, 7]));
-            let [none, dcodebook] = [z, codebook].map(|like| joint::scale(r, like, 0.0));
-            let dz = straight_through(r, none, [z, q, clock], 1.0);
-            let of_codes = tally(r, ids, z, 4);
-            backward(r, of_codes, codebook, dcodebook, 1.0);
-            (y, vec![weighted(r, dy, dz), weighted(r, dy, dcodebook)])
-        }),
-        state: vec![("clock", clock)],
-    }]
 }
 
 #[cfg(test)]
