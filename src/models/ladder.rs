@@ -20,9 +20,11 @@ use toml::Table;
 
 use super::batch::Batch;
 use super::draw::Draw;
+use super::parts::level::{Level, Sampled};
 use super::parts::likelihood::Likelihood;
 use super::parts::network::Shape;
 use super::parts::networks::{Divergence, LARGEST_SIZE, require};
+use super::parts::pair::Pair;
 use super::parts::{complete, read, reads};
 use super::vae::RECON;
 use super::{Entry, Knob, Losses, Model, Term, View, Weight, presets};
@@ -30,7 +32,7 @@ use crate::arena::Arena;
 use crate::data::table::{Columns, Kind, PICTURES};
 use crate::error::Result;
 use crate::kernels::activation::Activation;
-use crate::kernels::{gaussian_kl, gaussian_pair_kl, gaussian_product, joint, reparameterise};
+use crate::kernels::{joint, reparameterise};
 use crate::keys;
 use crate::layers::linear::{self, Linear};
 use crate::program::Recorder;
@@ -132,113 +134,6 @@ pub struct Ladder {
     /// Level 1 first.
     levels: Vec<Level>,
     decoder: Pair,
-}
-
-/// A level l.
-struct Level {
-    /// Z_l
-    latent: usize,
-    /// d_l-1 to d_l.
-    encoder: Linear,
-    /// d_l to mean and logvar of s_l, (B,2 Z_l).
-    seen: Linear,
-    /// z_l+1 to mean and logvar of p(z_l|z_l+1), (B,2 Z_l); none at the top.
-    prior: Option<Pair>,
-}
-
-/// q(z_l|x,z_l+1) of a batch, its z, and what the backward needs. Each pair is mean and logvar, (B,Z_l).
-struct Sampled {
-    q: [Tensor; 2],
-    seen: [Tensor; 2],
-    prior: Option<Prior>,
-    noise: Tensor,
-    z: Tensor,
-}
-
-/// p(z_l|z_l+1) of a batch, mean and logvar, and what its backward needs.
-type Prior = ([Tensor; 2], PairSaved);
-
-/// A hidden layer, and one without a nonlinearity: `nn.Sequential(Linear, activation, Linear)`.
-struct Pair([Linear; 2]);
-
-struct PairSaved([linear::Saved; 2]);
-
-impl Pair {
-    fn new(arena: &mut Arena, name: &str, [inputs, hidden, outputs]: [usize; 3], activation: Activation) -> Pair {
-        let first = Linear::new(arena, &format!("{name}.0"), inputs, hidden, activation);
-        Pair([first, Linear::new(arena, &format!("{name}.2"), hidden, outputs, Activation::Identity)])
-    }
-
-    fn initial(&self, rng: &mut ChaCha8Rng) -> Vec<(Tensor, Vec<f32>)> {
-        self.0.iter().flat_map(|layer| layer.initial(rng)).collect()
-    }
-
-    fn forward(&self, r: &mut Recorder, x: Tensor) -> (Tensor, PairSaved) {
-        let (h, first) = self.0[0].forward(r, x);
-        let (y, second) = self.0[1].forward(r, h);
-        (y, PairSaved([first, second]))
-    }
-
-    fn backward(&self, r: &mut Recorder, saved: PairSaved, dy: Tensor) -> Tensor {
-        let PairSaved([first, second]) = saved;
-        let dh = self.0[1].backward(r, second, dy);
-        self.0[0].backward(r, first, dh)
-    }
-}
-
-impl Level {
-    /// p(z_l|z_l+1), mean and logvar, from the z above. Panics at the top.
-    fn prior(&self, r: &mut Recorder, above: Tensor) -> Prior {
-        r.scope("prior");
-        let network = self.prior.as_ref().expect("a level below the top has a prior of its own");
-        let (h, saved) = network.forward(r, above);
-        (joint::split(r, h, self.latent).into(), saved)
-    }
-
-    // ANCHOR: level
-    /// q(z_l|x,z_l+1) and p(z_l|z_l+1), from what x says of z_l and from the z above. At the top there is none, and q is
-    /// what x says.
-    fn posterior(&self, r: &mut Recorder, seen: [Tensor; 2], above: Option<Tensor>) -> ([Tensor; 2], Option<Prior>) {
-        let Some(above) = above else { return (seen, None) };
-        let (p, saved) = self.prior(r, above);
-        r.scope("latent");
-        (gaussian_product::forward(r, seen, p), Some((p, saved))) // precisions add
-    }
-
-    /// z_l ~ q(z_l|x,z_l+1).
-    fn sample(&self, r: &mut Recorder, seen: [Tensor; 2], above: Option<Tensor>, draw: &mut Draw) -> Sampled {
-        let (q, prior) = self.posterior(r, seen, above);
-        r.scope("latent");
-        let noise = draw.latent(r, q[0].shape());
-        let z = reparameterise::forward(r, q[0], q[1], noise);
-        Sampled { q, seen, prior, noise, z }
-    }
-
-    /// (B): KL(q(z_l|x,z_l+1) || p(z_l|z_l+1)), at the top KL(q(z_L|x) || N(0,1)).
-    fn kl(&self, r: &mut Recorder, s: &Sampled) -> Tensor {
-        r.scope("loss");
-        match &s.prior {
-            None => gaussian_kl::rows(r, s.q[0], s.q[1]),
-            Some((p, _)) => gaussian_pair_kl::rows(r, s.q, *p),
-        }
-    }
-
-    /// The gradients of s_l, dmean and dlogvar, and of the z above, from the KL and from dz.
-    fn backward(&self, r: &mut Recorder, s: Sampled, dz: Tensor, batch: &Batch) -> ([Tensor; 2], Option<Tensor>) {
-        r.scope("latent");
-        let [dmean, dlogvar] = match &s.prior {
-            None => gaussian_kl::backward_rows(r, s.q, batch.clock, batch.weight).into(),
-            Some((p, _)) => gaussian_pair_kl::backward_q(r, s.q, *p, batch.clock, batch.weight),
-        };
-        reparameterise::backward(r, s.q[1], s.noise, dz, dmean, dlogvar); // added: q feeds the KL and z
-        let (Some(network), Some((p, saved))) = (&self.prior, s.prior) else { return ([dmean, dlogvar], None) };
-        let [dseen, through_q] = gaussian_product::backward(r, s.seen, p, [dmean, dlogvar]);
-        let of_kl = gaussian_pair_kl::backward_p(r, s.q, p, batch.clock, batch.weight);
-        let [dmean_p, dlogvar_p] = [0, 1].map(|i| joint::add(r, through_q[i], of_kl[i], 1.0)); // p feeds the KL and q
-        let dh = joint::concat(r, dmean_p, dlogvar_p);
-        (dseen, Some(network.backward(r, saved, dh)))
-    }
-    // ANCHOR_END: level
 }
 
 impl Ladder {

@@ -7,7 +7,7 @@
 //! text, [`mlp`] one of hidden sizes, [`bayesian`] one whose weights are Gaussian, [`likelihood`] the distribution of a
 //! pixel. [`beside`] puts a label where an encoder reads it, [`classifier`] is q(y|x). [`frozen`] is a trained model that
 //! nothing trains any more, [`features`] such a VAE between pictures and a model of its latents. [`vocabulary`] is the
-//! distribution of a word.
+//! distribution of a word. [`level`] is a level of a ladder of latents, [`pair`] the two layers that it has for a prior.
 
 pub mod bayesian;
 pub mod beside;
@@ -22,10 +22,12 @@ pub mod encoder;
 pub mod features;
 pub mod frozen;
 pub mod gaussian;
+pub mod level;
 pub mod likelihood;
 pub mod mlp;
 pub mod network;
 pub mod networks;
+pub mod pair;
 pub mod prior;
 pub mod vocabulary;
 
