@@ -7,9 +7,11 @@ use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, So
 use crate::kernels::clock;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
+use reference::{entropy, squared};
 
 mod accelerated;
 mod cases;
+mod reference;
 
 // ---- Params
 
@@ -228,30 +230,7 @@ pub static UPDATE: Kernel = Kernel {
     reads: &["counts", "sums", "z", "clock"],
     writes: &["n", "m", "codes"],
     shader: Shader { grid: |_, _| [1, 1, 1], ..shader("update") },
-    reference: |p, reads, writes| {
-        let Params { decay, restart, .. } = params::<Params>(p);
-        let [r, d, k] = params::<Params>(p).sizes();
-        let (decay, step) = (f64::from(decay), reads[3][2].to_bits());
-        let equal = r as f64 / k as f64;
-        let [n, m, codes] = writes else { unreachable!("codebook.update writes n, m and codes") };
-        for code in 0..k {
-            let count = decay * f64::from(n[code]) + (1.0 - decay) * f64::from(reads[0][code]);
-            let restarts = count < f64::from(restart) * equal;
-            let row = &reads[2][restart_row(code as u32, step, r as u32) * d..][..d];
-            for (m, (&sum, &z)) in m[code * d..][..d].iter_mut().zip(reads[1][code * d..][..d].iter().zip(row)) {
-                let average = decay * f64::from(*m) + (1.0 - decay) * f64::from(sum);
-                *m = if restarts { equal * f64::from(z) } else { average } as f32;
-            }
-            n[code] = if restarts { equal } else { count } as f32;
-        }
-        let total: f64 = n[..k].iter().map(|&n| f64::from(n)).sum();
-        for (code, &n) in n[..k].iter().enumerate() {
-            let smoothed = (f64::from(n) + EPSILON) / (total + k as f64 * EPSILON) * total;
-            for i in code * d..(code + 1) * d {
-                codes[i] = (f64::from(m[i]) / smoothed) as f32;
-            }
-        }
-    },
+    reference: reference::update,
     cost: |p| Cost { flops: 4 * u64::from(p[1]) * u64::from(p[2]), bytes: 16 * u64::from(p[1]) * u64::from(p[2]) },
     cases: cases::update_cases,
     gradients: GradientCheck::None("moves codes to averages, which is no gradient"),
@@ -389,27 +368,6 @@ pub fn perplexity(r: &mut Recorder, counts: Tensor, vectors: usize, scale: f32) 
     let [y, used] = ["perplexity", "used"].map(|name| r.tensor(name, &[1]));
     r.dispatch(&PERPLEXITY, params, &[counts], &[y, used]);
     [y, used]
-}
-
-// ---- References
-
-/// Of the counts, in Laplace's smoothing.
-const EPSILON: f64 = 1e-5;
-
-fn squared(z: &[f32], code: &[f32]) -> f64 {
-    z.iter().zip(code).map(|(&z, &e)| (f64::from(z) - f64::from(e)).powi(2)).sum()
-}
-
-/// The vector of a batch that code `k` is put onto at this step: codes that restart together get different ones, where
-/// 7919 does not divide R.
-fn restart_row(k: u32, step: u32, rows: u32) -> usize {
-    (k.wrapping_mul(7919).wrapping_add(step.wrapping_mul(104_729)) % rows) as usize
-}
-
-/// In nats, of counts of so many.
-fn entropy(counts: &[f32], total: f64) -> f64 {
-    let shares = counts.iter().map(|&count| f64::from(count) / total).filter(|&p| p > 0.0);
-    -shares.map(|p| p * p.ln()).sum::<f64>()
 }
 
 #[cfg(test)]
