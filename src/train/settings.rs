@@ -11,23 +11,20 @@ use toml::Table;
 
 use crate::data::ratings::Protocol;
 use crate::data::table::Columns;
-use crate::data::text::{FEWEST_TOKENS, MOST_TOKENS, Reading};
+use crate::data::text::Reading;
 use crate::data::{Form, Preparation, Split};
 use crate::error::{Error, Result};
 use crate::fusion::Fusion;
 use crate::keys::{hint, is_off, one_line};
 pub use crate::models::parts::networks::LARGEST_SIZE;
-use crate::models::parts::networks::require;
 use crate::models::presets::{self, Preset};
 use crate::models::{Entry, Model, Term, find};
 use crate::train::given::{Given, flag};
-use crate::train::metrics;
 
+mod ranges;
 mod run;
 
 pub use run::{Optimizer, Reduction, Run};
-
-const MOST_EPOCHS: usize = 1 << 20;
 
 /// The keys that records of older runs lack, whose defaults are what was done then.
 const LATER: [&str; 18] = [
@@ -369,57 +366,6 @@ impl Settings {
         table.extend(Table::try_from(&self.run).unwrap_or_else(|e| panic!("a setting is out of range: {e}")));
         table.extend(self.own.clone());
         table
-    }
-
-    /// Each value alone within its range. What depends on the data (a batch larger than it) is checked where it is
-    /// known.
-    pub(super) fn validate(&self) -> Result<()> {
-        let size = 1..=LARGEST_SIZE;
-        let size_rule = format!("must be 1 to {LARGEST_SIZE}");
-        require(size.contains(&self.batch_size), "batch_size", self.batch_size, &size_rule)?;
-        let epochs_rule = format!("must be 1 to {MOST_EPOCHS}");
-        require((1..=MOST_EPOCHS).contains(&self.epochs), "epochs", self.epochs, &epochs_rule)?;
-        require(self.shift <= LARGEST_SIZE, "shift", self.shift, &format!("must be 0 to {LARGEST_SIZE}"))?;
-        require(self.samples <= LARGEST_SIZE, "samples", self.samples, &format!("must be 0 to {LARGEST_SIZE}"))?;
-        for (key, seed) in [("seed", self.seed), ("split_seed", self.split_seed)] {
-            require(seed <= i64::MAX as u64, key, seed, &format!("must be 0 to {}", i64::MAX))?;
-        }
-        require(self.min_count > 0, "min_count", self.min_count, "must be at least 1")?;
-        let longest_rule = format!("must be {FEWEST_TOKENS} to {MOST_TOKENS}");
-        let is_long = (FEWEST_TOKENS..=MOST_TOKENS).contains(&self.longest);
-        require(is_long, "longest", self.longest, &longest_rule)?;
-        require(self.liked_above.is_finite(), "liked_above", self.liked_above, "must be a number")?;
-
-        for (key, value) in [("lr", self.lr), ("eps", self.eps)] {
-            require(value > 0.0 && value.is_finite(), key, value, "must be a positive number")?;
-        }
-        for (key, value) in [
-            ("weight_decay", self.weight_decay),
-            ("min_delta", self.min_delta),
-            ("warmup_epochs", self.warmup_epochs),
-            ("clip_norm", self.clip_norm.unwrap_or(0.0)),
-        ] {
-            require(value >= 0.0 && value.is_finite(), key, value, "must be 0 or a positive number")?;
-        }
-        for (key, value) in [("betas", self.betas[0]), ("betas", self.betas[1]), ("momentum", self.momentum)] {
-            require((0.0..1.0).contains(&value), key, value, "must be at least 0 and below 1")?;
-        }
-        for (key, value) in [("dataset", self.dataset.as_str()), ("device", self.device.as_str())] {
-            require(!value.is_empty(), key, "empty", "must name one, or be `auto`")?;
-        }
-        require(!self.out.as_os_str().is_empty(), "out", "empty", "must name a folder")?;
-        let entry = self.entry()?;
-        let monitors = metrics::monitors(self.terms()?);
-        if !monitors.contains(&self.monitor) {
-            let hint = hint(&self.monitor, monitors.iter().map(String::as_str));
-            return Err(Error::Usage(format!(
-                "{}: {} has no metric `{}`{hint}",
-                flag("monitor"),
-                entry.name,
-                self.monitor
-            )));
-        }
-        (entry.check)(&self.own)
     }
 }
 

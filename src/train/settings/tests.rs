@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use super::ranges::MOST_EPOCHS;
 use super::*;
 use crate::data::Corrupt;
 
