@@ -1,18 +1,19 @@
 //! Data sets: files, or the built-in generator, become two tables in memory, one byte a pixel.
 //!
-//! Reading order: `kind`, `columns`, `table` and `features` (what a data set is made of), `progress` (what is told while one is opened);
-//! `sets` (the sets in MNIST's format, and how their files are found), `idx` (that format), `download`,
-//! `binarized_mnist`, `digits` (the generator), `cifar`; then the user's own pictures: `selection` (which are for
-//! testing), `listing` (which files), `preparation`, `folder`, `decode` and `jpeg` (one file), `cache`, and `array`,
-//! `pixels` (one array), `numbers`; `csv_table` (tables of numbers); `normal` (training on some classes alone);
-//! `ratings` and `ragged` (who liked what); `text` (sentences and their vocabulary). `binarise` makes grey pictures black and white. `place` says what lies where
-//! something else was expected; `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays for other
-//! programs.
+//! Reading order: `kind`, `columns`, `table` and `features` (what a data set is made of), `choice` (which one is asked
+//! for), `progress` (what is told while one is opened); `sets` (the sets in MNIST's format, and how their files are
+//! found), `idx` (that format), `download`, `binarized_mnist`, `digits` (the generator), `cifar`; then the user's own
+//! pictures: `selection` (which are for testing), `listing` (which files), `preparation`, `folder`, `decode` and `jpeg`
+//! (one file), `cache`, and `array`, `pixels` (one array), `numbers`; `csv_table` (tables of numbers); `normal`
+//! (training on some classes alone); `ratings` and `ragged` (who liked what); `text` (sentences and their vocabulary).
+//! `binarise` makes grey pictures black and white. `place` says what lies where something else was expected;
+//! `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays for other programs.
 
 pub mod array;
 pub mod binarise;
 pub mod binarized_mnist;
 pub mod cache;
+mod choice;
 pub mod cifar;
 mod columns;
 pub mod csv_table;
@@ -42,11 +43,11 @@ pub mod table;
 pub mod text;
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result};
 use crate::files;
 pub use binarise::Binarise;
+pub use choice::Choice;
 use cifar::Cifar;
 pub use csv_table::{Form, Split};
 use download::Client;
@@ -106,78 +107,13 @@ impl Dataset {
     }
 }
 
-/// Which data set was asked for. Parses from `auto`, the name of a set, or the name a [`Dataset`] of it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
-    /// MNIST, or the built-in digits with a loud notice where it is neither on disk nor to be downloaded.
-    Auto,
-    /// A set in MNIST's format, or the built-in digits.
-    Named(SetName),
-    /// [`binarized_mnist`]
-    BinarizedMnist,
-    /// [`cifar::CIFAR10`]
-    Cifar10,
-    /// [`cifar::CIFAR100`]
-    Cifar100,
-    /// Picture files. The data set's name is `folder:<last part of its path>`.
-    Folder,
-    /// A NumPy file. The data set's name is `array:<file name without its ending>`.
-    Array,
-    /// A table of numbers in a CSV file. The data set's name is `table:<file name without its ending>`.
-    Table,
-    /// Ratings in a CSV file. The data set's name is `ratings:<name of the folder or the file>`.
-    Ratings,
-    /// Sentences in text files. The data set's name is `text:<name of the folder or the file>`.
-    Text,
-}
-
-impl Choice {
-    /// Whether it is read from where the user says, and from nowhere else.
-    pub fn is_own(self) -> bool {
-        matches!(self, Choice::Folder | Choice::Array | Choice::Table | Choice::Ratings | Choice::Text)
-    }
-
-    /// Every choice by its argument of `--dataset`.
-    fn all() -> impl Iterator<Item = (&'static str, Choice)> {
-        let files = SetName::ALL.iter().map(|&set| (set.as_str(), Choice::Named(set)));
-        let others = [
-            (binarized_mnist::NAME, Choice::BinarizedMnist),
-            (cifar::CIFAR10.name, Choice::Cifar10),
-            (cifar::CIFAR100.name, Choice::Cifar100),
-            ("folder", Choice::Folder),
-            ("array", Choice::Array),
-            ("table", Choice::Table),
-            ("ratings", Choice::Ratings),
-            ("text", Choice::Text),
-        ];
-        std::iter::once(("auto", Choice::Auto)).chain(files).chain(others)
-    }
-}
-
-impl FromStr for Choice {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Choice> {
-        // `folder:faces` is the name in a run's record; its folder stands there too.
-        let kind = match name.split_once(':') {
-            Some((kind @ ("folder" | "array" | "table" | "ratings" | "text"), _)) => kind,
-            _ => name,
-        };
-        Choice::all().find(|(known, _)| *known == kind).map(|(_, choice)| choice).ok_or_else(|| {
-            let names: Vec<&str> = Choice::all().map(|(known, _)| known).collect();
-            let meant = nearest(name, names.iter().copied()).map_or(String::new(), |n| format!(" Did you mean {n}?"));
-            Error::Usage(format!("there is no data set \"{name}\".{meant} There are: {}", names.join(", ")))
-        })
-    }
-}
-
 /// Reads a data set into memory, and downloads it first where that is possible and needed.
 ///
 /// `data_dir` is the folder of a `Folder` (under [`Selection::All`] also one picture), the file of an `Array` or of a
-/// `Table`, of which `form` says how it is read; of `Ratings` and a `Text` a file or a folder. The files of the other sets are looked for in `data_dir` and its
-/// subfolder of the set's name; without it, in the folder of the environment variable `ELBO_DATA`, likewise; without
-/// that, in `data`. `selection` parts one's own pictures where they are not split. `report` is told what the user should
-/// know, and how far long work has come.
+/// `Table`, of which `form` says how it is read; of `Ratings` and a `Text` a file or a folder. The files of the other
+/// sets are looked for in `data_dir` and its subfolder of the set's name; without it, in the folder of the environment
+/// variable `ELBO_DATA`, likewise; without that, in `data`. `selection` parts one's own pictures where they are not
+/// split. `report` is told what the user should know, and how far long work has come.
 ///
 /// # Errors
 /// Files that are missing, unreadable or not what they should be, each by name, and what to do about it; a `data_dir`
@@ -304,26 +240,6 @@ mod tests {
     use super::progress::tests::{notices, silence};
     use super::sets::tests::{Fixture, offline};
     use super::*;
-
-    #[test]
-    fn names_parse_and_a_wrong_one_lists_the_right_ones() {
-        assert_eq!("auto".parse::<Choice>().unwrap(), Choice::Auto);
-        assert_eq!("emnist-letters".parse::<Choice>().unwrap(), Choice::Named(SetName::EmnistLetters));
-        assert_eq!("digits".parse::<Choice>().unwrap(), Choice::Named(SetName::Digits));
-        let message = "cifar".parse::<Choice>().unwrap_err().to_string();
-        assert!(message.contains("fashion-mnist") && message.contains("digits"), "{message}");
-    }
-
-    #[test]
-    fn recorded_names_parse_like_their_kind() {
-        for (name, choice) in [("folder", Choice::Folder), ("folder:a:b", Choice::Folder), ("array:x", Choice::Array)] {
-            assert_eq!(name.parse::<Choice>().unwrap(), choice);
-        }
-        assert_eq!("cifar100".parse::<Choice>().unwrap(), Choice::Cifar100);
-        assert!("mnist:x".parse::<Choice>().is_err());
-        let message = "cifar".parse::<Choice>().unwrap_err().to_string();
-        assert!(message.contains("Did you mean cifar10?") && message.contains("folder, array, table"), "{message}");
-    }
 
     #[test]
     fn preparing_another_set_than_a_folder_is_refused_by_flag() {
