@@ -8,21 +8,16 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::draws::{Noise, asks, draw};
 use super::file::{File, LARGEST_FILE};
 use super::{RECORDING, SCRIPT};
 use crate::arena::{Arena, Statistic};
-use crate::backend::cpu::Cpu;
-use crate::backend::{Backend, Device};
 use crate::data::labelled::{self, UNLABELLED};
 use crate::data::table::{Columns, Kind, LABELS, PICTURES, Table};
 use crate::error::{Error, Result};
 use crate::files::{read_regular, write_atomic};
-use crate::instruments::replay::{given, training_batch};
-use crate::kernels::clock::{Clock, Row};
-use crate::kernels::{random, shuffle};
-use crate::models::draw::Draw;
-use crate::models::{Model, Term};
-use crate::program::{Program, Recorder, Step};
+use crate::kernels::clock::Row;
+use crate::models::Term;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::pictures::one_hot;
 use crate::train::programs;
@@ -85,9 +80,6 @@ impl Examples {
         }
     }
 }
-
-/// Random numbers that a model asks for: the shape of a step's, and (steps, shape) the values.
-pub(super) type Noise = (Vec<usize>, Vec<f32>);
 
 /// What is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -305,7 +297,7 @@ impl Exchange {
         self.about.settings.terms().expect("looked up before")
     }
 
-    /// The columns of a step's batch, as [`given`] orders them.
+    /// The columns of a step's batch, as [`given`](crate::instruments::replay::given) orders them.
     pub(super) fn columns_of(&self, step: usize) -> Vec<Vec<f32>> {
         let batch = self.about.settings.batch_size;
         let values = batch * self.dims();
@@ -377,57 +369,6 @@ impl Exchange {
         let metadata = HashMap::from([(ABOUT.to_string(), about)]);
         safetensors::serialize(views, Some(metadata)).expect("names and shapes are valid")
     }
-}
-
-/// The draws of random numbers that a model of these settings asks for at each step, as recorded dispatches. Errors:
-/// settings that do not fit together or the columns.
-fn asks(settings: &Settings, columns: &Columns) -> Result<Vec<Step>> {
-    let mut arena = Arena::new();
-    let model: Box<dyn Model> = (settings.entry()?.open)(&mut arena, &settings.own, columns)?;
-    let clock = Clock::tensor(&mut arena, "clock", 1);
-    let sources = given(&mut arena, model.entry(), columns, settings.batch_size);
-    let batch = training_batch(settings, sources, clock);
-    let mut r = Recorder::new(&mut arena);
-    model.step(&mut r, &batch, &mut Draw::Clock(clock));
-    let drawn = |step: &Step| [&random::NORMAL, &random::UNIT].iter().any(|kernel| std::ptr::eq(step.kernel, *kernel));
-    Ok(r.finish("step").steps.into_iter().filter(drawn).collect())
-}
-
-/// The order of the first epoch over `count` pictures, and the random numbers of the first steps, from the settings'
-/// seed.
-fn draw(settings: &Settings, columns: &Columns, count: usize, steps: usize) -> Result<(Vec<u32>, Vec<Noise>)> {
-    let asked = asks(settings, columns)?;
-    // The draws alone, in an arena without the model: by kernel, params and shape.
-    let mut arena = Arena::new();
-    let order = arena.tensor("order", &[count]);
-    let clock = Clock::tensor(&mut arena, "clock", 1);
-    let mut r = Recorder::new(&mut arena);
-    shuffle::forward(&mut r, clock, order, true);
-    let shuffled = r.finish("order");
-    let mut r = Recorder::new(&mut arena);
-    let draw = |r: &mut Recorder, step: &Step| {
-        let y = r.tensor("noise", step.writes[0].shape());
-        r.dispatch_words(step.kernel, step.params.clone(), &[clock], &[y]);
-        y
-    };
-    let tensors: Vec<_> = asked.iter().map(|step| draw(&mut r, step)).collect();
-    let drawn: Program = r.finish("noise");
-
-    let mut backend: Backend = Device::Cpu(Cpu::Accelerated).backend();
-    let (shuffled, drawn) = (backend.load(&arena, &shuffled)?, backend.load(&arena, &drawn)?);
-    let time = |step| Clock { seed: settings.seed, step, batch: 0, epoch: 0, rows: vec![Clock::unit().rows[0]] };
-    backend.write_words(clock, &time(0).words());
-    backend.run(&[(shuffled, 1)])?;
-    let order = pollster::block_on(backend.read_words_async(&[order]))?.remove(0);
-    let mut noise: Vec<_> = tensors.iter().map(|tensor| (tensor.shape().to_vec(), Vec::new())).collect();
-    for step in 0..steps as u32 {
-        backend.write_words(clock, &time(step).words());
-        backend.run(&[(drawn, 1)])?;
-        for ((_, all), values) in noise.iter_mut().zip(backend.read(&tensors)?) {
-            all.extend(values);
-        }
-    }
-    Ok((order, noise))
 }
 
 fn digest(bytes: &[u8]) -> String {

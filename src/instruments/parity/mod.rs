@@ -12,6 +12,7 @@
 //!
 //! Files go to one folder: `exchange.safetensors`, the script, and what it leaves, `pytorch.safetensors`.
 
+mod draws;
 mod exchange;
 mod file;
 mod recording;
