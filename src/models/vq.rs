@@ -227,8 +227,8 @@ impl Model for Vq {
             return Ok(());
         }
         Err(Error::Usage(format!(
-            "--codes is {codes}, but {count} training pictures of {places} places each have only {} vectors to put \
-             codes onto: take fewer --codes or more pictures",
+            "codes is {codes}, but {count} training pictures of {places} places each have only {} vectors to put codes \
+             onto: take fewer (--set codes=N) or more pictures",
             count * places
         )))
     }

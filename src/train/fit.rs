@@ -175,7 +175,8 @@ mod tests {
         // 20 codes a picture, 256 in the codebook.
         assert_eq!(of(13), Ok(()));
         let message = of(12).unwrap_err();
-        assert!(message.contains("--codes is 256, but 12 training pictures of 20 places"), "{message}");
+        assert!(message.contains("codes is 256, but 12 training pictures of 20 places"), "{message}");
+        assert!(message.contains("--set codes=N") && !message.contains("--codes"), "{message}");
         assert!(message.lines().count() == 1 && message.contains("only 240 vectors"), "{message}");
     }
 
