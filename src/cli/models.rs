@@ -4,7 +4,7 @@ use clap::Subcommand;
 use elbo::error::{Error, Result};
 use elbo::keys::{Key, hint};
 use elbo::models::presets::{self, Preset};
-use elbo::models::{Entry, MODELS, Weight};
+use elbo::models::{Entry, MODELS, Term, Weight};
 use elbo::train::metrics;
 use elbo::train::settings::{Run, Settings};
 use serde_json::{Value, json};
@@ -105,12 +105,8 @@ impl Show {
 
 fn print(entry: &'static Entry, settings: &Settings) -> Result<()> {
     super::print(&format!("{}: {}\n\n  {}\n", entry.name, entry.about, entry.formula));
-    let term = |term: &elbo::models::Term| {
-        let weight = match term.weight {
-            Weight::One => "1".to_string(),
-            Weight::Knob(name) | Weight::Instead(name) => name.to_string(),
-            Weight::Zero | Weight::Replaced => "0".to_string(),
-        };
+    let term = |term: &Term| {
+        let weight = times(term.weight).map_or_else(|number| number.to_string(), String::from);
         vec![term.name.to_string(), weight, term.about.to_string()]
     };
     let heads = [("term", Column::Left), ("times", Column::Left), ("what it is, in nats", Column::Left)];
@@ -143,17 +139,22 @@ pub fn default(key: &Key, values: &Table) -> String {
     values.get(key.name).map_or("off".into(), |value| value.to_string())
 }
 
+/// The knob that a term counts by in the loss, or the number.
+fn times(weight: Weight) -> std::result::Result<&'static str, u8> {
+    match weight {
+        Weight::One => Err(1),
+        Weight::Knob(name) | Weight::Instead(name) => Ok(name),
+        Weight::Zero | Weight::Replaced => Err(0),
+    }
+}
+
 fn summary(entry: &Entry) -> Value {
     let key = |key: &Key| {
         let default = (entry.defaults)().get(key.name).map(|value| json!(value));
         json!({ "name": key.name, "section": key.section, "value": key.value, "help": key.help, "default": default })
     };
-    let term = |term: &elbo::models::Term| {
-        let weight = match term.weight {
-            Weight::One => json!(1),
-            Weight::Knob(name) | Weight::Instead(name) => json!(name),
-            Weight::Zero | Weight::Replaced => json!(0),
-        };
+    let term = |term: &Term| {
+        let weight = times(term.weight).map_or_else(|number| json!(number), |knob| json!(knob));
         json!({ "name": term.name, "weight": weight, "about": term.about })
     };
     let preset = |preset: &Preset| json!({ "name": preset.name, "about": preset.about, "article": preset.article });
