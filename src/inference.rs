@@ -5,6 +5,7 @@ pub mod evidence;
 pub mod latents;
 pub mod ranking;
 pub mod scores;
+pub mod sentences;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::arena::Arena;
 use crate::backend::{Backend, Device, Loaded};
-use crate::data::table::{Kind, LABELS, Table};
+use crate::data::table::{Kind, LABELS, TEXT, Table};
 use crate::data::text::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 use crate::kernels::clock::{Clock, Row};
@@ -140,11 +141,24 @@ impl Trained {
 
     /// What its latent points are: numbers, one-hot vectors, codes. Errors: it has no latent point to decode.
     pub fn latent_kind(&self) -> Result<Kind> {
-        Ok(self.find_view("decode")?.input("z").unwrap_or(Kind::Vector(0)))
+        // Of a point a picture is decoded, or a sentence begun.
+        let view = self.find_view("start").or_else(|_| self.find_view("decode"))?;
+        Ok(view.input("z").unwrap_or(Kind::Vector(0)))
     }
 
-    /// Z of a model whose latent points are numbers. Errors: they are classes or codes, or there are none.
+    /// Whether it is a model of sentences.
+    pub fn is_of_sentences(&self) -> bool {
+        self.modelled() == TEXT
+    }
+
+    /// The column of what it models, which is also what its views call it.
+    pub fn modelled(&self) -> &'static str {
+        self.card.columns.modelled_name()
+    }
+
+    /// Z of a model that decodes latent points which are numbers. Errors: they are classes or codes, or there are none.
     pub fn numbers(&self) -> Result<usize> {
+        self.find_view("decode")?;
         match self.latent_kind()? {
             Kind::Vector(latent) => Ok(latent),
             kind => {
@@ -206,12 +220,12 @@ impl Trained {
         Ok(())
     }
 
-    /// Mean and logvar of q(z|x), (N,Z) each, of pictures (N,D) with values in `[0,1]`, and of their labels for a model
-    /// that is told them.
+    /// Mean and logvar of q(z|x), (N,Z) each, of pictures (N,D) with values in `[0,1]`, or of what else the model takes,
+    /// as [`Table::values`] gives it; and of their labels for a model that is told them.
     ///
-    /// Errors: those of the device; a model that does not encode. Panics where `pixels` is not whole pictures, or
-    /// labels are missing.
-    pub fn encode(&mut self, pixels: &[f32], labels: Option<&[usize]>) -> Result<[Vec<f32>; 2]> {
+    /// Errors: those of the device; a model that does not encode. Panics where `x` is not whole examples, or labels are
+    /// missing.
+    pub fn encode(&mut self, x: &[f32], labels: Option<&[usize]>) -> Result<[Vec<f32>; 2]> {
         let names: Vec<&str> = self.find_view("encode")?.outputs.iter().map(|port| port.name).collect();
         if names != ["mean", "logvar"] {
             return Err(Error::Usage(format!(
@@ -220,7 +234,7 @@ impl Trained {
                 names.join(", ")
             )));
         }
-        let outputs = self.told("encode", ("x", pixels), labels, 0)?;
+        let outputs = self.told("encode", (self.modelled(), x), labels, 0)?;
         Ok(outputs.try_into().unwrap_or_else(|_| unreachable!("the encoder has two outputs")))
     }
 
@@ -232,7 +246,7 @@ impl Trained {
         for start in (0..split.count).step_by(chunk) {
             let rows = start..(start + chunk).min(split.count);
             let labels = self.labels_of("encode", split, rows.clone())?;
-            let outputs = self.told("encode", ("x", &split.values(rows)), labels.as_deref(), 0)?;
+            let outputs = self.told("encode", (self.modelled(), &split.values(rows)), labels.as_deref(), 0)?;
             all.iter_mut().zip(outputs).for_each(|(all, output)| all.extend(output));
         }
         Ok(all)

@@ -42,6 +42,11 @@ impl Columns {
         self.0.get(PICTURES).or_else(|| self.0.get(TEXT)).copied()
     }
 
+    /// The name of the column of what is modelled.
+    pub fn modelled_name(&self) -> &'static str {
+        if !self.0.contains_key(PICTURES) && self.0.contains_key(TEXT) { TEXT } else { PICTURES }
+    }
+
     /// The kind of a column. Errors: no such column.
     pub fn kind(&self, name: &str) -> Result<Kind> {
         self.0.get(name).copied().ok_or_else(|| self.missing(name, "values"))

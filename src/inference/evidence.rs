@@ -12,7 +12,7 @@
 use super::Trained;
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
-use crate::data::table::{LABELS, PICTURES, Table};
+use crate::data::table::{LABELS, PICTURES, TEXT, Table};
 use crate::error::{Error, Result};
 use crate::kernels::clock::{self, Clock, Row};
 use crate::kernels::{importance, joint, mixture, random, repeat};
@@ -133,9 +133,9 @@ impl Trained {
         }
         match evidence.nats.iter().position(|nats| !nats.is_finite()) {
             None => Ok(evidence),
-            Some(picture) => {
-                let nats = evidence.nats[picture];
-                Err(Error::file(&self.path, format!("-log p(x) of picture {picture} is {nats}: it cannot be used")))
+            Some(example) => {
+                let nats = evidence.nats[example];
+                Err(Error::file(&self.path, format!("-log p(x) of example {example} is {nats}: it cannot be used")))
             }
         }
     }
@@ -165,9 +165,11 @@ impl Recorded {
             let kind = likelihood.input(name)?;
             Some(arena.tensor(name, &[pictures, kind.width()]))
         };
-        let x = input(PICTURES).expect("a likelihood is of a picture");
+        let modelled = [PICTURES, TEXT].into_iter().find(|name| likelihood.input(name).is_some());
+        let modelled = modelled.expect("a likelihood is of a picture or a sentence");
+        let x = input(modelled).expect("found above");
         let label = input(LABELS);
-        let given = |port: &Port| if port.name == PICTURES { x } else { label.expect("it is told") };
+        let given = |port: &Port| if port.name == modelled { x } else { label.expect("it is told") };
 
         let mut r = Recorder::new(arena);
         r.scope("encode");

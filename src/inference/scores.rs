@@ -68,8 +68,13 @@ impl Scores {
 
 impl Trained {
     /// The scores that the model can give: all four with the views `encode` and `likelihood`, unless the scale of
-    /// p(x|z) is fitted to the batch a row stands in; else the error alone. Errors: it does not reconstruct either.
+    /// p(x|z) is fitted to the batch a row stands in; else the error alone. Of sentences all but the error, as words
+    /// have no distance. Errors: it does not reconstruct either.
     pub fn known_scores(&self) -> Result<&'static [Score]> {
+        if self.is_of_sentences() {
+            self.find_view("likelihood")?;
+            return Ok(&Score::ALL[1..]);
+        }
         self.find_view("reconstruct")?;
         let has = |name: &str| self.views.iter().any(|view| view.name == name);
         let is_of_row = self.output.is_some_and(|output| output != Likelihood::OptimalSigma);
@@ -121,22 +126,28 @@ impl Trained {
         noise: &dyn Fn(usize, usize) -> Vec<f32>,
     ) -> Result<Vec<(Score, Vec<f64>)>> {
         let (x, dims) = (split.values(rows.clone()), split.dims()); // (B,D)
-        let labels = match self.classes("reconstruct")? {
-            Some(classes) => self.labels_of("reconstruct", split, rows)?.map(|labels| one_hot(labels, classes)),
+        let (known, modelled) = (self.known_scores()?, self.modelled());
+        let asked = if known.contains(&Score::Error) { "reconstruct" } else { "encode" };
+        let labels = match self.classes(asked)? {
+            Some(classes) => self.labels_of(asked, split, rows)?.map(|labels| one_hot(labels, classes)),
             None => None,
         };
         let label = labels.as_deref().unwrap_or_default();
         let x = x.as_slice();
 
-        let view = self.find_view("reconstruct")?;
-        let place = view.outputs.iter().position(|port| port.name == "reconstruction").unwrap_or(0);
-        let reconstruction = self.view("reconstruct", &[(PICTURES, x), (LABELS, label)], 0)?.swap_remove(place);
-        let error = x.chunks(dims).zip(reconstruction.chunks(dims)).map(|(x, y)| distance(x, y)).collect();
-        if self.known_scores()?.len() == 1 {
-            return Ok(vec![(Score::Error, error)]);
+        let mut scores = Vec::new();
+        if known.contains(&Score::Error) {
+            let view = self.find_view("reconstruct")?;
+            let place = view.outputs.iter().position(|port| port.name == "reconstruction").unwrap_or(0);
+            let reconstruction = self.view("reconstruct", &[(PICTURES, x), (LABELS, label)], 0)?.swap_remove(place);
+            let error = x.chunks(dims).zip(reconstruction.chunks(dims)).map(|(x, y)| distance(x, y)).collect();
+            scores.push((Score::Error, error));
+        }
+        if known.len() == scores.len() {
+            return Ok(scores);
         }
 
-        let q = self.view("encode", &[(PICTURES, x), (LABELS, label)], 0)?;
+        let q = self.view("encode", &[(modelled, x), (LABELS, label)], 0)?;
         let [mean, logvar] = [&q[0], &q[1]]; // (B,Z)
         let latent = self.latent()?;
         // ANCHOR: samples
@@ -144,22 +155,29 @@ impl Trained {
         let mut weights = vec![Sum::default(); x.len() / dims];
         let is_learned = self.find_view("log_prior").is_ok();
         let mut kl = if is_learned { vec![0.0; x.len() / dims] } else { kl_by_row(mean, logvar, latent) };
-        for s in 0..samples {
-            let noise = noise(s, mean.len());
-            let z: Vec<f32> = mean.iter().zip(logvar).zip(&noise).map(|((m, v), n)| m + (0.5 * v).exp() * n).collect();
-            let inputs = [(PICTURES, x), ("z", z.as_slice()), (LABELS, label)];
-            let recon = self.view("likelihood", &inputs, 0)?.swap_remove(0); // (B,1)
+        // Of few rows several samples go through a view at once.
+        let (rows, latents) = (x.len() / dims, mean.len());
+        let at_once = (chunk(dims) / rows).clamp(1, samples);
+        for first in (0..samples).step_by(at_once) {
+            let group = first..(first + at_once).min(samples);
+            let noise: Vec<f32> = group.clone().flat_map(|s| noise(s, latents)).collect();
+            let of = mean.iter().zip(logvar).cycle();
+            let z: Vec<f32> = of.zip(&noise).map(|((m, v), n)| m + (0.5 * v).exp() * n).collect();
+            let (x, label) = (x.repeat(group.len()), label.repeat(group.len()));
+            let inputs = [(modelled, x.as_slice()), ("z", z.as_slice()), (LABELS, label.as_slice())];
+            let recon = self.view("likelihood", &inputs, 0)?.swap_remove(0); // (S*B,1)
             let log_prior = match is_learned {
-                true => self.view("log_prior", &[("z", &z)], 0)?.swap_remove(0), // (B,1)
+                true => self.view("log_prior", &[("z", &z)], 0)?.swap_remove(0), // (S*B,1)
                 false => Vec::new(),
             };
-            for (row, &recon) in recon.iter().enumerate() {
-                let of = row * latent..(row + 1) * latent;
+            for (at, &recon) in recon.iter().enumerate() {
+                let row = at % rows;
+                let [of, of_row] = [at, row].map(|row| row * latent..(row + 1) * latent);
                 let recon = f64::from(recon);
                 probability[row] += recon / samples as f64;
-                let mut ratio = log_ratio(&noise[of.clone()], &logvar[of.clone()], &z[of.clone()]);
+                let mut ratio = log_ratio(&noise[of.clone()], &logvar[of_row], &z[of.clone()]);
                 if is_learned {
-                    ratio += f64::from(log_prior[row]) - log_normal(&z[of]);
+                    ratio += f64::from(log_prior[at]) - log_normal(&z[of]);
                     kl[row] -= ratio / samples as f64;
                 }
                 weights[row].add(ratio - recon);
@@ -168,7 +186,8 @@ impl Trained {
         let elbo = probability.iter().zip(kl).map(|(recon, kl)| recon + kl).collect();
         let bound = weights.iter().map(|sum| (samples as f64).ln() - sum.log()).collect();
         // ANCHOR_END: samples
-        Ok(vec![(Score::Error, error), (Score::Probability, probability), (Score::Elbo, elbo), (Score::Bound, bound)])
+        scores.extend([(Score::Probability, probability), (Score::Elbo, elbo), (Score::Bound, bound)]);
+        Ok(scores)
     }
 }
 

@@ -138,6 +138,11 @@ impl Vocabulary {
         self.ids.get(word).copied().unwrap_or(UNK)
     }
 
+    /// Whether it has a word.
+    pub fn knows(&self, word: &str) -> bool {
+        self.ids.contains_key(word)
+    }
+
     /// The word of an id, `<eos>` and the like of a special symbol; `<unk>` of an id that there is not.
     pub fn word(&self, id: u32) -> &str {
         match (SYMBOLS.get(id as usize), id.checked_sub(FIRST_WORD)) {
