@@ -10,6 +10,7 @@ use elbo::inference::evidence::Evidence;
 use elbo::inference::latents::{ACTIVE, Latents};
 use elbo::inference::{Trained, kl_by_dimension};
 use elbo::mean::Mean;
+use elbo::models::Term;
 use elbo::models::parts::likelihood::Likelihood;
 use elbo::train::evaluation::Latent;
 use serde_json::{Value, json};
@@ -17,6 +18,9 @@ use serde_json::{Value, json};
 use super::progress;
 use super::shared::{CROSS_ENTROPY, DataArgs, ModelArgs, bound_name, require};
 use super::table::{Column, table};
+
+/// Below so many nats a sentence the KL says that the decoder goes without z.
+const COLLAPSED: f64 = 0.1;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -39,7 +43,7 @@ pub struct Args {
     /// Print the KL of each latent dimension too, the largest first
     #[arg(long)]
     dimensions: bool,
-    /// Estimate -log p(x) of each picture too, by importance sampling with S samples of z (5000 is usual), and print
+    /// Estimate -log p(x) of each example too, by importance sampling with S samples of z (5000 is usual), and print
     /// its mean with the standard error
     #[arg(long, value_name = "S")]
     nll: Option<usize>,
@@ -77,7 +81,9 @@ impl Args {
         let nats = means.sum(terms);
         let is_pictures = data.test.shape().is_some();
         let bits = output.filter(|_| is_pictures).and_then(|o| o.bits_per_dimension(nats, data.test.dims()));
-        let is_likelihood = output.is_some_and(|o| o.is_likelihood() || (is_pictures && is_binary(&data.test)));
+        let sentences = model.is_of_sentences().then(|| Sentences::of(terms, &means.terms, nats));
+        let is_likelihood =
+            sentences.is_some() || output.is_some_and(|o| o.is_likelihood() || (is_pictures && is_binary(&data.test)));
         if self.json {
             let mut object = json!({
                 "dataset": data.name, "pictures": count, "latent": if self.mean { "mean" } else { "sampled" },
@@ -86,6 +92,11 @@ impl Args {
             });
             for (term, value) in terms.iter().zip(&means.terms) {
                 object[format!("test_{}", term.name)] = (*value).into();
+            }
+            if let Some(Sentences { words, perplexity, is_collapsed, .. }) = &sentences {
+                object["words_a_sentence"] = (*words).into();
+                object["perplexity"] = (*perplexity).into();
+                object["is_collapsed"] = (*is_collapsed).into();
             }
             if self.dimensions {
                 let row = |(dimension, kl): &(usize, f64)| json!({ "dimension": dimension, "kl": kl });
@@ -115,6 +126,9 @@ impl Args {
         ));
         let named = terms.iter().zip(&means.terms).map(|(term, value)| format!(" {} {value:.4}", term.name));
         super::print(&format!("test_loss {:.4}{}", means.loss, named.collect::<String>()));
+        if let Some(sentences) = &sentences {
+            sentences.print(nats);
+        }
         if let Some(bits) = bits {
             let of = match output {
                 Some(Likelihood::DiscretisedLogistic) => "of probabilities of the grey levels",
@@ -126,17 +140,17 @@ impl Args {
             super::print(&format!("kl of dimension {dimension}: {kl:.4}"));
         }
         if let Some((evidence, seconds)) = &evidence {
-            print_nll(evidence, *seconds, is_likelihood);
+            print_nll(evidence, *seconds, is_likelihood, data.example());
         }
         if let Some(latents) = &latents {
-            print_latents(latents, count);
+            print_latents(latents, count, data.example());
         }
         Ok(())
     }
 
     /// What importance sampling says of the test pictures, and the seconds that it took.
     fn evidence(&self, model: &Trained, data: &Dataset, samples: usize) -> Result<(Evidence, f64)> {
-        let bar = progress::counting("", "pictures", data.test.count);
+        let bar = progress::counting("", data.examples(), data.test.count);
         let start = Instant::now();
         let evidence = model.evidence(&data.test, samples, self.seed, &mut |done| bar.set_position(done as u64));
         bar.finish_and_clear();
@@ -145,10 +159,45 @@ impl Args {
 
     fn latents(&self, model: &mut Trained, split: &Table) -> Result<Latents> {
         let [mean, logvar] = model.encode_split(split)?;
-        let bar = progress::counting("", "pictures", split.count);
+        let bar = progress::counting("", "rows", split.count);
         let latents = Latents::of(&mean, &logvar, model.latent()?, self.seed, &|_| bar.inc(1));
         bar.finish_and_clear();
         Ok(latents)
+    }
+}
+
+/// What the terms of a model of sentences say.
+struct Sentences {
+    /// Words a sentence, the end counted.
+    words: f64,
+    kl: f64,
+    /// e^(-ELBO / words), an upper bound of the perplexity.
+    perplexity: f64,
+    /// Whether z says next to nothing of the sentence.
+    is_collapsed: bool,
+}
+
+impl Sentences {
+    /// Of the terms' means, and -ELBO in nats a sentence.
+    fn of(terms: &[Term], means: &[f64], nats: f64) -> Sentences {
+        let of = |name: &str| {
+            terms.iter().zip(means).find(|(term, _)| term.name == name).map_or(f64::NAN, |(_, &mean)| mean)
+        };
+        let (words, kl) = (of("words"), of("kl"));
+        Sentences { words, kl, perplexity: (nats / words).exp(), is_collapsed: kl < COLLAPSED }
+    }
+
+    fn print(&self, nats: f64) {
+        let Sentences { words, kl, perplexity, is_collapsed } = self;
+        super::print(&format!(
+            "-ELBO {nats:.4} nats a sentence, {words:.2} words a sentence, the end counted: perplexity {perplexity:.2}"
+        ));
+        if *is_collapsed {
+            super::print(&format!(
+                "the latent space is collapsed: its kl is {kl:.4} nats a sentence, below {COLLAPSED}, so the decoder writes \
+                 without it. Train with a slower --kl-schedule, more --set word_dropout=P, or --free-bits"
+            ));
+        }
     }
 }
 
@@ -172,11 +221,11 @@ fn nll_object(evidence: &Evidence, seconds: f64, is_likelihood: bool) -> Value {
     })
 }
 
-fn print_nll(evidence: &Evidence, seconds: f64, is_likelihood: bool) {
+fn print_nll(evidence: &Evidence, seconds: f64, is_likelihood: bool, example: &str) {
     let of = if is_likelihood { "" } else { ", of a cross-entropy of grey levels" };
     let Mean { mean, standard_error } = evidence.mean();
     super::print(&format!(
-        "nll {mean:.4}, standard error {standard_error:.4}, {} samples a picture, worth {:.1} on average{of}, \
+        "nll {mean:.4}, standard error {standard_error:.4}, {} samples a {example}, worth {:.1} on average{of}, \
          {seconds:.1} s",
         evidence.samples,
         evidence.mean_effective(),
@@ -205,7 +254,7 @@ fn latents_object(latents: &Latents) -> Value {
     })
 }
 
-fn print_latents(latents: &Latents, pictures: usize) {
+fn print_latents(latents: &Latents, count: usize, example: &str) {
     let heads = [
         ("dimension", Column::Right),
         ("kl", Column::Right),
@@ -219,16 +268,16 @@ fn print_latents(latents: &Latents, pictures: usize) {
     };
     super::print(&format!("\n{}", table(&heads, &by_kl(latents).into_iter().map(row).collect::<Vec<_>>())));
     super::print(&format!(
-        "\n{} of {} dimensions are active: their mean varies by more than {ACTIVE} from picture to picture",
+        "\n{} of {} dimensions are active: their mean varies by more than {ACTIVE} from {example} to {example}",
         latents.active(),
         latents.dimensions.len(),
     ));
     super::print(&format!(
-        "kl {:.4} = information of z about the picture {:.4} (at most log {pictures} = {:.4}) + \
+        "kl {:.4} = information of z about the {example} {:.4} (at most log {count} = {:.4}) + \
          KL(q(z) || N(0,1)) {:.4}",
         latents.kl,
         latents.information,
-        (pictures as f64).ln(),
+        (count as f64).ln(),
         latents.marginal_kl,
     ));
 }

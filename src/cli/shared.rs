@@ -315,19 +315,28 @@ pub struct PictureArgs {
     /// model file]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Draw each pixel as N x N
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    scale: usize,
+    /// Draw each pixel as N x N [default: 2]
+    #[arg(long, value_name = "N")]
+    scale: Option<usize>,
 }
 
 impl PictureArgs {
+    /// Its flags, and whether each was given.
+    pub fn given(&self) -> [(&'static str, bool); 2] {
+        [("--out", self.out.is_some()), ("--scale", self.scale.is_some())]
+    }
+
+    fn scale(&self) -> usize {
+        self.scale.unwrap_or(2)
+    }
+
     /// Refuses a grid that is too large to draw or empty, before its pictures are made. `options` set its size.
     pub fn check(&self, [rows, columns]: [usize; 2], options: &str, model: &Trained) -> Result<()> {
         self.out.as_ref().map(Format::of).transpose()?;
-        require(self.scale > 0, "--scale is 0, but must be at least 1")?;
+        require(self.scale() > 0, "--scale is 0, but must be at least 1")?;
         require(rows > 0 && columns > 0, &format!("{options} must be at least 1"))?;
         let [c, h, w] = model.card.picture()?;
-        picture::grid_size([rows, columns], [h, w], self.scale)
+        picture::grid_size([rows, columns], [h, w], self.scale())
             .map_err(|e| Error::Usage(format!("{e} ({options}, --scale)")))?;
         // The points, their pictures in numbers, and the picture that they make; enlarged, it may have more pixels.
         let [latent, values] = [model.latent()?, c * h * w];
@@ -346,7 +355,7 @@ impl PictureArgs {
         values: &[f32],
         columns: usize,
     ) -> Result<PathBuf> {
-        let grid = picture::grid(values, self.shape(model, values)?, columns, self.scale)?;
+        let grid = picture::grid(values, self.shape(model, values)?, columns, self.scale())?;
         self.save(args, name, &grid)
     }
 
@@ -359,7 +368,7 @@ impl PictureArgs {
         sets: &[&[f32]],
         columns: usize,
     ) -> Result<PathBuf> {
-        let bands = picture::bands(sets, self.shape(model, sets[0])?, columns, self.scale)?;
+        let bands = picture::bands(sets, self.shape(model, sets[0])?, columns, self.scale())?;
         self.save(args, name, &bands)
     }
 
@@ -381,18 +390,19 @@ pub fn wrote(path: &Path, what: &str) {
 }
 
 /// A test loss of sampled z, as what it is: a bound by its name, with bits a dimension where those are defined, or a
-/// number that only compares models on the same data. `shape` is (C,H,W) of pictures; `binary`: every pixel of them is
+/// number that only compares models on the same data. `example` is what those of the data are called, `shape` is (C,H,W) of pictures; `binary`: every pixel of them is
 /// black or white.
 pub fn describe_loss(
     output: Option<Likelihood>,
     bound: &str,
     nats: f64,
+    example: &str,
     shape: Option<[usize; 3]>,
     binary: bool,
 ) -> String {
-    let Some(output) = output else { return format!("{nats:.4} nats an example") };
+    let Some(output) = output else { return format!("{nats:.4} nats a {example}") };
     // A density of numbers that are no grey levels has no bits to compare with others'.
-    let Some([c, h, w]) = shape else { return format!("{bound} {nats:.4} nats a row") };
+    let Some([c, h, w]) = shape else { return format!("{bound} {nats:.4} nats a {example}") };
     match output.bits_per_dimension(nats, c * h * w) {
         Some(bits) => format!("{bound} {nats:.4} nats a picture, {bits:.4} bits a dimension"),
         None if binary => format!("{bound} {nats:.4} nats a picture of black and white pixels"),

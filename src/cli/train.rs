@@ -84,7 +84,7 @@ impl Args {
         if settings.data.is_none() {
             settings.data = data::usual_place(&data.name);
         }
-        let examples = data.examples();
+        let (examples, example) = (data.examples(), data.example());
         notice(&format!("data: {}, {} training and {} test {examples}", data.name, data.train.count, data.test.count));
         let pictures = Fingerprint::of(&data);
         if let Some(before) = resumed.as_ref().and_then(|record| record.pictures.as_ref()) {
@@ -158,7 +158,7 @@ impl Args {
         if let Some(metrics) = last {
             let bound = bound_name(&settings.own);
             let nats = metrics.test.sum(settings.terms()?);
-            let loss = describe_loss(output, &bound, nats, shape, binary);
+            let loss = describe_loss(output, &bound, nats, example, shape, binary);
             notice(&format!("test of epoch {}: {loss}", metrics.epoch));
         }
         // Whoever stops a run waits for its end.
