@@ -27,6 +27,7 @@ pub struct Args {
 impl Args {
     pub fn run(self) -> Result<()> {
         let mut model = self.model.open()?;
+        model.find_view("decode")?;
         let path = &self.latents;
         let z = npy::read(path)?;
         let latent = model.latent()?;

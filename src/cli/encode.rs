@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use elbo::data::npy;
-use elbo::data::table::Table;
 use elbo::error::Result;
 use elbo::files::write_atomic;
 use elbo::picture;
@@ -19,10 +18,10 @@ pub struct Args {
     data: DataArgs,
     #[command(flatten)]
     label: LabelArgs,
-    /// Which pictures [default: test, of one's own that are not split all]
+    /// Which pictures or sentences [default: test, of one's own that are not split all]
     #[arg(long, value_enum)]
     split: Option<Which>,
-    /// Take the first N pictures only; 0 takes all
+    /// Take the first N only; 0 takes all
     #[arg(long, value_name = "N", default_value_t = 0)]
     limit: usize,
     /// The .npy file of the means (N,Z); the CSV and, for 2 latent dimensions, the scatter picture go beside it
@@ -47,7 +46,7 @@ impl Args {
         )?;
         let mut model = self.model.open()?;
         let data = self.data.open(&self.model, &model, self.split.is_some())?;
-        let all = data.train.count == 0;
+        let (all, examples) = (data.train.count == 0, data.examples());
         let (mut split, named) = match self.split.unwrap_or(Which::Test) {
             Which::Test => (data.test, if all { "" } else { "test " }),
             Which::Train => (data.train, "training "),
@@ -66,9 +65,15 @@ impl Args {
         };
         let names: Vec<&str> = model.find_view("encode")?.outputs.iter().map(|port| port.name).collect();
         let rows = split.count;
-        let what = format!("{rows} {named}pictures of {}", data.name);
+        let what = format!("{rows} {named}{examples} of {}", data.name);
 
-        let csv = table(&split, &names, &encoded);
+        let first = match model.is_of_sentences() {
+            true => ("sentence", model.shown(&split)?),
+            false => {
+                ("label", split.labels().map_or(vec![String::new(); rows], |of| of.iter().map(u8::to_string).collect()))
+            }
+        };
+        let csv = table(&first, &names, &encoded);
         let values = encoded.swap_remove(0);
         let latent = values.len() / rows;
         let matrix = npy::Matrix { rows, columns: latent, values };
@@ -77,7 +82,7 @@ impl Args {
         let path = out.with_extension("csv");
         write_atomic(&path, &csv)?;
         let columns: Vec<String> = names.iter().map(|name| plural(name)).collect();
-        wrote(&path, &format!("label, {} of {what}", columns.join(" and ")));
+        wrote(&path, &format!("{}, {} of {what}", first.0, columns.join(" and ")));
         if latent == 2 && names[0] == "mean" {
             let points: Vec<[f32; 2]> = matrix.values.chunks_exact(2).map(|z| [z[0], z[1]]).collect();
             let path = out.with_extension("png");
@@ -94,17 +99,16 @@ fn plural(name: &str) -> String {
     if name.ends_with('s') { name.into() } else { format!("{name}s") }
 }
 
-/// `label,mean_0,..,logvar_0,..`, a row a picture, for outputs of these names; the label is empty where the data has
-/// none.
-fn table(split: &Table, names: &[&str], outputs: &[Vec<f32>]) -> Vec<u8> {
+/// `label,mean_0,..,logvar_0,..`, a row an example, for outputs of these names. `first` is the first column's head and
+/// its texts: the label, empty where the data has none, or the sentence.
+fn table((head, texts): &(&str, Vec<String>), names: &[&str], outputs: &[Vec<f32>]) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let widths = outputs.iter().map(|values| values.len() / split.count);
+    let widths = outputs.iter().map(|values| values.len() / texts.len());
     let columns = names.iter().zip(widths.clone()).flat_map(|(stem, n)| (0..n).map(move |j| format!("{stem}_{j}")));
-    writer.write_record(std::iter::once("label".to_string()).chain(columns)).expect("memory takes every row");
-    for i in 0..split.count {
-        let label = split.labels().map_or(String::new(), |labels| labels[i].to_string());
+    writer.write_record(std::iter::once(head.to_string()).chain(columns)).expect("memory takes every row");
+    for (i, text) in texts.iter().enumerate() {
         let values = outputs.iter().zip(widths.clone()).flat_map(|(values, n)| &values[i * n..(i + 1) * n]);
-        let row = std::iter::once(label).chain(values.map(f32::to_string));
+        let row = std::iter::once(text.clone()).chain(values.map(f32::to_string));
         writer.write_record(row).expect("every row has the header's length");
     }
     writer.into_inner().expect("memory takes every row")

@@ -4,8 +4,10 @@ use clap::ValueEnum;
 use elbo::data::Dataset;
 use elbo::error::Result;
 use elbo::inference::Trained;
+use elbo::messages::print;
 use elbo::picture::latent::{lerp, slerp};
 
+use super::sentences::{note_unknown, refuse, written_by};
 use super::shared::{
     DataArgs, LabelArgs, ModelArgs, PictureArgs, evenly, picture_name, require, require_picture, wrote,
 };
@@ -14,25 +16,35 @@ use super::shared::{
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    /// Of a model of sentences, the two to go between
+    #[arg(value_name = "SENTENCE")]
+    sentences: Vec<String>,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
     label: LabelArgs,
     #[command(flatten)]
     picture: PictureArgs,
-    /// Index of the test picture to start from
-    #[arg(long, value_name = "I", default_value_t = 0)]
-    from: usize,
+    /// Index of the test picture to start from [default: 0]
+    #[arg(long, value_name = "I")]
+    from: Option<usize>,
     /// Index of the test picture to end at [default: the first with another label]
     #[arg(long, value_name = "I")]
     to: Option<usize>,
-    /// Pictures from one end to the other, both ends included
+    /// Pictures or sentences from one end to the other, both ends included
     #[arg(long, value_name = "N", default_value_t = 10)]
     steps: usize,
-    /// The way through latent space
-    #[arg(long, value_enum, default_value_t = Method::Both)]
-    method: Method,
+    /// The way through latent space [default: both, of sentences linear]
+    #[arg(long, value_enum)]
+    method: Option<Method>,
+    /// Of a model of sentences, keep the N most probable beginnings after each word, and write the best sentence found
+    /// [default: the most probable word each time]
+    #[arg(long, value_name = "N")]
+    beam: Option<usize>,
 }
+
+/// A way between two latent points: the point at a share of it.
+type Path = fn(&[f32], &[f32], f32) -> Vec<f32>;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Method {
@@ -46,15 +58,22 @@ enum Method {
 
 impl Args {
     pub fn run(self) -> Result<()> {
-        let Args { from, steps, method, .. } = self;
+        let steps = self.steps;
         require(steps >= 2, &format!("--steps is {steps}, but must be at least 2: the two ends"))?;
-        type Path = fn(&[f32], &[f32], f32) -> Vec<f32>;
+        let mut model = self.model.open()?;
+        let is_of_sentences = model.is_of_sentences();
+        let method = self.method.unwrap_or(if is_of_sentences { Method::Linear } else { Method::Both });
         let (ways, named): (&[Path], _) = match method {
             Method::Linear => (&[lerp], "linear"),
             Method::Spherical => (&[slerp], "spherical"),
             Method::Both => (&[lerp, slerp], "linear above spherical"),
         };
-        let mut model = self.model.open()?;
+        if is_of_sentences {
+            return self.write_sentences(&mut model, ways);
+        }
+        let flags = [("SENTENCE", !self.sentences.is_empty()), ("--beam", self.beam.is_some())];
+        refuse(&model, "sentences", &flags)?;
+        let from = self.from.unwrap_or(0);
         self.picture.check([ways.len(), steps], "--steps", &model)?;
         let data = self.data.open(&self.model, &model, false)?;
         require_picture("--from", from, &data)?;
@@ -74,6 +93,31 @@ impl Args {
         let path = self.picture.write(&self.model, "interpolation.png", &model, &pictures, steps)?;
         let (from, to) = (picture_name(from, &data), picture_name(to, &data));
         wrote(&path, &format!("{steps} steps from test picture {from} of {} to {to}, {named}", data.name));
+        Ok(())
+    }
+
+    /// Prints the sentences on the way between two, those of each way below each other.
+    fn write_sentences(&self, model: &mut Trained, ways: &[Path]) -> Result<()> {
+        let flags =
+            [("--from", self.from.is_some()), ("--to", self.to.is_some()), ("--label", self.label.label.is_some())];
+        refuse(model, "pictures", &[&flags[..], &self.picture.given()].concat())?;
+        let given = self.sentences.len();
+        let problem =
+            format!("a way is between two sentences, as in \"I am here .\" \"Where is he ?\", and {given} are given");
+        require(given == 2, &problem)?;
+        let writing = written_by(self.beam)?;
+        let read = model.read_lines(&self.sentences)?;
+        note_unknown(model, &self.sentences)?;
+        let [mean, _] = model.encode(&read.values(0..2), None)?;
+        let (a, b) = mean.split_at(mean.len() / 2);
+        let times = evenly(0.0, 1.0, self.steps);
+        for (n, way) in ways.iter().enumerate() {
+            if n > 0 {
+                print("");
+            }
+            let z: Vec<f32> = times.iter().flat_map(|&t| way(a, b, t)).collect();
+            model.write(&z, writing)?.iter().for_each(|sentence| print(sentence));
+        }
         Ok(())
     }
 }

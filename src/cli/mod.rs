@@ -17,6 +17,7 @@ mod ladder;
 mod lockstep;
 mod manifold;
 mod models;
+mod nearest;
 mod parity;
 mod plan;
 mod profile;
@@ -27,6 +28,7 @@ mod recommend;
 mod reconstruct;
 mod sample;
 mod score;
+mod sentences;
 mod shared;
 mod signals;
 mod table;
@@ -56,9 +58,9 @@ enum Command {
     Models(models::Args),
     /// Take the test loss of a model
     Eval(eval::Args),
-    /// Draw pictures of latent points sampled from the prior
+    /// Draw pictures of latent points sampled from the prior, or write sentences of them
     Sample(sample::Args),
-    /// Draw test pictures above their reconstructions
+    /// Draw test pictures above their reconstructions, or write sentences again
     Reconstruct(reconstruct::Args),
     /// Name the label under which each test picture costs least, by a model that is told the label
     Classify(classify::Args),
@@ -70,15 +72,17 @@ enum Command {
     Recommend(recommend::Args),
     /// Judge how a model ranks items for users it was not trained on, beside popularity and a linear model
     Rank(rank::Args),
-    /// Give each row of a table, or picture, a number that says how unlike the training data it is
+    /// Give each row of a table, picture or sentence a number that says how unlike the training data it is
     Score(score::Args),
-    /// Draw the way through latent space between two test pictures
+    /// Draw the way through latent space between two test pictures, or write it between two sentences
     Interpolate(interpolate::Args),
+    /// Print the test sentences that a model of sentences finds most like one
+    Nearest(nearest::Args),
     /// Vary one latent dimension after the other
     Traverse(traverse::Args),
     /// Draw the plane of a 2-D latent space
     Manifold(manifold::Args),
-    /// Write the latent means of pictures to .npy and CSV
+    /// Write the latent means of pictures or sentences to .npy and CSV
     Encode(encode::Args),
     /// Draw the pictures of latent points in a .npy file
     Decode(decode::Args),
@@ -125,6 +129,7 @@ impl Cli {
             Command::Sample(args) => args.run(),
             Command::Reconstruct(args) => args.run(),
             Command::Interpolate(args) => args.run(),
+            Command::Nearest(args) => args.run(),
             Command::Traverse(args) => args.run(),
             Command::Manifold(args) => args.run(),
             Command::Encode(args) => args.run(),

@@ -2,36 +2,52 @@
 
 use elbo::error::Result;
 use elbo::inference::Trained;
-use elbo::messages::notice;
+use elbo::messages::{notice, print};
 
+use super::sentences::{note_unknown, refuse, written_by};
 use super::shared::{DataArgs, LabelArgs, ModelArgs, PictureArgs, require, wrote};
 
 /// Pictures side by side at most.
 const COLUMNS: usize = 16;
 /// Pictures where no count is given and there are as many.
 const COUNT: usize = 16;
+/// Sentences likewise.
+const SENTENCES: usize = 10;
 
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    /// Of a model of sentences, what to read and write again [default: sentences of the test set]
+    #[arg(value_name = "SENTENCE")]
+    sentences: Vec<String>,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
     label: LabelArgs,
     #[command(flatten)]
     picture: PictureArgs,
-    /// How many test pictures, spread evenly over the set [default: 16, or all where there are fewer]
+    /// How many test pictures or sentences, spread evenly over the set [default: 16 pictures or 10 sentences, or all
+    /// where there are fewer]
     #[arg(long, value_name = "N")]
     count: Option<usize>,
     /// Seed of the noise that a denoising model puts on the pictures
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Of a model of sentences, keep the N most probable beginnings after each word, and write the best sentence found
+    /// [default: the most probable word each time]
+    #[arg(long, value_name = "N")]
+    beam: Option<usize>,
 }
 
 impl Args {
     pub fn run(self) -> Result<()> {
         let mut model = self.model.open()?;
+        if model.is_of_sentences() {
+            return self.write_sentences(&mut model);
+        }
+        let flags = [("SENTENCE", !self.sentences.is_empty()), ("--beam", self.beam.is_some())];
+        refuse(&model, "sentences", &flags)?;
         let view = model.find_view("reconstruct")?.clone();
         let label = self.label.given(&model, "decode")?;
         let check = |count: usize, model: &Trained| {
@@ -78,6 +94,33 @@ impl Args {
         let sets: Vec<&[f32]> = std::iter::once(&originals).chain(&made).map(Vec::as_slice).collect();
         let path = self.picture.write_bands(&self.model, "reconstructions.png", &model, &sets, COLUMNS)?;
         wrote(&path, &format!("{count} test pictures of {} above {what}", data.name));
+        Ok(())
+    }
+
+    /// Prints each sentence above what is written from the mean of q(z|x).
+    fn write_sentences(&self, model: &mut Trained) -> Result<()> {
+        let label = [("--label", self.label.label.is_some())];
+        refuse(model, "pictures", &[&label[..], &self.picture.given()].concat())?;
+        let writing = written_by(self.beam)?;
+        let (shown, x) = if self.sentences.is_empty() {
+            let data = self.data.open(&self.model, model, false)?;
+            let there = data.test.count;
+            let count = self.count.unwrap_or(SENTENCES.min(there));
+            let problem = format!("--count is {count}, but {} has {there} test sentences", data.name);
+            require((1..=there).contains(&count), &problem)?;
+            let all = model.shown(&data.test)?;
+            let shown: Vec<String> = data.test.spread_indices(count).map(|i| all[i].clone()).collect();
+            (shown, data.test.spread(count))
+        } else {
+            require(self.count.is_none(), "--count is of test sentences: leave it out where sentences are given")?;
+            let read = model.read_lines(&self.sentences)?;
+            note_unknown(model, &self.sentences)?;
+            (model.shown(&read)?, read.values(0..read.count))
+        };
+        let [mean, _] = model.encode(&x, None)?;
+        let written = model.write(&mean, writing)?;
+        let pairs = shown.iter().zip(&written).map(|(sentence, written)| format!("{sentence}\n  {written}"));
+        print(&pairs.collect::<Vec<_>>().join("\n\n"));
         Ok(())
     }
 }

@@ -6,9 +6,11 @@ use elbo::data::npy;
 use elbo::data::table::Kind;
 use elbo::error::Result;
 use elbo::inference::Trained;
-use elbo::messages::notice;
+use elbo::inference::sentences::Writing;
+use elbo::messages::{notice, print};
 use elbo::train::pictures::{components, one_hot, prior};
 
+use super::sentences::{refuse, written_by};
 use super::shared::{LabelArgs, ModelArgs, PictureArgs, describe, require, wrote};
 
 #[derive(clap::Args)]
@@ -23,19 +25,31 @@ pub struct Args {
     /// Rows of the grid [default: 8; of a model that is told the label and without --label, a row a class]
     #[arg(long, value_name = "N")]
     rows: Option<usize>,
-    /// Columns of the grid
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    columns: usize,
+    /// Columns of the grid [default: 8]
+    #[arg(long, value_name = "N")]
+    columns: Option<usize>,
+    /// Of a model of sentences, how many are written [default: 10]
+    #[arg(long, value_name = "N")]
+    count: Option<usize>,
     /// Seed of the latent points
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Standard deviation of the latent points as a share of the prior's; less than 1 gives plainer pictures. Of a
-    /// prior over codes what divides its logits
+    /// prior over codes, and of the words of a sentence, what divides the logits
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     temperature: f32,
     /// Draw the pseudo-inputs of a learned prior in the place of samples
     #[arg(long, conflicts_with = "temperature")]
     pseudo_inputs: bool,
+    /// Of a model of sentences, draw each of the N most probable words alone
+    #[arg(long, value_name = "N")]
+    top_k: Option<usize>,
+    /// Of a model of sentences, keep the N most probable beginnings after each word, and write the best sentence found
+    #[arg(long, value_name = "N", conflicts_with_all = ["top_k", "temperature"])]
+    beam: Option<usize>,
+    /// Of a model of sentences, write the most probable word each time
+    #[arg(long, conflicts_with_all = ["top_k", "temperature", "beam"])]
+    greedy: bool,
     /// Write the pictures' values too, 0 to 1, as a .npy file of float32 and shape (N, channels x height x width)
     #[arg(long, value_name = "FILE")]
     npy: Option<PathBuf>,
@@ -43,10 +57,21 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> Result<()> {
-        let Args { columns, seed, temperature, .. } = self;
+        let Args { seed, temperature, .. } = self;
+        let columns = self.columns.unwrap_or(8);
         let problem = format!("--temperature is {temperature}, but must be 0 or a positive number");
         require(temperature >= 0.0 && temperature.is_finite(), &problem)?;
         let mut model = self.model.open()?;
+        if model.is_of_sentences() {
+            return self.write_sentences(&mut model);
+        }
+        let flags = [
+            ("--count", self.count.is_some()),
+            ("--top-k", self.top_k.is_some()),
+            ("--beam", self.beam.is_some()),
+            ("--greedy", self.greedy),
+        ];
+        refuse(&model, "sentences", &flags)?;
         if self.pseudo_inputs {
             return self.draw_pseudo_inputs(&mut model);
         }
@@ -110,6 +135,31 @@ impl Args {
         Ok(())
     }
 
+    /// Prints sentences of latent points of the prior, one a line.
+    fn write_sentences(&self, model: &mut Trained) -> Result<()> {
+        let flags = [
+            ("--rows", self.rows.is_some()),
+            ("--columns", self.columns.is_some()),
+            ("--npy", self.npy.is_some()),
+            ("--label", self.label.label.is_some()),
+            ("--pseudo-inputs", self.pseudo_inputs),
+        ];
+        refuse(model, "pictures", &[&flags[..], &self.picture.given()].concat())?;
+        let count = self.count.unwrap_or(10);
+        require(count > 0, "--count is 0, but must be at least 1")?;
+        require(self.top_k != Some(0), "--top-k is 0, but must be at least 1")?;
+        let Args { seed, temperature, top_k, .. } = *self;
+        let rule = "--temperature is 0, but must be above 0 for sentences: --greedy takes the most probable words";
+        require(temperature > 0.0, rule)?;
+        let writing = match self.greedy || self.beam.is_some() {
+            true => written_by(self.beam)?,
+            false => Writing::Sampled { temperature, top_k, seed },
+        };
+        let z = prior(seed, count, model.latent_kind()?);
+        model.write(&z, writing)?.iter().for_each(|sentence| print(sentence));
+        Ok(())
+    }
+
     fn write_values(&self, count: usize, values: Vec<f32>) -> Result<()> {
         let Some(path) = &self.npy else { return Ok(()) };
         let matrix = npy::Matrix { rows: count, columns: values.len() / count, values };
@@ -123,7 +173,7 @@ impl Args {
         let Some(Kind::Label(all)) = model.find_view("pseudo_inputs")?.input("component") else {
             unreachable!("a pseudo-input is one of some")
         };
-        let asked = [self.rows.unwrap_or(8), self.columns];
+        let asked = [self.rows.unwrap_or(8), self.columns.unwrap_or(8)];
         self.picture.check(asked, "--rows and --columns", model)?;
         let columns = asked[1].min(all);
         let rows = asked[0].min(all / columns);

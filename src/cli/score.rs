@@ -2,6 +2,7 @@
 
 mod pictures;
 mod report;
+mod sentences;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,10 @@ use super::shared::{DataArgs, ModelArgs, require, wrote};
 
 /// Training rows that a threshold is taken from at most.
 const MOST_NORMAL: usize = 4096;
+/// The share of normal rows below a threshold, where none is given.
+const QUANTILE: f64 = 0.95;
+/// Samples of z a row likewise.
+const SAMPLES: usize = 64;
 /// Worst rows that are printed and drawn.
 const WORST: usize = 16;
 
@@ -26,8 +31,8 @@ const WORST: usize = 16;
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// What to score: tables (.csv, .csv.gz) with the model's columns, pictures or folders of them, arrays (.npy)
-    /// [default: the test set of the run]
+    /// What to score: tables (.csv, .csv.gz) with the model's columns, pictures or folders of them, arrays (.npy), and
+    /// of a model of sentences these themselves or texts (.txt) [default: the test set of the run]
     #[arg(value_name = "FILES")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -36,15 +41,15 @@ pub struct Args {
     /// the squared distance to the reconstruction
     #[arg(long, value_name = "NAME", value_enum, default_value_t = Name::Elbo)]
     by: Name,
-    /// Samples of z a row, of all scores but the error
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    samples: usize,
+    /// Samples of z a row, of all scores but the error [default: 64, of sentences 8]
+    #[arg(long, value_name = "N")]
+    samples: Option<usize>,
     /// Seed of the samples
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// The share of normal training rows that lie below the threshold
-    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
-    quantile: f64,
+    /// The share of normal training rows that lie below the threshold [default: 0.95]
+    #[arg(long, value_name = "SHARE")]
+    quantile: Option<f64>,
     /// The threshold itself, in the place of a quantile
     #[arg(long, value_name = "SCORE")]
     threshold: Option<f64>,
@@ -96,8 +101,9 @@ struct Threshold {
 
 impl Args {
     pub fn run(self) -> Result<()> {
-        require(self.samples > 0, "--samples is 0, but must be at least 1")?;
-        require((0.0..=1.0).contains(&self.quantile), "--quantile is a share of rows, from 0 to 1")?;
+        require(self.samples != Some(0), "--samples is 0, but must be at least 1")?;
+        let quantile = self.quantile.unwrap_or(QUANTILE);
+        require((0.0..=1.0).contains(&quantile), "--quantile is a share of rows, from 0 to 1")?;
         let out = self.model.output(&self.out, "scores.csv");
         require(out.extension().is_some_and(|ending| ending == "csv"), "the file of --out must end in .csv")?;
         let mut model = self.model.open()?;
@@ -106,6 +112,9 @@ impl Args {
         let names: Vec<&str> = known.iter().map(|score| score.name()).collect();
         let problem = format!("this model cannot be scored by {}: it can by {}", by.name(), names.join(", "));
         require(known.contains(&by), &problem)?;
+        if model.is_of_sentences() {
+            return self.score_sentences(&mut model, by, &out);
+        }
 
         let normal = self.normal_labels()?;
         let own = if self.files.is_empty() { Some(self.data.open(&self.model, &model, false)?) } else { None };
@@ -118,10 +127,11 @@ impl Args {
         };
         opened.iter().try_for_each(|data| self.check_normal(data))?;
         let threshold = self.threshold(&mut model, own, &normal, by)?;
+        let samples = self.samples.unwrap_or(SAMPLES);
         let sets: Vec<Scored> = opened
             .into_iter()
             .map(|data| {
-                let scores = self.score(&mut model, &data.test)?;
+                let scores = self.scored(&mut model, &data.test, samples)?;
                 Ok(Scored { is_anomaly: anomalies(&data.test, &normal), scores, data })
             })
             .collect::<Result<_>>()?;
@@ -171,9 +181,9 @@ impl Args {
         }
     }
 
-    fn score(&self, model: &mut Trained, split: &Table) -> Result<Scores> {
+    fn scored(&self, model: &mut Trained, split: &Table, samples: usize) -> Result<Scores> {
         let bar = progress::counting("", "rows", split.count);
-        let scores = model.scores(split, self.samples, self.seed, &mut |done| bar.set_position(done as u64));
+        let scores = model.scores(split, samples, self.seed, &mut |done| bar.set_position(done as u64));
         bar.finish_and_clear();
         scores
     }
@@ -205,9 +215,10 @@ impl Args {
         });
         match usable {
             Ok(rows) => {
-                let scores = self.score(model, &rows)?;
-                let value = quantile(scores.of(by).expect("it is known"), self.quantile);
-                let from = format!("the {} quantile of {} training rows", self.quantile, rows.count);
+                let scores = self.scored(model, &rows, self.samples.unwrap_or(SAMPLES))?;
+                let share = self.quantile.unwrap_or(QUANTILE);
+                let value = quantile(scores.of(by).expect("it is known"), share);
+                let from = format!("the {share} quantile of {} training rows", rows.count);
                 Ok(Some(Threshold { value, from }))
             }
             Err(reason) => {
