@@ -90,7 +90,10 @@ fn a_model_trains_goes_on_and_answers_every_command() {
     let encoded = succeeds(here, "encode whole --device cpu --limit 5", &[]);
     assert!(encoded.contains("5 test sentences"), "{encoded}");
     let table = fs::read_to_string(here.join("whole/latents.csv")).unwrap();
-    assert!(table.starts_with("sentence,mean_0,") && table.lines().count() == 6 && table.contains("sees"), "{table}");
+    assert!(
+        table.starts_with("sentence,mean_0,") && table.lines().count() == 6 && table.contains("likes it"),
+        "{table}"
+    );
     assert!(here.join("whole/latents.npy").exists());
 
     let scored = json(here, "score whole --device cpu --json", &["The cat sees it.", "tom zebra it ."]);

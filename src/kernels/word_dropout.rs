@@ -76,7 +76,10 @@ pub static FORWARD: Kernel = Kernel {
 
 /// What is told at the steps of `sentences` sentences: ids (T*B) and uniform noise of the same shape to (T*B), integers.
 pub fn forward(r: &mut Recorder, ids: Tensor, noise: Tensor, sentences: usize, marks: Marks, p: f32) -> Tensor {
-    assert!(ids.len() == noise.len() && ids.len() % sentences == 0, "word_dropout: ids {ids:?}, noise {noise:?}");
+    assert!(
+        ids.len() == noise.len() && ids.len().is_multiple_of(sentences),
+        "word_dropout: ids {ids:?}, noise {noise:?}"
+    );
     let told = r.tensor("told", ids.shape());
     let Marks { first, unknown, words } = marks;
     let params = Params { r: ids.len() as u32, b: sentences as u32, first, unknown, words, p };
