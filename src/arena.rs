@@ -144,7 +144,7 @@ impl Arena {
     }
 
     /// A buffer for a tensor of this shape: one of its own, which holds zeros until written, unless programs
-    /// [share](Arena::share) theirs.
+    /// share theirs.
     pub fn tensor(&mut self, name: impl Into<String>, shape: &[usize]) -> Tensor {
         let Some((shared, taken)) = &mut self.shared else { return self.zeros(name, shape) };
         let buffer = shared.get(*taken).copied();

@@ -194,8 +194,8 @@ impl Sentences {
         ));
         if *is_collapsed {
             super::print(&format!(
-                "the latent space is collapsed: its kl is {kl:.4} nats a sentence, below {COLLAPSED}, so the decoder writes \
-                 without it. Train with a slower --kl-schedule, more --set word_dropout=P, or --free-bits"
+                "the latent space is collapsed: its kl is {kl:.4} nats a sentence, below {COLLAPSED}, so the decoder \
+                 writes without it. Train with a slower --kl-schedule, more --set word_dropout=P, or --free-bits"
             ));
         }
     }

@@ -6,7 +6,8 @@ use super::sets::SetName;
 use super::{binarized_mnist, cifar};
 use crate::error::{Error, Result, nearest};
 
-/// Which data set was asked for. Parses from `auto`, the name of a set, or the name a [`Dataset`] of it has.
+/// Which data set was asked for. Parses from `auto`, the name of a set, or the name a
+/// [`Dataset`](crate::data::Dataset) of it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
     /// MNIST, or the built-in digits with a loud notice where it is neither on disk nor to be downloaded.

@@ -1,5 +1,5 @@
 //! A step of a GRU, `shaders/gru.wgsl`: Cho et al. 2014 (arXiv 1406.1078) as `torch.nn.GRU` has it, which applies the
-//! reset gate behind the product with the state. The products with the weights are [`matmul`](super::matmul)'s, as with
+//! reset gate behind the product with the state. The products with the weights are [`matmul`]'s, as with
 //! [`lstm`](super::lstm).
 
 use rayon::prelude::*;

@@ -1,5 +1,5 @@
 //! A step of an LSTM, `shaders/lstm.wgsl`: Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber &
-//! Cummins 2000, as `torch.nn.LSTM` has it. The products with the weights are [`matmul`](super::matmul)'s: x W_ih^T of
+//! Cummins 2000, as `torch.nn.LSTM` has it. The products with the weights are [`matmul`]'s: x W_ih^T of
 //! all steps at once, h W_hh^T a step at a time.
 
 use rayon::prelude::*;

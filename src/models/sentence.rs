@@ -6,7 +6,7 @@
 //!   -ELBO(w) = E_q(z|w)[sum_t -log p(w_t | w_<t, z)] + kl_weight KL(q(z|w) || N(0,1))
 //!
 //!   q(z|w) = N(mean(h_n), e^logvar(h_n))                h_n the encoder's state after the last word
-//!   p(w_t | w_<t, z) = softmax(W s_t + b)[w_t]          s_t = LSTM(x_t, s_t-1), s_0 = W_0 z + b_0, c_0 = 0
+//!   p(w_t | w_<t, z) = softmax(W s_t + b) at w_t        s_t = LSTM(x_t, s_t-1), s_0 = W_0 z + b_0, c_0 = 0
 //!
 //!   x_t = (embedding of w_t-1, z)     teacher_forcing, and z where z_every_step: a share word_dropout of the words is
 //!                                     told as `<unk>`, anew at each step
@@ -15,8 +15,8 @@
 //! A decoder that is told every word writes well without z: the KL goes to 0, and nothing is learned of sentences as
 //! wholes (a collapse). A weight of the KL that grows, hidden words and free bits are against it.
 //!
-//! B sentences, T steps, V words, E numbers of a word's embedding, H of a state, Z of a latent. Steps are time-major: row
-//! t*B + b is step t of sentence b. A row behind a sentence's end costs nothing and moves nothing.
+//! B sentences, T steps, V words, E numbers of a word's embedding, H of a state, Z of a latent. Steps are time-major:
+//! row t*B + b is step t of sentence b. A row behind a sentence's end costs nothing and moves nothing.
 
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,7 @@ crate::keys! {
             latent: usize = 32, "N", "Number of latent dimensions";
             teacher_forcing: bool = true, "true or false",
                 "Tell the decoder the word before at each step; without it what is written hangs on z alone";
-            word_dropout: f64 = 0.0, "P", "Share of the words that the decoder is told as <unk>, anew at each step";
+            word_dropout: f64 = 0.0, "P", "Share of the words that the decoder is told as `<unk>`, anew at each step";
             z_every_step: bool = true, "true or false", "Give the decoder z at each step, not at the start alone";
         }
     }
@@ -268,8 +268,8 @@ impl Model for Sentence {
         ]
     }
 
-    /// `start` gives the decoder's first h, whose c is 0; `next` the logits of the word after `word`, which is the begin
-    /// symbol at first, and the state there.
+    /// `start` gives the decoder's first h, whose c is 0; `next` the logits of the word after `word`, which is the
+    /// begin symbol at first, and the state there.
     fn view(&self, r: &mut Recorder, name: &str, inputs: &[Tensor], draw: &mut Draw) -> Vec<Tensor> {
         match (name, inputs) {
             ("encode", &[text]) => {

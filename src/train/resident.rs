@@ -52,7 +52,8 @@ pub struct Resident {
     slots: Option<Tensor>,
     /// This epoch's order, indices as u32: (N), or a full batch's B for each batch.
     pub order: Tensor,
-    /// Seed, step, batch, and the schedules' row of each batch of the epoch: a [`Clock`].
+    /// Seed, step, batch, and the schedules' row of each batch of the epoch: a
+    /// [`Clock`](crate::kernels::clock::Clock).
     pub clock: Tensor,
     /// (batches, T+2): the model's terms in nats, summed over the batch; the KL weight; rows of the batch.
     pub losses: Tensor,
