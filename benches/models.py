@@ -37,7 +37,8 @@ def output(*command):
 def of_mnist(elbo):
     """Presets whose data are MNIST's pictures and whose settings name no other run."""
     presets = [preset["name"] for model in json.loads(output(elbo, "models", "--json")) for preset in model["presets"]]
-    return [name for name in presets if name.startswith("mnist-") and not {"features", "vq"} & set(settings(elbo, name))]
+    pictures = (name for name in presets if name.startswith("mnist-"))
+    return [name for name in pictures if not {"features", "vq"} & set(settings(elbo, name))]
 
 
 def settings(elbo, preset):
@@ -53,9 +54,9 @@ def exchange(arguments, preset, folder):
 def ours(arguments, preset, batch, folder):
     """Milliseconds a step."""
     threads = ["--threads", arguments.threads] if arguments.device == "cpu" else []
-    rows = json.loads(output(arguments.elbo, "bench", "--only", "steps", "--model", preset, "--batch", batch, "--device",
-                             arguments.device, *threads, "--data", arguments.data, "--windows", 3, "--seconds",
-                             arguments.seconds, "--out", folder, "--json"))["rows"]
+    what = ["--only", "steps", "--model", preset, "--batch", batch, "--device", arguments.device, *threads]
+    how = ["--data", arguments.data, "--windows", 3, "--seconds", arguments.seconds, "--out", folder, "--json"]
+    rows = json.loads(output(arguments.elbo, "bench", *what, *how))["rows"]
     return 1e3 * next(row["median"] for row in rows if row["metric"] == "step")
 
 

@@ -454,8 +454,8 @@ class Exchange:
             self.tensors = {name: file.get_tensor(name).to(torch.get_default_device()) for name in file.keys()}
         self.settings, columns = about["settings"], about["columns"]
         self.classes = columns["label"]["label"] if "label" in columns else 0
-        # Pictures (C, H, W) are bytes; vectors (F,) are numbers as they are, and so are the zeros and ones of items (I,)
-        # and the numbers of a sentence's words.
+        # Pictures (C, H, W) are bytes; vectors (F,) are numbers as they are, and so are the zeros and ones of items
+        # (I,) and the numbers of a sentence's words.
         [(kind, size)] = columns["x" if "x" in columns else "text"].items()
         self.is_vector, self.is_text = kind != "picture", kind == "tokens"
         shape = size["vocabulary"] if self.is_text else (size,) if self.is_vector else tuple(size)

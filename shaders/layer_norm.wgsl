@@ -17,14 +17,6 @@ struct Params { B: u32, F: u32, eps: f32 }
 
 var<workgroup> pairs: array<vec2<f32>, 256>;
 
-// The sum of the workgroup's shares. The first barrier is for those who still read the sum before this one.
-fn total(index: u32, share: f32) -> f32 {
-    workgroupBarrier();
-    shares[index] = share;
-    sum_shares(index);
-    return shares[0];
-}
-
 // forward: y = w * (x - mean) * rstd + b, rstd = 1 / sqrt(var + eps) with the biased variance, in two passes. A
 // workgroup owns a row. Saved for backward: x, mean and rstd.
 @compute @workgroup_size(64)

@@ -12,26 +12,6 @@ struct Params { B: u32, I: u32, scale: f32 }
 @group(0) @binding(5) var<storage, read_write> row: array<f32>;        // (B,2): log sum_i e^logits, sum_i x
 @group(0) @binding(6) var<storage, read_write> dlogits: array<f32>;    // (B,I)
 
-// The sum of the workgroup's shares. The first barrier is for those who still read what was there before.
-fn total(index: u32, share: f32) -> f32 {
-    workgroupBarrier();
-    shares[index] = share;
-    sum_shares(index);
-    return shares[0];
-}
-
-// The largest of the workgroup's shares, likewise.
-fn largest(index: u32, share: f32) -> f32 {
-    workgroupBarrier();
-    shares[index] = share;
-    workgroupBarrier();
-    for (var width = 32u; width > 0u; width /= 2u) {
-        if index < width { shares[index] = max(shares[index], shares[index + width]); }
-        workgroupBarrier();
-    }
-    return shares[0];
-}
-
 // loss: rows[r] = -sum_i x log softmax(logits) = n log sum_i e^(l-m) + sum_i x (m-l), m = max_i l, n = sum_i x. No
 // exponential overflows, and no term is negative, so that nothing cancels. A workgroup owns a row.
 @compute @workgroup_size(64)

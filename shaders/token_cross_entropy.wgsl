@@ -16,18 +16,6 @@ struct Params { C: u32, V: u32, first: u32, ignored: u32, B: u32, scale: f32 }
 @group(0) @binding(7) var<storage, read_write> log_sums: array<f32>;   // (R)
 @group(0) @binding(8) var<storage, read_write> dlogits: array<f32>;    // (C,V): the logits before
 
-// The largest of the workgroup's shares. The first barrier is for those who still read what was there before.
-fn largest(index: u32, share: f32) -> f32 {
-    workgroupBarrier();
-    shares[index] = share;
-    workgroupBarrier();
-    for (var width = 32u; width > 0u; width /= 2u) {
-        if index < width { shares[index] = max(shares[index], shares[index + width]); }
-        workgroupBarrier();
-    }
-    return shares[0];
-}
-
 // loss: rows[r] = log sum_v e^logits[r,v] - logits[r,target], 0 where the target is `ignored`. A workgroup owns a row.
 @compute @workgroup_size(64)
 fn loss(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -37,13 +25,11 @@ fn loss(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let most = largest(index, share);
     var exponentials = 0.0;
     for (var v = index; v < params.V; v += 64u) { exponentials += exp(logits[from_word + v] - most); }
-    workgroupBarrier();
-    shares[index] = exponentials;
-    sum_shares(index);
+    let sum = total(index, exponentials);
     if index == 0u {
         let r = params.first + group.x;
         let target_word = targets[r];
-        let log_sum = log(shares[0]);
+        let log_sum = log(sum);
         // Twice a difference of near numbers, no sum of far ones.
         let nats = log_sum + (most - logits[from_word + min(target_word, params.V - 1u)]);
         let is_ignored = target_word == params.ignored;

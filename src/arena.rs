@@ -205,8 +205,8 @@ impl Arena {
 
     /// Declares a trained model that nothing trains any more within another: its parameters become constants, which
     /// stand among the statistics and are zero until a model's [constants](crate::models::Model::constants) are
-    /// written, and all its names begin with the prefix. A backward of its layers must not be recorded, since there is no room
-    /// for their gradients.
+    /// written, and all its names begin with the prefix. A backward of its layers must not be recorded, since there is
+    /// no room for their gradients.
     pub fn frozen<T>(&mut self, prefix: &str, declare: impl FnOnce(&mut Arena) -> T) -> T {
         let before = self.frozen.replace(prefix.into());
         let declared = declare(self);

@@ -10,3 +10,11 @@ fn sum_shares(index: u32) {
         workgroupBarrier();
     }
 }
+
+// The sum of the workgroup's shares. The first barrier is for those who still read what was there before.
+fn total(index: u32, share: f32) -> f32 {
+    workgroupBarrier();
+    shares[index] = share;
+    sum_shares(index);
+    return shares[0];
+}

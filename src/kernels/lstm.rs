@@ -5,10 +5,10 @@
 use rayon::prelude::*;
 
 use super::activation::sigmoid;
-use super::recurrent::{FIELDS, Params, Place, cases, grid, lengths};
+use super::recurrent::{FIELDS, Params, Place, TOLERANCE, cases, cost, grid, lengths};
 use super::{joint, math, matmul, scratch};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
-use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, params};
+use crate::kernel::{GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, params};
 use crate::kernels::activation::Activation;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
@@ -59,12 +59,6 @@ pub static BACKWARD_CELL: Kernel = Kernel {
 };
 
 const KERNEL: Kernel = Kernel { params: FIELDS, gradients: GradientCheck::Cases(gradients), ..PLAIN };
-
-/// Operations and words a number of the state.
-fn cost(p: &[u32], flops: u64, words: u64) -> Cost {
-    let elements = u64::from(p[1]) * u64::from(p[2]);
-    Cost { flops: flops * elements, bytes: 4 * words * elements }
-}
 
 // ---- Record
 
@@ -268,9 +262,6 @@ fn backward_cell_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f3
 }
 
 // ---- Cases
-
-const TOLERANCE: Tolerance =
-    Tolerance::Because(4e-6, "sigmoid and tanh by WGSL's precision table, and a few products of them");
 
 /// Some sums are so large that the gates are shut or open.
 fn cell_cases() -> Vec<Case> {

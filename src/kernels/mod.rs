@@ -110,6 +110,7 @@ const PRODUCT_BACKWARD_W: Text =
     Text { file: "common/product_backward_w.wgsl", text: include_str!("../../shaders/common/product_backward_w.wgsl") };
 const SOFTWARE_TILE: Text = Text { file: "software/tile.wgsl", text: include_str!("../../shaders/software/tile.wgsl") };
 const SUM: Text = Text { file: "common/sum.wgsl", text: include_str!("../../shaders/common/sum.wgsl") };
+const LARGEST: Text = Text { file: "common/largest.wgsl", text: include_str!("../../shaders/common/largest.wgsl") };
 
 /// Elements a thread of the CPU device takes at a time: small enough to share a batch out, large enough to be worth it.
 const CHUNK: usize = 8192;

@@ -29,7 +29,7 @@ const FIELDS: &[&str] = &["B", "I", "scale"];
 const SOURCE: Source = Source {
     file: "multinomial.wgsl",
     text: include_str!("../../shaders/multinomial.wgsl"),
-    common: &[super::INDEX, super::SUM],
+    common: &[super::INDEX, super::SUM, super::LARGEST],
     bindings: &["logits", "x", "sums", "rows", "row", "dlogits"],
     ..PLAIN_SOURCE
 };
@@ -161,12 +161,18 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
 
 const SIZES: [[usize; 2]; 5] = [[1, 1], [17, 65], [3, 257], [5, 1001], [128, 17]];
 
-/// Choices of few items; logits with some that are far from the rest, in rows of their own.
-fn inputs(b: usize, i: usize) -> [Vec<f32>; 2] {
-    let mut logits = uniform(1, b * i, -6.0, 6.0);
-    for (row, extreme) in logits.chunks_mut(i).zip([0.0, 1e4, -1e4, 80.0]) {
-        row[i / 2] = extreme;
+/// Logits (rows, columns) with some that are far from the rest, in rows of their own.
+pub(super) fn logits_of_cases(rows: usize, columns: usize) -> Vec<f32> {
+    let mut logits = uniform(1, rows * columns, -6.0, 6.0);
+    for (row, extreme) in logits.chunks_mut(columns).zip([0.0, 1e4, -1e4, 80.0]) {
+        row[columns / 2] = extreme;
     }
+    logits
+}
+
+/// Choices of few items.
+fn inputs(b: usize, i: usize) -> [Vec<f32>; 2] {
+    let logits = logits_of_cases(b, i);
     let x = uniform(2, b * i, 0.0, 1.0).into_iter().map(|v| if v < 0.1 { 1.0 } else { 0.0 }).collect();
     [logits, x]
 }

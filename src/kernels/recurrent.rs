@@ -4,8 +4,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::fill;
-use crate::cases::Case;
-use crate::kernel::{Constant, grid_1d};
+use crate::cases::{Case, Tolerance};
+use crate::kernel::{Constant, Cost, grid_1d};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -79,6 +79,12 @@ pub(super) fn grid(p: &[u32], _: &[Constant]) -> [u32; 3] {
     grid_1d(p[1] as usize * p[2] as usize, 64)
 }
 
+/// Operations and words a number of the state.
+pub(super) fn cost(p: &[u32], flops: u64, words: u64) -> Cost {
+    let elements = u64::from(p[1]) * u64::from(p[2]);
+    Cost { flops: flops * elements, bytes: 4 * words * elements }
+}
+
 /// Lengths (B) of rows that never end: the bits of 1.0 as an integer are more steps than any run has.
 pub fn endless(r: &mut Recorder, rows: usize) -> Tensor {
     let lengths = r.tensor("lengths", &[rows]);
@@ -87,6 +93,9 @@ pub fn endless(r: &mut Recorder, rows: usize) -> Tensor {
 }
 
 // ---- Cases
+
+pub(super) const TOLERANCE: Tolerance =
+    Tolerance::Because(4e-6, "sigmoid and tanh by WGSL's precision table, and a few products of them");
 
 /// (T,B,H,slot): first, middle and last steps, states of a number, of an odd and an even count.
 const SIZES: [[usize; 4]; 6] =

@@ -8,13 +8,12 @@ use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, So
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
-/// The network permutes 0..4^half, the least power of four that is at least N, the length of the order. For buckets
-/// `half` is the rows of a full batch.
+/// N is the length of the order; buckets have `rows` of a full batch, of which the forward has none.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
     n: u32,
-    half: u32,
+    rows: u32,
     shuffled: u32,
 }
 
@@ -29,7 +28,7 @@ pub struct Slot {
     pub number: u32,
 }
 
-const FIELDS: &[&str] = &["N", "half", "shuffled"];
+const FIELDS: &[&str] = &["N", "rows", "shuffled"];
 
 const SOURCE: Source = Source {
     file: "shuffle.wgsl",
@@ -83,10 +82,10 @@ pub static BUCKETS: Kernel = Kernel {
     reference: |p, reads, writes| {
         let p: Params = params(p);
         let slots = reads[1].chunks(3).map(|slot| [0, 1, 2].map(|k: usize| slot[k].to_bits()));
-        for (order, [first, count, number]) in writes[0].chunks_mut(p.half as usize).zip(slots) {
+        for (order, [first, count, number]) in writes[0].chunks_mut(p.rows as usize).zip(slots) {
             let keys = keys(reads[0], first);
             for (i, place) in (0..).zip(order) {
-                let value = number * p.half + i;
+                let value = number * p.rows + i;
                 let value = match value < count {
                     true if p.shuffled != 0 => first + walk(value, count, keys),
                     true => first + value,
@@ -103,7 +102,7 @@ pub static BUCKETS: Kernel = Kernel {
 };
 
 fn sizes(n: usize, shuffled: bool) -> Params {
-    Params { n: n as u32, half: half_bits(n as u32), shuffled: shuffled as u32 }
+    Params { n: n as u32, rows: 0, shuffled: shuffled as u32 }
 }
 
 /// Half the bits of the least power of four that is at least n.
@@ -132,11 +131,11 @@ pub fn forward(r: &mut Recorder, clock: Tensor, order: Tensor, shuffled: bool) {
     r.dispatch(&FORWARD, sizes(order.len(), shuffled), &[clock], &[order]);
 }
 
-/// Writes the epoch's order into `order` (S*B), B `rows` of a full batch: batch s has the next of its bucket's examples,
-/// shuffled or as they are; `slots` (S,3) holds the [`Slot`]s as integers. Places that a batch does not fill are 0.
+/// Writes the epoch's order into `order` (S*B), B `rows` of a full batch: batch s has the next of its bucket's
+/// examples, shuffled or as they are; `slots` (S,3) holds the [`Slot`]s as integers. Places that a batch does not fill are 0.
 pub fn buckets(r: &mut Recorder, [clock, slots]: [Tensor; 2], order: Tensor, rows: usize, shuffled: bool) {
     assert!(3 * order.len() == rows * slots.len(), "shuffle.buckets: slots {slots:?}, order {order:?}, {rows} rows");
-    let params = Params { n: order.len() as u32, half: rows as u32, shuffled: shuffled as u32 };
+    let params = Params { n: order.len() as u32, rows: rows as u32, shuffled: shuffled as u32 };
     r.dispatch(&BUCKETS, params, &[clock, slots], &[order]);
 }
 
@@ -180,7 +179,7 @@ fn example_slots() -> Vec<Slot> {
 fn bucket_cases() -> Vec<Case> {
     let case = |slots: Vec<Slot>, rows: usize, shuffled: bool| {
         let n = rows * slots.len();
-        let params = Params { n: n as u32, half: rows as u32, shuffled: shuffled as u32 };
+        let params = Params { n: n as u32, rows: rows as u32, shuffled: shuffled as u32 };
         let how = if shuffled { "shuffled" } else { "in order" };
         Case::new(format!("{} slots of {rows} {how}", slots.len()), params)
             .read_words(Clock::example().words())

@@ -5,6 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::math;
+use super::multinomial::logits_of_cases;
 use super::rows::Rows;
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
@@ -33,7 +34,7 @@ const FIELDS: &[&str] = &["C", "V", "first", "ignored", "B", "scale"];
 const SOURCE: Source = Source {
     file: "token_cross_entropy.wgsl",
     text: include_str!("../../shaders/token_cross_entropy.wgsl"),
-    common: &[super::INDEX, super::SUM],
+    common: &[super::INDEX, super::SUM, super::LARGEST],
     bindings: &["logits", "targets", "sums", "weights", "rows", "counted", "log_sums", "dlogits"],
     ..PLAIN_SOURCE
 };
@@ -118,8 +119,8 @@ pub struct Losses {
     ignored: u32,
 }
 
-/// Room for the losses of the rows with these targets (R), of which those that are `ignored` cost nothing. Every row has
-/// to be in one [`loss`].
+/// Room for the losses of the rows with these targets (R), of which those that are `ignored` cost nothing. Every row
+/// has to be in one [`loss`].
 pub fn losses(r: &mut Recorder, targets: Tensor, ignored: u32) -> Losses {
     let [rows, counted, log_sums] = ["recon", "counted", "log_sums"].map(|name| r.tensor(name, &[targets.len()]));
     Losses { rows, counted, log_sums, targets, ignored }
@@ -203,13 +204,9 @@ const SIZES: [[usize; 5]; 5] =
 
 const IGNORED: u32 = 0;
 
-/// Logits with some that are far from the rest in rows of their own; some targets are ignored.
+/// Some targets are ignored.
 fn inputs([c, v, _, r, _]: [usize; 5]) -> (Vec<f32>, Vec<u32>) {
-    let mut logits = uniform(1, c * v, -6.0, 6.0);
-    for (row, extreme) in logits.chunks_mut(v).zip([0.0, 1e4, -1e4, 80.0]) {
-        row[v / 2] = extreme;
-    }
-    (logits, (0..r).map(|r| ((r * 7 + 1) % v * (r % 5).min(1)) as u32).collect())
+    (logits_of_cases(c, v), (0..r).map(|r| ((r * 7 + 1) % v * (r % 5).min(1)) as u32).collect())
 }
 
 fn params_of([c, v, first, _, b]: [usize; 5]) -> Params {

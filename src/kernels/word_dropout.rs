@@ -74,7 +74,8 @@ pub static FORWARD: Kernel = Kernel {
 
 // ---- Record
 
-/// What is told at the steps of `sentences` sentences: ids (T*B) and uniform noise of the same shape to (T*B), integers.
+/// What is told at the steps of `sentences` sentences: ids (T*B) and uniform noise of the same shape to (T*B),
+/// integers.
 pub fn forward(r: &mut Recorder, ids: Tensor, noise: Tensor, sentences: usize, marks: Marks, p: f32) -> Tensor {
     assert!(
         ids.len() == noise.len() && ids.len().is_multiple_of(sentences),

@@ -5,7 +5,6 @@ use rand_chacha::ChaCha8Rng;
 
 use super::recurrent::{Direction, Weights};
 use crate::arena::Arena;
-use crate::kernels::activation::Activation;
 use crate::kernels::gru::{self, Run};
 use crate::kernels::matmul;
 use crate::kernels::recurrent::Place;
@@ -138,8 +137,7 @@ impl Gru {
 
     /// The products of all steps with x.
     fn run(&self, r: &mut Recorder, x: Tensor, lengths: Tensor) -> Run {
-        r.scope(&self.weights.name);
-        let gates = matmul::forward(r, x, self.weights.w_ih.value, self.weights.b_ih.value, Activation::Identity);
+        let gates = self.weights.input_product(r, x);
         Run::new(r, gates, lengths)
     }
 

@@ -105,6 +105,12 @@ impl Weights {
         r.tensor("recur", &[rows, self.b_hh.value.len()])
     }
 
+    /// x (T*B,I) to x W_ih^T + b_ih (T*B,G*H), of all steps at once.
+    pub fn input_product(&self, r: &mut Recorder, x: Tensor) -> Tensor {
+        r.scope(&self.name);
+        matmul::forward(r, x, self.w_ih.value, self.b_ih.value, Activation::Identity)
+    }
+
     /// recur (B,G*H) = h W_hh^T + b_hh, h (B,H).
     pub fn recurrent_product(&self, r: &mut Recorder, h: Tensor, recur: Tensor) {
         matmul::forward_into(r, h, self.w_hh.value, self.b_hh.value, Activation::Identity, recur);

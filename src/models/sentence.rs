@@ -164,14 +164,9 @@ impl Sentence {
         // The same z at each of the steps: (T*B,Z).
         let z =
             reduce::backward_columns(r, z.reshape(&[b * latent]), [steps, b * latent]).reshape(&[steps * b, latent]);
-        let (x, told) = if self.config.sentences.teacher_forcing {
-            let told = self.told(r, text.ids, b, draw, mode); // (T*B): w_t-1
-            let words = self.embedding.forward(r, told); // (T*B,E)
-            let x = if self.config.sentences.z_every_step { joint::concat(r, words, z) } else { words };
-            (x, Some(told))
-        } else {
-            (z, None)
-        };
+        let is_told = self.config.sentences.teacher_forcing;
+        let told = is_told.then(|| self.told(r, text.ids, b, draw, mode)); // (T*B): w_t-1
+        let x = self.input(r, told, z);
         let (states, lstm) = self.decoder.forward(r, x, text.lengths, Some([h0, c0]));
         (states.h, Decoded { start, lstm, told })
     }
@@ -199,6 +194,13 @@ impl Sentence {
         joint::add(r, dz, of_steps.reshape(&[b, latent]), 1.0)
     }
     // ANCHOR_END: decoder
+
+    /// The decoder's inputs (R,I): the embeddings of the words (R) that it is told, z (R,Z), or both.
+    fn input(&self, r: &mut Recorder, told: Option<Tensor>, z: Tensor) -> Tensor {
+        let Some(told) = told else { return z };
+        let words = self.embedding.forward(r, told); // (R,E)
+        if self.config.sentences.z_every_step { joint::concat(r, words, z) } else { words }
+    }
 
     /// What the decoder is told at each step, (T*B) integers.
     fn told(&self, r: &mut Recorder, ids: Tensor, b: usize, draw: &mut Draw, mode: Mode) -> Tensor {
@@ -289,13 +291,8 @@ impl Model for Sentence {
             ("start", &[z]) => vec![self.start.forward(r, z).0],
             ("next", &[word, z, h, c]) => {
                 let [b, _] = z.matrix();
-                let words = self.embedding.forward(r, word.reshape(&[b]));
-                let Sentences { teacher_forcing, z_every_step, .. } = self.config.sentences;
-                let x = match (teacher_forcing, z_every_step) {
-                    (true, true) => joint::concat(r, words, z),
-                    (true, false) => words,
-                    (false, _) => z,
-                };
+                let told = self.config.sentences.teacher_forcing.then(|| word.reshape(&[b]));
+                let x = self.input(r, told, z);
                 // A step updates its state in place, and inputs stay.
                 let state = [h, c].map(|of| joint::scale(r, of, 1.0));
                 let lengths = recurrent::endless(r, b);

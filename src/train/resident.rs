@@ -244,8 +244,8 @@ fn declare(arena: &mut Arena, name: &str, kind: Kind, [count, entries]: [usize; 
     }
 }
 
-/// The buffers of a column's values, each with the place of its first one among them; none of items and tokens, which lie
-/// in one beside where they start.
+/// The buffers of a column's values, each with the place of its first one among them; none of items and tokens, which
+/// lie in one beside where they start.
 fn pieces(source: &Source) -> Vec<(usize, Tensor)> {
     let of = |parts: &[gather::Part], width: usize| parts.iter().map(|part| (part.first * width, part.data)).collect();
     match source {

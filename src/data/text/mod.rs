@@ -1,5 +1,5 @@
-//! Text as a data set: a line is a sentence, and a sentence a row of ids, each of a word of the vocabulary, with the end
-//! symbol last. The vocabulary is that of the training sentences, or of the model that is to read them.
+//! Text as a data set: a line is a sentence, and a sentence a row of ids, each of a word of the vocabulary, with the
+//! end symbol last. The vocabulary is that of the training sentences, or of the model that is to read them.
 //!
 //! The rows of each split lie by their length, the shortest first, so that neighbours make a batch of one length.
 
@@ -181,8 +181,8 @@ fn describe([train, test]: [&Ragged; 2], vocabulary: &Vocabulary, reading: &Read
     };
     let unknown = test.entries().iter().filter(|&&id| id == UNK).count() as f64 / test.entries().len() as f64;
     format!(
-        "a vocabulary of {} ({words} {kind}, {seen}; <unk> and the end); {lengths}, the end counted; {:.1} % of the test \
-         tokens are unknown",
+        "a vocabulary of {} ({words} {kind}, {seen}; <unk> and the end); {lengths}, the end counted; {:.1} % of the \
+         test tokens are unknown",
         words + 2,
         100.0 * unknown
     )
