@@ -15,6 +15,8 @@ pub const PICTURES: &str = "x";
 pub const ITEMS: &str = PICTURES;
 /// The column of what is modelled where that is sentences: rows of different lengths, which no picture's model takes.
 pub const TEXT: &str = "text";
+/// The same of sequences of numbers, likewise.
+pub const STEPS: &str = "steps";
 /// The labels' column, where a set has labels.
 pub const LABELS: &str = "label";
 
@@ -29,22 +31,27 @@ impl Columns {
         Columns::of(Kind::Picture(shape), classes)
     }
 
-    /// Of what is modelled, sentences in the column [`TEXT`] and all else in [`PICTURES`], with labels unless there are
-    /// no classes.
+    /// Of what is modelled, sentences in the column [`TEXT`], sequences in [`STEPS`] and all else in [`PICTURES`], with
+    /// labels unless there are no classes.
     pub fn of(x: Kind, classes: usize) -> Columns {
-        let name = if let Kind::Tokens { .. } = x { TEXT } else { PICTURES };
+        let name = match x {
+            Kind::Tokens { .. } => TEXT,
+            Kind::Steps { .. } => STEPS,
+            _ => PICTURES,
+        };
         let labels = (classes > 0).then(|| (LABELS.to_string(), Kind::Label(classes)));
         Columns([(name.to_string(), x)].into_iter().chain(labels).collect())
     }
 
     /// The kind of what is modelled; `None` where there is nothing of it.
     pub fn modelled(&self) -> Option<Kind> {
-        self.0.get(PICTURES).or_else(|| self.0.get(TEXT)).copied()
+        self.0.get(self.modelled_name()).copied()
     }
 
     /// The name of the column of what is modelled.
     pub fn modelled_name(&self) -> &'static str {
-        if !self.0.contains_key(PICTURES) && self.0.contains_key(TEXT) { TEXT } else { PICTURES }
+        let is_there = |name: &&&str| self.0.contains_key(**name);
+        [PICTURES, TEXT, STEPS].iter().find(is_there).unwrap_or(&PICTURES)
     }
 
     /// The kind of a column. Errors: no such column.
@@ -84,6 +91,22 @@ impl Columns {
         }
     }
 
+    /// C and the longest row of a column of sequences. Errors: no such column.
+    pub fn steps(&self, name: &str) -> Result<[usize; 2]> {
+        match self.0.get(name) {
+            Some(&Kind::Steps { channels, longest }) => Ok([channels, longest]),
+            _ => Err(self.missing(name, "sequences")),
+        }
+    }
+
+    /// The most steps of a row of sentences or sequences; 0 where there are neither.
+    pub fn longest(&self) -> usize {
+        match self.modelled() {
+            Some(Kind::Tokens { longest, .. } | Kind::Steps { longest, .. }) => longest,
+            _ => 0,
+        }
+    }
+
     /// K, the classes of a column of labels. Errors: no such column.
     pub fn label(&self, name: &str) -> Result<usize> {
         match self.0.get(name) {
@@ -98,6 +121,7 @@ impl Columns {
             Some(&kind) => Ok((name.to_string(), kind)),
             None if *name == LABELS => Err(self.missing(name, "labels")),
             None if *name == TEXT => Err(self.missing(name, "sentences")),
+            None if *name == STEPS => Err(self.missing(name, "sequences")),
             None => Err(self.missing(name, "values")),
         };
         names.iter().map(find).collect::<Result<_>>().map(Columns)

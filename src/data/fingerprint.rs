@@ -17,8 +17,8 @@ pub struct Fingerprint {
     pub test: usize,
     /// CRC-32 in hexadecimal digits: column by column of the training and then the test table its bytes, of pictures
     /// their (C,H,W) as u64 before; of vectors the numbers' bytes, little-endian, and those of their features' scales;
-    /// of items and tokens where each example starts, then its items, as u32;
-    /// last the words of a vocabulary, each with a line feed.
+    /// of items and tokens where each example starts, then its items, as u32; of sequences the scales, where each
+    /// example starts, its steps, and the numbers; last the words of a vocabulary, each with a line feed.
     pub checksum: String,
 }
 
@@ -40,6 +40,14 @@ impl Fingerprint {
                 Values::Ragged(ragged) => {
                     let numbers = ragged.starts().iter().chain(ragged.entries());
                     numbers.for_each(|number| crc.update(&number.to_le_bytes()));
+                }
+                Values::Steps(sequences) => {
+                    let features = sequences.features();
+                    let scales = features.mean.iter().chain(&features.deviation);
+                    scales.for_each(|value| crc.update(&value.to_le_bytes()));
+                    let numbers = sequences.starts().iter().chain(sequences.counts());
+                    numbers.for_each(|number| crc.update(&number.to_le_bytes()));
+                    sequences.numbers().iter().for_each(|value| crc.update(&value.to_le_bytes()));
                 }
             }
         }

@@ -24,6 +24,13 @@ pub enum Kind {
         /// The most ids of an example, the end symbol counted.
         longest: usize,
     },
+    /// A [sequence](super::sequences): steps of so many numbers, some of which may be missing.
+    Steps {
+        /// C
+        channels: usize,
+        /// The most steps of an example.
+        longest: usize,
+    },
     /// One-hot vectors of so many classes, one for each variable: of a view, and of no data set.
     Categorical {
         /// V
@@ -41,13 +48,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Numbers that a model sees of one example: C H W pixels, K classes, I items, the longest sentence, or the
-    /// length.
+    /// Numbers that a model sees of one example: C H W pixels, K classes, I items, the longest sentence, C
+    /// numbers of the most steps, or the length.
     pub fn width(self) -> usize {
         match self {
             Kind::Picture(shape) => shape.iter().product(),
             Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => n,
             Kind::Tokens { longest, .. } => longest,
+            Kind::Steps { channels, longest } => channels * longest,
             Kind::Categorical { variables, classes } => variables * classes,
             Kind::Codes { places: [h, w], .. } => h * w,
         }
@@ -61,8 +69,8 @@ impl Kind {
         }
     }
 
-    /// What columns of this kind are called in lists: `picture`, `label`, `vector`, `items`, `tokens`, `categorical`,
-    /// `codes`.
+    /// What columns of this kind are called in lists: `picture`, `label`, `vector`, `items`, `tokens`, `steps`,
+    /// `categorical`, `codes`.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Picture(_) => "picture",
@@ -70,6 +78,7 @@ impl Kind {
             Kind::Vector(_) => "vector",
             Kind::Items(_) => "items",
             Kind::Tokens { .. } => "tokens",
+            Kind::Steps { .. } => "steps",
             Kind::Categorical { .. } => "categorical",
             Kind::Codes { .. } => "codes",
         }
@@ -85,6 +94,9 @@ impl fmt::Display for Kind {
             Kind::Items(count) => write!(f, "choices among {count} items"),
             Kind::Tokens { vocabulary, longest } => {
                 write!(f, "sentences of up to {longest} tokens of a vocabulary of {vocabulary}")
+            }
+            Kind::Steps { channels, longest } => {
+                write!(f, "sequences of up to {longest} steps of {channels} numbers")
             }
             Kind::Categorical { variables, classes } => write!(f, "{variables} variables of {classes} classes"),
             Kind::Codes { places: [h, w], codes } => write!(f, "{h}x{w} codes of {codes}"),

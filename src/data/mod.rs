@@ -5,7 +5,8 @@
 //! found), `idx` (that format), `download`, `binarized_mnist`, `digits` (the generator), `cifar`; then the user's own
 //! pictures: `selection` (which are for testing), `listing` (which files), `preparation`, `folder`, `decode` and `jpeg`
 //! (one file), `cache`, and `array`, `pixels` (one array), `numbers`; `csv_table` (tables of numbers); `normal`
-//! (training on some classes alone); `ratings` and `ragged` (who liked what); `text` (sentences and their vocabulary).
+//! (training on some classes alone); `ratings` and `ragged` (who liked what); `text` (sentences and their vocabulary);
+//! `sequences` (steps of numbers).
 //! `binarise` makes grey pictures black and white. `place` says what lies where something else was expected;
 //! `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays for other programs.
 
@@ -38,6 +39,7 @@ pub mod progress;
 pub mod ragged;
 pub mod ratings;
 mod selection;
+pub mod sequences;
 pub mod sets;
 pub mod table;
 pub mod text;
@@ -83,17 +85,18 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// What its examples are called in messages: pictures, rows, users, or sentences.
+    /// What its examples are called in messages: pictures, rows, users, sentences, or sequences.
     pub fn examples(&self) -> &'static str {
         match self.columns().modelled() {
             Some(Kind::Picture(_)) => "pictures",
             Some(Kind::Items(_)) => "users",
             Some(Kind::Tokens { .. }) => "sentences",
+            Some(Kind::Steps { .. }) => "sequences",
             _ => "rows",
         }
     }
 
-    /// The same of one: a picture, a row, a user, or a sentence.
+    /// The same of one: a picture, a row, a user, a sentence, or a sequence.
     pub fn example(&self) -> &'static str {
         self.examples().trim_end_matches('s')
     }

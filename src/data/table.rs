@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-pub use super::columns::{Columns, ITEMS, LABELS, PICTURES, TEXT};
+pub use super::columns::{Columns, ITEMS, LABELS, PICTURES, STEPS, TEXT};
 use super::features::Features;
 pub use super::kind::Kind;
 use super::ragged::Ragged;
+use super::sequences::Sequences;
 
 /// One column of a table: a value of its kind for each example.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +33,8 @@ pub enum Values {
     },
     /// The items of each example; of a sentence its tokens, in their order.
     Ragged(Ragged),
+    /// Sequences of numbers.
+    Steps(Sequences),
 }
 
 impl Values {
@@ -41,6 +44,7 @@ impl Values {
             Values::Bytes(bytes) => bytes.len(),
             Values::Numbers { rows, .. } => rows.len(),
             Values::Ragged(ragged) => ragged.count(),
+            Values::Steps(sequences) => sequences.count(),
         }
     }
 
@@ -61,6 +65,7 @@ impl Values {
                 rows.shrink_to_fit();
             }
             Values::Ragged(ragged) => ragged.truncate(len),
+            Values::Steps(sequences) => sequences.truncate(len),
         }
     }
 
@@ -71,6 +76,7 @@ impl Values {
             Values::Bytes(bytes) => moves.for_each(|(from, to)| bytes.copy_within(from, to)),
             Values::Numbers { rows, .. } => moves.for_each(|(from, to)| rows.copy_within(from, to)),
             Values::Ragged(ragged) => *ragged = ragged.chosen(examples),
+            Values::Steps(sequences) => *sequences = sequences.chosen(examples),
         }
     }
 
@@ -82,6 +88,7 @@ impl Values {
                 Values::Numbers { rows: chosen(rows, examples, row), features: features.clone() }
             }
             Values::Ragged(ragged) => Values::Ragged(ragged.chosen(examples)),
+            Values::Steps(sequences) => Values::Steps(sequences.chosen(examples)),
         }
     }
 }
@@ -99,11 +106,11 @@ impl Column {
         Column { name: name.into(), kind, values: Values::Bytes(bytes) }
     }
 
-    /// Its bytes; none of a column of numbers, items or tokens.
+    /// Its bytes; none of a column of numbers, items, tokens or steps.
     pub fn bytes(&self) -> &[u8] {
         match &self.values {
             Values::Bytes(bytes) => bytes,
-            Values::Numbers { .. } | Values::Ragged(_) => &[],
+            Values::Numbers { .. } | Values::Ragged(_) | Values::Steps(_) => &[],
         }
     }
 
@@ -111,7 +118,7 @@ impl Column {
     fn row(&self) -> usize {
         match self.kind {
             Kind::Picture(_) | Kind::Vector(_) => self.kind.width(),
-            Kind::Label(_) | Kind::Items(_) | Kind::Tokens { .. } => 1,
+            Kind::Label(_) | Kind::Items(_) | Kind::Tokens { .. } | Kind::Steps { .. } => 1,
             kind => unreachable!("a data set has no {}", kind.name()),
         }
     }
@@ -172,6 +179,14 @@ impl Table {
         Table { count, columns: vec![Column { name: TEXT.into(), kind, values }] }
     }
 
+    /// Sequences of `longest` steps at most. Panics on a longer one.
+    pub fn of_sequences(sequences: Sequences, longest: usize) -> Table {
+        let count = sequences.count();
+        assert!(sequences.counts().iter().all(|&steps| steps as usize <= longest), "a row is longer than {longest}");
+        let kind = Kind::Steps { channels: sequences.features().len(), longest };
+        Table { count, columns: vec![Column { name: STEPS.into(), kind, values: Values::Steps(sequences) }] }
+    }
+
     /// With these labels, each below `classes`, in the place of its own. Panics where they are not one for each
     /// example.
     pub fn with_labels(mut self, labels: Vec<u8>, classes: usize) -> Table {
@@ -199,13 +214,13 @@ impl Table {
         }
     }
 
-    /// The column of what is modelled: [`PICTURES`], or [`TEXT`]; `None` where it has neither.
+    /// The column of what is modelled: [`PICTURES`], [`TEXT`] or [`STEPS`]; `None` where it has none of them.
     fn modelled(&self) -> Option<&Column> {
-        self.column(PICTURES).or_else(|| self.column(TEXT))
+        [PICTURES, TEXT, STEPS].into_iter().find_map(|name| self.column(name))
     }
 
-    /// Values of an example: C H W of a picture, F of a vector, I of items, the longest of sentences; 0 where it has
-    /// none of them.
+    /// Values of an example: C H W of a picture, F of a vector, I of items, the longest of sentences, C times the
+    /// longest of sequences; 0 where it has none of them.
     pub fn dims(&self) -> usize {
         self.modelled().map_or(0, |column| column.kind.width())
     }
@@ -220,33 +235,40 @@ impl Table {
         self.column(LABELS).map(Column::bytes)
     }
 
-    /// What its vectors' numbers are; `None` where it has none.
+    /// What the numbers of its vectors or sequences are; `None` where it has none.
     pub fn features(&self) -> Option<&Features> {
-        match &self.column(PICTURES)?.values {
+        match &self.modelled()?.values {
             Values::Numbers { features, .. } => Some(features),
+            Values::Steps(sequences) => Some(sequences.features()),
             Values::Bytes(_) | Values::Ragged(_) => None,
         }
     }
 
-    /// The tokens of each sentence; empty where the table has none.
+    /// The tokens of each sentence, the steps of each sequence; empty where the table has none.
     pub fn lengths(&self) -> Vec<usize> {
-        match self.column(TEXT).map(|column| &column.values) {
-            Some(Values::Ragged(ragged)) => (0..ragged.count()).map(|n| ragged.row(n).len()).collect(),
+        match self.modelled() {
+            Some(Column { values: Values::Ragged(ragged), kind: Kind::Tokens { .. }, .. }) => {
+                (0..ragged.count()).map(|n| ragged.row(n).len()).collect()
+            }
+            Some(Column { values: Values::Steps(sequences), .. }) => {
+                sequences.counts().iter().map(|&steps| steps as usize).collect()
+            }
             _ => Vec::new(),
         }
     }
 
-    /// E, items or tokens of all examples together; 0 where the table has none.
+    /// E, items or tokens of all examples together, or the steps of all sequences; 0 where the table has none.
     pub fn entries(&self) -> usize {
         match self.modelled().map(|column| &column.values) {
             Some(Values::Ragged(ragged)) => ragged.entries().len(),
+            Some(Values::Steps(sequences)) => sequences.numbers().len() / sequences.features().len(),
             _ => 0,
         }
     }
 
     /// These examples as the models take them: of pictures (rows, C H W) values in `[0,1]`, of vectors (rows, F), of
     /// items (rows, I) zeros and ones, of sentences (rows, longest) the bits of their ids, then of
-    /// [`PAD`](super::text::vocabulary::PAD).
+    /// [`PAD`](super::text::vocabulary::PAD), of sequences (rows, longest*C), then NaN.
     pub fn values(&self, examples: Range<usize>) -> Vec<f32> {
         let Some(column) = self.modelled() else { return Vec::new() };
         let dims = column.kind.width();
@@ -256,6 +278,7 @@ impl Table {
             (Values::Numbers { rows, .. }, _) => rows[range].to_vec(),
             (Values::Ragged(ragged), Kind::Tokens { .. }) => ragged.padded(examples, dims),
             (Values::Ragged(ragged), _) => ragged.dense(examples),
+            (Values::Steps(sequences), _) => sequences.padded(examples, dims / sequences.features().len()),
         }
     }
 

@@ -12,7 +12,7 @@
 use super::Trained;
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
-use crate::data::table::{LABELS, PICTURES, TEXT, Table};
+use crate::data::table::{LABELS, PICTURES, STEPS, TEXT, Table};
 use crate::error::{Error, Result};
 use crate::kernels::clock::{self, Clock, Row};
 use crate::kernels::{importance, joint, mixture, random, repeat};
@@ -165,8 +165,8 @@ impl Recorded {
             let kind = likelihood.input(name)?;
             Some(arena.tensor(name, &[pictures, kind.width()]))
         };
-        let modelled = [PICTURES, TEXT].into_iter().find(|name| likelihood.input(name).is_some());
-        let modelled = modelled.expect("a likelihood is of a picture or a sentence");
+        let modelled = [PICTURES, TEXT, STEPS].into_iter().find(|name| likelihood.input(name).is_some());
+        let modelled = modelled.expect("a likelihood is of a picture, a sentence or a sequence");
         let x = input(modelled).expect("found above");
         let label = input(LABELS);
         let given = |port: &Port| if port.name == modelled { x } else { label.expect("it is told") };

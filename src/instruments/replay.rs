@@ -3,7 +3,7 @@
 
 use crate::arena::{Arena, Parameter};
 use crate::backend::{Backend, Device, Loaded};
-use crate::data::table::{Columns, TEXT};
+use crate::data::table::Columns;
 use crate::error::Result;
 use crate::kernels::clock::Clock;
 use crate::kernels::fill;
@@ -65,15 +65,16 @@ pub(super) fn given(arena: &mut Arena, model: &Entry, columns: &Columns, rows: u
     model.takes.iter().map(tensor).collect()
 }
 
-/// A training batch of given columns.
-pub(super) fn training_batch(settings: &Settings, columns: Vec<(String, Source)>, clock: Tensor) -> Batch {
+/// A training batch of given columns, with sentences or sequences of `longest` steps.
+pub(super) fn training_batch(
+    settings: &Settings,
+    columns: Vec<(String, Source)>,
+    longest: usize,
+    clock: Tensor,
+) -> Batch {
     let rows = settings.batch_size;
     let weight = Rows::Scale(settings.reduction.scale(rows));
     let augmentation = Augmentation::default();
-    let longest = columns.iter().find(|(name, _)| name == TEXT).map_or(0, |(_, source)| match source {
-        Source::Given(rows) => rows.matrix()[1],
-        source => panic!("{source:?} is not given"),
-    });
     Batch { rows, clock, mode: Mode::Train { clock }, weight, order: None, columns, augmentation, longest }
 }
 
@@ -92,7 +93,7 @@ impl Replay {
             _ => None,
         });
         let inputs = inputs.collect();
-        let batch = training_batch(settings, sources, clock);
+        let batch = training_batch(settings, sources, columns.longest(), clock);
         let losses = arena.tensor("losses", &[steps, model.terms().len() + 2]);
         let gradients = arena.flat_gradients();
         let mut r = Recorder::new(arena);

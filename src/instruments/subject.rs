@@ -8,7 +8,8 @@ use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
 use crate::data::features::Features;
 use crate::data::ragged::Ragged;
-use crate::data::table::{Columns, Kind, LABELS, PICTURES, TEXT, Table};
+use crate::data::sequences::Sequences;
+use crate::data::table::{Columns, Kind, LABELS, Table};
 use crate::data::text::vocabulary::{EOS, FIRST_WORD};
 use crate::error::{Error, Result};
 use crate::fusion::{Fusion, fuse};
@@ -140,7 +141,7 @@ impl Subject {
 }
 
 /// Drawn examples for these columns, no two alike: discs in place of pictures, waves in place of vectors, users who
-/// choose neighbouring items, sentences of words that follow each other. Labels go round. Panics on columns of none of
+/// choose neighbouring items, sentences of words that follow each other, melodies. Labels go round. Panics on columns of none of
 /// these.
 pub fn drawn(count: usize, columns: &Columns) -> Table {
     let table = match columns.modelled() {
@@ -148,6 +149,7 @@ pub fn drawn(count: usize, columns: &Columns) -> Table {
         Some(Kind::Vector(width)) => waves(count, width),
         Some(Kind::Items(items)) => choices(count, items),
         Some(Kind::Tokens { vocabulary, longest }) => sentences(count, [vocabulary, longest]),
+        Some(Kind::Steps { channels, longest }) => melodies(count, [channels, longest]),
         kind => panic!("there is nothing to draw in place of {kind:?}"),
     };
     match columns.label(LABELS) {
@@ -194,11 +196,14 @@ fn waves(count: usize, width: usize) -> Table {
 /// Items that a drawn user chooses, where there are as many.
 const CHOSEN: usize = 40;
 
-/// The entries of so many drawn users, the tokens of so many drawn sentences; 0 where the columns have neither.
+/// The entries of so many drawn users, the tokens or steps of so many drawn sentences or melodies; 0 where the columns
+/// have none of them.
 fn drawn_entries(count: usize, columns: &Columns) -> usize {
-    match (columns.items(PICTURES), columns.tokens(TEXT)) {
-        (Ok(items), _) => count * items.min(CHOSEN),
-        (_, Ok([_, longest])) => (0..count).map(|n| drawn_length(n, count, longest)).sum(),
+    match columns.modelled() {
+        Some(Kind::Items(items)) => count * items.min(CHOSEN),
+        Some(Kind::Tokens { longest, .. } | Kind::Steps { longest, .. }) => {
+            (0..count).map(|n| drawn_length(n, count, longest)).sum()
+        }
         _ => 0,
     }
 }
@@ -215,7 +220,7 @@ fn choices(count: usize, items: usize) -> Table {
     Table::of_items(Ragged::new(rows.iter().map(|row| &row[..]), items), items)
 }
 
-/// Tokens of drawn sentence `n`, 1 to `longest`: the shortest come first, as in a data set.
+/// Tokens or steps of drawn sentence or melody `n`, 1 to `longest`: the shortest come first, as in a data set.
 fn drawn_length(n: usize, count: usize, longest: usize) -> usize {
     1 + n * longest / count
 }
@@ -232,6 +237,18 @@ fn sentences(count: usize, [vocabulary, longest]: [usize; 2]) -> Table {
     };
     let rows: Vec<Vec<u32>> = (0..count).map(row).collect();
     Table::of_tokens(Ragged::new(rows.iter().map(|row| &row[..]), vocabulary), [vocabulary, longest])
+}
+
+/// Melodies of notes that are struck or not, in which each step repeats most of the one before: a walk up or down.
+fn melodies(count: usize, [channels, longest]: [usize; 2]) -> Table {
+    let row = |n: usize| {
+        let first = (part(n, 0, 1) * channels as f32) as usize;
+        let is_struck = |t: usize, c: usize| (c + t / 2 * (1 + n % 3) + first) % channels.min(12) < 2;
+        let step = |t: usize| (0..channels).map(move |c| f32::from(is_struck(t, c)));
+        (0..drawn_length(n, count, longest)).flat_map(step).collect::<Vec<f32>>()
+    };
+    let features = Features::unscaled((1..=channels).map(|c| format!("x{c}")).collect());
+    Table::of_sequences(Sequences::of_rows((0..count).map(row).collect(), features), longest)
 }
 
 #[cfg(test)]

@@ -77,7 +77,9 @@ pub mod rows;
 mod scratch;
 pub mod sgd;
 pub mod shuffle;
+pub mod slots;
 pub mod spread;
+pub mod steps;
 pub mod tiles;
 pub mod token_cross_entropy;
 pub mod tokens;
@@ -257,6 +259,11 @@ pub static ALL: &[&Kernel] = &[
     &ragged::FORWARD,
     &tokens::FORWARD,
     &tokens::GIVEN,
+    &steps::FORWARD,
+    &steps::GIVEN,
+    &steps::MASK,
+    &slots::TAKE,
+    &slots::PUT,
     &normalise::FORWARD,
     &embedding::FORWARD,
     &embedding::SORT,

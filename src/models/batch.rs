@@ -3,7 +3,7 @@
 
 use crate::kernels::gather::Part;
 use crate::kernels::rows::Rows;
-use crate::kernels::{augment, binarise, gather, one_hot, ragged, tokens};
+use crate::kernels::{augment, binarise, gather, one_hot, ragged, steps, tokens};
 use crate::layers::Mode;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
@@ -43,6 +43,8 @@ pub enum Source {
         /// V
         vocabulary: usize,
     },
+    /// A data set's sequences.
+    Steps(steps::Stored),
     /// A data set's labels, four bytes a word.
     Labels {
         /// (words)
@@ -51,7 +53,7 @@ pub enum Source {
         classes: usize,
     },
     /// This batch's rows, (B, width): somebody wrote them. Of sentences the bits of ids, with the pad symbol behind the
-    /// end.
+    /// end; of sequences NaN for what is missing and behind the end.
     Given(Tensor),
 }
 
@@ -63,6 +65,7 @@ impl Source {
             Source::Vectors { .. } => "vectors",
             Source::Items { .. } => "items",
             Source::Tokens { .. } => "tokens",
+            Source::Steps(_) => "steps",
             Source::Labels { .. } => "labels",
             Source::Given(_) => "given rows",
         }
@@ -75,6 +78,17 @@ pub struct Tokens {
     /// (T*B) words of u32, time-major: token t of row b is at t*B+b, the pad symbol behind the end.
     pub ids: Tensor,
     /// (B) words of u32: the tokens of each row, the end symbol counted, T at most.
+    pub lengths: Tensor,
+}
+
+/// The sequences of a batch, time-major: step t of row b is row t*B+b.
+#[derive(Clone, Copy, Debug)]
+pub struct Steps {
+    /// (T*B,C): the numbers, 0 where one is missing and behind the end.
+    pub x: Tensor,
+    /// (T*B,C): 1 where there is a number, else 0.
+    pub seen: Tensor,
+    /// (B) words of u32: the steps of each row, T at most.
     pub lengths: Tensor,
 }
 
@@ -117,7 +131,7 @@ pub struct Batch {
     pub columns: Vec<(String, Source)>,
     /// Nothing in an evaluation.
     pub augmentation: Augmentation,
-    /// T, the steps in which its sentences are read; 0 where it has none.
+    /// T, the steps in which its sentences or sequences are read; 0 where it has none.
     pub longest: usize,
 }
 
@@ -200,6 +214,23 @@ impl Batch {
             other => panic!("column {column} holds {}, not tokens", other.noun()),
         };
         Tokens { ids, lengths }
+    }
+
+    /// The sequences, cut at the batch's `longest`. Panics where the column holds something else.
+    pub fn steps(&self, r: &mut Recorder, column: &str) -> Steps {
+        r.scope("batch");
+        let [x, seen, lengths] = match self.source(column) {
+            Source::Given(tensor) => {
+                let [_, width] = tensor.matrix();
+                steps::given(r, *tensor, [width / self.longest, self.longest])
+            }
+            &Source::Steps(stored) => {
+                let stride = self.order.expect("a data set has an order").stride;
+                steps::forward(r, stored, self.place(), [self.rows, self.longest], stride)
+            }
+            other => panic!("column {column} holds {}, not steps", other.noun()),
+        };
+        Steps { x, seen, lengths }
     }
 
     /// (B,D): [pictures](Batch::pictures) or [vectors](Batch::vectors), for a model of either. Panics where the column

@@ -287,14 +287,16 @@ impl Checkpoint {
                 Kind::Picture(shape) => shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(0),
                 Kind::Label(n) | Kind::Vector(n) | Kind::Items(n) => *n,
                 Kind::Tokens { vocabulary, longest } => *vocabulary.max(longest),
+                Kind::Steps { channels, longest } => channels.checked_mul(*longest).unwrap_or(0),
                 // Of no data set, and so no column of a model.
                 Kind::Categorical { .. } | Kind::Codes { .. } => 0,
             };
             let is_sized = card.columns.0.values().all(|kind| (1..=LARGEST_PICTURE).contains(&numbers(kind)));
             let hidden = card.settings.get("hidden").and_then(|hidden| hidden.as_array()).map_or(1, Vec::len);
             let is_layered = (1..=self.tensors.len()).contains(&hidden);
-            let is_scaled = match (&card.features, card.columns.0.get(PICTURES)) {
-                (Some(features), Some(Kind::Vector(width))) => features.is_whole(*width),
+            let is_scaled = match (&card.features, card.columns.modelled()) {
+                (Some(features), Some(Kind::Vector(width))) => features.is_whole(width),
+                (Some(features), Some(Kind::Steps { channels, .. })) => features.is_whole(channels),
                 (features, _) => features.is_none(),
             };
             let is_spelt = match (&card.vocabulary, card.columns.0.get(TEXT)) {

@@ -6,10 +6,9 @@ use std::ops::Range;
 use super::batches::{Batches, Size};
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
-use crate::data::ragged::Ragged;
-use crate::data::table::{Columns, Kind, TEXT, Table, Values};
-use crate::kernels::gather;
+use crate::data::table::{Columns, Kind, Table, Values};
 use crate::kernels::rows::Rows;
+use crate::kernels::{gather, steps};
 use crate::layers::Mode;
 use crate::models::Model;
 use crate::models::batch::{Augmentation, Batch, Order, Source};
@@ -25,9 +24,9 @@ pub(crate) struct Sizes {
     pub count: usize,
     /// Examples of a batch.
     pub batch_size: usize,
-    /// Items or tokens of all.
+    /// Items, tokens or steps of all.
     pub entries: usize,
-    /// Tokens of each, shortest first, where batches are to be of one length each.
+    /// Tokens or steps of each, shortest first, where batches are to be of one length each.
     pub lengths: Vec<usize>,
 }
 
@@ -72,7 +71,7 @@ impl Resident {
     ) -> Resident {
         let &Sizes { count, batch_size, entries, ref lengths } = sizes;
         let taken = columns.only(model.entry().takes).unwrap_or_else(|e| panic!("{e}"));
-        let longest = taken.tokens(TEXT).map_or(0, |[_, longest]| longest);
+        let longest = taken.longest();
         let batches = match &lengths[..] {
             [] => Batches::plain(count, batch_size, longest),
             lengths => Batches::of_lengths(lengths, batch_size),
@@ -139,8 +138,7 @@ impl Resident {
         self.write_slots(backend);
         for (name, source) in &self.columns {
             let column = table.column(name).unwrap_or_else(|| panic!("the table has no column {name}"));
-            if let Values::Ragged(ragged) = &column.values {
-                write_ragged(backend, source, ragged);
+            if write_ragged(backend, source, &column.values) {
                 continue;
             }
             let mut end = column.values.len();
@@ -158,8 +156,7 @@ impl Resident {
         for (name, source) in &self.columns {
             let column = table.columns.iter_mut().find(|column| column.name == *name);
             let values = &mut column.unwrap_or_else(|| panic!("the table has no column {name}")).values;
-            if let Values::Ragged(ragged) = values {
-                write_ragged(backend, source, ragged);
+            if write_ragged(backend, source, values) {
                 continue;
             }
             let in_word = in_word(values);
@@ -196,26 +193,35 @@ impl Resident {
     }
 }
 
-/// Writes the rows of a column of items or tokens.
-fn write_ragged(backend: &mut Backend, source: &Source, ragged: &Ragged) {
-    let (&Source::Items { starts, entries, .. } | &Source::Tokens { starts, entries, .. }) = source else {
-        panic!("{source:?} is no room for rows of different lengths")
+/// Writes a column whose rows have different lengths; false of another one.
+fn write_ragged(backend: &mut Backend, source: &Source, values: &Values) -> bool {
+    let mut write = |tensor: Tensor, words: &[u32], what: &str| {
+        assert!(tensor.len() == words.len().max(1), "{tensor:?} is no room for {} {what}", words.len());
+        if !words.is_empty() {
+            backend.write_words(tensor, words);
+        }
     };
-    assert!(
-        entries.len() == ragged.entries().len().max(1),
-        "{entries:?} is no room for {} entries",
-        ragged.entries().len()
-    );
-    backend.write_words(starts, ragged.starts());
-    if !ragged.entries().is_empty() {
-        backend.write_words(entries, ragged.entries());
+    match (values, source) {
+        (Values::Ragged(ragged), &(Source::Items { starts, entries, .. } | Source::Tokens { starts, entries, .. })) => {
+            write(starts, ragged.starts(), "starts");
+            write(entries, ragged.entries(), "entries");
+        }
+        (Values::Steps(sequences), Source::Steps(stored)) => {
+            write(stored.starts, sequences.starts(), "starts");
+            write(stored.counts, sequences.counts(), "counts");
+            write(stored.numbers, bytemuck::cast_slice(sequences.numbers()), "numbers");
+        }
+        (Values::Ragged(_) | Values::Steps(_), _) => panic!("{source:?} is no room for rows of different lengths"),
+        (Values::Bytes(_) | Values::Numbers { .. }, _) => return false,
     }
+    true
 }
 
 /// The buffers of a column.
 fn tensors(source: &Source) -> Vec<Tensor> {
     match source {
         Source::Items { starts, entries, .. } | Source::Tokens { starts, entries, .. } => vec![*starts, *entries],
+        Source::Steps(steps::Stored { starts, counts, numbers }) => vec![*starts, *counts, *numbers],
         _ => pieces(source).into_iter().map(|(_, data)| data).collect(),
     }
 }
@@ -239,20 +245,25 @@ fn declare(arena: &mut Arena, name: &str, kind: Kind, [count, entries]: [usize; 
             entries: arena.tensor(format!("{name}.entries"), &[entries.max(1)]),
             vocabulary,
         },
+        Kind::Steps { channels, .. } => Source::Steps(steps::Stored {
+            starts: arena.tensor(format!("{name}.starts"), &[count]),
+            counts: arena.tensor(format!("{name}.counts"), &[count]),
+            numbers: arena.tensor(format!("{name}.numbers"), &[entries, channels]),
+        }),
         Kind::Label(classes) => Source::Labels { labels: arena.tensor(name, &[count.div_ceil(4)]), classes },
         kind => unreachable!("a data set has no {}", kind.name()),
     }
 }
 
-/// The buffers of a column's values, each with the place of its first one among them; none of items and tokens, which
-/// lie in one beside where they start.
+/// The buffers of a column's values, each with the place of its first one among them; none of items, tokens and
+/// steps, which lie in one beside where they start.
 fn pieces(source: &Source) -> Vec<(usize, Tensor)> {
     let of = |parts: &[gather::Part], width: usize| parts.iter().map(|part| (part.first * width, part.data)).collect();
     match source {
         Source::Pictures { parts, shape } => of(parts, shape.iter().product()),
         Source::Vectors { parts, width } => of(parts, *width),
         Source::Labels { labels, .. } => vec![(0, *labels)],
-        Source::Items { .. } | Source::Tokens { .. } => Vec::new(),
+        Source::Items { .. } | Source::Tokens { .. } | Source::Steps(_) => Vec::new(),
         Source::Given(_) => unreachable!("a data set's columns lie on the device"),
     }
 }
@@ -261,7 +272,7 @@ fn pieces(source: &Source) -> Vec<(usize, Tensor)> {
 fn in_word(values: &Values) -> usize {
     match values {
         Values::Bytes(_) => 4,
-        Values::Numbers { .. } | Values::Ragged(_) => 1,
+        Values::Numbers { .. } | Values::Ragged(_) | Values::Steps(_) => 1,
     }
 }
 
@@ -270,7 +281,7 @@ fn words(values: &Values, range: Range<usize>) -> Cow<'_, [u32]> {
     match values {
         Values::Bytes(bytes) => gather::pack(&bytes[range]),
         Values::Numbers { rows, .. } => bytemuck::cast_slice(&rows[range]).into(),
-        Values::Ragged(_) => unreachable!("ragged rows are written whole"),
+        Values::Ragged(_) | Values::Steps(_) => unreachable!("ragged rows are written whole"),
     }
 }
 
@@ -288,6 +299,7 @@ impl Walk {
 mod tests {
     use super::*;
     use crate::backend::{Device, cpu::Cpu};
+    use crate::data::table::TEXT;
     use crate::instruments::subject::drawn;
     use crate::kernels::clock::Clock;
     use crate::program::Recorder;

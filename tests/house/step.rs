@@ -4,7 +4,7 @@ use elbo::arena::Arena;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::{Backend, Device, Loaded};
 use elbo::cases::uniform;
-use elbo::data::table::{Columns, Kind, LABELS, PICTURES, TEXT};
+use elbo::data::table::{Columns, Kind, LABELS, PICTURES};
 use elbo::kernels::clock::{Clock, Row};
 use elbo::kernels::fill;
 use elbo::kernels::random::host_normal;
@@ -74,7 +74,7 @@ impl Step {
             order: None,
             columns: inputs.iter().map(|(name, tensor)| (name.clone(), Source::Given(*tensor))).collect(),
             augmentation: Augmentation::default(),
-            longest: columns.tokens(TEXT).map_or(0, |[_, longest]| longest),
+            longest: columns.longest(),
         };
         let gradients = arena.flat_gradients();
         let mut r = Recorder::new(&mut arena);

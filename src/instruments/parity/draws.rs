@@ -23,7 +23,7 @@ pub(super) fn asks(settings: &Settings, columns: &Columns) -> Result<Vec<Step>> 
     let model: Box<dyn Model> = (settings.entry()?.open)(&mut arena, &settings.own, columns)?;
     let clock = Clock::tensor(&mut arena, "clock", 1);
     let sources = given(&mut arena, model.entry(), columns, settings.batch_size);
-    let batch = training_batch(settings, sources, clock);
+    let batch = training_batch(settings, sources, columns.longest(), clock);
     let mut r = Recorder::new(&mut arena);
     model.step(&mut r, &batch, &mut Draw::Clock(clock));
     let drawn = |step: &Step| [&random::NORMAL, &random::UNIT].iter().any(|kernel| std::ptr::eq(step.kernel, *kernel));

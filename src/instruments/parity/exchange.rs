@@ -204,7 +204,7 @@ impl Exchange {
         let about: About =
             serde_json::from_str(text).map_err(|e| Error::file(&path, format!("its settings are damaged: {e}")))?;
         let (shape, x) = match about.columns.modelled() {
-            Some(Kind::Vector(_) | Kind::Items(_) | Kind::Tokens { .. }) => {
+            Some(Kind::Vector(_) | Kind::Items(_) | Kind::Tokens { .. } | Kind::Steps { .. }) => {
                 let (shape, bytes) = file.bytes(PICTURES, Dtype::F32)?;
                 (shape, Examples::Vectors(bytemuck::pod_collect_to_vec(bytes)))
             }
