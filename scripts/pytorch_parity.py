@@ -33,6 +33,7 @@ except ImportError as error:
 from pytorch_codes import VQVAE, GumbelVAE, PixelCNN
 from pytorch_ladder import LadderVAE
 from pytorch_network import ACTIVATIONS, sequential
+from pytorch_chorales import VRNN, DeepMarkov, terms as sequence_terms
 from pytorch_sentence import SentenceVAE
 from pytorch_vae_gan import make as vae_gan
 
@@ -300,6 +301,8 @@ def loss_terms(settings, model, x, label, noise, knobs):
         return model.terms(lambda y, x: reconstruction(settings, y, x).sum(), x, noise)
     if kind == "sentence":
         return model.terms(x, lambda mean, logvar: free_kl(settings, mean, logvar).sum(), noise)
+    if kind in ("vrnn", "deep_markov"):
+        return sequence_terms(model, *x, noise[0].unflatten(0, x[0].shape[:2]))
     if kind == "vae_gan":
         kl = lambda mean, logvar: free_kl(settings, mean, logvar).sum()
         return model.terms(lambda y, x: reconstruction(settings, y, x).sum(), kl, x, noise)
@@ -427,11 +430,11 @@ def load_initial(model, initial):
 # The others are VAEs.
 KINDS = {"latent_classifier": LatentClassifier, "m2": M2, "bayesian": BayesianVAE}
 KINDS |= {"gumbel": GumbelVAE, "vq": VQVAE, "pixelcnn": PixelCNN, "ladder": LadderVAE}
-KINDS |= {"vae_gan": vae_gan(VAE), "sentence": SentenceVAE}
+KINDS |= {"vae_gan": vae_gan(VAE), "sentence": SentenceVAE, "vrnn": VRNN, "deep_markov": DeepMarkov}
 
 # Terms that count as much as the first knob says, and terms that count nothing.
 WEIGHTED = {"kl", "commit", "total_correlation", "capacity_gap", *(f"kl_{level}" for level in range(1, 6))}
-REPORTED = {"error", "words", "perplexity", "used", "gen", "dis_real", "dis_fake", "pixels"}
+REPORTED = {"error", "words", "steps", "perplexity", "used", "gen", "dis_real", "dis_fake", "pixels"}
 
 
 def weight(name, terms, knobs):
@@ -455,10 +458,13 @@ class Exchange:
         self.settings, columns = about["settings"], about["columns"]
         self.classes = columns["label"]["label"] if "label" in columns else 0
         # Pictures (C, H, W) are bytes; vectors (F,) are numbers as they are, and so are the zeros and ones of items
-        # (I,) and the numbers of a sentence's words.
-        [(kind, size)] = columns["x" if "x" in columns else "text"].items()
-        self.is_vector, self.is_text = kind != "picture", kind == "tokens"
-        shape = size["vocabulary"] if self.is_text else (size,) if self.is_vector else tuple(size)
+        # (I,), the numbers of a sentence's words, and those of a sequence's steps.
+        [(kind, size)] = columns[next(name for name in ("x", "text", "steps") if name in columns)].items()
+        self.is_vector, self.is_text, self.is_steps = kind != "picture", kind == "tokens", kind == "steps"
+        if self.is_steps:
+            shape = self.channels = size["channels"]
+        else:
+            shape = size["vocabulary"] if self.is_text else (size,) if self.is_vector else tuple(size)
         kind = KINDS.get(self.settings["model"], VAE)
         model = kind(self.settings, shape, self.classes) if self.classes else kind(self.settings, shape)
         starts = {name: t for name, t in self.tensors.items() if name.startswith(("init.", "constant."))}
@@ -482,6 +488,12 @@ class Exchange:
         x = x if self.is_vector else x.float() / 255
         if self.is_text:
             return x.long().T.contiguous(), label, noise, lr, knobs
+        if self.is_steps:
+            # (T, B, C); NaN behind the end, up to which a step has a number at least.
+            x = x.to(self.dtype).unflatten(1, (-1, self.channels)).transpose(0, 1)
+            steps = torch.arange(1, len(x) + 1)[:, None]
+            lengths = torch.where(x.isnan().all(2), 0, steps).amax(0)
+            return (x.nan_to_num(0.0), lengths), label, noise, lr, knobs
         return x.to(self.dtype), label, noise, lr, knobs
 
     def backward(self, x, label, noise, lr, knobs):

@@ -15,7 +15,9 @@ struct Params { B: u32, T: u32, C: u32, stride: u32, scale: f32 }
 @group(0) @binding(8) var<storage, read_write> seen: array<f32>;       // (T*B,C), 1 at a number, else 0
 @group(0) @binding(9) var<storage, read_write> lengths: array<u32>;    // (B), each T at most
 @group(0) @binding(10) var<storage, read> ends: array<u32>;            // (B), lengths
-@group(0) @binding(11) var<storage, read_write> mask: array<f32>;      // (T*B)
+@group(0) @binding(11) var<storage, read_write> counted: array<f32>;   // (T*B)
+@group(0) @binding(12) var<storage, read> a: array<f32>;               // (T*B,C)
+@group(0) @binding(13) var<storage, read_write> y: array<f32>;         // (B,T*C)
 
 fn is_missing(bits: u32) -> bool {
     return (bits & 0x7f800000u) == 0x7f800000u;
@@ -62,11 +64,23 @@ fn given(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
     }
 }
 
-// mask: mask[t*B+b] = scale where row b has a step t, else 0.
+// mask: counted[t*B+b] = scale where row b has a step t, else 0.
 @compute @workgroup_size(64)
-fn weights(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn mask(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups);
     if i < params.T * params.B {
-        mask[i] = select(0.0, params.scale, i / params.B < ends[i % params.B]);
+        counted[i] = select(0.0, params.scale, i / params.B < ends[i % params.B]);
+    }
+}
+
+// by_row: y[b, t*C + c] = a[t*B+b, c].
+@compute @workgroup_size(64)
+fn by_row(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups);
+    if i < params.T * params.B * params.C {
+        let c = i % params.C;
+        let t = i / params.C % params.T;
+        let b = i / params.C / params.T;
+        y[i] = a[(t * params.B + b) * params.C + c];
     }
 }

@@ -187,6 +187,9 @@ impl DataArgs {
             form.text.longest = longest;
             form.text.vocabulary = card.vocabulary.clone();
         }
+        if let Kind::Steps { longest, .. } = kind {
+            form.longest_sequence = Some(longest);
+        }
         let data = super::train::open_data(name, place.as_deref(), &preparation, &form, selection)?;
         let settings = record.as_ref().map(|record| &record.settings);
         let binarise = self.binarise.or(settings.map(|settings| settings.binarise)).unwrap_or_default();

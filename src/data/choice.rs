@@ -30,12 +30,17 @@ pub enum Choice {
     Ratings,
     /// Sentences in text files. The data set's name is `text:<name of the folder or the file>`.
     Text,
+    /// Notes in a JSON file. The data set's name is `piano-rolls:<name of the file>`.
+    PianoRolls,
+    /// Pen strokes, a drawing a line. The data set's name is `strokes:<name of the folder>`.
+    Strokes,
 }
 
 impl Choice {
     /// Whether it is read from where the user says, and from nowhere else.
     pub fn is_own(self) -> bool {
-        matches!(self, Choice::Folder | Choice::Array | Choice::Table | Choice::Ratings | Choice::Text)
+        let of_sequences = matches!(self, Choice::PianoRolls | Choice::Strokes);
+        of_sequences || matches!(self, Choice::Folder | Choice::Array | Choice::Table | Choice::Ratings | Choice::Text)
     }
 
     /// Every choice by its argument of `--dataset`.
@@ -50,6 +55,8 @@ impl Choice {
             ("table", Choice::Table),
             ("ratings", Choice::Ratings),
             ("text", Choice::Text),
+            ("piano-rolls", Choice::PianoRolls),
+            ("strokes", Choice::Strokes),
         ];
         std::iter::once(("auto", Choice::Auto)).chain(files).chain(others)
     }
@@ -61,7 +68,7 @@ impl FromStr for Choice {
     fn from_str(name: &str) -> Result<Choice> {
         // `folder:faces` is the name in a run's record; its folder stands there too.
         let kind = match name.split_once(':') {
-            Some((kind @ ("folder" | "array" | "table" | "ratings" | "text"), _)) => kind,
+            Some((kind, _)) if kind.parse().is_ok_and(Choice::is_own) => kind,
             _ => name,
         };
         Choice::all().find(|(known, _)| *known == kind).map(|(_, choice)| choice).ok_or_else(|| {

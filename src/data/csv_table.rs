@@ -36,6 +36,8 @@ pub struct Form {
     pub ratings: Protocol,
     /// Of a text: what its tokens are, which of them are words of the vocabulary, how long its sentences may be.
     pub text: Reading,
+    /// The most steps of a sequence that a trained model takes; `None` takes what the longest one has.
+    pub longest_sequence: Option<usize>,
     /// The columns and the scale of a trained model; `None` takes those of the training rows. A scale that a file takes
     /// from its own rows would move with a single outlier among them.
     pub scale: Option<Features>,

@@ -58,6 +58,7 @@ pub use preparation::{Corrupt, Preparation};
 use progress::{Progress, Report};
 use ratings::Ratings;
 pub use selection::Selection;
+use sequences::{piano_rolls, strokes};
 use sets::{Places, Set, SetName};
 use table::{Columns, Kind, Table};
 use text::vocabulary::Vocabulary;
@@ -113,7 +114,8 @@ impl Dataset {
 /// Reads a data set into memory, and downloads it first where that is possible and needed.
 ///
 /// `data_dir` is the folder of a `Folder` (under [`Selection::All`] also one picture), the file of an `Array` or of a
-/// `Table`, of which `form` says how it is read; of `Ratings` and a `Text` a file or a folder. The files of the other
+/// `Table`, of which `form` says how it is read; of `Ratings` and a `Text` a file or a folder, of `PianoRolls` a
+/// file, of `Strokes` a folder. The files of the other
 /// sets are looked for in `data_dir` and its subfolder of the set's name; without it, in the folder of the environment
 /// variable `ELBO_DATA`, likewise; without that, in `data`. `selection` parts one's own pictures where they are not
 /// split. `report` is told what the user should know, and how far long work has come.
@@ -156,6 +158,8 @@ pub fn open(
         }
         Choice::Table => return csv_table::open(given("FILE")?, form, selection, report),
         Choice::Text => return text::open(given("PATH")?, &form.text, form.split, selection, report),
+        Choice::PianoRolls => return piano_rolls::open(given("FILE")?, form.longest_sequence, report),
+        Choice::Strokes => return strokes::open(given("DIR")?, form, report),
         Choice::Ratings => return Ok(Ratings::open(given("PATH")?, form.ratings, report)?.dataset()),
     };
     let Some(set) = Set::of(id) else {

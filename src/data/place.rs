@@ -39,7 +39,7 @@ pub(super) fn advice(place: &Path) -> Option<String> {
     if let Some(array) = first_of(place, &["npy", "npz"], 1, &mut left) {
         return Some(format!("holds a NumPy file: give it, as in --dataset array --data {}", shown(place.join(array))));
     }
-    let [train, _] = text::files_in(place).ok()?;
+    let [train, _] = text::files_in(place, "txt").ok()?;
     Some(format!("holds a text ({}): add --dataset text", shown(train.file_name().unwrap_or_default())))
 }
 

@@ -262,6 +262,7 @@ pub static ALL: &[&Kernel] = &[
     &steps::FORWARD,
     &steps::GIVEN,
     &steps::MASK,
+    &steps::BY_ROW,
     &slots::TAKE,
     &slots::PUT,
     &normalise::FORWARD,

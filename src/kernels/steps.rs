@@ -101,16 +101,16 @@ pub static GIVEN: Kernel = Kernel {
     ..PLAIN
 };
 
-/// ends (B), lengths as integers, to mask (T*B), assigned; recorded by [`mask`].
+/// ends (B), lengths as integers, to counted (T*B), assigned; recorded by [`mask`].
 pub static MASK: Kernel = Kernel {
     name: "steps.mask",
-    formula: "mask[t*B+b] = scale where t < ends[b], else 0",
+    formula: "counted[t*B+b] = scale where t < ends[b], else 0",
     params: FIELDS,
     reads: &["ends"],
-    writes: &["mask"],
+    writes: &["counted"],
     shader: Shader {
         source: &SOURCE,
-        entry: "weights",
+        entry: "mask",
         workgroup: [64, 1, 1],
         grid: |p, _| grid_1d(p[0] as usize * p[1] as usize, 64),
     },
@@ -124,6 +124,33 @@ pub static MASK: Kernel = Kernel {
     cost: |p| Cost { flops: 0, bytes: 8 * p[0] as u64 * p[1] as u64 },
     cases: mask_cases,
     gradients: GradientCheck::None("of lengths, which nothing trains"),
+    ..PLAIN
+};
+
+/// a (T*B,C) to y (B,T*C), assigned; recorded by [`by_row`].
+pub static BY_ROW: Kernel = Kernel {
+    name: "steps.by_row",
+    formula: "y[b, t*C + c] = a[t*B+b, c]",
+    params: FIELDS,
+    reads: &["a"],
+    writes: &["y"],
+    shader: Shader {
+        source: &SOURCE,
+        entry: "by_row",
+        workgroup: [64, 1, 1],
+        grid: |p, _| grid_1d(params::<Params>(p).elements(), 64),
+    },
+    reference: |p, reads, writes| {
+        let p: Params = params(p);
+        let [rows, longest, channels] = [p.b, p.t, p.c].map(|n| n as usize);
+        for (i, step) in reads[0].chunks(channels).take(longest * rows).enumerate() {
+            let [t, b] = [i / rows, i % rows];
+            writes[0][(b * longest + t) * channels..][..channels].copy_from_slice(step);
+        }
+    },
+    cost: |p| Cost { flops: 0, bytes: 8 * params::<Params>(p).elements() as u64 },
+    cases: by_row_cases,
+    gradients: GradientCheck::None("of views, which nothing trains"),
     ..PLAIN
 };
 
@@ -172,6 +199,15 @@ pub fn mask(r: &mut Recorder, lengths: Tensor, longest: usize, scale: f32) -> Te
     let mask = r.tensor("mask", &[longest * rows]);
     r.dispatch(&MASK, Params { scale, ..Params::new([rows, longest, 1], 0) }, &[lengths], &[mask]);
     mask
+}
+
+/// The steps of each of B rows one after the other, (B,T*C), from a (T*B,C).
+pub fn by_row(r: &mut Recorder, a: Tensor, b: usize) -> Tensor {
+    let [rows, channels] = a.matrix();
+    assert!(rows % b == 0, "steps.by_row: {a:?} of {b} rows");
+    let y = r.tensor("y", &[b, rows / b * channels]);
+    r.dispatch(&BY_ROW, Params::new([b, rows / b, channels], 0), &[a], &[y]);
+    y
 }
 
 fn outputs(r: &mut Recorder, [rows, longest, channels]: [usize; 3]) -> [Tensor; 3] {
@@ -251,6 +287,14 @@ fn mask_cases() -> Vec<Case> {
         Case::new(format!("{b}x{t}"), params).read_words(lengths).assign(t * b, Tolerance::Exact)
     };
     [[1, 1], [17, 9], [65, 33], [130, 61]].map(case).into()
+}
+
+fn by_row_cases() -> Vec<Case> {
+    let case = |[b, t, c]: [usize; 3]| {
+        let case = Case::new(format!("{b}x{t}x{c}"), Params::new([b, t, c], 0));
+        case.read(uniform(3, t * b * c, -1.0, 1.0)).assign(t * b * c, Tolerance::Exact)
+    };
+    [[1, 1, 1], [17, 9, 3], [3, 65, 7]].map(case).into()
 }
 
 #[cfg(test)]

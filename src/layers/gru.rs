@@ -50,6 +50,13 @@ impl Gru {
         Gru::numbered(arena, name, 0, Direction::Forward, [inputs, hidden])
     }
 
+    /// [`new`](Gru::new) that reads each row from its last step to its first: `torch.nn.GRU` on rows turned around,
+    /// under the names of that.
+    pub fn reversed(arena: &mut Arena, name: &str, inputs: usize, hidden: usize) -> Gru {
+        let weights = Weights::new(arena, name, 0, Direction::Forward, [inputs, hidden, 3]);
+        Gru { weights, direction: Direction::Reverse }
+    }
+
     /// [`new`](Gru::new) for layer number `layer` of several, in one direction: `name.weight_ih_l1_reverse`.
     pub fn numbered(
         arena: &mut Arena,

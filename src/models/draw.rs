@@ -29,6 +29,14 @@ pub enum Distribution {
 }
 
 impl Draw {
+    /// The same whose z is the mean of q, from a draw of the clock's. Panics on given numbers.
+    pub fn mean(&self) -> Draw {
+        match self {
+            Draw::Clock(clock) | Draw::Mean(clock) => Draw::Mean(*clock),
+            Draw::Given(_) => panic!("given numbers are what they are"),
+        }
+    }
+
     /// The noise of z = mean + e^(logvar/2) noise, of this shape: N(0,1), or zeros where z is to be the mean.
     pub fn latent(&mut self, r: &mut Recorder, shape: &[usize]) -> Tensor {
         match self {

@@ -8,6 +8,7 @@
 pub mod batch;
 pub mod bayesian;
 pub mod conditional;
+pub mod deep_markov;
 pub mod denoising;
 pub mod draw;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub mod sentence;
 pub mod vae;
 pub mod vae_gan;
 pub mod vq;
+pub mod vrnn;
 
 use std::sync::Mutex;
 
@@ -57,6 +59,8 @@ pub static MODELS: &[&Entry] = &[
     &ladder::ENTRY,
     &vae_gan::ENTRY,
     &sentence::ENTRY,
+    &vrnn::ENTRY,
+    &deep_markov::ENTRY,
 ];
 
 /// A model's entry in the list: what is known of it before it is opened.

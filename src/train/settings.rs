@@ -322,7 +322,7 @@ impl Settings {
                 kinds.join(" or "),
                 kinds[0]
             ))),
-            None => Ok(Form { label_column, split: self.split, normal, ratings, text, scale: None }),
+            None => Ok(Form { label_column, split: self.split, normal, ratings, text, ..Form::default() }),
         }
     }
 

@@ -1,9 +1,16 @@
 //! Sequences of numbers as a data set: each example is some steps of C numbers, of which some may be missing. Examples
 //! may overlap, as the windows of a series do: kept are the steps, and where each example begins and ends.
 
-use std::ops::Range;
+pub mod piano_rolls;
+pub mod strokes;
 
+use std::ops::Range;
+use std::path::Path;
+
+use super::Dataset;
 use super::features::Features;
+use super::table::Table;
+use crate::error::{Error, Result};
 
 /// The most steps of an example.
 pub const MOST_STEPS: usize = 1 << 16;
@@ -126,6 +133,33 @@ impl Sequences {
         self.numbers.0.truncate(ends.max().unwrap_or(0) * self.features.len());
         self.numbers.0.shrink_to_fit();
     }
+}
+
+/// A data set of whole sequences, each (steps,C). `longest` is what a trained model takes at most; `None` takes the
+/// longest of all. Errors: none to train or to test on; one that is longer.
+fn dataset(
+    name: String,
+    [train, test]: [Vec<Vec<f32>>; 2],
+    features: Features,
+    longest: Option<usize>,
+    place: &Path,
+) -> Result<Dataset> {
+    for (rows, what) in [(&train, "train"), (&test, "test")] {
+        if rows.is_empty() {
+            return Err(Error::file(place, format!("has no sequence to {what} on")));
+        }
+    }
+    let steps = |rows: &[Vec<f32>]| rows.iter().map(|row| row.len() / features.len()).max().unwrap_or(0);
+    let there = steps(&train).max(steps(&test));
+    let most = longest.unwrap_or(MOST_STEPS);
+    if there > most {
+        let whose = if longest.is_some() { "the model takes" } else { "a sequence may have" };
+        return Err(Error::file(place, format!("has a sequence of {there} steps, and {whose} {most} at most")));
+    }
+    let longest = longest.unwrap_or(there);
+    let table = |rows| Table::of_sequences(Sequences::of_rows(rows, features.clone()), longest);
+    let (train, test) = (table(train), table(test));
+    Ok(Dataset { name, class_names: Vec::new(), vocabulary: None, train, test })
 }
 
 #[cfg(test)]

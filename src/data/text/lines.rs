@@ -8,12 +8,9 @@ use crate::data::{MAX_BYTES, place};
 use crate::error::{Error, Result, plain};
 use crate::files::open_regular;
 
-/// The endings of a file's name, in the order in which they are looked for.
-const ENDINGS: [&str; 2] = ["txt", "txt.gz"];
-
 /// The sentences of a file, in its order.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Lines {
+pub(in crate::data) struct Lines {
     /// Without the spaces at both ends.
     pub sentences: Vec<String>,
     /// Lines that held spaces at most, and are left out.
@@ -24,7 +21,7 @@ pub(super) struct Lines {
 ///
 /// # Errors
 /// No such file; one that is empty, too large, or has a line that is not UTF-8, which is named; no line with text.
-pub(super) fn read(path: &Path) -> Result<Lines> {
+pub(in crate::data) fn read(path: &Path) -> Result<Lines> {
     let (file, _) = open_regular(path)?;
     let content = decompressed(BufReader::with_capacity(1 << 16, file)).map_err(Error::io("read", path))?;
     let mut bytes = Vec::new();
@@ -59,27 +56,28 @@ fn of_bytes(bytes: &[u8]) -> std::result::Result<Lines, String> {
     }
 }
 
-/// The files of training and of test sentences in a folder: `train.txt` and `test.txt`, or `valid.txt` where that is
-/// missing, plain or compressed. Errors: one of them is not there.
-pub(in crate::data) fn files_in(folder: &Path) -> Result<[PathBuf; 2]> {
+/// The files of training and of test lines in a folder: `train.txt` and `test.txt`, or `valid.txt` where that is
+/// missing, of the ending `txt` and plain or compressed. Errors: one of them is not there.
+pub(in crate::data) fn files_in(folder: &Path, ending: &str) -> Result<[PathBuf; 2]> {
     let find = |name: &str| {
-        let names = ENDINGS.map(|ending| folder.join(format!("{name}.{ending}")));
+        let names = ["", ".gz"].map(|packed| folder.join(format!("{name}.{ending}{packed}")));
         names.into_iter().find(|path| path.is_file())
     };
     let missing = |what: &str| {
         let seen = place::others(folder, |_| false).map_or(String::new(), |seen| format!(" (it holds {seen})"));
         let problem = format!(
-            "holds no {what} (or .gz){seen}: of a folder train.txt and test.txt are read, else give one text file"
+            "holds no {what}.{ending} (or .gz){seen}: of a folder train.{ending} and test.{ending} are read{}",
+            if ending == "txt" { ", else give one text file" } else { "" }
         );
         Error::file(folder, problem)
     };
-    let train = find("train").ok_or_else(|| missing("train.txt"))?;
-    let test = find("test").or_else(|| find("valid")).ok_or_else(|| missing("test.txt"))?;
+    let train = find("train").ok_or_else(|| missing("train"))?;
+    let test = find("test").or_else(|| find("valid")).ok_or_else(|| missing("test"))?;
     Ok([train, test])
 }
 
 /// The folder's name, or the file's without its endings.
-pub(super) fn name_of(place: &Path) -> String {
+pub(in crate::data) fn name_of(place: &Path) -> String {
     let whole = std::path::absolute(place).unwrap_or_else(|_| place.to_path_buf());
     let name = plain(&whole.file_name().unwrap_or_default().to_string_lossy());
     if place.is_dir() {

@@ -16,7 +16,7 @@ use super::selection::Selection;
 use super::table::Table;
 use crate::error::{Error, Result, shown};
 use lines::Lines;
-pub(super) use lines::files_in;
+pub(super) use lines::{files_in, name_of, read};
 use vocabulary::{Tokenisation, UNK, Vocabulary};
 
 /// The most words of a vocabulary.
@@ -62,7 +62,7 @@ pub fn open(
     let mut note = |text: String| report(Progress::Notice(&format!("note: {name}: {text}")));
     let (files, [train, test], empty) = match place.is_dir() {
         true => {
-            let files = files_in(place)?;
+            let files = files_in(place, "txt")?;
             let [train, test] = [lines::read(&files[0])?, lines::read(&files[1])?];
             if !files[1].file_name().is_some_and(|name| name.to_string_lossy().starts_with("test")) {
                 note(format!("has no test.txt, so {} is tested on", shown(&files[1])));

@@ -7,7 +7,8 @@
 //! text, [`mlp`] one of hidden sizes, [`bayesian`] one whose weights are Gaussian, [`likelihood`] the distribution of a
 //! pixel. [`beside`] puts a label where an encoder reads it, [`classifier`] is q(y|x). [`frozen`] is a trained model that
 //! nothing trains any more, [`features`] such a VAE between pictures and a model of its latents. [`vocabulary`] is the
-//! distribution of a word. [`level`] is a level of a ladder of latents, [`pair`] the two layers that it has for a prior.
+//! distribution of a word. [`emission`] is the
+//! distribution of a step of a sequence, [`transition`] of the state after a state. [`level`] is a level of a ladder of latents, [`pair`] the two layers that it has for a prior.
 
 pub mod bayesian;
 pub mod beside;
@@ -18,6 +19,7 @@ pub mod codebook;
 pub mod decoder;
 pub mod discriminator;
 pub mod divergence;
+pub mod emission;
 pub mod encoder;
 pub mod features;
 pub mod frozen;
@@ -29,6 +31,7 @@ pub mod network;
 pub mod networks;
 pub mod pair;
 pub mod prior;
+pub mod transition;
 pub mod vocabulary;
 
 use serde::{Serialize, de::DeserializeOwned};

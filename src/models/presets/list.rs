@@ -10,6 +10,9 @@ const ITEMS: Kind = Kind::Items(5_000);
 /// As many words as some ten thousand short sentences have, and 16 of them in a sentence at most.
 const SENTENCES: Kind = Kind::Tokens { vocabulary: 5_000, longest: 16 };
 
+/// The 88 keys of a piano, and as many quarter notes as the longest of Bach's chorales has.
+const PIANO_ROLLS: Kind = Kind::Steps { channels: 88, longest: 160 };
+
 // The five tutorials.
 const MLP: &str = "the MLP VAE and its variants";
 const CONV: &str = "the convolutional VAE";
@@ -289,6 +292,26 @@ pub static SENTENCE: [Preset; 2] = [
         text: include_str!("text-inputless.toml"),
     },
 ];
+
+/// Of the model `vrnn`.
+pub static VRNN: [Preset; 1] = [Preset {
+    name: "chorales-vrnn",
+    about: "chorales as piano rolls (--data FILE.json), a latent of 16 at each step beside a GRU of 256",
+    article: OVERVIEW,
+    x: PIANO_ROLLS,
+    classes: 0,
+    text: include_str!("chorales-vrnn.toml"),
+}];
+
+/// Of the model `deep_markov`.
+pub static DEEP_MARKOV: [Preset; 1] = [Preset {
+    name: "chorales-dmm",
+    about: "the same data, a state of 64 that moves from step to step, inferred by a GRU that reads what follows",
+    article: OVERVIEW,
+    x: PIANO_ROLLS,
+    classes: 0,
+    text: include_str!("chorales-dmm.toml"),
+}];
 
 /// Of the model `bayesian`.
 pub static BAYESIAN: [Preset; 1] = [Preset {
