@@ -40,6 +40,7 @@ pub mod fused_update;
 pub mod fused_weights;
 pub mod gather;
 pub mod gaussian_kl;
+pub mod gaussian_nll;
 pub mod gaussian_pair_kl;
 pub mod gaussian_product;
 mod gemm;
@@ -80,6 +81,7 @@ pub mod shuffle;
 pub mod slots;
 pub mod spread;
 pub mod steps;
+pub mod stroke_mixture;
 pub mod tiles;
 pub mod token_cross_entropy;
 pub mod tokens;
@@ -245,6 +247,10 @@ pub static ALL: &[&Kernel] = &[
     &continuous_bernoulli::MEAN,
     &discretised_logistic::LOSS,
     &discretised_logistic::BACKWARD,
+    &gaussian_nll::LOSS,
+    &gaussian_nll::BACKWARD,
+    &stroke_mixture::LOSS,
+    &stroke_mixture::BACKWARD,
     &multinomial::LOSS,
     &multinomial::BACKWARD,
     &cross_entropy::LOSS,
