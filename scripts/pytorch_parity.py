@@ -33,7 +33,7 @@ except ImportError as error:
 from pytorch_codes import VQVAE, GumbelVAE, PixelCNN
 from pytorch_ladder import LadderVAE
 from pytorch_network import ACTIVATIONS, sequential
-from pytorch_chorales import VRNN, DeepMarkov, terms as sequence_terms
+from pytorch_sequences import VRNN, DeepMarkov, terms as sequence_terms
 from pytorch_sentence import SentenceVAE
 from pytorch_vae_gan import make as vae_gan
 
@@ -493,7 +493,7 @@ class Exchange:
             x = x.to(self.dtype).unflatten(1, (-1, self.channels)).transpose(0, 1)
             steps = torch.arange(1, len(x) + 1)[:, None]
             lengths = torch.where(x.isnan().all(2), 0, steps).amax(0)
-            return (x.nan_to_num(0.0), lengths), label, noise, lr, knobs
+            return (x, lengths), label, noise, lr, knobs
         return x.to(self.dtype), label, noise, lr, knobs
 
     def backward(self, x, label, noise, lr, knobs):

@@ -6,6 +6,7 @@ pub mod latents;
 pub mod ranking;
 pub mod scores;
 pub mod sentences;
+pub mod sequences;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -33,6 +34,9 @@ use crate::train::rows::of_bound;
 const CHUNK: usize = 256;
 /// The most values of a chunk's pictures; of larger pictures a chunk has fewer.
 const CHUNK_VALUES: usize = 1 << 24;
+
+/// The most steps of a chunk's sequences.
+const CHUNK_STEPS: usize = 1 << 13;
 
 /// Rows of a chunk of pictures of `input` values.
 fn chunk(input: usize) -> usize {
@@ -203,8 +207,13 @@ impl Trained {
         if self.stages.contains_key(view.name) {
             return Ok(());
         }
-        let widths = view.inputs.iter().chain(&view.outputs).map(|port| port.kind.width());
-        let rows = chunk(widths.max().unwrap_or(1));
+        let rows = view.inputs.iter().chain(&view.outputs).map(|port| chunk(port.kind.width())).min().unwrap_or(1);
+        // Each step of a sequence passes through layers of its own.
+        let steps = view.inputs.iter().map(|port| match port.kind {
+            Kind::Steps { longest, .. } => longest,
+            _ => 1,
+        });
+        let rows = steps.max().map_or(rows, |steps| rows.min(CHUNK_STEPS / steps)).max(1);
         let mut r = Recorder::new(&mut self.arena);
         r.scope(view.name);
         let tensor = |port: &Port| r.tensor(port.name, &[rows, port.kind.width()]);

@@ -82,8 +82,10 @@ impl Args {
         let is_pictures = data.test.shape().is_some();
         let bits = output.filter(|_| is_pictures).and_then(|o| o.bits_per_dimension(nats, data.test.dims()));
         let sentences = model.is_of_sentences().then(|| Sentences::of(terms, &means.terms, nats));
-        let is_likelihood =
-            sentences.is_some() || output.is_some_and(|o| o.is_likelihood() || (is_pictures && is_binary(&data.test)));
+        let steps = terms.iter().zip(&means.terms).find(|(term, _)| term.name == "steps").map(|(_, &steps)| steps);
+        let is_likelihood = steps.is_some()
+            || sentences.is_some()
+            || output.is_some_and(|o| o.is_likelihood() || (is_pictures && is_binary(&data.test)));
         if self.json {
             let mut object = json!({
                 "dataset": data.name, "pictures": count, "latent": if self.mean { "mean" } else { "sampled" },
@@ -97,6 +99,10 @@ impl Args {
                 object["words_a_sentence"] = (*words).into();
                 object["perplexity"] = (*perplexity).into();
                 object["is_collapsed"] = (*is_collapsed).into();
+            }
+            if let Some(steps) = steps {
+                object["steps_a_sequence"] = steps.into();
+                object["nats_a_step"] = (nats / steps).into();
             }
             if self.dimensions {
                 let row = |(dimension, kl): &(usize, f64)| json!({ "dimension": dimension, "kl": kl });
@@ -128,6 +134,9 @@ impl Args {
         super::print(&format!("test_loss {:.4}{}", means.loss, named.collect::<String>()));
         if let Some(sentences) = &sentences {
             sentences.print(nats);
+        }
+        if let Some(steps) = steps {
+            super::print(&format!("-ELBO {:.4} nats a step, {steps:.2} steps a sequence", nats / steps));
         }
         if let Some(bits) = bits {
             let of = match output {

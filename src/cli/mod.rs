@@ -29,6 +29,7 @@ mod reconstruct;
 mod sample;
 mod score;
 mod sentences;
+mod sequences;
 mod shared;
 mod signals;
 mod table;

@@ -1,16 +1,20 @@
 //! `elbo reconstruct`
 
+use elbo::data::table::STEPS;
 use elbo::error::Result;
 use elbo::inference::Trained;
 use elbo::messages::{notice, print};
 
 use super::sentences::{note_unknown, refuse, written_by};
+use super::sequences;
 use super::shared::{DataArgs, LabelArgs, ModelArgs, PictureArgs, require, wrote};
 
 /// Pictures side by side at most.
 const COLUMNS: usize = 16;
 /// Pictures where no count is given and there are as many.
 const COUNT: usize = 16;
+/// Sequences likewise.
+const SEQUENCES: usize = 4;
 /// Sentences likewise.
 const SENTENCES: usize = 10;
 
@@ -48,6 +52,9 @@ impl Args {
         }
         let flags = [("SENTENCE", !self.sentences.is_empty()), ("--beam", self.beam.is_some())];
         refuse(&model, "sentences", &flags)?;
+        if model.is_of_steps() {
+            return self.draw_sequences(&mut model);
+        }
         let view = model.find_view("reconstruct")?.clone();
         let label = self.label.given(&model, "decode")?;
         let check = |count: usize, model: &Trained| {
@@ -94,6 +101,31 @@ impl Args {
         let sets: Vec<&[f32]> = std::iter::once(&originals).chain(&made).map(Vec::as_slice).collect();
         let path = self.picture.write_bands(&self.model, "reconstructions.png", &model, &sets, COLUMNS)?;
         wrote(&path, &format!("{count} test pictures of {} above {what}", data.name));
+        Ok(())
+    }
+
+    /// Draws test sequences above the means of what the model infers of them.
+    fn draw_sequences(&self, model: &mut Trained) -> Result<()> {
+        refuse(model, "pictures", &[("--label", self.label.label.is_some())])?;
+        let data = self.data.open(&self.model, model, false)?;
+        let there = data.test.count;
+        let count = self.count.unwrap_or(SEQUENCES.min(there));
+        let problem = format!("--count is {count}, but {} has {there} test sequences", data.name);
+        require((1..=there).contains(&count), &problem)?;
+        let width = data.test.dims();
+        let originals = data.test.spread(count);
+        let made = model.step_means(&originals)?;
+        // Up to its end.
+        let [channels, _] = model.card.columns.steps(STEPS)?;
+        let end = |row: &[f32]| row.iter().rposition(|x| !x.is_nan()).map_or(0, |at| (at / channels + 1) * channels);
+        let rows = |values: &[f32]| -> Vec<Vec<f32>> {
+            let of = originals.chunks(width).zip(values.chunks(width));
+            of.map(|(original, row)| row[..end(original)].to_vec()).collect()
+        };
+        let sets = [rows(&originals), rows(&made)];
+        let picture = sequences::drawn(model, &sets, 4, self.picture.scale())?;
+        let path = self.picture.save(&self.model, "reconstructions.png", &picture)?;
+        wrote(&path, &format!("{count} test sequences of {} above the means of their reconstructions", data.name));
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use elbo::data::npy;
-use elbo::data::table::Kind;
+use elbo::data::table::{Kind, STEPS};
 use elbo::error::Result;
 use elbo::inference::Trained;
 use elbo::inference::sentences::Writing;
@@ -11,7 +11,15 @@ use elbo::messages::{notice, print};
 use elbo::train::pictures::{components, one_hot, prior};
 
 use super::sentences::{refuse, written_by};
+use super::sequences;
 use super::shared::{LabelArgs, ModelArgs, PictureArgs, describe, require, wrote};
+
+/// Sequences where no count is given.
+const SEQUENCES: usize = 16;
+/// Steps of each where none are given.
+const STEPS_DRAWN: usize = 64;
+/// Sequences or steps at most.
+const MOST_DRAWN: usize = 4096;
 
 #[derive(clap::Args)]
 #[command(allow_negative_numbers = true)]
@@ -28,14 +36,17 @@ pub struct Args {
     /// Columns of the grid [default: 8]
     #[arg(long, value_name = "N")]
     columns: Option<usize>,
-    /// Of a model of sentences, how many are written [default: 10]
+    /// Of a model of sentences or of sequences, how many are written or drawn [default: 10 sentences, 16 sequences]
     #[arg(long, value_name = "N")]
     count: Option<usize>,
+    /// Of a model of sequences, the steps of each [default: 64, or the longest that the model knows]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
     /// Seed of the latent points
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Standard deviation of the latent points as a share of the prior's; less than 1 gives plainer pictures. Of a
-    /// prior over codes, and of the words of a sentence, what divides the logits
+    /// prior over codes, of the words of a sentence and of a step's numbers, what divides the logits
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     temperature: f32,
     /// Draw the pseudo-inputs of a learned prior in the place of samples
@@ -50,7 +61,8 @@ pub struct Args {
     /// Of a model of sentences, write the most probable word each time
     #[arg(long, conflicts_with_all = ["top_k", "temperature", "beam"])]
     greedy: bool,
-    /// Write the pictures' values too, 0 to 1, as a .npy file of float32 and shape (N, channels x height x width)
+    /// Write the pictures' values too, 0 to 1, as a .npy file of float32 and shape (N, channels x height x width); of
+    /// sequences the numbers of their steps, (N, steps x numbers)
     #[arg(long, value_name = "FILE")]
     npy: Option<PathBuf>,
 }
@@ -65,6 +77,10 @@ impl Args {
         if model.is_of_sentences() {
             return self.write_sentences(&mut model);
         }
+        if model.is_of_steps() {
+            return self.draw_sequences(&mut model);
+        }
+        refuse(&model, "sequences", &[("--steps", self.steps.is_some())])?;
         let flags = [
             ("--count", self.count.is_some()),
             ("--top-k", self.top_k.is_some()),
@@ -157,6 +173,33 @@ impl Args {
         };
         let z = prior(seed, count, model.latent_kind()?);
         model.write(&z, writing)?.iter().for_each(|sentence| print(sentence));
+        Ok(())
+    }
+
+    /// Draws sequences of the prior, a step at a time.
+    fn draw_sequences(&self, model: &mut Trained) -> Result<()> {
+        let of_others = [
+            ("--rows", self.rows.is_some()),
+            ("--top-k", self.top_k.is_some()),
+            ("--beam", self.beam.is_some()),
+            ("--greedy", self.greedy),
+            ("--label", self.label.label.is_some()),
+            ("--pseudo-inputs", self.pseudo_inputs),
+        ];
+        refuse(model, "other models", &of_others)?;
+        require(self.temperature > 0.0, "--temperature is 0, but must be above 0 for sequences")?;
+        let [channels, longest] = model.card.columns.steps(STEPS)?;
+        let (count, steps) = (self.count.unwrap_or(SEQUENCES), self.steps.unwrap_or(STEPS_DRAWN.min(longest)));
+        for (option, value) in [("--count", count), ("--steps", steps)] {
+            require((1..=MOST_DRAWN).contains(&value), &format!("{option} is {value}, but must be 1 to {MOST_DRAWN}"))?;
+        }
+        let values = model.generate(count, steps, f64::from(self.temperature), self.seed)?;
+        let rows: Vec<Vec<f32>> = values.chunks(steps * channels).map(<[f32]>::to_vec).collect();
+        let picture = sequences::drawn(model, &[rows], self.columns.unwrap_or(4), self.picture.scale())?;
+        let path = self.picture.save(&self.model, "samples.png", &picture)?;
+        self.write_values(count, values)?;
+        let what = format!("{count} samples of {steps} steps, seed {}, temperature {}", self.seed, self.temperature);
+        wrote(&path, &format!("{what}; model {}", describe(model)));
         Ok(())
     }
 

@@ -329,7 +329,7 @@ impl PictureArgs {
         [("--out", self.out.is_some()), ("--scale", self.scale.is_some())]
     }
 
-    fn scale(&self) -> usize {
+    pub fn scale(&self) -> usize {
         self.scale.unwrap_or(2)
     }
 
@@ -380,7 +380,8 @@ impl PictureArgs {
         Ok([values.len() / (c * h * w), c, h, w])
     }
 
-    fn save(&self, args: &ModelArgs, name: &str, picture: &Picture) -> Result<PathBuf> {
+    /// Writes a picture where it was asked for, else into the run's folder under this name.
+    pub fn save(&self, args: &ModelArgs, name: &str, picture: &Picture) -> Result<PathBuf> {
         let path = args.output(&self.out, name);
         picture.save(&path)?;
         Ok(path)

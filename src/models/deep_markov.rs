@@ -50,7 +50,7 @@ pub static ENTRY: Entry = Entry {
               (arXiv 1609.09869)",
     takes: &[STEPS],
     terms: |_| &TERMS,
-    keys: &[Sizes::KEYS, Divergence::KEYS],
+    keys: &[Sizes::KEYS, Emission::KEYS, Divergence::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
@@ -68,7 +68,7 @@ crate::keys! {
             latent: usize = 64, "N", "Number of latent dimensions of a step";
             transition: usize = 128, "N", "Size of the transition's hidden layers";
             emitter: usize = 100, "N", "Size of the emitter's two hidden layers";
-            emission: Emission = Emission::Bernoulli, "NAME", "Distribution of a step's numbers: bernoulli";
+            activation: Activation = Activation::Relu, "NAME", "Nonlinearity after each hidden layer";
         }
     }
 }
@@ -79,6 +79,9 @@ pub struct Config {
     /// The networks.
     #[serde(flatten)]
     pub sizes: Sizes,
+    /// The distribution of a step.
+    #[serde(flatten)]
+    pub emission: Emission,
     /// The KL term.
     #[serde(flatten)]
     pub divergence: Divergence,
@@ -135,16 +138,17 @@ impl DeepMarkov {
     pub fn open(arena: &mut Arena, config: Config, columns: &Columns) -> Result<DeepMarkov> {
         let shape = columns.steps(STEPS)?;
         config.check()?;
-        let Sizes { hidden: h, latent: z, transition, emitter: e, emission } = config.sizes;
+        config.emission.check(shape[0])?;
+        let Sizes { hidden: h, latent: z, transition, emitter: e, activation } = config.sizes;
         let z_0 = arena.parameter("z_0", &[z]);
-        let transition = Transition::new(arena, "transition", z, transition);
+        let transition = Transition::new(arena, "transition", z, transition, activation);
         let mut layer = |index: usize, inputs: usize, outputs: usize, activation: Activation| {
             Layer::Linear(Linear::new(arena, &format!("emitter.{}", 2 * index), inputs, outputs, activation))
         };
         let emitter = Sequential::new(vec![
-            layer(0, z, e, Activation::Relu),
-            layer(1, e, e, Activation::Relu),
-            layer(2, e, emission.outputs(shape[0]), Activation::Identity),
+            layer(0, z, e, activation),
+            layer(1, e, e, activation),
+            layer(2, e, config.emission.outputs(shape[0]), Activation::Identity),
         ]);
         Ok(DeepMarkov {
             z_0,
@@ -228,7 +232,7 @@ impl DeepMarkov {
 impl Model for DeepMarkov {
     // ANCHOR: step
     fn step(&self, r: &mut Recorder, batch: &Batch, draw: &mut Draw) -> Losses {
-        let emission = self.config.sizes.emission;
+        let emission = &self.config.emission;
         let x = batch.steps(r, STEPS); // x (T*B,C), lengths (B)
         let counted = Counted::of(r, batch, &x); // (T*B)
 
@@ -260,20 +264,20 @@ impl Model for DeepMarkov {
         let (p, _) = self.transition.forward(r, z_before);
         let (y, _) = self.emitter.forward(r, z, Mode::Evaluate);
         r.scope("loss");
-        let recon = self.config.sizes.emission.loss(r, y, &x, counted);
+        let recon = self.config.emission.loss(r, y, &x, counted);
         let kl = gaussian_pair_kl::rows(r, q, p);
         vec![recon.rows, counted.rows(r, kl), counted.steps]
     }
 
     fn views(&self) -> Vec<View> {
         let [channels, longest] = self.shape;
-        let Sizes { latent, emission, .. } = self.config.sizes;
+        let outputs = self.config.emission.outputs(channels);
+        let Sizes { latent, .. } = self.config.sizes;
         let (x, step, z) = (Kind::Steps { channels, longest }, Kind::Vector(channels), Kind::Vector(latent));
-        let outputs = Kind::Vector(emission.outputs(channels));
         vec![
-            View::new("reconstruct").takes(STEPS, x).gives("means", x),
+            View::new("reconstruct").takes(STEPS, x).gives("outputs", Kind::Vector(longest * outputs)),
             View::new("start").takes("row", Kind::Vector(1)).gives("state", z),
-            View::new("emit").takes("state", z).gives("z", z).gives("outputs", outputs),
+            View::new("emit").takes("state", z).gives("z", z).gives("outputs", Kind::Vector(outputs)),
             View::new("advance").takes("state", z).takes("z", z).takes("x", step).gives("state", z),
         ]
     }
@@ -287,8 +291,7 @@ impl Model for DeepMarkov {
                 let [x, seen, lengths] = steps::given(r, x, self.shape);
                 let z = self.infer(r, &Steps { x, seen, lengths }, &mut draw.mean()).z;
                 let (y, _) = self.emitter.forward(r, z, Mode::Evaluate);
-                let means = self.config.sizes.emission.means(r, y); // (T*B,C)
-                vec![steps::by_row(r, means, b)]
+                vec![steps::by_row(r, y, b)]
             }
             ("start", &[row]) => vec![self.first(r, row.matrix()[0])],
             ("emit", &[before]) => {

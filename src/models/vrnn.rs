@@ -57,7 +57,7 @@ pub static ENTRY: Entry = Entry {
               (arXiv 1506.02216)",
     takes: &[STEPS],
     terms: |_| &TERMS,
-    keys: &[Sizes::KEYS, Divergence::KEYS],
+    keys: &[Sizes::KEYS, Emission::KEYS, Divergence::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
@@ -74,7 +74,7 @@ crate::keys! {
             features: usize = 128, "N", "Numbers of phi_x and phi_z, and of the hidden layers of all networks";
             hidden: usize = 256, "N", "Size of the GRU's state";
             latent: usize = 16, "N", "Number of latent dimensions of a step";
-            emission: Emission = Emission::Bernoulli, "NAME", "Distribution of a step's numbers: bernoulli";
+            activation: Activation = Activation::Relu, "NAME", "Nonlinearity after each hidden layer";
         }
     }
 }
@@ -85,6 +85,9 @@ pub struct Config {
     /// The networks.
     #[serde(flatten)]
     pub sizes: Sizes,
+    /// The distribution of a step.
+    #[serde(flatten)]
+    pub emission: Emission,
     /// The KL term.
     #[serde(flatten)]
     pub divergence: Divergence,
@@ -146,14 +149,15 @@ impl Vrnn {
     pub fn open(arena: &mut Arena, config: Config, columns: &Columns) -> Result<Vrnn> {
         let shape = columns.steps(STEPS)?;
         config.check()?;
-        let Sizes { features: f, hidden: h, latent: z, emission } = config.sizes;
-        let outputs = emission.outputs(shape[0]);
+        config.emission.check(shape[0])?;
+        let Sizes { features: f, hidden: h, latent: z, activation } = config.sizes;
+        let outputs = config.emission.outputs(shape[0]);
         Ok(Vrnn {
-            phi_x: Linear::new(arena, "phi_x", shape[0], f, Activation::Relu),
-            phi_z: Linear::new(arena, "phi_z", z, f, Activation::Relu),
-            encoder: Pair::new(arena, "encoder", [f + h, f, 2 * z], Activation::Relu),
-            prior: Pair::new(arena, "prior", [h, f, 2 * z], Activation::Relu),
-            decoder: Pair::new(arena, "decoder", [f + h, f, outputs], Activation::Relu),
+            phi_x: Linear::new(arena, "phi_x", shape[0], f, activation),
+            phi_z: Linear::new(arena, "phi_z", z, f, activation),
+            encoder: Pair::new(arena, "encoder", [f + h, f, 2 * z], activation),
+            prior: Pair::new(arena, "prior", [h, f, 2 * z], activation),
+            decoder: Pair::new(arena, "decoder", [f + h, f, outputs], activation),
             rnn: Gru::new(arena, "rnn", 2 * f, h),
             config,
             shape,
@@ -249,7 +253,7 @@ impl Vrnn {
 impl Model for Vrnn {
     // ANCHOR: step
     fn step(&self, r: &mut Recorder, batch: &Batch, draw: &mut Draw) -> Losses {
-        let emission = self.config.sizes.emission;
+        let emission = &self.config.emission;
         let x = batch.steps(r, STEPS); // x (T*B,C), lengths (B)
         let counted = Counted::of(r, batch, &x); // (T*B)
 
@@ -283,38 +287,35 @@ impl Model for Vrnn {
         let (p, _) = self.prior(r, h);
         let (y, _) = self.decode(r, g, h);
         r.scope("loss");
-        let recon = self.config.sizes.emission.loss(r, y, &x, counted);
+        let recon = self.config.emission.loss(r, y, &x, counted);
         let kl = gaussian_pair_kl::rows(r, q, p);
         vec![recon.rows, counted.rows(r, kl), counted.steps]
     }
 
     fn views(&self) -> Vec<View> {
         let [channels, longest] = self.shape;
-        let Sizes { hidden, latent, emission, .. } = self.config.sizes;
+        let outputs = self.config.emission.outputs(channels);
+        let Sizes { hidden, latent, .. } = self.config.sizes;
         let (x, step) = (Kind::Steps { channels, longest }, Kind::Vector(channels));
         let (z, state) = (Kind::Vector(latent), Kind::Vector(hidden));
         vec![
-            View::new("reconstruct").takes(STEPS, x).gives("means", x),
+            View::new("reconstruct").takes(STEPS, x).gives("outputs", Kind::Vector(longest * outputs)),
             View::new("start").takes("row", Kind::Vector(1)).gives("state", state),
-            View::new("emit")
-                .takes("state", state)
-                .gives("z", z)
-                .gives("outputs", Kind::Vector(emission.outputs(channels))),
+            View::new("emit").takes("state", state).gives("z", z).gives("outputs", Kind::Vector(outputs)),
             View::new("advance").takes("state", state).takes("z", z).takes("x", step).gives("state", state),
         ]
     }
 
     /// `start` gives h_0; `emit` draws z_t of its prior and gives it with what the emission takes; `advance` gives h_t.
     fn view(&self, r: &mut Recorder, name: &str, inputs: &[Tensor], draw: &mut Draw) -> Vec<Tensor> {
-        let Sizes { hidden, latent, emission, .. } = self.config.sizes;
+        let Sizes { hidden, latent, .. } = self.config.sizes;
         match (name, inputs) {
             ("reconstruct", &[x]) => {
                 let [b, _] = x.matrix();
                 let [x, seen, lengths] = steps::given(r, x, self.shape);
                 let Inferred { h, g, .. } = self.infer(r, &Steps { x, seen, lengths }, &mut draw.mean());
                 let (y, _) = self.decode(r, g, h);
-                let means = emission.means(r, y); // (T*B,C)
-                vec![steps::by_row(r, means, b)]
+                vec![steps::by_row(r, y, b)]
             }
             ("start", &[row]) => vec![r.zeros("state", &[row.matrix()[0], hidden])],
             ("emit", &[h]) => {

@@ -23,6 +23,7 @@ mod powers;
 pub mod quality;
 mod roofline;
 mod scatter;
+mod strokes;
 
 pub use animation::{save_gif, save_gif_of};
 pub use bars::{Bar, Bars, bars};
@@ -34,6 +35,7 @@ pub use histogram::{Heap, histogram};
 pub use powers::powers;
 pub use roofline::{Mark, roofline};
 pub use scatter::scatter;
+pub use strokes::strokes;
 
 use crate::error::{Error, Result};
 use crate::files::{read_regular, write_atomic};

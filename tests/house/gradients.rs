@@ -49,6 +49,21 @@ fn check_gradients_of(what: &str, mut step: Step, of: impl Fn(&str) -> bool) {
     }
 }
 
+/// Through time, with rows that end before others, of each distribution of a step.
+#[test]
+fn gradients_through_time_are_those_of_the_loss() {
+    let steps = Kind::Steps { channels: 3, longest: 3 };
+    let sizes = [("vrnn", "features = 4\nhidden = 3"), ("deep_markov", "hidden = 4\ntransition = 3\nemitter = 4")];
+    for (model, sizes) in sizes {
+        for emission in ["bernoulli", "gaussian", "strokes"] {
+            let settings = of_model(model, sizes)
+                .with(&format!("latent = 2\nactivation = 'tanh'\nemission = '{emission}'\nmixture = 2"));
+            let step = Step::of(&settings.unwrap(), steps);
+            check_gradients_of(&format!("{model}, {emission}"), step, |_| true);
+        }
+    }
+}
+
 #[test]
 fn a_vaes_gradients_are_those_of_its_loss() {
     for (what, text) in [("connected", CONNECTED), ("listed", LISTED)] {

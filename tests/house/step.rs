@@ -4,7 +4,7 @@ use elbo::arena::Arena;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::{Backend, Device, Loaded};
 use elbo::cases::uniform;
-use elbo::data::table::{Columns, Kind, LABELS, PICTURES};
+use elbo::data::table::{Columns, Kind, LABELS};
 use elbo::kernels::clock::{Clock, Row};
 use elbo::kernels::fill;
 use elbo::kernels::random::host_normal;
@@ -95,7 +95,14 @@ impl Step {
         if let Kind::Items(_) = x {
             values.iter_mut().for_each(|value| *value = f32::from(*value < 0.4));
         }
-        step.write(PICTURES, &values);
+        if let Kind::Steps { channels, longest } = x {
+            // Each row a step shorter than the one before; a pen, or any last number, is 0 or 1.
+            for (row, numbers) in values.chunks_mut(channels * longest).enumerate() {
+                numbers.iter_mut().skip(channels - 1).step_by(channels).for_each(|x| *x = x.round());
+                numbers[(longest - row) * channels..].fill(f32::NAN);
+            }
+        }
+        step.write(columns.modelled_name(), &values);
         if entry.takes.contains(&LABELS) {
             // Of a class that there is not: a row of zeros, as an example without a label has.
             let second = if settings.labels().is_some() { CLASSES } else { 0 };

@@ -28,7 +28,7 @@ pub(super) const EXCHANGE: &str = "exchange.safetensors";
 const SCRIPTS: [(&str, &str); 7] = [
     (SCRIPT, include_str!("../../../scripts/pytorch_parity.py")),
     ("pytorch_network.py", include_str!("../../../scripts/pytorch_network.py")),
-    ("pytorch_chorales.py", include_str!("../../../scripts/pytorch_chorales.py")),
+    ("pytorch_sequences.py", include_str!("../../../scripts/pytorch_sequences.py")),
     ("pytorch_codes.py", include_str!("../../../scripts/pytorch_codes.py")),
     ("pytorch_ladder.py", include_str!("../../../scripts/pytorch_ladder.py")),
     ("pytorch_sentence.py", include_str!("../../../scripts/pytorch_sentence.py")),

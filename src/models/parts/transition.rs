@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! g = sigmoid(gate(z)),  m = proposed(z),  l = W z + b
-//! mean = (1 - g) l + g m,  logvar = V relu(m) + c
+//! mean = (1 - g) l + g m,  logvar = V act(m) + c
 //! ```
 //!
 //! The paper has softplus for the variance; the logvar is what all other Gaussians here have. R rows, Z latent
@@ -21,6 +21,7 @@ use crate::tensor::Tensor;
 
 /// The networks of a transition.
 pub struct Transition {
+    activation: Activation,
     gate: Pair,
     proposed: Pair,
     linear: Linear,
@@ -33,20 +34,21 @@ pub struct Saved {
     proposed: PairSaved,
     linear: linear::Saved,
     logvar: linear::Saved,
-    /// (R,Z): g, m - l, and relu(m).
-    gated: [Tensor; 3],
+    /// (R,Z): g, m - l, act(m), and m.
+    gated: [Tensor; 4],
 }
 
 impl Transition {
     /// Declares the parameters under `name.`, with hidden layers of so many numbers.
-    pub fn new(arena: &mut Arena, name: &str, latent: usize, hidden: usize) -> Transition {
+    pub fn new(arena: &mut Arena, name: &str, latent: usize, hidden: usize, activation: Activation) -> Transition {
         let sizes = [latent, hidden, latent];
         let linear = |arena: &mut Arena, part: &str| {
             Linear::new(arena, &format!("{name}.{part}"), latent, latent, Activation::Identity)
         };
         Transition {
-            gate: Pair::new(arena, &format!("{name}.gate"), sizes, Activation::Relu),
-            proposed: Pair::new(arena, &format!("{name}.proposed"), sizes, Activation::Relu),
+            activation,
+            gate: Pair::new(arena, &format!("{name}.gate"), sizes, activation),
+            proposed: Pair::new(arena, &format!("{name}.proposed"), sizes, activation),
             linear: linear(arena, "linear"),
             logvar: linear(arena, "logvar"),
         }
@@ -74,17 +76,18 @@ impl Transition {
         let change = joint::add(r, m, l, -1.0);
         let gated = joint::multiply(r, g, change);
         let mean = joint::add(r, l, gated, 1.0); // l + g (m - l)
-        let rectified = activation::forward(r, m, Activation::Relu);
-        let (logvar, saved) = self.logvar.forward(r, rectified);
-        ([mean, logvar], Saved { gate, proposed, linear, logvar: saved, gated: [g, change, rectified] })
+        let bent = activation::forward(r, m, self.activation);
+        let (logvar, saved) = self.logvar.forward(r, bent);
+        ([mean, logvar], Saved { gate, proposed, linear, logvar: saved, gated: [g, change, bent, m] })
     }
 
     /// dz (R,Z), from the gradients of mean and logvar. Adds to the parameters' gradients.
     pub fn backward(&self, r: &mut Recorder, saved: Saved, [dmean, dlogvar]: [Tensor; 2]) -> Tensor {
-        let [g, change, rectified] = saved.gated;
-        let drectified = self.logvar.backward(r, saved.logvar, dlogvar);
+        let [g, change, bent, m] = saved.gated;
+        let dbent = self.logvar.backward(r, saved.logvar, dlogvar);
         r.scope("transition");
-        let dm = activation::backward(r, rectified, drectified, Activation::Relu);
+        let kept = if self.activation.saves_output() { bent } else { m };
+        let dm = activation::backward(r, kept, dbent, self.activation);
         let (dg, dchange) = joint::backward_multiply(r, g, change, dmean);
         let dm = joint::add(r, dm, dchange, 1.0);
         let dl = joint::add(r, dmean, dchange, -1.0);

@@ -13,6 +13,9 @@ const SENTENCES: Kind = Kind::Tokens { vocabulary: 5_000, longest: 16 };
 /// The 88 keys of a piano, and as many quarter notes as the longest of Bach's chorales has.
 const PIANO_ROLLS: Kind = Kind::Steps { channels: 88, longest: 160 };
 
+/// Points of drawings such as signs of a script.
+const DRAWINGS: Kind = Kind::Steps { channels: 3, longest: 64 };
+
 // The five tutorials.
 const MLP: &str = "the MLP VAE and its variants";
 const CONV: &str = "the convolutional VAE";
@@ -294,14 +297,24 @@ pub static SENTENCE: [Preset; 2] = [
 ];
 
 /// Of the model `vrnn`.
-pub static VRNN: [Preset; 1] = [Preset {
-    name: "chorales-vrnn",
-    about: "chorales as piano rolls (--data FILE.json), a latent of 16 at each step beside a GRU of 256",
-    article: OVERVIEW,
-    x: PIANO_ROLLS,
-    classes: 0,
-    text: include_str!("chorales-vrnn.toml"),
-}];
+pub static VRNN: [Preset; 2] = [
+    Preset {
+        name: "chorales-vrnn",
+        about: "chorales as piano rolls (--data FILE.json), a latent of 16 at each step beside a GRU of 256",
+        article: OVERVIEW,
+        x: PIANO_ROLLS,
+        classes: 0,
+        text: include_str!("chorales-vrnn.toml"),
+    },
+    Preset {
+        name: "strokes-vrnn",
+        about: "pen strokes from a mixture of 20 normals (--data FOLDER), a latent of 16 at each step",
+        article: OVERVIEW,
+        x: DRAWINGS,
+        classes: 0,
+        text: include_str!("strokes-vrnn.toml"),
+    },
+];
 
 /// Of the model `deep_markov`.
 pub static DEEP_MARKOV: [Preset; 1] = [Preset {
