@@ -56,10 +56,12 @@ pub enum LrSchedule {
 /// | `linear:N` | min(1, s / (N E)): from 0 to 1 over N epochs |
 /// | `cosine:N` | (1 - cos(pi min(1, s / (N E)))) / 2 |
 /// | `cyclical[:M[:R]]` | min(1, tau / R), tau = (s mod ceil(T / M)) / (T / M): M cycles that ramp for their part R |
+/// | `logistic:N[:k]` | 1 / (1 + e^(-k (s / (N E) - 1))): near 0 at first, 1/2 after N epochs, then towards 1 |
 /// | `exponential:r[:f]` | max(f, e^(-r s)): down from 1 to the floor f |
 ///
-/// M is 4, R is 0.5 and f is 0 where not given. Cyclical: Fu et al. 2019 (arXiv 1903.10145), equations 6 and 7 with
-/// t = s + 1. Exponential: the temperature of Jang et al. 2016 (arXiv 1611.01144), section 4.
+/// M is 4, R is 0.5, k is 6.25 and f is 0 where not given. Cyclical: Fu et al. 2019 (arXiv 1903.10145), equations 6 and
+/// 7 with t = s + 1. Logistic: Bowman et al. 2016 (arXiv 1511.06349), figure 2; k as in timbmg/Sentence-VAE.
+/// Exponential: the temperature of Jang et al. 2016 (arXiv 1611.01144), section 4.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum KnobSchedule {
@@ -82,6 +84,13 @@ pub enum KnobSchedule {
         /// R, the part of a cycle in which the factor rises; above 0, at most 1.
         ramp: f64,
     },
+    /// Up on a logistic curve.
+    Logistic {
+        /// N, epochs until the factor is 1/2; more than 0, not always whole.
+        epochs: f64,
+        /// k, more than 0: the larger, the more of the way is taken about N.
+        steepness: f64,
+    },
     /// Down by the same factor at each step, to a floor.
     Exponential {
         /// r, by a step; more than 0.
@@ -93,6 +102,7 @@ pub enum KnobSchedule {
 
 const DEFAULT_CYCLES: u32 = 4;
 const DEFAULT_RAMP: f64 = 0.5;
+const DEFAULT_STEEPNESS: f64 = 6.25;
 
 impl LrSchedule {
     /// The factor of step `step` in a run of `total_steps` whose first `warmup_steps` (not always whole) are warm-up.
@@ -125,6 +135,9 @@ impl KnobSchedule {
                 let cycle = total_steps as f64 / cycles as f64;
                 let tau = (step as f64 % cycle.ceil()) / cycle;
                 (tau / ramp).min(1.0)
+            }
+            KnobSchedule::Logistic { epochs, steepness } => {
+                1.0 / (1.0 + (-steepness * (step as f64 / (epochs * steps_per_epoch) - 1.0)).exp())
             }
             KnobSchedule::Exponential { rate, last } => (-rate * step as f64).exp().max(last),
         }
@@ -162,11 +175,15 @@ impl FromStr for KnobSchedule {
                 cycles: parts.cycles()?,
                 ramp: parts.number("ramp", Some(DEFAULT_RAMP), |r| r > 0.0 && r <= 1.0, "more than 0, at most 1")?,
             },
+            "logistic" => KnobSchedule::Logistic {
+                epochs: epochs(&mut parts)?,
+                steepness: parts.number("steepness", Some(DEFAULT_STEEPNESS), |k| k > 0.0, "more than 0")?,
+            },
             "exponential" => KnobSchedule::Exponential {
                 rate: parts.number("rate", None, |r| r > 0.0, "more than 0")?,
                 last: parts.number("floor", Some(0.0), |f| (0.0..=1.0).contains(&f), "0 to 1")?,
             },
-            other => return Err(unknown(other, &[&NAMES[..], &["exponential"]].concat())),
+            other => return Err(unknown(other, &[&NAMES[..], &["logistic", "exponential"]].concat())),
         };
         parts.end(schedule)
     }
@@ -241,6 +258,7 @@ impl fmt::Display for KnobSchedule {
             KnobSchedule::Linear { epochs } => write!(f, "linear:{epochs}"),
             KnobSchedule::Cosine { epochs } => write!(f, "cosine:{epochs}"),
             KnobSchedule::Cyclical { cycles, ramp } => write!(f, "cyclical:{cycles}:{ramp}"),
+            KnobSchedule::Logistic { epochs, steepness } => write!(f, "logistic:{epochs}:{steepness}"),
             KnobSchedule::Exponential { rate, last } => write!(f, "exponential:{rate}:{last}"),
         }
     }
@@ -358,11 +376,23 @@ mod tests {
     }
 
     #[test]
+    fn a_logistic_knob_is_half_way_after_its_epochs() {
+        let schedule = kl("logistic:5");
+        // Sentence-VAE's: 1 / (1 + e^(-0.0025 (s - 2500))).
+        for step in [0u64, 1_000, 2_500, 4_000] {
+            close(schedule.factor(step, 500.0, 9_999), 1.0 / (1.0 + (-0.0025 * (step as f64 - 2_500.0)).exp()));
+        }
+        assert!(kl("logistic:5:20").factor(0, 10.0, 100) < 1e-8);
+        assert!("logistic".parse::<KnobSchedule>().unwrap_err().contains("lacks the number of epochs"));
+        assert!("logistic:5:0".parse::<KnobSchedule>().unwrap_err().contains("the steepness is `0`"));
+    }
+
+    #[test]
     fn text_forms_read_back() {
         for text in ["constant", "linear:0.1", "cosine:0", "cyclical:3:0.25"] {
             assert_eq!(lr(text).to_string(), text);
         }
-        for text in ["constant", "linear:0.5", "cosine:5", "cyclical:3:0.25", "exponential:0.0001:0.5"] {
+        for text in ["constant", "linear:0.5", "cosine:5", "cyclical:3:0.25", "logistic:2:6.25", "exponential:0.0001:0.5"] {
             assert_eq!(kl(text).to_string(), text);
         }
         assert_eq!(lr("linear"), LrSchedule::Linear { last: 0.0 });

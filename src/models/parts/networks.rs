@@ -59,8 +59,8 @@ keys! {
                 "Weight of the KL term against the reconstruction summed over pixels (beta; Higgins et al. 2017); 1 \
                  is the ELBO";
             kl_schedule: KnobSchedule = KnobSchedule::Constant, "FORM",
-                "constant, linear:EPOCHS, cosine:EPOCHS, cyclical:CYCLES:RAMP or exponential:RATE:FLOOR, times the KL \
-                 weight";
+                "constant, linear:EPOCHS, cosine:EPOCHS, logistic:EPOCHS, cyclical:CYCLES:RAMP or \
+                 exponential:RATE:FLOOR, times the KL weight";
             free_bits: f64 = 0.0, "NATS",
                 "Nats of KL a latent dimension may have without cost (Kingma et al. 2016); the train kl, as \
                  optimised, counts it as at least that, the test kl as it is";
