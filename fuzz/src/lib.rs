@@ -205,7 +205,14 @@ fn is_whole(dataset: &Dataset) {
 fn tiny_data() -> Dataset {
     let pixels = |count: usize| (0..count * 4).map(|i| (i * 37 % 256) as u8).collect();
     let split = |count| Table::of_pictures([1, 2, 2], pixels(count), None);
-    Dataset { name: "tiny".into(), class_names: vec![], vocabulary: None, train: split(8), test: split(4) }
+    Dataset {
+        name: "tiny".into(),
+        class_names: vec![],
+        vocabulary: None,
+        spectrogram: None,
+        train: split(8),
+        test: split(4),
+    }
 }
 
 fn tiny_settings(out: &Path) -> Settings {

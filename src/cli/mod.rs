@@ -31,6 +31,7 @@ mod score;
 mod sentences;
 mod shared;
 mod signals;
+mod sounds;
 mod table;
 mod train;
 mod traverse;

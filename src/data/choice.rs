@@ -30,12 +30,15 @@ pub enum Choice {
     Ratings,
     /// Sentences in text files. The data set's name is `text:<name of the folder or the file>`.
     Text,
+    /// Recordings in WAV files. The data set's name is `audio:<last part of its path>`.
+    Audio,
 }
 
 impl Choice {
     /// Whether it is read from where the user says, and from nowhere else.
     pub fn is_own(self) -> bool {
-        matches!(self, Choice::Folder | Choice::Array | Choice::Table | Choice::Ratings | Choice::Text)
+        let own = [Choice::Folder, Choice::Array, Choice::Table, Choice::Ratings, Choice::Text, Choice::Audio];
+        own.contains(&self)
     }
 
     /// Every choice by its argument of `--dataset`.
@@ -50,6 +53,7 @@ impl Choice {
             ("table", Choice::Table),
             ("ratings", Choice::Ratings),
             ("text", Choice::Text),
+            ("audio", Choice::Audio),
         ];
         std::iter::once(("auto", Choice::Auto)).chain(files).chain(others)
     }
@@ -61,7 +65,7 @@ impl FromStr for Choice {
     fn from_str(name: &str) -> Result<Choice> {
         // `folder:faces` is the name in a run's record; its folder stands there too.
         let kind = match name.split_once(':') {
-            Some((kind @ ("folder" | "array" | "table" | "ratings" | "text"), _)) => kind,
+            Some((kind @ ("folder" | "array" | "table" | "ratings" | "text" | "audio"), _)) => kind,
             _ => name,
         };
         Choice::all().find(|(known, _)| *known == kind).map(|(_, choice)| choice).ok_or_else(|| {
