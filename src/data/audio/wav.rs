@@ -67,14 +67,12 @@ fn floats<R: Read>(reader: &mut WavReader<R>, wanted: usize) -> hound::Result<Ve
     reader.samples::<f32>().take(wanted).map(|sample| Ok(f64::from(sample?))).collect()
 }
 
-/// What hound says, without its capital and full stop.
+/// What hound says, as the end of a line.
 fn reason(error: &hound::Error) -> String {
     match error {
-        hound::Error::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => "it ends too early".into(),
-        hound::Error::IoError(e) => e.to_string(),
         hound::Error::FormatError(text) => text.to_string(),
         hound::Error::Unsupported => "its samples are of a kind that is not read".into(),
-        other => other.to_string(),
+        other => other.to_string().trim_end_matches('.').into(),
     }
 }
 
@@ -133,7 +131,8 @@ mod tests {
             let (read, _) = read(&path, 8000, 1.0).unwrap();
             assert_eq!(read.len(), values.len());
             let apart = read.iter().zip(&values).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-            assert!(apart <= 1.01 * step, "{bits} {format:?}: {apart}");
+            // Half a step by rounding, and up to one more: 1 is written as 127 of 128.
+            assert!(apart <= 1.5 * step, "{bits} {format:?}: {apart}");
         }
     }
 
@@ -175,7 +174,7 @@ mod tests {
         let whole = file(folder.path(), "x.wav", spec(1, 16, SampleFormat::Int), &[0.5; 50]);
         let bytes = std::fs::read(&whole).unwrap();
         refused(&put("cut.wav", &bytes[..60]), &["cut.wav", "is cut off", "50 samples"]);
-        refused(&put("head.wav", &bytes[..20]), &["head.wav", "ends too early"]);
+        refused(&put("head.wav", &bytes[..20]), &["head.wav", "enough bytes"]);
         refused(&file(folder.path(), "none.wav", spec(1, 16, SampleFormat::Int), &[]), &["without samples"]);
         refused(
             &file(folder.path(), "nan.wav", spec(1, 32, SampleFormat::Float), &[0.0, f64::NAN]),
