@@ -135,7 +135,7 @@ fn a_model_trains_goes_on_and_gives_sounds_back() {
 
     // Recordings of one's own, of another form: stereo of 24 bits at another rate.
     write(&here.join("low.wav"), &tone(0, 1, 44_100), [2, 44_100, 24]);
-    write(&here.join("high.wav"), &tone(2, 1, 8000), [1, 8000, 8]);
+    write(&here.join("high.wav"), &tone(2, 1, 8000), [1, 8000, 32]);
     succeeds(here, "interpolate whole low.wav high.wav --steps 3 --method linear --device cpu --sound way");
     let ends = ["way/000.wav", "way/002.wav"].map(|name| loudest(&here.join(name)));
     assert!((ends[0] - TONES[0]).abs() < TRIANGLE && (ends[1] - TONES[2]).abs() < TRIANGLE, "{ends:?}");
@@ -177,10 +177,11 @@ fn every_form_of_a_recording_is_the_same_picture() {
     let peak = usual.iter().copied().fold(f32::MIN, f32::max);
     for form in [[1, 8000, 24], [1, 8000, 32], [2, 8000, 16], [1, 44_100, 16], [2, 16_000, 24]] {
         let other = levels("other.wav", form);
-        // The sound itself, 40 dB below its peak and above; the edges of a resampled tone ring.
-        let apart = usual.iter().zip(&other).filter(|(level, _)| **level > peak - 40.0).map(|(a, b)| (a - b).abs());
+        // The sound itself, 20 dB below its peak and above: below lie the clicks of its two ends, whose highest
+        // frequencies a filter takes away.
+        let apart = usual.iter().zip(&other).filter(|(level, _)| **level > peak - 20.0).map(|(a, b)| (a - b).abs());
         let apart = apart.fold(0.0, f32::max);
-        assert!(apart < if form[1] == 8000 { 0.01 } else { 1.0 }, "{form:?}: {apart} dB");
+        assert!(apart < if form[1] == 8000 { 0.01 } else { 0.5 }, "{form:?}: {apart} dB");
     }
 }
 
@@ -195,7 +196,7 @@ fn what_cannot_be_heard_is_refused_in_one_line() {
     fails(here, &format!("{train} --data data/test/0_tone_0.wav"), &["is a single recording"]);
     fails(here, &format!("{train} --data data --n-mels 128"), &["--n-mels is 128", "--n-fft 256"]);
     fails(here, &format!("{train} --data data --crop 8"), &["--crop is for --dataset folder"]);
-    fails(here, "train --device cpu --dataset digits --n-fft 128", &["--n-fft is of the data set audio"]);
+    fails(here, "train --device cpu --dataset digits --top-db 60", &["--top-db is of the data set audio"]);
     fails(here, "train mnist-mlp --device cpu --dataset folder --data data", &["add --dataset audio"]);
     for (name, bytes) in [("empty", &b""[..]), ("text", b"no recording, but words, and enough of them")] {
         let folder = here.join(name);

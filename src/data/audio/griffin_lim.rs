@@ -22,6 +22,7 @@ pub fn griffin_lim(stft: &Stft, magnitudes: &[f64], turns: usize, momentum: f64,
     let phase = |magnitude: &f64| Complex::from_polar(*magnitude, std::f64::consts::TAU * rng.random::<f64>());
     let mut spectra: Vec<Complex<f64>> = magnitudes.iter().map(phase).collect();
     let mut before = vec![Complex::default(); spectra.len()];
+    // ANCHOR: turn
     for _ in 0..turns {
         let sound = stft.inverse(&spectra);
         let projected = stft.forward(&sound, frames);
@@ -34,6 +35,7 @@ pub fn griffin_lim(stft: &Stft, magnitudes: &[f64], turns: usize, momentum: f64,
             *before = *projected;
         }
     }
+    // ANCHOR_END: turn
     stft.inverse(&spectra)
 }
 

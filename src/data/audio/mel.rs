@@ -62,6 +62,7 @@ impl MelFilters {
         sums
     }
 
+    // ANCHOR: invert
     /// A power of each frequency (N/2+1), none negative, whose filters are nearest to `mels` (M) in the sum of squares.
     /// The pseudo-inverse would give negative powers, and cut at 0 these no longer fit. From a positive start each step
     /// multiplies by M^T m / M^T M s (Lee & Seung 2001): it stays positive, the error falls, and of the many answers it
@@ -81,6 +82,7 @@ impl MelFilters {
         }
         power
     }
+    // ANCHOR_END: invert
 }
 
 #[cfg(test)]

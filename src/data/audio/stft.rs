@@ -39,6 +39,7 @@ impl Stft {
         self.window.len() / 2 + 1
     }
 
+    // ANCHOR: forward
     /// The first `frames` spectra of a sound, (T,N/2+1).
     pub fn forward(&self, samples: &[f64], frames: usize) -> Vec<Complex<f64>> {
         let (n_fft, bins) = (self.window.len(), self.bins());
@@ -53,6 +54,7 @@ impl Stft {
         }
         spectra
     }
+    // ANCHOR_END: forward
 
     /// The sound of (T-1) `hop` samples whose spectra are nearest to these, (T,N/2+1), in the sum of squares (Griffin &
     /// Lim 1984, equation 6): x = sum_t w_t y_t / sum_t w_t^2, of the sounds y_t of each spectrum.
