@@ -144,7 +144,7 @@ fn a_model_trains_goes_on_and_gives_sounds_back() {
     let labels = near["nearest"].as_array().unwrap().iter().map(|row| row["recording"].as_str().unwrap());
     assert!(labels.clone().count() == 3 && labels.clone().all(|label| label.contains("label 2")), "{near}");
     succeeds(here, "encode whole --data low.wav --device cpu --out z.npy");
-    assert!(succeeds(here, "score whole low.wav --device cpu").contains("low.wav"));
+    assert!(succeeds(here, "score whole low.wav --by error --device cpu").contains("low.wav"));
 }
 
 #[test]

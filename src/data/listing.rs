@@ -95,8 +95,9 @@ impl Listing {
         if let Layout::Split(subfolders) = &layout {
             for ((paths, what), subfolder) in splits.iter().zip(["training", "test"]).zip(subfolders) {
                 if paths.is_empty() {
-                    let problem = format!("no {what} {one} is there ({listed})");
-                    return Err(Error::file(folder.join(subfolder), problem));
+                    let place = folder.join(subfolder);
+                    let advice = place::advice(&place).map_or(String::new(), |advice| format!(". It {advice}"));
+                    return Err(Error::file(place, format!("no {what} {one} is there ({listed}){advice}")));
                 }
             }
         }
