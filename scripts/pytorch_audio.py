@@ -136,7 +136,8 @@ def main():
     with torch.no_grad():
         means, test_means = (model.encode(x)[0] for x in (train, test))
         apart = TOP_DB * (model.decoder(test_means).clamp(0, 1) - test)
-    print(f"level error {apart.square().mean().sqrt():.2f} dB (root mean square), {apart.abs().mean():.2f} dB (mean absolute)")
+    rms, mean_absolute = apart.square().mean().sqrt(), apart.abs().mean()
+    print(f"level error {rms:.2f} dB (root mean square), {mean_absolute:.2f} dB (mean absolute)")
     print(f"nearest neighbour {100 * accuracy(means, labels, test_means, test_labels):.2f} %")
     by_pixels = accuracy(train.flatten(1), labels, test.flatten(1), test_labels)
     print(f"nearest neighbour by the spectrograms {100 * by_pixels:.2f} %")

@@ -154,13 +154,14 @@ impl Args {
         }
         if let Some(LevelError { rms, mean_absolute }) = levels {
             super::print(&format!(
-                "level error {rms:.2} dB (root mean square), {mean_absolute:.2} dB (mean absolute): reconstructions of the \
-                 mean of q(z|x) against the spectrograms"
+                "level error {rms:.2} dB (root mean square), {mean_absolute:.2} dB (mean absolute): reconstructions of \
+                 the mean of q(z|x) against the spectrograms"
             ));
         }
         if let Some(accuracy) = neighbour {
             super::print(&format!(
-                "nearest neighbour {:.2} %: so often the nearest training example, by the mean of q(z|x), has the label",
+                "nearest neighbour {:.2} %: so often the nearest training example, by the mean of q(z|x), has the \
+                 label",
                 100.0 * accuracy
             ));
         }

@@ -17,8 +17,8 @@ use super::sounds;
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Of a model of sentences, the two to go between; of a model of recordings two .wav files, where they are not of the
-    /// test set
+    /// Of a model of sentences, the two to go between; of a model of recordings two .wav files, where they are not of
+    /// the test set
     #[arg(value_name = "SENTENCE")]
     ends: Vec<String>,
     #[command(flatten)]

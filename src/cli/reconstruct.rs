@@ -19,8 +19,8 @@ const SENTENCES: usize = 10;
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Of a model of sentences, what to read and write again; of a model of recordings .wav files [default: those of the
-    /// test set]
+    /// Of a model of sentences, what to read and write again; of a model of recordings .wav files [default: those of
+    /// the test set]
     #[arg(value_name = "SENTENCE")]
     given: Vec<String>,
     #[command(flatten)]

@@ -119,8 +119,8 @@ pub struct DataArgs {
     /// The data set [default: the one the model was trained on, auto if that is not known]
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
-    /// The folder (of array: the file; of folder and audio also one picture or recording) of the data set. Pictures that are not split are all
-    /// taken, unless they are the run's own [default: that of the run, else $ELBO_DATA, else data/DATASET]
+    /// The folder (of array: the file; of folder and audio also one picture or recording) of the data set. Pictures that
+    /// are not split are all taken, unless they are the run's own [default: that of the run, else $ELBO_DATA, else data/DATASET]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Cut a square of N x N from the middle of each picture of a folder; 0 cuts none [default: as in the run]
@@ -223,7 +223,8 @@ impl DataArgs {
         Ok(data)
     }
 
-    /// The run's way to read a table, ratings, a text or recordings, where both it and this data set are the same of these.
+    /// The run's way to read a table, ratings, a text or recordings, where both it and this data set are the same of
+    /// these.
     fn form(&self, name: &str, record: Option<&RunRecord>) -> Form {
         let formed = [Choice::Table, Choice::Ratings, Choice::Text, Choice::Audio];
         let is_formed = |kind: &Choice| formed.contains(kind);

@@ -143,8 +143,8 @@ impl Layout {
                 return Err(Error::file(
                     folder,
                     format!(
-                        "has a folder {} but none called train, so which {one}s to train on is not known. It has {}: call \
-                         one train, or where {0} is a class, that one otherwise",
+                        "has a folder {} but none called train, so which {one}s to train on is not known. It has {}: \
+                         call one train, or where {0} is a class, that one otherwise",
                         shown(&test),
                         list(&folders)
                     ),

@@ -5,10 +5,10 @@
 //! found), `idx` (that format), `download`, `binarized_mnist`, `digits` (the generator), `cifar`; then the user's own
 //! pictures: `selection` (which are for testing), `listing` (which files), `preparation`, `folder`, `decode` and `jpeg`
 //! (one file), `cache`, and `array`, `pixels` (one array), `numbers`; `csv_table` (tables of numbers); `normal`
-//! (training on some classes alone); `ratings` and `ragged` (who liked what); `text` (sentences and their vocabulary); `audio`
-//! (recordings and their spectrograms).
-//! `binarise` makes grey pictures black and white. `place` says what lies where something else was expected;
-//! `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays for other programs.
+//! (training on some classes alone); `ratings` and `ragged` (who liked what); `text` (sentences and their vocabulary);
+//! `audio` (recordings and their spectrograms). `binarise` makes grey pictures black and white. `place` says what lies
+//! where something else was expected; `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays for
+//! other programs.
 
 pub mod array;
 pub mod audio;
@@ -115,11 +115,11 @@ impl Dataset {
 
 /// Reads a data set into memory, and downloads it first where that is possible and needed.
 ///
-/// `data_dir` is the folder of a `Folder` or of an `Audio` (under [`Selection::All`] also one file of it), the file of an `Array` or of a
-/// `Table`, of which `form` says how it is read; of `Ratings` and a `Text` a file or a folder. The files of the other
-/// sets are looked for in `data_dir` and its subfolder of the set's name; without it, in the folder of the environment
-/// variable `ELBO_DATA`, likewise; without that, in `data`. `selection` parts one's own pictures where they are not
-/// split. `report` is told what the user should know, and how far long work has come.
+/// `data_dir` is the folder of a `Folder` or of an `Audio` (under [`Selection::All`] also one file of it), the file of
+/// an `Array` or of a `Table`, of which `form` says how it is read; of `Ratings` and a `Text` a file or a folder. The
+/// files of the other sets are looked for in `data_dir` and its subfolder of the set's name; without it, in the folder
+/// of the environment variable `ELBO_DATA`, likewise; without that, in `data`. `selection` parts one's own pictures
+/// where they are not split. `report` is told what the user should know, and how far long work has come.
 ///
 /// # Errors
 /// Files that are missing, unreadable or not what they should be, each by name, and what to do about it; a `data_dir`

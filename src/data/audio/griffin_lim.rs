@@ -14,8 +14,8 @@ pub const TURNS: usize = 60;
 /// Perraudin's alpha, librosa's and torchaudio's default.
 pub const MOMENTUM: f64 = 0.99;
 
-/// A sound of (T-1) hops whose spectra have nearly these magnitudes, (T,N/2+1), after so many turns. The phases begin at
-/// random, drawn by the seed.
+/// A sound of (T-1) hops whose spectra have nearly these magnitudes, (T,N/2+1), after so many turns. The phases begin
+/// at random, drawn by the seed.
 pub fn griffin_lim(stft: &Stft, magnitudes: &[f64], turns: usize, momentum: f64, seed: u64) -> Vec<f64> {
     let frames = magnitudes.len() / stft.bins();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -107,7 +107,7 @@ impl Spectrogram {
     }
 
     /// The sound that a picture (M T) with values of 0 to 1 stands for: (T-1) hops of samples. Its filters' powers
-    /// become those of the frequencies ([`MelFilters::invert`]), and Griffin-Lim finds phases for them.
+    /// become those of the frequencies by non-negative least squares, and Griffin-Lim finds phases for them.
     pub fn sound(&self, picture: &[f32]) -> Vec<f64> {
         let Analysis { sample_rate, n_fft, hop_length, n_mels, frames, top_db } = self.analysis;
         assert!(picture.len() == n_mels * frames, "{} values are no picture of {n_mels}x{frames}", picture.len());
