@@ -3,6 +3,8 @@
 pub mod codes;
 pub mod evidence;
 pub mod latents;
+pub mod levels;
+pub mod neighbours;
 pub mod ranking;
 pub mod scores;
 pub mod sentences;
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::arena::Arena;
 use crate::backend::{Backend, Device, Loaded};
+use crate::data::audio::spectrogram::Spectrogram;
 use crate::data::table::{Kind, LABELS, TEXT, Table};
 use crate::data::text::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
@@ -136,6 +139,12 @@ impl Trained {
     pub fn vocabulary(&self) -> Result<&Vocabulary> {
         let none = || Error::Usage(format!("this model is of {}: it has no words", self.card.columns));
         self.card.vocabulary.as_ref().ok_or_else(none)
+    }
+
+    /// What sounds its pictures stand for. Errors: it is no model of recordings.
+    pub fn spectrogram(&self) -> Result<&Spectrogram> {
+        let none = || Error::Usage(format!("this model is of {}: it has no sounds", self.card.columns));
+        self.card.spectrogram.as_ref().ok_or_else(none)
     }
 
     /// Z, latent dimensions. Errors: it has no latent point to decode.

@@ -392,7 +392,9 @@ mod tests {
         for text in ["constant", "linear:0.1", "cosine:0", "cyclical:3:0.25"] {
             assert_eq!(lr(text).to_string(), text);
         }
-        for text in ["constant", "linear:0.5", "cosine:5", "cyclical:3:0.25", "logistic:2:6.25", "exponential:0.0001:0.5"] {
+        for text in
+            ["constant", "linear:0.5", "cosine:5", "cyclical:3:0.25", "logistic:2:6.25", "exponential:0.0001:0.5"]
+        {
             assert_eq!(kl(text).to_string(), text);
         }
         assert_eq!(lr("linear"), LrSchedule::Linear { last: 0.0 });

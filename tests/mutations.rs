@@ -74,6 +74,11 @@ fn texts() {
 }
 
 #[test]
+fn recordings() {
+    withstands("wav", 400);
+}
+
+#[test]
 fn models_and_states() {
     withstands("safetensors", 200);
     withstands("state", 100);

@@ -94,7 +94,7 @@ fn train_codes(run: &Path, prior: &Settings) {
     let keys: Vec<&str> = settings.entry().unwrap().key_names().collect();
     settings.own = prior.own.clone().into_iter().filter(|(key, _)| keys.contains(&key.as_str())).collect();
     let [train, test] = [23, 5].map(|count| subject::drawn(count, &Columns::of_pictures([1, 8, 8], 0)));
-    let data = Dataset { name: "drawn".into(), class_names: vec![], vocabulary: None, train, test };
+    let data = Dataset { name: "drawn".into(), class_names: vec![], vocabulary: None, spectrogram: None, train, test };
     let folder = RunFolder::create(run).unwrap();
     let mut trainer = Trainer::new(settings, data, &Device::Cpu(Cpu::Accelerated), folder, false).unwrap();
     trainer.train(&AtomicBool::new(false), &mut |_| ()).unwrap();

@@ -216,7 +216,7 @@ fn a_model_file_is_the_articles_state_dict() {
     let run = RunFolder::create(folder.path().join("run")).unwrap();
     let settings = article_settings().with("epochs = 1\nbatch_size = 4\nsamples = 1").unwrap();
     let (train, test) = (digits::split(0, 10), digits::split(1, 3));
-    let data = Dataset { name: "digits".into(), class_names: vec![], vocabulary: None, train, test };
+    let data = Dataset { name: "digits".into(), class_names: vec![], vocabulary: None, spectrogram: None, train, test };
     let mut trainer = Trainer::new(settings, data.clone(), &CPU, run.clone(), false).unwrap();
     trainer.train(&AtomicBool::new(false), &mut |_| ()).unwrap();
 

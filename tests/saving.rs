@@ -44,6 +44,7 @@ fn a_save_takes_little_more_memory_than_what_it_saves() {
         name: "digits".into(),
         class_names: Vec::new(),
         vocabulary: None,
+        spectrogram: None,
         train: digits::split(1, 24),
         test: digits::split(2, 8),
     };

@@ -69,7 +69,8 @@ fn piano_rolls_are_trained_on_drawn_and_judged() {
         ("chorales-dmm", "--hidden 8 --latent 2 --set transition=4 --set emitter=8"),
     ];
     for (preset, sizes) in sizes {
-        let train = format!("train {preset} --data songs.json {sizes} {SMALL} --kl-schedule constant");
+        let train =
+            format!("train {preset} --data songs.json {sizes} {SMALL} --kl-schedule constant --lr-schedule constant");
         succeeds(here, &format!("{train} --epochs 12 --out whole"));
         // A run that goes on is the run that never stopped, to the bit.
         succeeds(here, &format!("{train} --epochs 5 --out parted"));

@@ -184,7 +184,8 @@ fn the_step_that_trains_is_tuned() {
         let settings = preset.settings().with("batch_size = 8").unwrap();
         let pictures = subject::drawn(8, &preset.columns());
         let (train, test) = (pictures.clone(), pictures);
-        let data = Dataset { name: "drawn".into(), class_names: Vec::new(), vocabulary: None, train, test };
+        let data =
+            Dataset { name: "drawn".into(), class_names: Vec::new(), vocabulary: None, spectrogram: None, train, test };
         let programs = Programs::new(&mut device.backend(), &settings, data).unwrap();
         let choices = |program: &Program| {
             let has_choice = |step: &&Step| gpu.candidates(step.kernel, &step.params).len() > 1;

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
+use elbo::data::audio::{self, spectrogram::Analysis};
 use elbo::data::idx::{Idx, Kind};
 use elbo::data::table::{Columns, LABELS, Table};
 use elbo::data::text::Reading;
@@ -26,8 +27,21 @@ use elbo::train::settings::Settings;
 use elbo::train::trainer::Trainer;
 
 /// Every target, as [`run`] takes it.
-pub const TARGETS: [&str; 12] =
-    ["idx", "npy", "npz", "table", "text", "safetensors", "state", "run", "settings", "network", "cifar", "picture"];
+pub const TARGETS: [&str; 13] = [
+    "idx",
+    "npy",
+    "npz",
+    "table",
+    "text",
+    "safetensors",
+    "state",
+    "run",
+    "settings",
+    "network",
+    "cifar",
+    "picture",
+    "wav",
+];
 
 thread_local! {
     /// Where the bytes are put for readers of files.
@@ -50,6 +64,7 @@ pub fn run(target: &str, data: &[u8]) {
         "network" => network(data),
         "cifar" => cifar(data),
         "picture" => picture(data),
+        "wav" => wav(data),
         other => panic!("there is no target {other}"),
     }
 }
@@ -98,6 +113,16 @@ fn text(data: &[u8]) {
         let form = Form { text, ..Form::default() };
         open(Choice::Text, &path, &form, Selection::ByName);
         open(Choice::Text, &path, &form, Selection::All);
+    }
+}
+
+/// As a recording of its own rate and as one that is resampled.
+fn wav(data: &[u8]) {
+    let path = put("wav/x.wav", data);
+    for sample_rate in [8000, 11_025] {
+        let analysis = Analysis { sample_rate, n_fft: 16, hop_length: 8, n_mels: 3, frames: 9, ..Analysis::default() };
+        let form = Form { audio: audio::Reading { analysis, peak: Some(0.0) }, ..Form::default() };
+        open(Choice::Audio, &path, &form, Selection::All);
     }
 }
 
@@ -205,7 +230,14 @@ fn is_whole(dataset: &Dataset) {
 fn tiny_data() -> Dataset {
     let pixels = |count: usize| (0..count * 4).map(|i| (i * 37 % 256) as u8).collect();
     let split = |count| Table::of_pictures([1, 2, 2], pixels(count), None);
-    Dataset { name: "tiny".into(), class_names: vec![], vocabulary: None, train: split(8), test: split(4) }
+    Dataset {
+        name: "tiny".into(),
+        class_names: vec![],
+        vocabulary: None,
+        spectrogram: None,
+        train: split(8),
+        test: split(4),
+    }
 }
 
 fn tiny_settings(out: &Path) -> Settings {
@@ -238,6 +270,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "network" => NETWORKS.map(|text| text.as_bytes().to_vec()).into(),
         "cifar" => vec![zip_bytes(&[]), vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0]],
         "picture" => vec![picture_bytes(image::ImageFormat::Png), picture_bytes(image::ImageFormat::Jpeg)],
+        "wav" => [[1, 1, 8], [1, 2, 16], [1, 1, 24], [3, 2, 32]].map(wav_bytes).into(),
         other => panic!("there is no target {other}"),
     }
 }
@@ -277,6 +310,19 @@ fn npy_bytes(kind: &str, shape: &str, bytes: usize) -> Vec<u8> {
     file.extend((header.len() as u16).to_le_bytes());
     file.extend(header.bytes());
     file.extend((0..bytes).map(|i| if kind == "<f4" { [0, 0, 0, 62][i % 4] } else { (i % 3) as u8 }));
+    file
+}
+
+/// A recording of whole numbers (1) or floats (3), so many channels and bits.
+fn wav_bytes([form, channels, bits]: [u16; 3]) -> Vec<u8> {
+    let samples: Vec<u8> = (0..96).map(|i| if form == 3 { [0, 0, 0, 62][i % 4] } else { (i * 37) as u8 }).collect();
+    let frame = channels * bits / 8;
+    let mut file = b"RIFF\x84\0\0\0WAVEfmt \x10\0\0\0".to_vec();
+    [form, channels].iter().for_each(|word| file.extend(word.to_le_bytes()));
+    [8000, 8000 * u32::from(frame)].iter().for_each(|word| file.extend(word.to_le_bytes()));
+    [frame, bits].iter().for_each(|word| file.extend(word.to_le_bytes()));
+    file.extend(b"data\x60\0\0\0");
+    file.extend(samples);
     file
 }
 

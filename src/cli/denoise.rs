@@ -116,7 +116,8 @@ impl Args {
         }
         bar.finish_and_clear();
 
-        let sets: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+        let sets: Vec<(&str, &[f32])> =
+            ["noisy", "denoised", "clean"].into_iter().zip(rows.iter().map(Vec::as_slice)).collect();
         let path = self.picture.write_bands(&self.model, "denoised.png", &model, &sets, COLUMNS)?;
         let [[psnr_before, ssim_before], [psnr, ssim]] = [before.mean(there), after.mean(there)];
         if self.json {

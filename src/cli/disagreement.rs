@@ -77,7 +77,8 @@ impl Args {
 
         drawn.sort_by(|a, b| a.0.total_cmp(&b.0));
         let sets = [0, 1, 2].map(|band| drawn.iter().flat_map(|(_, bands)| bands[band].clone()).collect::<Vec<f32>>());
-        let sets: Vec<&[f32]> = sets.iter().map(Vec::as_slice).collect();
+        let names = ["original", "mean", "deviation"];
+        let sets: Vec<(&str, &[f32])> = names.into_iter().zip(sets.iter().map(Vec::as_slice)).collect();
         let path = self.picture.write_bands(&self.model, "disagreement.png", &model, &sets, COLUMNS)?;
         let Mean { mean, standard_error: error } = Mean::of(&all);
         if self.json {

@@ -5,10 +5,11 @@ use std::time::Instant;
 use elbo::data::binarise::is_binary;
 use elbo::data::table::Table;
 use elbo::data::{Dataset, Selection};
-use elbo::error::Result;
+use elbo::error::{Error, Result};
 use elbo::inference::evidence::Evidence;
 use elbo::inference::latents::{ACTIVE, Latents};
-use elbo::inference::{Trained, kl_by_dimension};
+use elbo::inference::levels::LevelError;
+use elbo::inference::{Trained, kl_by_dimension, neighbours};
 use elbo::mean::Mean;
 use elbo::models::Term;
 use elbo::models::parts::likelihood::Likelihood;
@@ -51,6 +52,10 @@ pub struct Args {
     /// how many are active, and the information that z has of the picture
     #[arg(long)]
     latent_report: bool,
+    /// Of labelled data, print how often the nearest training example, by the mean of q(z|x), has the test example's
+    /// label
+    #[arg(long)]
+    nearest_neighbour: bool,
     /// Print JSON for a program to read
     #[arg(long)]
     json: bool,
@@ -73,6 +78,11 @@ impl Args {
         let means = model.evaluate(&data.test, latent, self.seed, self.batch_size)?;
         let dimensions = if self.dimensions { sorted(&mut model, &data.test)? } else { Vec::new() };
         let evidence = self.nll.map(|samples| self.evidence(&model, &data, samples)).transpose()?;
+        let neighbour = if self.nearest_neighbour { Some(neighbour(&mut model, &data)?) } else { None };
+        let levels = match model.spectrogram() {
+            Ok(_) => Some(model.level_error(&data.test, self.seed)?),
+            Err(_) => None,
+        };
         let latents = if self.latent_report { Some(self.latents(&mut model, &data.test)?) } else { None };
 
         let count = data.test.count;
@@ -103,6 +113,12 @@ impl Args {
             if let Some(steps) = steps {
                 object["steps_a_sequence"] = steps.into();
                 object["nats_a_step"] = (nats / steps).into();
+            }
+            if let Some(LevelError { rms, mean_absolute }) = levels {
+                object["level_error_db"] = json!({ "rms": rms, "mean_absolute": mean_absolute });
+            }
+            if let Some(accuracy) = neighbour {
+                object["nearest_neighbour_accuracy"] = accuracy.into();
             }
             if self.dimensions {
                 let row = |(dimension, kl): &(usize, f64)| json!({ "dimension": dimension, "kl": kl });
@@ -145,6 +161,19 @@ impl Args {
             };
             super::print(&format!("bits a dimension {bits:.4}, {of}"));
         }
+        if let Some(LevelError { rms, mean_absolute }) = levels {
+            super::print(&format!(
+                "level error {rms:.2} dB (root mean square), {mean_absolute:.2} dB (mean absolute): reconstructions of \
+                 the mean of q(z|x) against the spectrograms"
+            ));
+        }
+        if let Some(accuracy) = neighbour {
+            super::print(&format!(
+                "nearest neighbour {:.2} %: so often the nearest training example, by the mean of q(z|x), has the \
+                 label",
+                100.0 * accuracy
+            ));
+        }
         for (dimension, kl) in dimensions {
             super::print(&format!("kl of dimension {dimension}: {kl:.4}"));
         }
@@ -173,6 +202,18 @@ impl Args {
         bar.finish_and_clear();
         Ok(latents)
     }
+}
+
+/// 1-NN accuracy from the training to the test examples. Errors: no labels, no training examples.
+fn neighbour(model: &mut Trained, data: &Dataset) -> Result<f64> {
+    let of = |table: &Table| table.labels().map(<[u8]>::to_vec);
+    let (Some(train), Some(test)) = (of(&data.train).filter(|labels| !labels.is_empty()), of(&data.test)) else {
+        let problem = format!("--nearest-neighbour needs training and test {} with labels", data.examples());
+        return Err(Error::Usage(format!("{problem}, and {} has none", data.name)));
+    };
+    let [train_means, _] = model.encode_split(&data.train)?;
+    let [test_means, _] = model.encode_split(&data.test)?;
+    Ok(neighbours::accuracy((&train_means, &train), (&test_means, &test), model.latent()?))
 }
 
 /// What the terms of a model of sentences say.

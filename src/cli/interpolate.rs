@@ -11,14 +11,16 @@ use super::sentences::{note_unknown, refuse, written_by};
 use super::shared::{
     DataArgs, LabelArgs, ModelArgs, PictureArgs, evenly, picture_name, require, require_picture, wrote,
 };
+use super::sounds;
 
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Of a model of sentences, the two to go between
+    /// Of a model of sentences, the two to go between; of a model of recordings two .wav files, where they are not of
+    /// the test set
     #[arg(value_name = "SENTENCE")]
-    sentences: Vec<String>,
+    ends: Vec<String>,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
@@ -71,13 +73,23 @@ impl Args {
         if is_of_sentences {
             return self.write_sentences(&mut model, ways);
         }
-        let flags = [("SENTENCE", !self.sentences.is_empty()), ("--beam", self.beam.is_some())];
-        refuse(&model, "sentences", &flags)?;
+        let has_files = !self.ends.is_empty();
+        let is_of_sentences = has_files && model.spectrogram().is_err();
+        refuse(&model, "sentences", &[("SENTENCE", is_of_sentences), ("--beam", self.beam.is_some())])?;
         let from = self.from.unwrap_or(0);
         self.picture.check([ways.len(), steps], "--steps", &model)?;
-        let data = self.data.open(&self.model, &model, false)?;
+        let data = match has_files {
+            true => {
+                let given = self.ends.len();
+                require(given == 2, &format!("a way is between two recordings, and {given} are given"))?;
+                let is_index = self.from.is_some() || self.to.is_some();
+                require(!is_index, "--from and --to are of the test set: leave them out where files are given")?;
+                sounds::read(&model, &self.ends)?
+            }
+            false => self.data.open(&self.model, &model, false)?,
+        };
         require_picture("--from", from, &data)?;
-        let to = self.to.unwrap_or_else(|| other_label(from, &data));
+        let to = self.to.unwrap_or_else(|| if has_files { 1 } else { other_label(from, &data) });
         require_picture("--to", to, &data)?;
 
         let own = |model: &Trained, i: usize| model.labels_of("encode", &data.test, i..i + 1);
@@ -92,7 +104,7 @@ impl Args {
         let pictures = model.decode(&z, labels.as_deref())?;
         let path = self.picture.write(&self.model, "interpolation.png", &model, &pictures, steps)?;
         let (from, to) = (picture_name(from, &data), picture_name(to, &data));
-        wrote(&path, &format!("{steps} steps from test picture {from} of {} to {to}, {named}", data.name));
+        wrote(&path, &format!("{steps} steps from test {} {from} of {} to {to}, {named}", data.example(), data.name));
         Ok(())
     }
 
@@ -101,13 +113,13 @@ impl Args {
         let flags =
             [("--from", self.from.is_some()), ("--to", self.to.is_some()), ("--label", self.label.label.is_some())];
         refuse(model, "pictures", &[&flags[..], &self.picture.given()].concat())?;
-        let given = self.sentences.len();
+        let given = self.ends.len();
         let problem =
             format!("a way is between two sentences, as in \"I am here .\" \"Where is he ?\", and {given} are given");
         require(given == 2, &problem)?;
         let writing = written_by(self.beam)?;
-        let read = model.read_lines(&self.sentences)?;
-        note_unknown(model, &self.sentences)?;
+        let read = model.read_lines(&self.ends)?;
+        note_unknown(model, &self.ends)?;
         let [mean, _] = model.encode(&read.values(0..2), None)?;
         let (a, b) = mean.split_at(mean.len() / 2);
         let times = evenly(0.0, 1.0, self.steps);

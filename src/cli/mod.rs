@@ -32,6 +32,7 @@ mod sentences;
 mod sequences;
 mod shared;
 mod signals;
+mod sounds;
 mod table;
 mod train;
 mod traverse;

@@ -8,6 +8,7 @@ use elbo::messages::{notice, print};
 use super::sentences::{note_unknown, refuse, written_by};
 use super::sequences;
 use super::shared::{DataArgs, LabelArgs, ModelArgs, PictureArgs, require, wrote};
+use super::sounds;
 
 /// Pictures side by side at most.
 const COLUMNS: usize = 16;
@@ -22,9 +23,10 @@ const SENTENCES: usize = 10;
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Of a model of sentences, what to read and write again [default: sentences of the test set]
+    /// Of a model of sentences, what to read and write again; of a model of recordings .wav files [default: those of
+    /// the test set]
     #[arg(value_name = "SENTENCE")]
-    sentences: Vec<String>,
+    given: Vec<String>,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
@@ -50,8 +52,9 @@ impl Args {
         if model.is_of_sentences() {
             return self.write_sentences(&mut model);
         }
-        let flags = [("SENTENCE", !self.sentences.is_empty()), ("--beam", self.beam.is_some())];
-        refuse(&model, "sentences", &flags)?;
+        let has_files = !self.given.is_empty();
+        let is_of_sentences = has_files && model.spectrogram().is_err();
+        refuse(&model, "sentences", &[("SENTENCE", is_of_sentences), ("--beam", self.beam.is_some())])?;
         if model.is_of_steps() {
             return self.draw_sequences(&mut model);
         }
@@ -65,9 +68,12 @@ impl Args {
         if let Some(count) = self.count {
             check(count, &model)?;
         }
-        let data = self.data.open(&self.model, &model, false)?;
+        let data = match has_files {
+            true => sounds::read(&model, &self.given)?,
+            false => self.data.open(&self.model, &model, false)?,
+        };
         let there = data.test.count;
-        if there < COUNT && self.count.is_none() {
+        if !has_files && there < COUNT && self.count.is_none() {
             notice(&format!(
                 "note: {} has {there} test pictures, fewer than {COUNT}: all of them are drawn",
                 data.name
@@ -83,11 +89,12 @@ impl Args {
             labels.map(|label| Ok(label?.map(|label| label[0]))).collect::<Result<Option<Vec<usize>>>>()
         };
         let own = own("reconstruct")?;
-        let (made, what) = match label {
+        let (made, names, what) = match label {
             Some(label) => {
                 let [mean, _] = model.encode(&originals, own.as_deref())?;
                 let labels = vec![label; count];
-                (vec![model.decode(&mean, Some(&labels))?], format!("their reconstructions under label {label}"))
+                let made = vec![model.decode(&mean, Some(&labels))?];
+                (made, vec!["reconstruction"], format!("their reconstructions under label {label}"))
             }
             None => {
                 let made = model.told("reconstruct", ("x", &originals), own.as_deref(), self.seed)?;
@@ -95,12 +102,14 @@ impl Args {
                 let plain = names == ["reconstruction"];
                 let what =
                     if plain { "their reconstructions".into() } else { format!("{} of each", names.join(" and ")) };
-                (made, what)
+                (made, names, what)
             }
         };
-        let sets: Vec<&[f32]> = std::iter::once(&originals).chain(&made).map(Vec::as_slice).collect();
+        let named = std::iter::once("original").chain(names);
+        let sets: Vec<(&str, &[f32])> =
+            named.zip(std::iter::once(&originals).chain(&made).map(Vec::as_slice)).collect();
         let path = self.picture.write_bands(&self.model, "reconstructions.png", &model, &sets, COLUMNS)?;
-        wrote(&path, &format!("{count} test pictures of {} above {what}", data.name));
+        wrote(&path, &format!("{count} test {} of {} above {what}", data.examples(), data.name));
         Ok(())
     }
 
@@ -134,7 +143,7 @@ impl Args {
         let label = [("--label", self.label.label.is_some())];
         refuse(model, "pictures", &[&label[..], &self.picture.given()].concat())?;
         let writing = written_by(self.beam)?;
-        let (shown, x) = if self.sentences.is_empty() {
+        let (shown, x) = if self.given.is_empty() {
             let data = self.data.open(&self.model, model, false)?;
             let there = data.test.count;
             let count = self.count.unwrap_or(SENTENCES.min(there));
@@ -145,8 +154,8 @@ impl Args {
             (shown, data.test.spread(count))
         } else {
             require(self.count.is_none(), "--count is of test sentences: leave it out where sentences are given")?;
-            let read = model.read_lines(&self.sentences)?;
-            note_unknown(model, &self.sentences)?;
+            let read = model.read_lines(&self.given)?;
+            note_unknown(model, &self.given)?;
             (model.shown(&read)?, read.values(0..read.count))
         };
         let [mean, _] = model.encode(&x, None)?;

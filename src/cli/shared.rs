@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use elbo::backend::{Device, choose, room};
+use elbo::data::audio::Reading;
 use elbo::data::table::Kind;
 use elbo::data::{Binarise, Choice, Corrupt, Dataset, Form, Preparation, Selection};
 use elbo::error::{Error, Result};
@@ -18,6 +19,8 @@ use elbo::picture::{self, Format, Picture};
 use elbo::train::run_folder::{RunFolder, RunRecord};
 use elbo::tuning;
 use elbo::units;
+
+use super::sounds;
 
 // ---- The model
 
@@ -116,8 +119,8 @@ pub struct DataArgs {
     /// The data set [default: the one the model was trained on, auto if that is not known]
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
-    /// The folder (of array: the file; of folder also one picture) of the data set. Pictures that are not split are all
-    /// taken, unless they are the run's own [default: that of the run, else $ELBO_DATA, else data/DATASET]
+    /// The folder (of array: the file; of folder and audio also one picture or recording) of the data set. Pictures that
+    /// are not split are all taken, unless they are the run's own [default: that of the run, else $ELBO_DATA, else data/DATASET]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Cut a square of N x N from the middle of each picture of a folder; 0 cuts none [default: as in the run]
@@ -145,7 +148,8 @@ fn binarise(name: &str) -> std::result::Result<Binarise, String> {
 }
 
 impl DataArgs {
-    /// For one file or folder, read as what it is: a table, a text or an array by its ending, else pictures.
+    /// For one file or folder, read as what it is: a table, a text, an array or a recording by its ending, else
+    /// pictures.
     pub fn of(place: &Path) -> DataArgs {
         let name = place.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
@@ -153,6 +157,7 @@ impl DataArgs {
             () if ends(&[".csv", ".csv.gz"]) => "table",
             () if ends(&[".txt", ".txt.gz"]) => "text",
             () if ends(&[".npy", ".npz"]) => "array",
+            () if ends(&[".wav"]) => "audio",
             () => "folder",
         };
         DataArgs { dataset: Some(dataset.into()), data: Some(place.into()), ..DataArgs::default() }
@@ -190,6 +195,9 @@ impl DataArgs {
         if let Kind::Steps { longest, .. } = kind {
             form.longest_sequence = Some(longest);
         }
+        if let Some(spectrogram) = &card.spectrogram {
+            form.audio = Reading::of(spectrogram);
+        }
         let data = super::train::open_data(name, place.as_deref(), &preparation, &form, selection)?;
         let settings = record.as_ref().map(|record| &record.settings);
         let binarise = self.binarise.or(settings.map(|settings| settings.binarise)).unwrap_or_default();
@@ -218,9 +226,11 @@ impl DataArgs {
         Ok(data)
     }
 
-    /// The run's way to read a table, ratings or a text, where both it and this data set are the same of these.
+    /// The run's way to read a table, ratings, a text or recordings, where both it and this data set are the same of
+    /// these.
     fn form(&self, name: &str, record: Option<&RunRecord>) -> Form {
-        let is_formed = |kind: &Choice| matches!(kind, Choice::Table | Choice::Ratings | Choice::Text);
+        let formed = [Choice::Table, Choice::Ratings, Choice::Text, Choice::Audio];
+        let is_formed = |kind: &Choice| formed.contains(kind);
         let kind = |name: &str| name.parse().ok().filter(is_formed);
         let run = record.filter(|record| kind(name).is_some() && kind(name) == kind(&record.dataset));
         run.and_then(|record| record.settings.form(&record.dataset).ok()).unwrap_or_default()
@@ -321,12 +331,15 @@ pub struct PictureArgs {
     /// Draw each pixel as N x N [default: 2]
     #[arg(long, value_name = "N")]
     scale: Option<usize>,
+    /// Of a model of recordings, also write each picture as the sound that it stands for, a .wav file in this folder
+    #[arg(long, value_name = "DIR")]
+    sound: Option<PathBuf>,
 }
 
 impl PictureArgs {
     /// Its flags, and whether each was given.
-    pub fn given(&self) -> [(&'static str, bool); 2] {
-        [("--out", self.out.is_some()), ("--scale", self.scale.is_some())]
+    pub fn given(&self) -> [(&'static str, bool); 3] {
+        [("--out", self.out.is_some()), ("--scale", self.scale.is_some()), ("--sound", self.sound.is_some())]
     }
 
     pub fn scale(&self) -> usize {
@@ -337,6 +350,7 @@ impl PictureArgs {
     pub fn check(&self, [rows, columns]: [usize; 2], options: &str, model: &Trained) -> Result<()> {
         self.out.as_ref().map(Format::of).transpose()?;
         require(self.scale() > 0, "--scale is 0, but must be at least 1")?;
+        self.sound.as_ref().map(|_| model.spectrogram()).transpose()?;
         require(rows > 0 && columns > 0, &format!("{options} must be at least 1"))?;
         let [c, h, w] = model.card.picture()?;
         picture::grid_size([rows, columns], [h, w], self.scale())
@@ -349,7 +363,7 @@ impl PictureArgs {
         room::require(bytes, &what, &format!("ask for fewer by {options}"))
     }
 
-    /// Writes pictures (N,D) of the model's shape as a grid.
+    /// Writes pictures (N,D) of the model's shape as a grid, and their sounds where they are asked for.
     pub fn write(
         &self,
         args: &ModelArgs,
@@ -359,19 +373,23 @@ impl PictureArgs {
         columns: usize,
     ) -> Result<PathBuf> {
         let grid = picture::grid(values, self.shape(model, values)?, columns, self.scale())?;
+        self.write_sounds(model, &[("", values)])?;
         self.save(args, name, &grid)
     }
 
-    /// Writes sets of pictures (N,D) in bands: originals over what was made of them.
+    /// Writes named sets of pictures (N,D) in bands, originals over what was made of them, and their sounds where they
+    /// are asked for.
     pub fn write_bands(
         &self,
         args: &ModelArgs,
         name: &str,
         model: &Trained,
-        sets: &[&[f32]],
+        sets: &[(&str, &[f32])],
         columns: usize,
     ) -> Result<PathBuf> {
-        let bands = picture::bands(sets, self.shape(model, sets[0])?, columns, self.scale())?;
+        let pictures: Vec<&[f32]> = sets.iter().map(|(_, pictures)| *pictures).collect();
+        let bands = picture::bands(&pictures, self.shape(model, pictures[0])?, columns, self.scale())?;
+        self.write_sounds(model, sets)?;
         self.save(args, name, &bands)
     }
 
@@ -385,6 +403,11 @@ impl PictureArgs {
         let path = args.output(&self.out, name);
         picture.save(&path)?;
         Ok(path)
+    }
+
+    /// Writes pictures as the sounds that they stand for, where that is asked for.
+    fn write_sounds(&self, model: &Trained, sets: &[(&str, &[f32])]) -> Result<()> {
+        self.sound.as_ref().map_or(Ok(()), |folder| sounds::write(folder, model, sets))
     }
 }
 

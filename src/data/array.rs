@@ -58,7 +58,14 @@ pub fn open(path: &Path, selection: Selection, notices: &mut dyn FnMut(&str)) ->
     }
     note_dark(train.pixels().iter().chain(test.pixels()), path, notices);
     let stem = plain(&path.file_stem().unwrap_or_default().to_string_lossy());
-    Ok(Dataset { name: format!("array:{stem}"), class_names: Vec::new(), vocabulary: None, train, test })
+    Ok(Dataset {
+        name: format!("array:{stem}"),
+        class_names: Vec::new(),
+        vocabulary: None,
+        spectrogram: None,
+        train,
+        test,
+    })
 }
 
 /// Where arrays are read from, each as often as need be.
@@ -159,7 +166,7 @@ fn pictures<const N: usize>(
 /// The examples of one array as the selection parts them: training and test table. Those for testing are moved out, so
 /// that there is no moment with two copies of all.
 fn parted(all: Table, path: &Path, selection: Selection, notices: &mut dyn FnMut(&str)) -> Result<[Table; 2]> {
-    notices(&selection.notice(&shown(path), "separate test array", false));
+    notices(&selection.notice(&shown(path), "picture", "separate test array", false));
     if selection == Selection::All {
         return Ok([all.copied(&[]), all]);
     }

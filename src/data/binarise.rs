@@ -83,7 +83,14 @@ mod tests {
 
     fn grey(count: usize) -> Dataset {
         let split = |level: u8| Table::of_pictures([1, 3, 3], vec![level; 9 * count], None);
-        Dataset { name: "grey".into(), class_names: vec![], vocabulary: None, train: split(51), test: split(128) }
+        Dataset {
+            name: "grey".into(),
+            class_names: vec![],
+            vocabulary: None,
+            spectrogram: None,
+            train: split(51),
+            test: split(128),
+        }
     }
 
     fn white(table: &Table) -> f64 {

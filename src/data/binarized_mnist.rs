@@ -48,7 +48,7 @@ pub(super) fn open(places: &Places) -> Result<Dataset> {
             format!("its training pictures are {:?} (C, H, W), its test pictures {:?}", train.shape(), test.shape());
         return Err(Error::file(folder, problem));
     }
-    Ok(Dataset { name: NAME.into(), class_names: Vec::new(), vocabulary: None, train, test })
+    Ok(Dataset { name: NAME.into(), class_names: Vec::new(), vocabulary: None, spectrogram: None, train, test })
 }
 
 fn split(path: &Path) -> Result<Table> {

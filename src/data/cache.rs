@@ -122,6 +122,7 @@ fn read(file: File, key: &str) -> std::result::Result<Option<Cached>, String> {
         test: table(test, test_labels),
         class_names: header.class_names,
         vocabulary: None,
+        spectrogram: None,
     };
     Ok(Some((data, header.notices)))
 }
@@ -145,6 +146,7 @@ mod tests {
             name: String::new(),
             class_names: vec!["a".into(), "b".into()],
             vocabulary: None,
+            spectrogram: None,
             train: Table::of_pictures([1, 2, 2], (0..12).collect(), labels(&[0, 1, 0])),
             test: Table::of_pictures([1, 2, 2], (50..54).collect(), labels(&[1])),
         }

@@ -34,13 +34,15 @@ pub enum Choice {
     PianoRolls,
     /// Pen strokes, a drawing a line. The data set's name is `strokes:<name of the folder>`.
     Strokes,
+    /// Recordings in WAV files. The data set's name is `audio:<last part of its path>`.
+    Audio,
 }
 
 impl Choice {
     /// Whether it is read from where the user says, and from nowhere else.
     pub fn is_own(self) -> bool {
-        let of_sequences = matches!(self, Choice::PianoRolls | Choice::Strokes);
-        of_sequences || matches!(self, Choice::Folder | Choice::Array | Choice::Table | Choice::Ratings | Choice::Text)
+        let own = [Choice::Folder, Choice::Array, Choice::Table, Choice::Ratings, Choice::Text, Choice::Audio];
+        own.contains(&self) || matches!(self, Choice::PianoRolls | Choice::Strokes)
     }
 
     /// Every choice by its argument of `--dataset`.
@@ -57,6 +59,7 @@ impl Choice {
             ("text", Choice::Text),
             ("piano-rolls", Choice::PianoRolls),
             ("strokes", Choice::Strokes),
+            ("audio", Choice::Audio),
         ];
         std::iter::once(("auto", Choice::Auto)).chain(files).chain(others)
     }

@@ -131,6 +131,7 @@ impl Cifar {
             name: self.name.to_string(),
             class_names: self.class_names.iter().map(|name| name.to_string()).collect(),
             vocabulary: None,
+            spectrogram: None,
             train: self.split(&place, self.train.0, train)?,
             test: self.split(&place, self.test.0, test)?,
         })

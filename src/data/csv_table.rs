@@ -10,6 +10,7 @@ use csv::{ReaderBuilder, StringRecord};
 use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
+use super::audio;
 use super::features::Features;
 use super::progress::{Progress, Report};
 use super::ratings::Protocol;
@@ -23,7 +24,7 @@ use crate::files::open_regular;
 /// Columns that are taken for labels where none is named.
 const LABEL_NAMES: [&str; 2] = ["anomaly", "label"];
 
-/// How the rows of a file are read and parted: of a table, of ratings, or of a text.
+/// How the rows of a file are read and parted: of a table, of ratings, of a text, or of recordings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Form {
     /// The column of labels; `None` takes one that is called `anomaly` or `label`, if there is one.
@@ -38,6 +39,8 @@ pub struct Form {
     pub text: Reading,
     /// The most steps of a sequence that a trained model takes; `None` takes what the longest one has.
     pub longest_sequence: Option<usize>,
+    /// Of recordings: how they become pictures.
+    pub audio: audio::Reading,
     /// The columns and the scale of a trained model; `None` takes those of the training rows. A scale that a file takes
     /// from its own rows would move with a single outlier among them.
     pub scale: Option<Features>,
@@ -183,7 +186,7 @@ pub fn open(path: &Path, form: &Form, selection: Selection, report: &mut Report)
         })
     };
     let (train, test) = (table(train)?, table(test)?);
-    Ok(Dataset { name, class_names: Vec::new(), vocabulary: None, train, test })
+    Ok(Dataset { name, class_names: Vec::new(), vocabulary: None, spectrogram: None, train, test })
 }
 
 /// `a` of `x/a.csv.gz`.

@@ -147,6 +147,7 @@ pub fn dataset() -> Dataset {
         name: "digits".to_string(),
         class_names: Vec::new(),
         vocabulary: None,
+        spectrogram: None,
         train: split(0, 60_000),
         test: split(1, 10_000),
     }

@@ -92,7 +92,14 @@ mod tests {
         let table = |pixels, labels| Table::of_pictures([1, 1, 1], pixels, Some((labels, 2)));
         let split = |count: usize| table(vec![7; count], vec![0; count]);
         let data = |train: Table, test: Table| {
-            let data = Dataset { name: "folder:x".into(), class_names: Vec::new(), vocabulary: None, train, test };
+            let data = Dataset {
+                name: "folder:x".into(),
+                class_names: Vec::new(),
+                vocabulary: None,
+                spectrogram: None,
+                train,
+                test,
+            };
             Fingerprint::of(&data)
         };
         let before = data(split(18), split(2));

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::decode::{self, Decoded, Problem};
-use super::listing::{Listing, MOST_NAMED};
+use super::listing::{Listing, MOST_NAMED, PICTURES};
 use super::progress::{Progress, Report};
 use super::table::Table;
 use super::{Corrupt, Dataset, Preparation, Selection, cache, check_memory, idx, place};
@@ -44,7 +44,7 @@ pub fn open(
         return Ok(data);
     }
     let mut notices = |text: &str| report(Progress::Notice(text));
-    let listing = Listing::of(folder, selection, &mut notices)?;
+    let listing = Listing::of(folder, &PICTURES, selection, &mut notices)?;
     let (file, key) = keys(&place, &listing, preparation, selection);
     let cached = cache.map(|cache| cache.join(file));
     if let Some(path) = &cached {
@@ -172,7 +172,7 @@ impl Listing {
             splits.push(Table::of_pictures([channels, height, width], pictures.pixels, labels));
         }
         let [train, test] = splits.try_into().expect("two splits");
-        Ok((Dataset { name, class_names: self.classes, vocabulary: None, train, test }, notices))
+        Ok((Dataset { name, class_names: self.classes, vocabulary: None, spectrogram: None, train, test }, notices))
     }
 
     /// Height and width of all pictures, and the picture this is known from, unless the preparation says it.

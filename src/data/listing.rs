@@ -1,4 +1,5 @@
-//! Which picture files a folder has: which are for training and which for testing, and of which class.
+//! Which picture files or recordings a folder has: which are for training and which for testing, and of which class.
+//! What is said of pictures here holds for recordings too.
 //!
 //! A folder `train` (or `training`) and one `test` (`testing`, or where there is none `val`, `valid` or `validation`),
 //! in any case of letters, are the splits; else a [`Selection`] splits. If all pictures of the splits lie in subfolders
@@ -12,8 +13,26 @@ use std::path::{Path, PathBuf};
 use super::{MAX_CLASSES, Selection, place};
 use crate::error::{Error, Result, plain, shown};
 
-/// What the names of picture files end in.
-pub(super) const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
+/// Which files a listing is of.
+#[derive(Debug)]
+pub(super) struct Sought {
+    /// What their names end in, in small letters.
+    pub endings: &'static [&'static str],
+    /// What one is called.
+    pub one: &'static str,
+    /// The endings as a list.
+    pub listed: &'static str,
+    /// The endings as a choice.
+    pub either: &'static str,
+}
+
+/// Picture files.
+pub(super) const PICTURES: Sought = Sought {
+    endings: &["png", "jpg", "jpeg"],
+    one: "picture",
+    listed: ".png, .jpg, .jpeg",
+    either: ".png, .jpg or .jpeg",
+};
 /// Most entries that a notice names one by one.
 pub(super) const MOST_NAMED: usize = 10;
 
@@ -50,37 +69,39 @@ impl Listing {
     ///
     /// # Errors
     /// Folders whose names leave open which split they are; too few pictures.
-    pub fn of(folder: &Path, selection: Selection, notices: &mut dyn FnMut(&str)) -> Result<Listing> {
-        let layout = Layout::of(folder, selection, notices)?;
+    pub fn of(folder: &Path, sought: &Sought, selection: Selection, notices: &mut dyn FnMut(&str)) -> Result<Listing> {
+        let Sought { one, listed, either, .. } = sought;
+        let layout = Layout::of(folder, sought, selection, notices)?;
         let mut others = 0;
         // The paths of each split, and how many of their parts are not below its folder.
         let (splits, depth) = match &layout {
             Layout::Split(subfolders) => {
-                let [train, test] = subfolders.each_ref().map(|name| walk(folder, name, &mut others));
+                let [train, test] = subfolders.each_ref().map(|name| walk(folder, name, sought, &mut others));
                 ([train?, test?], 1)
             }
             Layout::Whole(base) => {
-                let all = walk(folder, base, &mut others)?;
+                let all = walk(folder, base, sought, &mut others)?;
                 let depth = base.components().count();
                 let splits = parted(all, depth, selection);
-                enough(&splits, &below(folder, base), selection)?;
-                notices(&selection.notice(&shown(below(folder, base)), "folders train and test", true));
+                enough(&splits, &below(folder, base), sought, selection)?;
+                notices(&selection.notice(&shown(below(folder, base)), one, "folders train and test", true));
                 (splits, depth)
             }
         };
         if others > 0 {
             let place = shown(folder);
-            notices(&format!("note: {others} files of {place} are left out that are not named .png, .jpg or .jpeg"));
+            notices(&format!("note: {others} files of {place} are left out that are not named {either}"));
         }
         if let Layout::Split(subfolders) = &layout {
             for ((paths, what), subfolder) in splits.iter().zip(["training", "test"]).zip(subfolders) {
                 if paths.is_empty() {
-                    let problem = format!("no {what} picture is there (.png, .jpg, .jpeg)");
-                    return Err(Error::file(folder.join(subfolder), problem));
+                    let place = folder.join(subfolder);
+                    let advice = place::advice(&place).map_or(String::new(), |advice| format!(". It {advice}"));
+                    return Err(Error::file(place, format!("no {what} {one} is there ({listed}){advice}")));
                 }
             }
         }
-        let classes = classes(&splits, depth, folder, notices);
+        let classes = classes(&splits, depth, folder, sought, notices);
         let label = |path: &Path| class_of(path, depth).and_then(|class| classes.binary_search(&class).ok());
         let labelled = |path: PathBuf| {
             let label = label(&path).unwrap_or(0) as u8;
@@ -92,13 +113,14 @@ impl Listing {
 }
 
 impl Layout {
-    fn of(folder: &Path, selection: Selection, notices: &mut dyn FnMut(&str)) -> Result<Layout> {
+    fn of(folder: &Path, sought: &Sought, selection: Selection, notices: &mut dyn FnMut(&str)) -> Result<Layout> {
+        let one = sought.one;
         let entries = entries(folder, Path::new(""))?;
         let folders: Vec<&PathBuf> = entries.iter().filter(|entry| folder.join(entry).is_dir()).collect();
         let by_order = selection == Selection::ByOrder;
         let named = |names: &[&str], what: &str| match by_order {
             true => Ok(folders.iter().find(|entry| entry.as_os_str() == names[0]).map(|entry| entry.to_path_buf())),
-            false => one_named(folder, &folders, names, what),
+            false => one_named(folder, &folders, names, &format!("{what} {one}s")),
         };
         let train = named(TRAIN, "training")?;
         let mut test = named(TEST, "test")?;
@@ -111,18 +133,18 @@ impl Layout {
             (Some(train), Some(test)) => {
                 if instead {
                     let (place, name) = (shown(folder), shown(&test));
-                    notices(&format!("note: {place} has no folder test: the pictures of {name} are the test pictures"));
+                    notices(&format!("note: {place} has no folder test: the {one}s of {name} are the test {one}s"));
                 }
                 Layout::Split([train, test])
             }
-            (Some(train), None) if !by_order && alone(folder, &folders, &train)? => Layout::Whole(train),
+            (Some(train), None) if !by_order && alone(folder, &folders, &train, sought)? => Layout::Whole(train),
             (None, Some(test)) if selection == Selection::All => Layout::Whole(test),
             (None, Some(test)) if !by_order => {
                 return Err(Error::file(
                     folder,
                     format!(
-                        "has a folder {} but none called train, so which pictures to train on is not known. It has {}: call \
-                         one train, or where {0} is a class, that one otherwise",
+                        "has a folder {} but none called train, so which {one}s to train on is not known. It has {}: \
+                         call one train, or where {0} is a class, that one otherwise",
                         shown(&test),
                         list(&folders)
                     ),
@@ -144,9 +166,9 @@ impl Layout {
 }
 
 /// Whether no other of the folders has pictures.
-fn alone(place: &Path, folders: &[&PathBuf], one: &Path) -> Result<bool> {
+fn alone(place: &Path, folders: &[&PathBuf], one: &Path, sought: &Sought) -> Result<bool> {
     for other in folders.iter().filter(|other| other.as_path() != one) {
-        if !walk(place, other, &mut 0)?.is_empty() {
+        if !walk(place, other, sought, &mut 0)?.is_empty() {
             return Ok(false);
         }
     }
@@ -166,10 +188,7 @@ fn one_named(place: &Path, folders: &[&PathBuf], names: &[&str], what: &str) -> 
         [one] => Ok(Some(one.clone())),
         ref several => Err(Error::file(
             place,
-            format!(
-                "has {}, and which of them holds the {what} pictures is not known: rename the others",
-                list(several)
-            ),
+            format!("has {}, and which of them holds the {what} is not known: rename the others", list(several)),
         )),
     }
 }
@@ -195,15 +214,16 @@ fn name_below(path: &Path, depth: usize) -> Vec<u8> {
     parts.join(&b'/')
 }
 
-fn enough([train, test]: &[Vec<PathBuf>; 2], place: &Path, selection: Selection) -> Result<()> {
+fn enough([train, test]: &[Vec<PathBuf>; 2], place: &Path, sought: &Sought, selection: Selection) -> Result<()> {
+    let Sought { one, listed, .. } = sought;
     let needed = if selection == Selection::All { 1 } else { 2 };
     match train.len() + test.len() {
         count if count >= needed => Ok(()),
         0 => {
             let advice = place::advice(place).map_or(String::new(), |advice| format!(". It {advice}"));
-            Err(Error::file(place, format!("no picture is there (.png, .jpg, .jpeg){advice}")))
+            Err(Error::file(place, format!("no {one} is there ({listed}){advice}")))
         }
-        _ => Err(Error::file(place, "has only one picture, but needs one for training and one for testing")),
+        _ => Err(Error::file(place, format!("has only one {one}, but needs one for training and one for testing"))),
     }
 }
 
@@ -215,7 +235,14 @@ fn class_of(path: &Path, depth: usize) -> Option<String> {
 }
 
 /// The sorted names of the classes, if the pictures have any that can be used.
-fn classes(splits: &[Vec<PathBuf>; 2], depth: usize, folder: &Path, notices: &mut dyn FnMut(&str)) -> Vec<String> {
+fn classes(
+    splits: &[Vec<PathBuf>; 2],
+    depth: usize,
+    folder: &Path,
+    sought: &Sought,
+    notices: &mut dyn FnMut(&str),
+) -> Vec<String> {
+    let one = sought.one;
     let all = || splits.iter().flatten().map(|path| class_of(path, depth));
     let mut classes: Vec<String> = all().flatten().collect();
     let in_folders = classes.len();
@@ -224,13 +251,13 @@ fn classes(splits: &[Vec<PathBuf>; 2], depth: usize, folder: &Path, notices: &mu
     let reason = if in_folders == 0 {
         return Vec::new();
     } else if in_folders < all().count() {
-        format!("{} pictures lie beside the class folders", all().count() - in_folders)
+        format!("{} {one}s lie beside the class folders", all().count() - in_folders)
     } else if classes.len() > MAX_CLASSES {
         format!("{} class folders are more than {MAX_CLASSES}", classes.len())
     } else {
         return classes;
     };
-    notices(&format!("note: the pictures of {} have no labels: {reason}", shown(folder)));
+    notices(&format!("note: the {one}s of {} have no labels: {reason}", shown(folder)));
     Vec::new()
 }
 
@@ -250,7 +277,7 @@ fn entries(base: &Path, below: &Path) -> Result<Vec<PathBuf>> {
 
 /// The sorted picture files in `base/below` and the folders in it. A folder that several links lead to is read once,
 /// so that links in a circle end. Adds the number of other files to `others`.
-fn walk(base: &Path, below: &Path, others: &mut usize) -> Result<Vec<PathBuf>> {
+fn walk(base: &Path, below: &Path, sought: &Sought, others: &mut usize) -> Result<Vec<PathBuf>> {
     let mut pictures = Vec::new();
     let mut visited = HashSet::new();
     let mut folders = vec![below.to_path_buf()];
@@ -264,7 +291,7 @@ fn walk(base: &Path, below: &Path, others: &mut usize) -> Result<Vec<PathBuf>> {
             let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
             if base.join(&path).is_dir() {
                 inside.push(path);
-            } else if ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) {
+            } else if ending.is_some_and(|ending| sought.endings.contains(&ending.as_str())) {
                 pictures.push(path);
             } else {
                 *others += 1;
@@ -289,7 +316,7 @@ mod tests {
             fs::write(path, "").unwrap();
         }
         let mut said = String::new();
-        let listing = Listing::of(folder.path(), selection, &mut |notice| said += &format!("{notice}\n"));
+        let listing = Listing::of(folder.path(), &PICTURES, selection, &mut |notice| said += &format!("{notice}\n"));
         (listing, said)
     }
 

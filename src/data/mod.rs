@@ -6,11 +6,12 @@
 //! pictures: `selection` (which are for testing), `listing` (which files), `preparation`, `folder`, `decode` and `jpeg`
 //! (one file), `cache`, and `array`, `pixels` (one array), `numbers`; `csv_table` (tables of numbers); `normal`
 //! (training on some classes alone); `ratings` and `ragged` (who liked what); `text` (sentences and their vocabulary);
-//! `sequences` (steps of numbers).
-//! `binarise` makes grey pictures black and white. `place` says what lies where something else was expected;
-//! `fingerprint` is what a run keeps of its data. `npy` writes and reads arrays for other programs.
+//! `sequences` (steps of numbers); `audio` (recordings and their spectrograms). `binarise` makes grey pictures black
+//! and white. `place` says what lies where something else was expected; `fingerprint` is what a run keeps of its data.
+//! `npy` writes and reads arrays for other programs.
 
 pub mod array;
+pub mod audio;
 pub mod binarise;
 pub mod binarized_mnist;
 pub mod cache;
@@ -48,6 +49,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::files;
+use audio::spectrogram::Spectrogram;
 pub use binarise::Binarise;
 pub use choice::Choice;
 use cifar::Cifar;
@@ -79,6 +81,8 @@ pub struct Dataset {
     pub class_names: Vec<String>,
     /// What the ids of its sentences stand for; `None` where it has none.
     pub vocabulary: Option<Vocabulary>,
+    /// What sounds its pictures stand for; `None` where they stand for none.
+    pub spectrogram: Option<Spectrogram>,
     /// What parameters are fitted to, in a new order each epoch.
     pub train: Table,
     /// What is never trained on, but evaluated and drawn.
@@ -86,9 +90,10 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// What its examples are called in messages: pictures, rows, users, sentences, or sequences.
+    /// What its examples are called in messages: pictures, recordings, rows, users, sentences, or sequences.
     pub fn examples(&self) -> &'static str {
         match self.columns().modelled() {
+            _ if self.spectrogram.is_some() => "recordings",
             Some(Kind::Picture(_)) => "pictures",
             Some(Kind::Items(_)) => "users",
             Some(Kind::Tokens { .. }) => "sentences",
@@ -97,7 +102,7 @@ impl Dataset {
         }
     }
 
-    /// The same of one: a picture, a row, a user, a sentence, or a sequence.
+    /// The same of one: a picture, a recording, a row, a user, a sentence, or a sequence.
     pub fn example(&self) -> &'static str {
         self.examples().trim_end_matches('s')
     }
@@ -113,12 +118,12 @@ impl Dataset {
 
 /// Reads a data set into memory, and downloads it first where that is possible and needed.
 ///
-/// `data_dir` is the folder of a `Folder` (under [`Selection::All`] also one picture), the file of an `Array` or of a
-/// `Table`, of which `form` says how it is read; of `Ratings` and a `Text` a file or a folder, of `PianoRolls` a
-/// file, of `Strokes` a folder. The files of the other
-/// sets are looked for in `data_dir` and its subfolder of the set's name; without it, in the folder of the environment
-/// variable `ELBO_DATA`, likewise; without that, in `data`. `selection` parts one's own pictures where they are not
-/// split. `report` is told what the user should know, and how far long work has come.
+/// `data_dir` is the folder of a `Folder` or of an `Audio` (under [`Selection::All`] also one file of it), the file of
+/// an `Array`, of `PianoRolls` or of a `Table`, of which `form` says how it is read; of `Ratings` and a `Text` a file or
+/// a folder, of `Strokes` a folder. The files of the other sets are looked for in `data_dir` and its subfolder of the
+/// set's name; without it, in the folder of the environment variable `ELBO_DATA`, likewise; without that, in `data`.
+/// `selection` parts one's own pictures where they are not split. `report` is told what the user should know, and how
+/// far long work has come.
 ///
 /// # Errors
 /// Files that are missing, unreadable or not what they should be, each by name, and what to do about it; a `data_dir`
@@ -157,6 +162,7 @@ pub fn open(
             return array::open(given("FILE")?, selection, &mut |text| report(Progress::Notice(text)));
         }
         Choice::Table => return csv_table::open(given("FILE")?, form, selection, report),
+        Choice::Audio => return audio::open(given("PATH")?, &form.audio, selection, report),
         Choice::Text => return text::open(given("PATH")?, &form.text, form.split, selection, report),
         Choice::PianoRolls => return piano_rolls::open(given("FILE")?, form.longest_sequence, report),
         Choice::Strokes => return strokes::open(given("DIR")?, form, report),

@@ -46,7 +46,14 @@ mod tests {
 
     fn data() -> Dataset {
         let split = || Table::of_pictures([1, 1, 1], vec![10, 11, 12, 13], Some((vec![0, 1, 2, 1], 4)));
-        Dataset { name: "array:x".into(), class_names: Vec::new(), vocabulary: None, train: split(), test: split() }
+        Dataset {
+            name: "array:x".into(),
+            class_names: Vec::new(),
+            vocabulary: None,
+            spectrogram: None,
+            train: split(),
+            test: split(),
+        }
     }
 
     #[test]

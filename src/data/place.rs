@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use super::listing::{ENDINGS, MOST_NAMED};
+use super::listing::{MOST_NAMED, PICTURES};
 use super::sets::SETS;
-use super::{binarized_mnist, cifar, text};
+use super::{audio, binarized_mnist, cifar, text};
 use crate::error::shown;
 use crate::files::open_regular;
 
@@ -33,8 +33,11 @@ pub(super) fn advice(place: &Path) -> Option<String> {
         return Some(format!("holds files of {0}: add --dataset {0}", cifar.name));
     }
     let mut left = MOST_SEEN;
-    if let Some(picture) = first_of(place, &ENDINGS, DEPTH, &mut left) {
+    if let Some(picture) = first_of(place, PICTURES.endings, DEPTH, &mut left) {
         return Some(format!("holds pictures ({picture}): add --dataset folder"));
+    }
+    if let Some(recording) = first_of(place, audio::SOUGHT.endings, DEPTH, &mut left) {
+        return Some(format!("holds recordings ({recording}): add --dataset audio"));
     }
     if let Some(array) = first_of(place, &["npy", "npz"], 1, &mut left) {
         return Some(format!("holds a NumPy file: give it, as in --dataset array --data {}", shown(place.join(array))));
@@ -46,6 +49,9 @@ pub(super) fn advice(place: &Path) -> Option<String> {
 fn file_advice(file: &Path) -> Option<String> {
     if is_picture(file) {
         return Some("is a picture: add --dataset folder (to train, with the folder of the pictures)".into());
+    }
+    if is_recording(file) {
+        return Some("is a recording: add --dataset audio (to train, with the folder of the recordings)".into());
     }
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     if ["csv", "csv.gz"].iter().any(|ending| name.ends_with(&format!(".{ending}"))) {
@@ -70,6 +76,12 @@ fn file_advice(file: &Path) -> Option<String> {
 /// Whether the content of the regular file is that of a PNG or JPEG picture.
 pub(super) fn is_picture(file: &Path) -> bool {
     matches!(start(file), [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..])
+}
+
+/// Whether the file is named or begins like a WAV file.
+pub(super) fn is_recording(file: &Path) -> bool {
+    let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    file.is_file() && (ending.is_some_and(|ending| ending == "wav") || start(file).starts_with(b"RIFF"))
 }
 
 /// The first bytes; zeros where the file has fewer or cannot be read.

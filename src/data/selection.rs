@@ -41,14 +41,15 @@ impl Selection {
         self == Selection::All || is_tenth(at)
     }
 
-    /// What the user is told about one's own pictures of `place` that are not split: it lacks `missing`.
-    pub(super) fn notice(self, place: &str, missing: &str, named: bool) -> String {
+    /// What the user is told about one's own pictures of `place` that are not split: it lacks `missing`. `one` is what
+    /// one of them is called.
+    pub(super) fn notice(self, place: &str, one: &str, missing: &str, named: bool) -> String {
         let rule = match self {
-            Selection::All => "all its pictures are taken".to_string(),
+            Selection::All => format!("all its {one}s are taken"),
             Selection::ByName if named => {
-                format!("about every {TEST_EVERY}th picture, chosen by its name, is a test picture")
+                format!("about every {TEST_EVERY}th {one}, chosen by its name, is a test {one}")
             }
-            _ => format!("every {TEST_EVERY}th picture in order, the first one included, is a test picture"),
+            _ => format!("every {TEST_EVERY}th {one} in order, the first one included, is a test {one}"),
         };
         format!("note: {place} has no {missing}: {rule}")
     }
@@ -147,6 +148,7 @@ mod tests {
             name: name.into(),
             class_names: Vec::new(),
             vocabulary: None,
+            spectrogram: None,
             train: split.clone(),
             test: split.clone(),
         };

@@ -308,7 +308,14 @@ impl Set {
                 unknown.join(", ")
             )));
         }
-        Ok(Dataset { name: self.name.to_string(), class_names: Vec::new(), vocabulary: None, train, test })
+        Ok(Dataset {
+            name: self.name.to_string(),
+            class_names: Vec::new(),
+            vocabulary: None,
+            spectrogram: None,
+            train,
+            test,
+        })
     }
 
     /// Reads the images, file number `first` of [`FILES`], and the labels, the file after it. Also returns the paths

@@ -12,6 +12,7 @@ use super::foreign;
 use super::tensor_file::{self, Outgoing};
 use crate::arena::{Arena, Layout};
 use crate::backend::Backend;
+use crate::data::audio::spectrogram::Spectrogram;
 use crate::data::features::Features;
 use crate::data::table::{Columns, Kind, PICTURES, TEXT};
 use crate::data::text::vocabulary::Vocabulary;
@@ -54,6 +55,9 @@ pub struct ModelCard {
     /// Of a model of sentences what their ids stand for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<Vocabulary>,
+    /// Of a model of recordings how these become its pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spectrogram: Option<Spectrogram>,
     /// The data set it was trained on.
     pub dataset: String,
     /// Epochs it was trained; 0 where the file does not say.
@@ -80,7 +84,7 @@ impl ModelCard {
     fn foreign(settings: Table, shape: [usize; 3]) -> ModelCard {
         let (model, columns) = (vae::ENTRY.name.to_string(), Columns::of_pictures(shape, 0));
         let dataset = "unknown".into();
-        ModelCard { model, settings, columns, features: None, vocabulary: None, dataset, epoch: 0 }
+        ModelCard { model, settings, columns, features: None, vocabulary: None, spectrogram: None, dataset, epoch: 0 }
     }
 
     /// From JSON. Cards of older versions are of the only model there was, and have the pictures' shape among its
@@ -305,7 +309,12 @@ impl Checkpoint {
                 }
                 (vocabulary, kind) => vocabulary.is_none() && kind.is_none(),
             };
-            if !is_sized || !is_scaled || !is_spelt || !is_layered || card.open(&mut Arena::new()).is_err() {
+            let is_heard = match (&card.spectrogram, card.columns.0.get(PICTURES)) {
+                (Some(spectrogram), Some(&Kind::Picture(shape))) => spectrogram.is_whole(shape),
+                (spectrogram, _) => spectrogram.is_none(),
+            };
+            if !is_sized || !is_scaled || !is_spelt || !is_heard || !is_layered || card.open(&mut Arena::new()).is_err()
+            {
                 // A vocabulary is long.
                 let shown: String = text.chars().take(MOST_SHOWN).collect();
                 return Err(Error::file(path, format!("its model card does not fit together: {shown}")));

@@ -126,7 +126,14 @@ mod tests {
         // Nothing looks at the pictures.
         let pictures = || Column::of_bytes(PICTURES, Kind::Picture(shape), Vec::new());
         let split = |count| Table { count, columns: vec![pictures()] };
-        Dataset { name: "drawn".into(), class_names: Vec::new(), vocabulary: None, train: split(count), test: split(1) }
+        Dataset {
+            name: "drawn".into(),
+            class_names: Vec::new(),
+            vocabulary: None,
+            spectrogram: None,
+            train: split(count),
+            test: split(1),
+        }
     }
 
     fn settings() -> Settings {

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+use crate::data::audio;
+use crate::data::audio::spectrogram::Analysis;
 use crate::data::ratings::Protocol;
 use crate::data::table::Columns;
 use crate::data::text::Reading;
@@ -27,7 +29,7 @@ mod run;
 pub use run::{Optimizer, Reduction, Run};
 
 /// The keys that records of older runs lack, whose defaults are what was done then.
-const LATER: [&str; 18] = [
+const LATER: [&str; 24] = [
     "model",
     "corrupt",
     "flip",
@@ -43,6 +45,12 @@ const LATER: [&str; 18] = [
     "tokens",
     "min_count",
     "longest",
+    "sample_rate",
+    "n_fft",
+    "hop_length",
+    "n_mels",
+    "frames",
+    "top_db",
     "prior",
     "components",
     "capacity_schedule",
@@ -299,12 +307,25 @@ impl Settings {
         Preparation { crop: self.crop, image_size: self.image_size, channels: self.channels, corrupt: self.corrupt }
     }
 
-    /// How a table, ratings or a text are read and parted. Errors: something is said of them, and the data set is none.
+    /// How recordings become pictures.
+    pub fn analysis(&self) -> Analysis {
+        Analysis {
+            sample_rate: self.sample_rate,
+            n_fft: self.n_fft,
+            hop_length: self.hop_length,
+            n_mels: self.n_mels,
+            frames: self.frames,
+            top_db: self.top_db,
+        }
+    }
+
+    /// How a table, ratings, a text or recordings are read and parted. Errors: something is said of them, and the data set is none.
     pub fn form(&self, dataset: &str) -> Result<Form> {
         let ratings = Protocol { liked_above: self.liked_above, split_seed: self.split_seed };
         let (label_column, normal) = (self.label_column.clone(), self.normal.clone());
         let usual = Reading::default();
         let text = Reading { tokens: self.tokens, min_count: self.min_count, longest: self.longest, vocabulary: None };
+        let (analysis, usual_analysis) = (self.analysis(), Analysis::default());
         let said = [
             ("label_column", &["table"][..], self.label_column.is_some()),
             ("split", &["table", "text"], self.split != Split::default()),
@@ -313,6 +334,12 @@ impl Settings {
             ("tokens", &["text"], text.tokens != usual.tokens),
             ("min_count", &["text"], text.min_count != usual.min_count),
             ("longest", &["text"], text.longest != usual.longest),
+            ("sample_rate", &["audio"], analysis.sample_rate != usual_analysis.sample_rate),
+            ("n_fft", &["audio"], analysis.n_fft != usual_analysis.n_fft),
+            ("hop_length", &["audio"], analysis.hop_length != usual_analysis.hop_length),
+            ("n_mels", &["audio"], analysis.n_mels != usual_analysis.n_mels),
+            ("frames", &["audio"], analysis.frames != usual_analysis.frames),
+            ("top_db", &["audio"], analysis.top_db != usual_analysis.top_db),
         ];
         let kind = dataset.split(':').next().unwrap_or_default();
         match said.into_iter().find(|(_, kinds, is_said)| *is_said && !kinds.contains(&kind)) {
@@ -322,7 +349,10 @@ impl Settings {
                 kinds.join(" or "),
                 kinds[0]
             ))),
-            None => Ok(Form { label_column, split: self.split, normal, ratings, text, ..Form::default() }),
+            None => {
+                let audio = audio::Reading { analysis, peak: None };
+                Ok(Form { label_column, split: self.split, normal, ratings, text, audio, ..Form::default() })
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use super::run_folder::{Progress, RunFolder};
 use super::settings::Settings;
 use crate::backend::{Backend, Counters, Device};
 use crate::data::Dataset;
+use crate::data::audio::spectrogram::Spectrogram;
 use crate::data::features::Features;
 use crate::data::table::Columns;
 use crate::data::text::vocabulary::Vocabulary;
@@ -75,6 +76,7 @@ pub struct Trainer {
     columns: Columns,
     features: Option<Features>,
     vocabulary: Option<Vocabulary>,
+    spectrogram: Option<Spectrogram>,
     folder: RunFolder,
     backend: Backend,
     programs: Programs,
@@ -104,7 +106,7 @@ impl Trainer {
         fit::check(&settings, &data)?;
         let mut backend = device.backend();
         let (data_name, columns, features) = (data.name.clone(), data.columns(), data.train.features().cloned());
-        let vocabulary = data.vocabulary.clone();
+        let (vocabulary, spectrogram) = (data.vocabulary.clone(), data.spectrogram.clone());
         let programs = Programs::with_largest_part(&mut backend, &settings, data, largest_part)?;
         let state = if resume && folder.state().exists() { Some(Checkpoint::read(&folder.state())?) } else { None };
         let progress = match &state {
@@ -134,6 +136,7 @@ impl Trainer {
             columns,
             features,
             vocabulary,
+            spectrogram,
             folder,
             backend,
             programs,
@@ -318,6 +321,7 @@ impl Trainer {
             columns: self.columns.only(self.programs.model.entry().takes)?,
             features: self.features.clone(),
             vocabulary: self.vocabulary.clone(),
+            spectrogram: self.spectrogram.clone(),
             dataset: self.data_name.clone(),
             epoch: self.progress.epoch,
         };

@@ -25,7 +25,7 @@ fn trained(settings: &Settings, levels: [u8; 3]) -> Trained {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create(folder.path().join("run")).unwrap();
     let (train, test) = (shades(64, levels), shades(9, levels));
-    let data = Dataset { name: "shades".into(), class_names: vec![], vocabulary: None, train, test };
+    let data = Dataset { name: "shades".into(), class_names: vec![], vocabulary: None, spectrogram: None, train, test };
     let mut trainer = Trainer::new(settings.clone(), data, &CPU, run.clone(), false).unwrap();
     trainer.train(&AtomicBool::new(false), &mut |_| ()).unwrap();
     Trained::open(run.root(), &CPU).unwrap()

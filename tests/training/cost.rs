@@ -11,7 +11,7 @@ use crate::runs::{Run, devices, with_few_codes, with_labels};
 
 /// Dispatches of a training step: a limit for each preset as a device with few fused kernels runs it, and one as it is
 /// run by a device that takes every fused kernel, as GPUs do, and the CPU device those that it has.
-const BUDGETS: [(&str, usize, usize); 39] = [
+const BUDGETS: [(&str, usize, usize); 41] = [
     ("mnist-mlp", 30, 8),
     ("mnist-fused", 30, 8),
     ("mnist-2d", 30, 8),
@@ -19,6 +19,7 @@ const BUDGETS: [(&str, usize, usize); 39] = [
     ("cifar-conv", 216, 216),
     ("faces-conv", 279, 279),
     ("faces-mlp", 30, 30),
+    ("audio-spec", 99, 99),
     ("mnist-iwae", 60, 60),
     ("binarized-mnist", 60, 60),
     ("table-vae", 36, 16),
@@ -31,6 +32,7 @@ const BUDGETS: [(&str, usize, usize); 39] = [
     ("mnist-cvae-conv", 73, 73),
     ("mnist-denoise", 30, 10),
     ("mnist-denoise-conv", 69, 69),
+    ("audio-denoise", 101, 101),
     ("mnist-ss-z", 39, 30),
     ("mnist-m1", 49, 34),
     ("mnist-m2", 57, 51),
@@ -69,7 +71,8 @@ fn the_presets_stay_within_their_budget() {
                 _ => settings,
             };
             let [train, test] = [5, 1].map(|count| subject::drawn(count, &preset.columns()));
-            let data = Dataset { name: "noise".into(), class_names: vec![], vocabulary: None, train, test };
+            let data =
+                Dataset { name: "noise".into(), class_names: vec![], vocabulary: None, spectrogram: None, train, test };
             let new = Run::new();
             let run = match name {
                 "mnist-m1" => &m1,

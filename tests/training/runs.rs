@@ -40,6 +40,7 @@ pub fn data(train: usize, test: usize) -> Dataset {
         name: "digits".into(),
         class_names: vec![],
         vocabulary: None,
+        spectrogram: None,
         train: digits::split(0, train),
         test: digits::split(1, test),
     }
@@ -112,7 +113,7 @@ pub fn data_of(model: &str) -> Dataset {
         return data(20, 10);
     }
     let [train, test] = [20, 10].map(|count| subject::drawn(count, &Columns::of(Kind::Items(60), 0)));
-    Dataset { name: "users".into(), class_names: vec![], vocabulary: None, train, test }
+    Dataset { name: "users".into(), class_names: vec![], vocabulary: None, spectrogram: None, train, test }
 }
 
 /// The reconstruction of a VAE's terms.

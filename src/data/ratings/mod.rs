@@ -170,6 +170,7 @@ impl Ratings {
             name: self.name.clone(),
             class_names: Vec::new(),
             vocabulary: None,
+            spectrogram: None,
             train: table(&train),
             test: table(&validation),
         }

@@ -159,7 +159,7 @@ fn dataset(
     let longest = longest.unwrap_or(there);
     let table = |rows| Table::of_sequences(Sequences::of_rows(rows, features.clone()), longest);
     let (train, test) = (table(train), table(test));
-    Ok(Dataset { name, class_names: Vec::new(), vocabulary: None, train, test })
+    Ok(Dataset { name, class_names: Vec::new(), vocabulary: None, spectrogram: None, train, test })
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ pub fn open(
     let told = describe([&train, &test], &vocabulary, reading);
     report(Progress::Notice(&format!("{name}: {told}")));
     let (train, test) = (Table::of_tokens(train, sizes), Table::of_tokens(test, sizes));
-    Ok(Dataset { name, class_names: Vec::new(), vocabulary: Some(vocabulary), train, test })
+    Ok(Dataset { name, class_names: Vec::new(), vocabulary: Some(vocabulary), spectrogram: None, train, test })
 }
 
 /// The training and the test sentences of one file, and the rule in words.

@@ -95,6 +95,7 @@ fn open_with(miss: Miss, more: &str, pseudo_inputs: &[[f64; D]]) -> Trained {
         epoch: 1,
         features: None,
         vocabulary: None,
+        spectrogram: None,
     };
     checkpoint.metadata.insert(MODEL.into(), serde_json::to_string(&card).unwrap());
 

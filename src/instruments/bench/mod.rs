@@ -108,6 +108,7 @@ pub fn data(folder: Option<&Path>, pictures: Option<usize>, report: &mut Report)
         name: "digits".into(),
         class_names: Vec::new(),
         vocabulary: None,
+        spectrogram: None,
         train: digits::split(0, pictures),
         test: digits::split(1, (pictures / 6).max(1)),
     };

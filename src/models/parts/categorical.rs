@@ -63,7 +63,7 @@ impl Variables {
         require(holds, "temperature", self.temperature, "must be a positive number")?;
         // A schedule that touches 0 divides by it.
         let falls_to_0 = match self.temperature_schedule {
-            KnobSchedule::Constant => false,
+            KnobSchedule::Constant | KnobSchedule::Logistic { .. } => false,
             KnobSchedule::Exponential { last, .. } => last == 0.0,
             KnobSchedule::Linear { .. } | KnobSchedule::Cosine { .. } | KnobSchedule::Cyclical { .. } => true,
         };

@@ -4,6 +4,8 @@ use super::Preset;
 use crate::data::table::Kind;
 
 const MNIST: Kind = Kind::Picture([1, 28, 28]);
+/// A spectrogram of 64 mel filters and 64 frames.
+const SPECTROGRAM: Kind = Kind::Picture([1, 64, 64]);
 /// About as many as the training users of MovieLens' small set like.
 const ITEMS: Kind = Kind::Items(5_000);
 
@@ -25,7 +27,7 @@ const ANOMALIES: &str = "anomaly detection";
 const PLANE: &str = "the VAE of a 2-D latent space";
 
 /// Of the model `vae`.
-pub static VAE: [Preset; 14] = [
+pub static VAE: [Preset; 15] = [
     Preset {
         name: "mnist-mlp",
         about: "784-400-20, two heads, batch 128, Adam 1e-3, 10 epochs: the VAE of pytorch/examples",
@@ -81,6 +83,14 @@ pub static VAE: [Preset; 14] = [
         x: Kind::Picture([3, 64, 64]),
         classes: 0,
         text: include_str!("faces-mlp.toml"),
+    },
+    Preset {
+        name: "audio-spec",
+        about: "log-mel spectrograms of recordings (--data FOLDER), convolutions 16-32-64-128, 32 latents, optimal sigma",
+        article: OVERVIEW,
+        x: SPECTROGRAM,
+        classes: 0,
+        text: include_str!("audio-spec.toml"),
     },
     Preset {
         name: "mnist-iwae",
@@ -169,7 +179,7 @@ pub static CONDITIONAL: [Preset; 3] = [
 ];
 
 /// Of the model `denoising`.
-pub static DENOISING: [Preset; 2] = [
+pub static DENOISING: [Preset; 3] = [
     Preset {
         name: "mnist-denoise",
         about: "784-400-20 on pictures with Gaussian noise of 0.5, drawn anew at each step; the clean one is wanted",
@@ -185,6 +195,14 @@ pub static DENOISING: [Preset; 2] = [
         x: MNIST,
         classes: 0,
         text: include_str!("mnist-denoise-conv.toml"),
+    },
+    Preset {
+        name: "audio-denoise",
+        about: "the networks of audio-spec on spectrograms of recordings with Gaussian noise of 0.2 (--data FOLDER)",
+        article: OVERVIEW,
+        x: SPECTROGRAM,
+        classes: 0,
+        text: include_str!("audio-denoise.toml"),
     },
 ];
 

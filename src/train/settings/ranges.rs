@@ -28,6 +28,7 @@ impl Settings {
         let longest_rule = format!("must be {FEWEST_TOKENS} to {MOST_TOKENS}");
         let is_long = (FEWEST_TOKENS..=MOST_TOKENS).contains(&self.longest);
         require(is_long, "longest", self.longest, &longest_rule)?;
+        self.analysis().check()?;
         require(self.liked_above.is_finite(), "liked_above", self.liked_above, "must be a number")?;
 
         for (key, value) in [("lr", self.lr), ("eps", self.eps)] {

@@ -16,12 +16,12 @@ keys! {
             dataset: String = "auto".into(), "NAME",
                 "The data set: auto (MNIST, or the built-in digits where MNIST is neither here nor can be fetched), \
                  mnist, fashion-mnist, kmnist, emnist-..., binarized-mnist, cifar10, cifar100, digits, or one's own: \
-                 folder, array, table, ratings, text";
+                 folder, array, table, ratings, text, audio";
             data: Option<PathBuf> = None, "PATH",
                 "The folder of the data set's files; of folder its pictures, of array the .npy or .npz file, of table \
                  the .csv or .csv.gz file, or a folder with train.csv and test.csv; of ratings the .csv or .csv.gz file, \
-                 or a folder with ratings.csv; of text the .txt or .txt.gz file, or a folder with train.txt and test.txt \
-                 [default: $ELBO_DATA, else \
+                 or a folder with ratings.csv; of text the .txt or .txt.gz file, or a folder with train.txt and test.txt; of audio the folder of the .wav \
+                 files [default: $ELBO_DATA, else \
                  data/DATASET]";
             crop: Option<usize> = None, "N",
                 "Cut a square of N x N from the middle of each picture of a folder, before any resizing; 0 cuts none";
@@ -50,6 +50,15 @@ keys! {
                 "Of a text, words that its training sentences have less often than N times are unknown";
             longest: usize = 60, "N",
                 "Of a text, sentences of more than N tokens, the end symbol counted, are left out";
+            sample_rate: u32 = 8000, "HZ",
+                "Of recordings, samples a second; those of another rate are resampled";
+            n_fft: usize = 256, "N", "Of recordings, samples of a window, which has N/2+1 frequencies";
+            hop_length: usize = 96, "N", "Of recordings, samples from one window to the next";
+            n_mels: usize = 64, "N", "Of recordings, mel filters: the height of the picture";
+            frames: usize = 64, "N",
+                "Of recordings, windows: the width of the picture; longer ones are cut, shorter ones followed by silence";
+            top_db: f64 = 80.0, "DB",
+                "Of recordings, decibels from black to white, the loudest level of the training recordings";
             train_limit: Option<usize> = None, "N",
                 "Train on N pictures only: the first ones, of a folder or array a share of all, always the same; 0 \
                  takes all";
