@@ -7,7 +7,8 @@ DATA_DIR has the folders train and test of .wav files: mono, 16 bits, all of one
 of a name. The spectrograms are made by torch.stft and HTK's mel formula, as bytes of 80 dB below the loudest level of
 the training recordings. After the last epoch it prints -ELBO in nats a recording with a sampled z, the level error of
 reconstructions from the mean of q(z|x) in dB, and how often the nearest training recording has the label, by that mean
-and by the spectrograms themselves. Exit code 2: something is missing or wrong, and the message says what.
+and by the spectrograms themselves. With other work on the machine OMP_NUM_THREADS=1 may be the faster.
+Exit code 2: something is missing or wrong, and the message says what.
 """
 
 import argparse
