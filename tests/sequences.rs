@@ -7,9 +7,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use common::gpu;
 use common::process::elbo;
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
+use elbo::backend::gpu::Options;
 use elbo::inference::Trained;
 use elbo::picture::Picture;
 use serde_json::{Value, json};
@@ -118,6 +120,26 @@ fn strokes_are_trained_on_and_drawn() {
     let [one, three] = [1, 3].map(|count| model.generate(count, 4, 1.0, 9).unwrap());
     assert_eq!(one, three[..12]);
     assert!(three[..12] != three[12..24]);
+}
+
+#[test]
+fn a_gpu_trains_and_draws_too() {
+    if gpu(Options::default()).is_none() {
+        return;
+    }
+    let desk = desk();
+    let here = desk.path();
+    let sizes = "--set features=8 --hidden 8 --latent 2 --batch-size 8 --seed 3 --epochs 2";
+    let losses = ["cpu", "gpu"].map(|device| {
+        let train = format!("train chorales-vrnn --data songs.json {sizes} --device {device} --no-tune --out {device}");
+        succeeds(here, &train);
+        let judged = eval(here, device);
+        // The noise of an evaluation is the same on every device.
+        judged["nats_a_step"].as_f64().unwrap()
+    });
+    assert!((losses[0] - losses[1]).abs() < 1e-3 * losses[0], "{losses:?}");
+    succeeds(here, "sample gpu --device gpu --count 2 --steps 3 --out samples.png");
+    assert_eq!(Picture::read_png(here.join("samples.png")).unwrap().height, 2 * (2 + 88 + 2));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! `elbo plan`
 
 use elbo::error::Result;
-use elbo::instruments::plan::{Dispatch, Group, Plan, plan};
+use elbo::instruments::plan::{Dispatch, Group, Operand, Plan, plan};
+use elbo::instruments::rounds::{Rounds, rounds};
 use elbo::instruments::subject::Subject;
 use elbo::units;
 
@@ -49,7 +50,7 @@ fn print(subject: &Subject, plan: &Plan) {
         ("FLOP/B", Column::Right),
         ("reads -> writes", Column::Left),
     ];
-    super::print(&table(&heads, &dispatches.iter().map(row).collect::<Vec<_>>()));
+    super::print(&table(&heads, &rows(dispatches)));
     super::print("");
     super::print(&format!(
         "a step at least: {}FLOP and {}B, {:.1} FLOP a byte",
@@ -78,6 +79,34 @@ fn print(subject: &Subject, plan: &Plan) {
     }
 }
 
+/// A row a dispatch; of a loop those of one round, and a row that says how often they come.
+fn rows(dispatches: &[Dispatch]) -> Vec<Vec<String>> {
+    let shapes = |d: &Dispatch| {
+        let of = |operands: &[Operand]| operands.iter().map(|operand| operand.shape.clone()).collect::<Vec<_>>();
+        (d.kernel, d.layer.clone(), d.grid, [of(&d.reads), of(&d.writes)])
+    };
+    let shapes: Vec<_> = dispatches.iter().map(shapes).collect();
+    let of_round = |round: Rounds| {
+        let mut rows: Vec<Vec<String>> = dispatches[round.first.clone()].iter().map(row).collect();
+        if round.times > 1 {
+            let all = &dispatches[round.first.start..round.end()];
+            let sum = |of: fn(&Dispatch) -> u64| all.iter().map(of).sum::<u64>() as f64;
+            let (flops, bytes) = (sum(|d| d.flops), sum(|d| d.bytes));
+            let told = match round.first.len() {
+                1 => format!("this one {} times", round.times),
+                length => format!("these {length} together {} times", round.times),
+            };
+            let empty = String::new();
+            let [flops_told, bytes_told] = [flops, bytes].map(units::metric);
+            let intensity = format!("{:.2}", flops / bytes);
+            let end = format!("to {}", round.end());
+            rows.push(vec![end, empty.clone(), told, empty.clone(), flops_told, bytes_told, intensity, empty]);
+        }
+        rows
+    };
+    rounds(dispatches.len(), |a, b| shapes[a] == shapes[b]).into_iter().flat_map(of_round).collect()
+}
+
 fn row(dispatch: &Dispatch) -> Vec<String> {
     let sizes = |[x, y, z]: [u32; 3]| match [y, z] {
         [1, 1] => x.to_string(),
@@ -85,9 +114,8 @@ fn row(dispatch: &Dispatch) -> Vec<String> {
         _ => format!("({x},{y},{z})"),
     };
     let grid = dispatch.grid.zip(dispatch.workgroup);
-    let names = |operands: &[elbo::instruments::plan::Operand]| {
-        operands.iter().map(|operand| operand.to_string()).collect::<Vec<_>>().join(", ")
-    };
+    let names =
+        |operands: &[Operand]| operands.iter().map(|operand| operand.to_string()).collect::<Vec<_>>().join(", ");
     vec![
         dispatch.number.to_string(),
         dispatch.layer.clone(),
@@ -102,7 +130,9 @@ fn row(dispatch: &Dispatch) -> Vec<String> {
 
 fn print_group(group: &Group) {
     super::print(&format!("  {}: {}", group.name, units::memory(group.bytes)));
-    for tensor in &group.tensors {
-        super::print(&format!("    {:>10}  {}", units::memory(tensor.bytes), tensor.name));
+    // Each round of a loop has tensors of its own.
+    for same in group.tensors.chunk_by(|a, b| (&a.name, a.bytes) == (&b.name, b.bytes)) {
+        let times = if same.len() > 1 { format!(", {} of them", same.len()) } else { String::new() };
+        super::print(&format!("    {:>10}  {}{times}", units::memory(same[0].bytes), same[0].name));
     }
 }

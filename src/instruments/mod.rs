@@ -10,5 +10,6 @@ pub mod peak;
 pub mod plan;
 pub mod profile;
 pub mod replay;
+pub mod rounds;
 pub mod subject;
 pub mod translate;

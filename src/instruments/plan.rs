@@ -200,7 +200,7 @@ fn groups(subject: &Subject) -> Vec<Group> {
         group.tensors.extend(parts);
     }
     for group in &mut groups {
-        group.tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.bytes));
+        group.tensors.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
     }
     groups.sort_by_key(|group| std::cmp::Reverse(group.bytes));
     groups
