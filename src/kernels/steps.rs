@@ -43,7 +43,9 @@ const SOURCE: Source = Source {
     file: "steps.wgsl",
     text: include_str!("../../shaders/steps.wgsl"),
     common: &[super::INDEX],
-    bindings: &["starts", "counts", "numbers", "order", "clock", "rows", "x", "seen", "lengths", "ends", "mask"],
+    bindings: &[
+        "starts", "counts", "numbers", "order", "clock", "rows", "x", "seen", "lengths", "ends", "counted", "a", "y",
+    ],
     ..PLAIN_SOURCE
 };
 
