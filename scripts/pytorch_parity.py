@@ -35,6 +35,7 @@ from pytorch_ladder import LadderVAE
 from pytorch_network import ACTIVATIONS, sequential
 from pytorch_sequences import VRNN, DeepMarkov, terms as sequence_terms
 from pytorch_sentence import SentenceVAE
+from pytorch_series import SeriesVAE
 from pytorch_vae_gan import make as vae_gan
 
 EXCHANGE, RECORDING = "exchange.safetensors", "pytorch.safetensors"
@@ -301,8 +302,11 @@ def loss_terms(settings, model, x, label, noise, knobs):
         return model.terms(lambda y, x: reconstruction(settings, y, x).sum(), x, noise)
     if kind == "sentence":
         return model.terms(x, lambda mean, logvar: free_kl(settings, mean, logvar).sum(), noise)
+    if kind == "series":
+        return model.terms(*x, lambda mean, logvar: free_kl(settings, mean, logvar).sum(), noise)
     if kind in ("vrnn", "deep_markov"):
-        return sequence_terms(model, *x, noise[0].unflatten(0, x[0].shape[:2]))
+        x, lengths = x
+        return sequence_terms(model, x.nan_to_num(0.0), lengths, noise[0].unflatten(0, x.shape[:2]))
     if kind == "vae_gan":
         kl = lambda mean, logvar: free_kl(settings, mean, logvar).sum()
         return model.terms(lambda y, x: reconstruction(settings, y, x).sum(), kl, x, noise)
@@ -430,11 +434,11 @@ def load_initial(model, initial):
 # The others are VAEs.
 KINDS = {"latent_classifier": LatentClassifier, "m2": M2, "bayesian": BayesianVAE}
 KINDS |= {"gumbel": GumbelVAE, "vq": VQVAE, "pixelcnn": PixelCNN, "ladder": LadderVAE}
-KINDS |= {"vae_gan": vae_gan(VAE), "sentence": SentenceVAE, "vrnn": VRNN, "deep_markov": DeepMarkov}
+KINDS |= {"vae_gan": vae_gan(VAE), "sentence": SentenceVAE, "vrnn": VRNN, "deep_markov": DeepMarkov, "series": SeriesVAE}
 
 # Terms that count as much as the first knob says, and terms that count nothing.
 WEIGHTED = {"kl", "commit", "total_correlation", "capacity_gap", *(f"kl_{level}" for level in range(1, 6))}
-REPORTED = {"error", "words", "steps", "perplexity", "used", "gen", "dis_real", "dis_fake", "pixels"}
+REPORTED = {"error", "words", "steps", "numbers", "perplexity", "used", "gen", "dis_real", "dis_fake", "pixels"}
 
 
 def weight(name, terms, knobs):
@@ -489,7 +493,7 @@ class Exchange:
         if self.is_text:
             return x.long().T.contiguous(), label, noise, lr, knobs
         if self.is_steps:
-            # (T, B, C); NaN behind the end, up to which a step has a number at least.
+            # (T, B, C); NaN where a number is missing and behind the end.
             x = x.to(self.dtype).unflatten(1, (-1, self.channels)).transpose(0, 1)
             steps = torch.arange(1, len(x) + 1)[:, None]
             lengths = torch.where(x.isnan().all(2), 0, steps).amax(0)

@@ -77,7 +77,6 @@ fn loss(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     rows[r] = sums.x - sums.y + softplus(pen) - pen * x[3u * r + 2u];
 }
 
-// ANCHOR: backward
 // backward of the loss times scale. A component answers for the share g = weight N / sum_m weight_m N_m of the point:
 // its gradient is g times that of -log N, and its logit's is weight - g. An invocation owns a row.
 @compute @workgroup_size(64)
@@ -106,4 +105,3 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let pen = first + 6u * params.M;
     doutputs[pen] = params.scale * (sigmoid(outputs[pen]) - x[3u * r + 2u]);
 }
-// ANCHOR_END: backward

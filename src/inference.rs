@@ -9,6 +9,7 @@ pub mod ranking;
 pub mod scores;
 pub mod sentences;
 pub mod sequences;
+pub mod series;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

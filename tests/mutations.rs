@@ -79,6 +79,11 @@ fn recordings() {
 }
 
 #[test]
+fn series() {
+    withstands("series", 400);
+}
+
+#[test]
 fn models_and_states() {
     withstands("safetensors", 200);
     withstands("state", 100);

@@ -10,7 +10,8 @@ use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::data::audio::{self, spectrogram::Analysis};
 use elbo::data::idx::{Idx, Kind};
-use elbo::data::table::{Columns, LABELS, Table};
+use elbo::data::sequences::series::Windows;
+use elbo::data::table::{Columns, LABELS, STEPS, Table};
 use elbo::data::text::Reading;
 use elbo::data::text::vocabulary::Tokenisation;
 use elbo::data::{self, Choice, Corrupt, Dataset, Form, Preparation, Selection};
@@ -27,12 +28,13 @@ use elbo::train::settings::Settings;
 use elbo::train::trainer::Trainer;
 
 /// Every target, as [`run`] takes it.
-pub const TARGETS: [&str; 13] = [
+pub const TARGETS: [&str; 14] = [
     "idx",
     "npy",
     "npz",
     "table",
     "text",
+    "series",
     "safetensors",
     "state",
     "run",
@@ -57,6 +59,7 @@ pub fn run(target: &str, data: &[u8]) {
         "npz" => array("x.npz", data),
         "table" => table(data),
         "text" => text(data),
+        "series" => series(data),
         "safetensors" => safetensors(data),
         "state" => state(data),
         "run" => run_record(data),
@@ -123,6 +126,16 @@ fn wav(data: &[u8]) {
         let analysis = Analysis { sample_rate, n_fft: 16, hop_length: 8, n_mels: 3, frames: 9, ..Analysis::default() };
         let form = Form { audio: audio::Reading { analysis, peak: Some(0.0) }, ..Form::default() };
         open(Choice::Audio, &path, &form, Selection::All);
+    }
+}
+
+/// As a series that is parted, and as one that a trained model takes whole.
+fn series(data: &[u8]) {
+    let windows = Windows { length: 2, stride: Some(1) };
+    let form = Form { windows, split: "first:3".parse().expect("a split"), ..Form::default() };
+    for path in [put("series/x.csv", data), put("series/x.csv.gz", data)] {
+        open(Choice::Series, &path, &form, Selection::ByName);
+        open(Choice::Series, &path, &form, Selection::All);
     }
 }
 
@@ -218,7 +231,8 @@ fn is_whole(dataset: &Dataset) {
     for split in [&dataset.train, &dataset.test] {
         let values = split.values(0..split.count);
         assert_eq!(values.len(), split.count * split.dims());
-        assert!(values.iter().all(|value| value.is_finite()));
+        let has_gaps = split.columns().steps(STEPS).is_ok();
+        assert!(values.iter().all(|value| value.is_finite() || (has_gaps && value.is_nan())));
         if let Some(labels) = split.labels() {
             let classes = dataset.columns().label(LABELS).expect("both splits have labels of the same classes");
             assert_eq!(labels.len(), split.count);
@@ -262,6 +276,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             ("y_train.npy", npy_bytes("|u1", "4", 4)),
         ])],
         "table" => TABLES.map(|text| text.as_bytes().to_vec()).into(),
+        "series" => SERIES.map(|text| text.as_bytes().to_vec()).into(),
         "text" => TEXTS.map(|text| text.as_bytes().to_vec()).into(),
         "safetensors" => vec![of_a_run("model.safetensors"), of_a_run("best.safetensors")],
         "state" => vec![of_a_run("state.safetensors")],
@@ -276,6 +291,11 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
 }
 
 const TEXTS: [&str; 2] = ["A cat sat.\nThe cat, the mat!\r\n\n  on\n", "\u{feff}caf\u{e9} \u{130}\u{1f642}\nx\ny\nx\n"];
+
+const SERIES: [&str; 2] = [
+    "time;load;heat;anomaly\n00:00;1;2;0\n00:01;;3;0\n00:02;4;nan;1\n00:03;5;6;0\n00:04;7;8;0\n00:05;9;1;0\n",
+    "a,b\r\n1,-2.5e3\r\n\"3\",4\r\n,\r\n5,6\r\n7,8\r\n",
+];
 
 const SETTINGS: [&str; 4] = [
     "preset = \"mnist-2d\"\nepochs = 3\nlr = 0.01\nhidden = [32, 16]\nbetas = [0.9, 0.99]\nkl_schedule = \"linear:5\"\n",

@@ -95,6 +95,7 @@ impl Args {
         let steps = terms.iter().zip(&means.terms).find(|(term, _)| term.name == "steps").map(|(_, &steps)| steps);
         let is_likelihood = steps.is_some()
             || sentences.is_some()
+            || model.is_of_series()
             || output.is_some_and(|o| o.is_likelihood() || (is_pictures && is_binary(&data.test)));
         if self.json {
             let mut object = json!({

@@ -11,6 +11,7 @@ mod disagreement;
 mod encode;
 mod eval;
 mod flags;
+mod forecast;
 mod interpolate;
 mod kernels;
 mod ladder;
@@ -30,6 +31,7 @@ mod sample;
 mod score;
 mod sentences;
 mod sequences;
+mod series;
 mod shared;
 mod signals;
 mod sounds;
@@ -60,9 +62,9 @@ enum Command {
     Models(models::Args),
     /// Take the test loss of a model
     Eval(eval::Args),
-    /// Draw pictures of latent points sampled from the prior, or write sentences of them
+    /// Draw pictures or windows of latent points sampled from the prior, or write sentences of them
     Sample(sample::Args),
-    /// Draw test pictures above their reconstructions, or write sentences again
+    /// Draw test pictures above their reconstructions, or windows of series with theirs, or write sentences again
     Reconstruct(reconstruct::Args),
     /// Name the label under which each test picture costs least, by a model that is told the label
     Classify(classify::Args),
@@ -74,8 +76,11 @@ enum Command {
     Recommend(recommend::Args),
     /// Judge how a model ranks items for users it was not trained on, beside popularity and a linear model
     Rank(rank::Args),
-    /// Give each row of a table, picture or sentence a number that says how unlike the training data it is
+    /// Give each row of a table, picture, sentence or step of a series a number that says how unlike the training data it
+    /// is
     Score(score::Args),
+    /// Say how a series goes on, with the band that its next numbers will lie in, by a model of series
+    Forecast(forecast::Args),
     /// Draw the way through latent space between two test pictures, or write it between two sentences
     Interpolate(interpolate::Args),
     /// Print the test sentences that a model of sentences finds most like one
@@ -128,6 +133,7 @@ impl Cli {
             Command::Recommend(args) => args.run(),
             Command::Rank(args) => args.run(),
             Command::Score(args) => args.run(),
+            Command::Forecast(args) => args.run(),
             Command::Sample(args) => args.run(),
             Command::Reconstruct(args) => args.run(),
             Command::Interpolate(args) => args.run(),

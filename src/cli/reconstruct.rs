@@ -4,9 +4,11 @@ use elbo::data::table::STEPS;
 use elbo::error::Result;
 use elbo::inference::Trained;
 use elbo::messages::{notice, print};
+use elbo::picture;
 
 use super::sentences::{note_unknown, refuse, written_by};
 use super::sequences;
+use super::series::{Drawn, check_panels, features, panels};
 use super::shared::{DataArgs, LabelArgs, ModelArgs, PictureArgs, require, wrote};
 use super::sounds;
 
@@ -18,6 +20,8 @@ const COUNT: usize = 16;
 const SEQUENCES: usize = 4;
 /// Sentences likewise.
 const SENTENCES: usize = 10;
+/// Windows of series likewise.
+const WINDOWS: usize = 2;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -33,8 +37,8 @@ pub struct Args {
     label: LabelArgs,
     #[command(flatten)]
     picture: PictureArgs,
-    /// How many test pictures or sentences, spread evenly over the set [default: 16 pictures or 10 sentences, or all
-    /// where there are fewer]
+    /// How many test pictures, sentences or windows, spread evenly over the set [default: 16 pictures, 10 sentences or 2
+    /// windows, or all where there are fewer]
     #[arg(long, value_name = "N")]
     count: Option<usize>,
     /// Seed of the noise that a denoising model puts on the pictures
@@ -55,6 +59,9 @@ impl Args {
         let has_files = !self.given.is_empty();
         let is_of_sentences = has_files && model.spectrogram().is_err();
         refuse(&model, "sentences", &[("SENTENCE", is_of_sentences), ("--beam", self.beam.is_some())])?;
+        if model.is_of_series() {
+            return self.draw_windows(&mut model);
+        }
         if model.is_of_steps() {
             return self.draw_sequences(&mut model);
         }
@@ -135,6 +142,34 @@ impl Args {
         let picture = sequences::drawn(model, &sets, 4, self.picture.scale())?;
         let path = self.picture.save(&self.model, "reconstructions.png", &picture)?;
         wrote(&path, &format!("{count} test sequences of {} above the means of their reconstructions", data.name));
+        Ok(())
+    }
+
+    /// Draws windows of series with what is drawn of the mean of q(z|x), channel by channel.
+    fn draw_windows(&self, model: &mut Trained) -> Result<()> {
+        let flags = [("--label", self.label.label.is_some()), self.picture.given()[1]];
+        refuse(model, "pictures", &flags)?;
+        let data = self.data.open(&self.model, model, false)?;
+        let there = data.test.count;
+        let count = self.count.unwrap_or(WINDOWS.min(there));
+        let problem = format!("--count is {count}, but {} has {there} test windows", data.name);
+        require((1..=there).contains(&count), &problem)?;
+        let features = features(model);
+        check_panels(count * features.len(), "ask for fewer by --count")?;
+        let x = data.test.spread(count);
+        let made = model.view("reconstruct", &[("steps", &x)], 0)?;
+        let width = x.len() / count;
+        let seen = features.original(&x);
+        let charts = (0..count).flat_map(|n| {
+            let of = n * width..(n + 1) * width;
+            let drawn = Drawn::of([&made[0][of.clone()], &made[1][of.clone()]]);
+            panels(&format!("{}: ", n + 1), &seen[of], &drawn, &features, 0, false)
+        });
+        let title = format!("test windows of {}", data.name);
+        let names = ["series".into(), "drawn again".into()];
+        let drawn = picture::panels(&charts.collect::<Vec<_>>(), &names, 0, &title);
+        let path = self.picture.save(&self.model, "reconstructions.png", &drawn)?;
+        wrote(&path, &format!("{count} test windows of {}, and what is drawn of their latent points", data.name));
         Ok(())
     }
 

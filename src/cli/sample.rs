@@ -8,10 +8,12 @@ use elbo::error::Result;
 use elbo::inference::Trained;
 use elbo::inference::sentences::Writing;
 use elbo::messages::{notice, print};
+use elbo::picture;
 use elbo::train::pictures::{components, one_hot, prior};
 
 use super::sentences::{refuse, written_by};
 use super::sequences;
+use super::series::{Drawn, check_panels, features, panels};
 use super::shared::{LabelArgs, ModelArgs, PictureArgs, describe, require, wrote};
 
 /// Sequences where no count is given.
@@ -36,7 +38,8 @@ pub struct Args {
     /// Columns of the grid [default: 8]
     #[arg(long, value_name = "N")]
     columns: Option<usize>,
-    /// Of a model of sentences or of sequences, how many are written or drawn [default: 10 sentences, 16 sequences]
+    /// Of a model of sentences, of sequences or of series, how many are written or drawn [default: 10 sentences, 16
+    /// sequences, 2 windows of series]
     #[arg(long, value_name = "N")]
     count: Option<usize>,
     /// Of a model of sequences, the steps of each [default: 64, or the longest that the model knows]
@@ -77,6 +80,9 @@ impl Args {
         if model.is_of_sentences() {
             return self.write_sentences(&mut model);
         }
+        if model.is_of_series() {
+            return self.draw_windows(&mut model);
+        }
         if model.is_of_steps() {
             return self.draw_sequences(&mut model);
         }
@@ -87,7 +93,7 @@ impl Args {
             ("--beam", self.beam.is_some()),
             ("--greedy", self.greedy),
         ];
-        refuse(&model, "sentences", &flags)?;
+        refuse(&model, "sentences or series", &flags)?;
         if self.pseudo_inputs {
             return self.draw_pseudo_inputs(&mut model);
         }
@@ -200,6 +206,40 @@ impl Args {
         self.write_values(count, values)?;
         let what = format!("{count} samples of {steps} steps, seed {}, temperature {}", self.seed, self.temperature);
         wrote(&path, &format!("{what}; model {}", describe(model)));
+        Ok(())
+    }
+
+    /// Draws windows of latent points of the prior, channel by channel, with the band of each number.
+    fn draw_windows(&self, model: &mut Trained) -> Result<()> {
+        let flags = [
+            ("--rows", self.rows.is_some()),
+            ("--columns", self.columns.is_some()),
+            ("--npy", self.npy.is_some()),
+            ("--steps", self.steps.is_some()),
+            ("--label", self.label.label.is_some()),
+            ("--pseudo-inputs", self.pseudo_inputs),
+            ("--top-k", self.top_k.is_some()),
+            ("--beam", self.beam.is_some()),
+            ("--greedy", self.greedy),
+            self.picture.given()[1],
+        ];
+        refuse(model, "pictures or sentences", &flags)?;
+        let (count, features) = (self.count.unwrap_or(2), features(model));
+        check_panels(count * features.len(), "ask for fewer by --count")?;
+        let mut z = prior(self.seed, count, model.latent_kind()?);
+        z.iter_mut().for_each(|z| *z *= self.temperature);
+        let made = model.view("decode", &[("z", &z)], self.seed)?;
+        let width = made[0].len() / count;
+        let charts = (0..count).flat_map(|n| {
+            let of = n * width..(n + 1) * width;
+            let drawn = Drawn::of([&made[0][of.clone()], &made[1][of]]);
+            panels(&format!("{}: ", n + 1), &[], &drawn, &features, 0, false)
+        });
+        let names = ["series".into(), "drawn".into()];
+        let title = format!("windows of the prior, seed {}", self.seed);
+        let drawn = picture::panels(&charts.collect::<Vec<_>>(), &names, 0, &title);
+        let path = self.picture.save(&self.model, "samples.png", &drawn)?;
+        wrote(&path, &format!("{count} windows, seed {}; model {}", self.seed, describe(model)));
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 mod pictures;
 mod report;
 mod sentences;
+mod series;
 
 use std::path::PathBuf;
 
@@ -31,23 +32,24 @@ const WORST: usize = 16;
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// What to score: tables (.csv, .csv.gz) with the model's columns, pictures or folders of them, arrays (.npy), and
-    /// of a model of sentences these themselves or texts (.txt) [default: the test set of the run]
+    /// What to score: tables or series (.csv, .csv.gz) with the model's columns, pictures or folders of them, arrays
+    /// (.npy), and of a model of sentences these themselves or texts (.txt) [default: the test set of the run]
     #[arg(value_name = "FILES")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     data: DataArgs,
     /// The score that ranks the rows: elbo, bound (importance-weighted), probability (of the reconstruction), or error,
-    /// the squared distance to the reconstruction
-    #[arg(long, value_name = "NAME", value_enum, default_value_t = Name::Elbo)]
-    by: Name,
-    /// Samples of z a row, of all scores but the error [default: 64, of sentences 8]
+    /// the squared distance to the reconstruction [default: elbo, of series error]
+    #[arg(long, value_name = "NAME", value_enum)]
+    by: Option<Name>,
+    /// Samples of z a row, of all scores but the error [default: 64, of sentences 8; of series z is the mean]
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
     /// Seed of the samples
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// The share of normal training rows that lie below the threshold [default: 0.95]
+    /// The share of normal training rows, or of a series' training steps, that lie below the threshold [default: 0.95,
+    /// of series 0.99]
     #[arg(long, value_name = "SHARE")]
     quantile: Option<f64>,
     /// The threshold itself, in the place of a quantile
@@ -107,7 +109,10 @@ impl Args {
         let out = self.model.output(&self.out, "scores.csv");
         require(out.extension().is_some_and(|ending| ending == "csv"), "the file of --out must end in .csv")?;
         let mut model = self.model.open()?;
-        let by = Score::from(self.by);
+        if model.is_of_series() {
+            return self.score_series(&mut model, &out);
+        }
+        let by = Score::from(self.by.unwrap_or(Name::Elbo));
         let known = model.known_scores()?;
         let names: Vec<&str> = known.iter().map(|score| score.name()).collect();
         let problem = format!("this model cannot be scored by {}: it can by {}", by.name(), names.join(", "));

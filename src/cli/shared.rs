@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use elbo::backend::{Device, choose, room};
 use elbo::data::audio::Reading;
+use elbo::data::sequences::series::{self, Series};
 use elbo::data::table::Kind;
 use elbo::data::{Binarise, Choice, Corrupt, Dataset, Form, Preparation, Selection};
 use elbo::error::{Error, Result};
@@ -114,7 +115,7 @@ impl SubjectArgs {
 
 // ---- The data
 
-#[derive(clap::Args, Default)]
+#[derive(clap::Args, Clone, Default)]
 pub struct DataArgs {
     /// The data set [default: the one the model was trained on, auto if that is not known]
     #[arg(long, value_name = "NAME")]
@@ -163,41 +164,20 @@ impl DataArgs {
         DataArgs { dataset: Some(dataset.into()), data: Some(place.into()), ..DataArgs::default() }
     }
 
+    /// For a file or a folder of series.
+    pub fn of_series(place: &Path) -> DataArgs {
+        DataArgs { dataset: Some("series".into()), data: Some(place.into()), ..DataArgs::default() }
+    }
+
     /// Opens the data set, with a line about it on stderr. Its pictures have the model's shape.
     ///
     /// Of pictures that are not split, all are test pictures, unless they are those the run was trained on: its
     /// training pictures say nothing about it. With `parted` they are parted in any case.
     pub fn open(&self, args: &ModelArgs, model: &Trained, parted: bool) -> Result<Dataset> {
-        let card = &model.card;
-        let kind = card.columns.modelled().expect("a model is of something");
-        let name = match &self.dataset {
-            Some(name) => name,
-            None if card.dataset == "unknown" => "auto",
-            None => &card.dataset,
-        };
-        let record = args.record()?;
-        let run = record.as_ref().and_then(|record| run_data(record, name));
-        let place = self.data.clone().or_else(|| run.clone());
-        let same =
-            |a: &PathBuf, b: &PathBuf| a.canonicalize().ok().is_some_and(|a| b.canonicalize().is_ok_and(|b| a == b));
-        let selection = match (&record, &self.data, &run) {
-            (Some(record), None, _) => record.selection,
-            (Some(record), Some(given), Some(run)) if same(given, run) => record.selection,
-            _ if parted => Selection::ByName,
-            _ => Selection::All,
-        };
+        let kind = model.card.columns.modelled().expect("a model is of something");
+        let Asked { name, place, form, selection, record } = self.asked(args, model, parted)?;
+        let name = name.as_str();
         let preparation = self.preparation(name, record.as_ref(), kind.as_picture()[0]);
-        let mut form = Form { scale: card.features.clone(), ..self.form(name, record.as_ref()) };
-        if let Kind::Tokens { longest, .. } = kind {
-            form.text.longest = longest;
-            form.text.vocabulary = card.vocabulary.clone();
-        }
-        if let Kind::Steps { longest, .. } = kind {
-            form.longest_sequence = Some(longest);
-        }
-        if let Some(spectrogram) = &card.spectrogram {
-            form.audio = Reading::of(spectrogram);
-        }
         let data = super::train::open_data(name, place.as_deref(), &preparation, &form, selection)?;
         let settings = record.as_ref().map(|record| &record.settings);
         let binarise = self.binarise.or(settings.map(|settings| settings.binarise)).unwrap_or_default();
@@ -226,10 +206,56 @@ impl DataArgs {
         Ok(data)
     }
 
-    /// The run's way to read a table, ratings, a text or recordings, where both it and this data set are the same of
+    /// The series of a model of series: those of the run, parted as they were in its training, or those of `--data`.
+    ///
+    /// Errors: no model of series, no place of data, and those of [`series::read`].
+    pub fn series(&self, args: &ModelArgs, model: &Trained) -> Result<Vec<Series>> {
+        model.series_sizes()?;
+        let series = DataArgs { dataset: self.dataset.clone().or(Some("series".into())), ..self.clone() };
+        let Asked { place, form, selection, .. } = series.asked(args, model, false)?;
+        let lacking =
+            || Error::Usage("the model file has no run folder that says where its data are: --data PATH".into());
+        series::read(&place.ok_or_else(lacking)?, &form, selection)
+    }
+
+    /// Which data are asked for, and how they are read.
+    fn asked(&self, args: &ModelArgs, model: &Trained, parted: bool) -> Result<Asked> {
+        let card = &model.card;
+        let name = match &self.dataset {
+            Some(name) => name,
+            None if card.dataset == "unknown" => "auto",
+            None => &card.dataset,
+        };
+        let record = args.record()?;
+        let run = record.as_ref().and_then(|record| run_data(record, name));
+        let place = self.data.clone().or_else(|| run.clone());
+        let same =
+            |a: &PathBuf, b: &PathBuf| a.canonicalize().ok().is_some_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+        let selection = match (&record, &self.data, &run) {
+            (Some(record), None, _) => record.selection,
+            (Some(record), Some(given), Some(run)) if same(given, run) => record.selection,
+            _ if parted => Selection::ByName,
+            _ => Selection::All,
+        };
+        let mut form = Form { scale: card.features.clone(), ..self.form(name, record.as_ref()) };
+        match card.columns.modelled() {
+            Some(Kind::Tokens { longest, .. }) => {
+                form.text.longest = longest;
+                form.text.vocabulary = card.vocabulary.clone();
+            }
+            Some(Kind::Steps { longest, .. }) => form.longest_sequence = Some(longest),
+            _ => {}
+        }
+        if let Some(spectrogram) = &card.spectrogram {
+            form.audio = Reading::of(spectrogram);
+        }
+        Ok(Asked { name: name.into(), place, form, selection, record })
+    }
+
+    /// The run's way to read a table, ratings, a text, series or recordings, where both it and this data set are the same of
     /// these.
     fn form(&self, name: &str, record: Option<&RunRecord>) -> Form {
-        let formed = [Choice::Table, Choice::Ratings, Choice::Text, Choice::Audio];
+        let formed = [Choice::Table, Choice::Ratings, Choice::Text, Choice::Series, Choice::Audio];
         let is_formed = |kind: &Choice| formed.contains(kind);
         let kind = |name: &str| name.parse().ok().filter(is_formed);
         let run = record.filter(|record| kind(name).is_some() && kind(name) == kind(&record.dataset));
@@ -251,6 +277,15 @@ impl DataArgs {
             corrupt: self.corrupt.map_or(run.corrupt, Corrupt::from),
         }
     }
+}
+
+/// Which data a model is asked about, and how they are read.
+struct Asked {
+    name: String,
+    place: Option<PathBuf>,
+    form: Form,
+    selection: Selection,
+    record: Option<RunRecord>,
 }
 
 /// [`Corrupt`] as an option.

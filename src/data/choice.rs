@@ -36,13 +36,15 @@ pub enum Choice {
     Strokes,
     /// Recordings in WAV files. The data set's name is `audio:<last part of its path>`.
     Audio,
+    /// Series of numbers in CSV files. The data set's name is `series:<name of the folder or the file>`.
+    Series,
 }
 
 impl Choice {
     /// Whether it is read from where the user says, and from nowhere else.
     pub fn is_own(self) -> bool {
         let own = [Choice::Folder, Choice::Array, Choice::Table, Choice::Ratings, Choice::Text, Choice::Audio];
-        own.contains(&self) || matches!(self, Choice::PianoRolls | Choice::Strokes)
+        own.contains(&self) || matches!(self, Choice::PianoRolls | Choice::Strokes | Choice::Series)
     }
 
     /// Every choice by its argument of `--dataset`.
@@ -60,6 +62,7 @@ impl Choice {
             ("piano-rolls", Choice::PianoRolls),
             ("strokes", Choice::Strokes),
             ("audio", Choice::Audio),
+            ("series", Choice::Series),
         ];
         std::iter::once(("auto", Choice::Auto)).chain(files).chain(others)
     }

@@ -15,6 +15,7 @@ use super::features::Features;
 use super::progress::{Progress, Report};
 use super::ratings::Protocol;
 use super::selection::{Selection, hash};
+use super::sequences::series::Windows;
 use super::table::Table;
 use super::text::Reading;
 use super::{Dataset, MAX_BYTES, MAX_CLASSES};
@@ -22,14 +23,15 @@ use crate::error::{Error, Result, plain, shown};
 use crate::files::open_regular;
 
 /// Columns that are taken for labels where none is named.
-const LABEL_NAMES: [&str; 2] = ["anomaly", "label"];
+pub(super) const LABEL_NAMES: [&str; 2] = ["anomaly", "label"];
 
-/// How the rows of a file are read and parted: of a table, of ratings, of a text, or of recordings.
+/// How the rows of a file are read and parted: of a table, of ratings, of a text, of series, or of recordings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Form {
-    /// The column of labels; `None` takes one that is called `anomaly` or `label`, if there is one.
+    /// The column of labels; `None` takes one that is called `anomaly` or `label`, if there is one. Of series several
+    /// by commas: the first has the labels, and none is a channel.
     pub label_column: Option<String>,
-    /// Which rows of one file are for training, of a table or a text.
+    /// Which rows of one file are for training, of a table, a text or a series.
     pub split: Split,
     /// The labels of normal rows; empty for 0 alone.
     pub normal: Vec<usize>,
@@ -41,6 +43,8 @@ pub struct Form {
     pub longest_sequence: Option<usize>,
     /// Of recordings: how they become pictures.
     pub audio: audio::Reading,
+    /// Of series: the windows.
+    pub windows: Windows,
     /// The columns and the scale of a trained model; `None` takes those of the training rows. A scale that a file takes
     /// from its own rows would move with a single outlier among them.
     pub scale: Option<Features>,
@@ -51,7 +55,8 @@ pub struct Form {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Split {
-    /// `share:0.2` or `share:0.2:SEED`: this share of the rows is for testing, drawn by the seed.
+    /// `share:0.2` or `share:0.2:SEED`: this share of the rows is for testing, drawn by the seed; of a series the last
+    /// ones.
     Share {
         /// Above 0 and below 1.
         test: f64,
@@ -61,6 +66,8 @@ pub enum Split {
     /// `normal:0.5`: the first half, in file order, of the normal rows is for training. The others and all anomalies
     /// are for testing.
     Normal(f64),
+    /// `first:400`: the first 400 rows are for training, the others for testing.
+    First(usize),
 }
 
 impl Default for Split {
@@ -79,12 +86,13 @@ impl FromStr for Split {
             ["share", test] => share(test).map(|test| Split::Share { test, seed: 1 }),
             ["share", test, seed] => share(test).zip(seed.parse().ok()).map(|(test, seed)| Split::Share { test, seed }),
             ["normal", train] => share(train).map(Split::Normal),
+            ["first", rows] => rows.parse().ok().filter(|rows| *rows > 0).map(Split::First),
             _ => None,
         };
         split.ok_or_else(|| {
             Error::Usage(format!(
                 "`{text}` is no split: share:0.2 tests on that share of the rows (share:0.2:SEED), normal:0.5 trains \
-                 on that share of the normal rows, the first ones"
+                 on that share of the normal rows, the first ones, first:400 trains on the first 400 rows"
             ))
         })
     }
@@ -96,6 +104,7 @@ impl fmt::Display for Split {
             Split::Share { test, seed: 1 } => write!(f, "share:{test}"),
             Split::Share { test, seed } => write!(f, "share:{test}:{seed}"),
             Split::Normal(train) => write!(f, "normal:{train}"),
+            Split::First(rows) => write!(f, "first:{rows}"),
         }
     }
 }
@@ -240,6 +249,10 @@ fn parted(rows: &Rows, form: &Form, selection: Selection, path: &Path) -> Result
             );
             (all.clone().map(&mut take).collect(), how)
         }
+        Split::First(first) => {
+            let how = format!("the first {first} of {} rows are for training, the others for testing", rows.count());
+            (all.clone().map(|row| row < first).collect(), how)
+        }
     };
     let (train, test): (Vec<usize>, Vec<usize>) = all.partition(|&row| is_train[row]);
     if train.is_empty() || test.is_empty() {
@@ -266,9 +279,7 @@ pub(super) fn drawn(count: usize, test: f64, seed: u64) -> (Vec<bool>, usize) {
 
 fn read(path: &Path, form: &Form, is_labelled: bool) -> Result<Rows> {
     let text = text(path)?;
-    let first = text.lines().next().unwrap_or_default();
-    let delimiter = [b',', b';', b'\t'].into_iter().find(|&sign| first.contains(char::from(sign))).unwrap_or(b',');
-    let mut reader = ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
+    let mut reader = ReaderBuilder::new().delimiter(delimiter(&text)).flexible(true).from_reader(text.as_bytes());
     let broken = |e: csv::Error| Error::file(path, format!("is no CSV table: {e}"));
     let header: Vec<String> = reader.headers().map_err(broken)?.iter().map(|name| name.trim().to_string()).collect();
     let label = check_header(path, &header, form, is_labelled)?;
@@ -279,12 +290,7 @@ fn read(path: &Path, form: &Form, is_labelled: bool) -> Result<Rows> {
     let mut record = StringRecord::new();
     while reader.read_record(&mut record).map_err(broken)? {
         let line = record.position().map_or(0, |position| position.line());
-        if record.len() != header.len() {
-            return Err(Error::file(
-                path,
-                format!("line {line} has {} values, and the header {} columns", record.len(), header.len()),
-            ));
-        }
+        check_length(path, line, record.len(), header.len())?;
         for (j, (cell, name)) in record.iter().zip(&header).enumerate() {
             let wrong = |problem: String| Error::file(path, format!("line {line}, column {}: {problem}", plain(name)));
             if Some(j) == label {
@@ -311,19 +317,11 @@ fn read(path: &Path, form: &Form, is_labelled: bool) -> Result<Rows> {
 /// The place of the label's column. Errors: a header without names, with a name twice, without a number, or without the
 /// label that is asked for, if it must be there.
 fn check_header(path: &Path, header: &[String], form: &Form, is_labelled: bool) -> Result<Option<usize>> {
-    if header.iter().all(|name| name.parse::<f64>().is_ok()) {
-        return Err(Error::file(path, "its first line has no names: a table begins with a header"));
-    }
-    if let Some(name) = header.iter().enumerate().find_map(|(j, name)| header[..j].contains(name).then_some(name)) {
-        return Err(Error::file(path, format!("two of its columns are called `{}`", plain(name))));
-    }
+    check_names(path, header)?;
     let place = |wanted: &str| header.iter().position(|name| name == wanted);
     let label = match &form.label_column {
         Some(wanted) if !is_labelled => place(wanted),
-        Some(wanted) => Some(place(wanted).ok_or_else(|| {
-            let known = header.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ");
-            Error::file(path, format!("has no column `{wanted}` (--label-column); it has {known}"))
-        })?),
+        Some(wanted) => Some(place(wanted).ok_or_else(|| no_column(path, wanted, header))?),
         None => LABEL_NAMES.iter().find_map(|name| place(name)),
     };
     match header.len() - usize::from(label.is_some()) {
@@ -332,10 +330,41 @@ fn check_header(path: &Path, header: &[String], form: &Form, is_labelled: bool) 
     }
 }
 
+/// Refuses a header without names, or with a name twice.
+pub(super) fn check_names(path: &Path, header: &[String]) -> Result<()> {
+    if header.iter().all(|name| name.parse::<f64>().is_ok()) {
+        return Err(Error::file(path, "its first line has no names: a table begins with a header"));
+    }
+    match header.iter().enumerate().find_map(|(j, name)| header[..j].contains(name).then_some(name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::file(path, format!("two of its columns are called `{}`", plain(name)))),
+    }
+}
+
+/// Refuses a row that is longer or shorter than the header.
+pub(super) fn check_length(path: &Path, line: u64, values: usize, columns: usize) -> Result<()> {
+    match values == columns {
+        true => Ok(()),
+        false => Err(Error::file(path, format!("line {line} has {values} values, and the header {columns} columns"))),
+    }
+}
+
+/// That the column of labels that is asked for is not there.
+pub(super) fn no_column(path: &Path, wanted: &str, header: &[String]) -> Error {
+    let known = header.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ");
+    Error::file(path, format!("has no column `{wanted}` (--label-column); it has {known}"))
+}
+
+/// What is between the cells of a text: a comma, a semicolon or a tab, by its first line.
+pub(super) fn delimiter(text: &str) -> u8 {
+    let first = text.lines().next().unwrap_or_default();
+    [b',', b';', b'\t'].into_iter().find(|&sign| first.contains(char::from(sign))).unwrap_or(b',')
+}
+
 /// The largest number of a cell: its square is summed over all rows.
 const LARGEST: f64 = 1e100;
 
-fn number(cell: &str) -> std::result::Result<f64, String> {
+pub(super) fn number(cell: &str) -> std::result::Result<f64, String> {
     let cell = cell.trim();
     match cell.parse::<f64>() {
         Ok(value) if value.abs() <= LARGEST => Ok(value),
@@ -347,7 +376,7 @@ fn number(cell: &str) -> std::result::Result<f64, String> {
 }
 
 /// The file's text, unpacked where it is gzip, without the mark that some programs begin with.
-fn text(path: &Path) -> Result<String> {
+pub(super) fn text(path: &Path) -> Result<String> {
     let (file, _) = open_regular(path)?;
     let mut bytes = Vec::new();
     let mut read = |from: &mut dyn Read| from.take(MAX_BYTES + 1).read_to_end(&mut bytes).map(|_| ());

@@ -37,14 +37,14 @@ impl Features {
     }
 
     /// Mean and deviation of rows (N,F): the population's, divided by N, as in scikit-learn's StandardScaler. A number
-    /// that is the same in all rows is only shifted.
+    /// that is the same in all rows is only shifted. NaN is a number that is missing, and passed over.
     pub fn of(names: Vec<String>, rows: &[f64]) -> Features {
         let width = names.len();
-        let count = (rows.len() / width).max(1) as f64;
-        let column = |j: usize| rows.iter().skip(j).step_by(width);
-        let mean: Vec<f64> = (0..width).map(|j| column(j).sum::<f64>() / count).collect();
+        let column = |j: usize| rows.iter().skip(j).step_by(width).filter(|value| !value.is_nan());
+        let count = |j: usize| column(j).count().max(1) as f64;
+        let mean: Vec<f64> = (0..width).map(|j| column(j).sum::<f64>() / count(j)).collect();
         let deviation = |j: usize| {
-            let variance = column(j).map(|value| (value - mean[j]).powi(2)).sum::<f64>() / count;
+            let variance = column(j).map(|value| (value - mean[j]).powi(2)).sum::<f64>() / count(j);
             // What rounding leaves of a column of equal numbers is no deviation.
             let least = 1e-12 * mean[j].abs().max(f64::MIN_POSITIVE);
             if variance.sqrt() > least { variance.sqrt() } else { 1.0 }
@@ -60,9 +60,9 @@ impl Features {
     }
 
     /// Refuses standardised rows (N,F) with a number so far from the training rows that its square is no f32. Errors:
-    /// the first one, by row and column.
+    /// the first one, by row and column. NaN is a number that is missing.
     pub fn check(&self, rows: &[f32], data: &str) -> Result<()> {
-        let Some(at) = rows.iter().position(|x| x.is_nan() || x.abs() > FURTHEST) else { return Ok(()) };
+        let Some(at) = rows.iter().position(|x| x.abs() > FURTHEST) else { return Ok(()) };
         let [row, column] = [at / self.len(), at % self.len()];
         Err(Error::Usage(format!(
             "row {row} of {data}: column {} is more than {FURTHEST:e} deviations of the training rows from their mean",
@@ -124,6 +124,8 @@ mod tests {
         assert!((x[0] + edge).abs() < 1e-6 && x[1] == 0.0 && (x[8] - edge).abs() < 1e-6, "{x:?}");
         assert!(features.original(&x).iter().zip(rows).all(|(a, b)| (a - b).abs() < 1e-6));
         assert!(features.is_whole(3) && !features.is_whole(2));
+        let with_gaps = Features::of(names(&["a", "b"]), &[1.0, f64::NAN, f64::NAN, 4.0, 3.0, 8.0]);
+        assert_eq!((with_gaps.mean, with_gaps.deviation), (vec![2.0, 6.0], vec![1.0, 2.0]));
         let broken = Features { deviation: vec![1.0, 0.0, 1.0], ..features };
         assert!(!broken.is_whole(3));
     }
@@ -141,8 +143,8 @@ mod tests {
     #[test]
     fn numbers_that_f32_cannot_square_are_refused() {
         let model = Features::unscaled(names(&["a", "b"]));
-        assert!(model.check(&[1.0, -9e11], "x.csv").is_ok());
-        for wrong in [f32::NAN, f32::INFINITY, -2e12] {
+        assert!(model.check(&[1.0, -9e11, f32::NAN, 0.0], "x.csv").is_ok());
+        for wrong in [f32::INFINITY, -2e12] {
             let message = model.check(&[1.0, 2.0, 3.0, wrong], "x.csv").unwrap_err().to_string();
             assert!(message.contains("row 1 of x.csv: column b is more than 1e12 deviations"), "{message}");
         }

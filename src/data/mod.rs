@@ -119,8 +119,8 @@ impl Dataset {
 /// Reads a data set into memory, and downloads it first where that is possible and needed.
 ///
 /// `data_dir` is the folder of a `Folder` or of an `Audio` (under [`Selection::All`] also one file of it), the file of
-/// an `Array`, of `PianoRolls` or of a `Table`, of which `form` says how it is read; of `Ratings` and a `Text` a file or
-/// a folder, of `Strokes` a folder. The files of the other sets are looked for in `data_dir` and its subfolder of the
+/// an `Array`, of `PianoRolls` or of a `Table`, of which `form` says how it is read; of `Ratings`, a `Text` and `Series` a
+/// file or a folder, of `Strokes` a folder. The files of the other sets are looked for in `data_dir` and its subfolder of the
 /// set's name; without it, in the folder of the environment variable `ELBO_DATA`, likewise; without that, in `data`.
 /// `selection` parts one's own pictures where they are not split. `report` is told what the user should know, and how
 /// far long work has come.
@@ -166,6 +166,7 @@ pub fn open(
         Choice::Text => return text::open(given("PATH")?, &form.text, form.split, selection, report),
         Choice::PianoRolls => return piano_rolls::open(given("FILE")?, form.longest_sequence, report),
         Choice::Strokes => return strokes::open(given("DIR")?, form, report),
+        Choice::Series => return sequences::series::open(given("PATH")?, form, selection, report),
         Choice::Ratings => return Ok(Ratings::open(given("PATH")?, form.ratings, report)?.dataset()),
     };
     let Some(set) = Set::of(id) else {

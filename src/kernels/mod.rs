@@ -82,6 +82,7 @@ pub mod slots;
 pub mod spread;
 pub mod steps;
 pub mod stroke_mixture;
+pub mod tail_dropout;
 pub mod tiles;
 pub mod token_cross_entropy;
 pub mod tokens;
@@ -186,6 +187,7 @@ pub static ALL: &[&Kernel] = &[
     &weight_kl::LOSS,
     &weight_kl::BACKWARD,
     &word_dropout::FORWARD,
+    &tail_dropout::FORWARD,
     &spread::FORWARD,
     &repeat::FORWARD,
     &importance::SAMPLE,

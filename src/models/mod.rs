@@ -22,6 +22,7 @@ pub mod pixelcnn;
 pub mod presets;
 pub mod recommendation;
 pub mod sentence;
+pub mod series;
 pub mod vae;
 pub mod vae_gan;
 pub mod vq;
@@ -61,6 +62,7 @@ pub static MODELS: &[&Entry] = &[
     &sentence::ENTRY,
     &vrnn::ENTRY,
     &deep_markov::ENTRY,
+    &series::ENTRY,
 ];
 
 /// A model's entry in the list: what is known of it before it is opened.

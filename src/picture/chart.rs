@@ -162,9 +162,11 @@ pub fn axes<'a>(canvas: &Canvas<'a>, title: &str, x: &Axis, y: &Axis) -> Result<
         .y_desc(y.label)
         .draw()?;
     let style = text(MARK_SIZE, INK).pos(Pos::new(HPos::Right, VPos::Center));
+    // Places are those of the whole picture, of which this canvas may be a part.
+    let (canvas_left, canvas_top) = canvas.get_base_pixel();
     for value in &y_marks {
         let (left, middle) = chart.backend_coord(&(x.range.start, *value));
-        let at = (left - 10 * SCALE, middle + TEXT_LIFT * SCALE);
+        let at = (left - canvas_left - 10 * SCALE, middle - canvas_top + TEXT_LIFT * SCALE);
         canvas.draw(&Text::new(y.mark_text(*value, &y_marks), at, style.clone()))?;
     }
     Ok(chart)

@@ -3,8 +3,8 @@
 //! - `grid` arranges (N,C,H,W) values as one picture; `bands` puts originals above their reconstructions.
 //! - `curves` draws losses over epochs or steps, `scatter` draws 2-D encodings coloured by label, `roofline`
 //!   what kernels reach of a device, `bars` rates side by side, `powers` times over sizes, `histogram` how many rows
-//!   have which score, `heat` numbers as coloured cells, `confusion` what a classifier takes for what; `chart` is what
-//!   they share.
+//!   have which score, `heat` numbers as coloured cells, `confusion` what a classifier takes for what, `panels`
+//!   series and what was made of them; `chart` is what they share.
 //! - `save_gif` shows pictures one after the other.
 //! - `latent` has the points to decode: interpolations, traversals, the manifold of a 2-D latent.
 //!
@@ -19,6 +19,7 @@ mod grid;
 mod heat;
 mod histogram;
 pub mod latent;
+mod panels;
 mod powers;
 pub mod quality;
 mod roofline;
@@ -32,6 +33,7 @@ pub use curves::{Series, curves};
 pub use grid::{Fit, bands, fit, grid, grid_size, plain};
 pub use heat::heat;
 pub use histogram::{Heap, histogram};
+pub use panels::{Panel, panels};
 pub use powers::powers;
 pub use roofline::{Mark, roofline};
 pub use scatter::scatter;

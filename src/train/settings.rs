@@ -12,6 +12,7 @@ use toml::Table;
 use crate::data::audio;
 use crate::data::audio::spectrogram::Analysis;
 use crate::data::ratings::Protocol;
+use crate::data::sequences::series::Windows;
 use crate::data::table::Columns;
 use crate::data::text::Reading;
 use crate::data::{Form, Preparation, Split};
@@ -29,7 +30,7 @@ mod run;
 pub use run::{Optimizer, Reduction, Run};
 
 /// The keys that records of older runs lack, whose defaults are what was done then.
-const LATER: [&str; 24] = [
+const LATER: [&str; 26] = [
     "model",
     "corrupt",
     "flip",
@@ -51,6 +52,8 @@ const LATER: [&str; 24] = [
     "n_mels",
     "frames",
     "top_db",
+    "window_length",
+    "window_stride",
     "prior",
     "components",
     "capacity_schedule",
@@ -319,7 +322,7 @@ impl Settings {
         }
     }
 
-    /// How a table, ratings, a text or recordings are read and parted. Errors: something is said of them, and the data set is none.
+    /// How a table, ratings, a text, series or recordings are read and parted. Errors: something is said of them, and the data set is none.
     pub fn form(&self, dataset: &str) -> Result<Form> {
         let ratings = Protocol { liked_above: self.liked_above, split_seed: self.split_seed };
         let (label_column, normal) = (self.label_column.clone(), self.normal.clone());
@@ -327,8 +330,8 @@ impl Settings {
         let text = Reading { tokens: self.tokens, min_count: self.min_count, longest: self.longest, vocabulary: None };
         let (analysis, usual_analysis) = (self.analysis(), Analysis::default());
         let said = [
-            ("label_column", &["table"][..], self.label_column.is_some()),
-            ("split", &["table", "text"], self.split != Split::default()),
+            ("label_column", &["table", "series"][..], self.label_column.is_some()),
+            ("split", &["table", "text", "series"], self.split != Split::default()),
             ("liked_above", &["ratings"], ratings.liked_above != Protocol::default().liked_above),
             ("split_seed", &["ratings"], ratings.split_seed != Protocol::default().split_seed),
             ("tokens", &["text"], text.tokens != usual.tokens),
@@ -340,6 +343,8 @@ impl Settings {
             ("n_mels", &["audio"], analysis.n_mels != usual_analysis.n_mels),
             ("frames", &["audio"], analysis.frames != usual_analysis.frames),
             ("top_db", &["audio"], analysis.top_db != usual_analysis.top_db),
+            ("window_length", &["series"], self.window_length != Windows::default().length),
+            ("window_stride", &["series"], self.window_stride.is_some()),
         ];
         let kind = dataset.split(':').next().unwrap_or_default();
         match said.into_iter().find(|(_, kinds, is_said)| *is_said && !kinds.contains(&kind)) {
@@ -351,7 +356,9 @@ impl Settings {
             ))),
             None => {
                 let audio = audio::Reading { analysis, peak: None };
-                Ok(Form { label_column, split: self.split, normal, ratings, text, audio, ..Form::default() })
+                let windows = Windows { length: self.window_length, stride: self.window_stride };
+                let form = Form { label_column, split: self.split, normal, ratings, text, windows, ..Form::default() };
+                Ok(Form { audio, ..form })
             }
         }
     }

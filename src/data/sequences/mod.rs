@@ -2,6 +2,7 @@
 //! may overlap, as the windows of a series do: kept are the steps, and where each example begins and ends.
 
 pub mod piano_rolls;
+pub mod series;
 pub mod strokes;
 
 use std::ops::Range;

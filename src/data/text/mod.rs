@@ -115,7 +115,9 @@ fn parted(
         return Ok(([Vec::new(), sentences], "all its sentences are taken".into()));
     }
     let Split::Share { test, seed } = split else {
-        return Err(Error::Usage(format!("--split {split} is for tables with labels, and a text has none")));
+        return Err(Error::Usage(format!(
+            "--split {split} is for tables, and the test sentences of a text are drawn: share:0.2"
+        )));
     };
     let count = sentences.len();
     let (is_train, wanted) = drawn(count, test, seed);

@@ -25,13 +25,14 @@ use crate::train::rows::rows;
 use crate::train::settings::{Reduction, Settings};
 
 pub(super) const EXCHANGE: &str = "exchange.safetensors";
-const SCRIPTS: [(&str, &str); 7] = [
+const SCRIPTS: [(&str, &str); 8] = [
     (SCRIPT, include_str!("../../../scripts/pytorch_parity.py")),
     ("pytorch_network.py", include_str!("../../../scripts/pytorch_network.py")),
     ("pytorch_sequences.py", include_str!("../../../scripts/pytorch_sequences.py")),
     ("pytorch_codes.py", include_str!("../../../scripts/pytorch_codes.py")),
     ("pytorch_ladder.py", include_str!("../../../scripts/pytorch_ladder.py")),
     ("pytorch_sentence.py", include_str!("../../../scripts/pytorch_sentence.py")),
+    ("pytorch_series.py", include_str!("../../../scripts/pytorch_series.py")),
     ("pytorch_vae_gan.py", include_str!("../../../scripts/pytorch_vae_gan.py")),
 ];
 

@@ -18,6 +18,9 @@ const PIANO_ROLLS: Kind = Kind::Steps { channels: 88, longest: 160 };
 /// Points of drawings such as signs of a script.
 const DRAWINGS: Kind = Kind::Steps { channels: 3, longest: 64 };
 
+/// Windows of as many steps as the preset's, of a handful of sensors.
+const WINDOWS: Kind = Kind::Steps { channels: 8, longest: 64 };
+
 // The five tutorials.
 const MLP: &str = "the MLP VAE and its variants";
 const CONV: &str = "the convolutional VAE";
@@ -342,6 +345,16 @@ pub static DEEP_MARKOV: [Preset; 1] = [Preset {
     x: PIANO_ROLLS,
     classes: 0,
     text: include_str!("chorales-dmm.toml"),
+}];
+
+/// Of the model `series`.
+pub static SERIES: [Preset; 1] = [Preset {
+    name: "series-rvae",
+    about: "windows of series in CSV files (--data FILE or FOLDER), LSTMs of 64, 8 latents: gaps, anomalies, forecasts",
+    article: OVERVIEW,
+    x: WINDOWS,
+    classes: 0,
+    text: include_str!("series-rvae.toml"),
 }];
 
 /// Of the model `bayesian`.

@@ -1,6 +1,7 @@
 //! The ranges of the run's settings, and those of its model's.
 
 use super::Settings;
+use crate::data::sequences::MOST_STEPS;
 use crate::data::text::{FEWEST_TOKENS, MOST_TOKENS};
 use crate::error::{Error, Result};
 use crate::keys::hint;
@@ -29,6 +30,13 @@ impl Settings {
         let is_long = (FEWEST_TOKENS..=MOST_TOKENS).contains(&self.longest);
         require(is_long, "longest", self.longest, &longest_rule)?;
         self.analysis().check()?;
+        let steps = 2..=MOST_STEPS;
+        require(
+            steps.contains(&self.window_length),
+            "window_length",
+            self.window_length,
+            &format!("must be 2 to {MOST_STEPS}"),
+        )?;
         require(self.liked_above.is_finite(), "liked_above", self.liked_above, "must be a number")?;
 
         for (key, value) in [("lr", self.lr), ("eps", self.eps)] {

@@ -20,8 +20,9 @@ keys! {
             data: Option<PathBuf> = None, "PATH",
                 "The folder of the data set's files; of folder its pictures, of array the .npy or .npz file, of table \
                  the .csv or .csv.gz file, or a folder with train.csv and test.csv; of ratings the .csv or .csv.gz file, \
-                 or a folder with ratings.csv; of text the .txt or .txt.gz file, or a folder with train.txt and test.txt; of audio the folder of the .wav \
-                 files [default: $ELBO_DATA, else \
+                 or a folder with ratings.csv; of text the .txt or .txt.gz file, or a folder with train.txt and test.txt; \
+                 of series the .csv or .csv.gz file, or a folder of them; of audio the folder of the .wav files \
+                 [default: $ELBO_DATA, else \
                  data/DATASET]";
             crop: Option<usize> = None, "N",
                 "Cut a square of N x N from the middle of each picture of a folder, before any resizing; 0 cuts none";
@@ -32,11 +33,12 @@ keys! {
             corrupt: Corrupt = Corrupt::Refuse, "NAME",
                 "A picture of a folder that cannot be decoded is an error (refuse) or left out by name (skip)";
             label_column: Option<String> = None, "NAME",
-                "The column of a table that holds labels, whole numbers from 0 [default: anomaly or label, if there is \
-                 one]";
+                "The column of a table or of series that holds labels, whole numbers from 0; of series several by commas, of \
+                 which the first is the label and none is a channel [default: anomaly or label, if there is one]";
             split: Split = Split::default(), "FORM",
-                "How one table or one text is parted: share:0.2 tests on that share of its rows, drawn at random (share:0.2:SEED); \
-                 normal:0.5 trains on the first half of the normal rows and tests on the others and all anomalies";
+                "How one table, text or series is parted: share:0.2 tests on that share of its rows, drawn at random \
+                 (share:0.2:SEED), of a series on the last ones; first:400 trains on the first 400 rows; normal:0.5 trains \
+                 on the first half of the normal rows and tests on the others and all anomalies";
             normal: Vec<usize> = Vec::new(), "K",
                 "Train on examples of these labels alone, for instance 0,1; the others of the test set are anomalies \
                  for `elbo score` [default: all]";
@@ -50,6 +52,10 @@ keys! {
                 "Of a text, words that its training sentences have less often than N times are unknown";
             longest: usize = 60, "N",
                 "Of a text, sentences of more than N tokens, the end symbol counted, are left out";
+            window_length: usize = 64, "N", "Of series, the steps of a window";
+            window_stride: Option<usize> = None, "N",
+                "Of series, the steps from one training window to the next; test windows lie side by side; 0 is half a \
+                 window";
             sample_rate: u32 = 8000, "HZ",
                 "Of recordings, samples a second; those of another rate are resampled";
             n_fft: usize = 256, "N", "Of recordings, samples of a window, which has N/2+1 frequencies";
