@@ -10,7 +10,8 @@ use elbo::kernels::cross_entropy::largest;
 use elbo::picture::{self, Format};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::shared::{DataArgs, ModelArgs, wrote};
+use super::data::DataArgs;
+use super::shared::{ModelArgs, wrote};
 use super::table::{Column, table};
 
 /// Pictures that go through the model between two moves of the bar.

@@ -6,8 +6,9 @@ use elbo::data::Selection;
 use elbo::error::{Error, Result};
 use elbo::picture::{self, quality};
 
+use super::data::DataArgs;
 use super::progress;
-use super::shared::{DataArgs, ModelArgs, PictureArgs, require, wrote};
+use super::shared::{ModelArgs, PictureArgs, require, wrote};
 
 /// Pictures side by side at most.
 const COLUMNS: usize = 16;

@@ -4,8 +4,9 @@ use elbo::data::Selection;
 use elbo::error::Result;
 use elbo::mean::Mean;
 
+use super::data::DataArgs;
 use super::progress;
-use super::shared::{DataArgs, ModelArgs, PictureArgs, require, wrote};
+use super::shared::{ModelArgs, PictureArgs, require, wrote};
 
 /// Pictures side by side at most.
 const COLUMNS: usize = 16;

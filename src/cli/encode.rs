@@ -8,7 +8,8 @@ use elbo::error::Result;
 use elbo::files::write_atomic;
 use elbo::picture;
 
-use super::shared::{DataArgs, LabelArgs, ModelArgs, require, wrote};
+use super::data::DataArgs;
+use super::shared::{LabelArgs, ModelArgs, require, wrote};
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -16,8 +16,9 @@ use elbo::models::parts::likelihood::Likelihood;
 use elbo::train::evaluation::Latent;
 use serde_json::{Value, json};
 
+use super::data::DataArgs;
 use super::progress;
-use super::shared::{CROSS_ENTROPY, DataArgs, ModelArgs, bound_name, require};
+use super::shared::{CROSS_ENTROPY, ModelArgs, bound_name, require};
 use super::table::{Column, table};
 
 /// Below so many nats a sentence the KL says that the decoder goes without z.

@@ -9,8 +9,9 @@ use elbo::inference::series::Forecast;
 use elbo::picture;
 use serde_json::json;
 
+use super::data::DataArgs;
 use super::series::{BAND, Drawn, check_panels, features, panels};
-use super::shared::{DataArgs, ModelArgs, require, wrote};
+use super::shared::{ModelArgs, require, wrote};
 
 /// Steps before a forecast that its chart shows, in windows.
 const SHOWN: usize = 2;

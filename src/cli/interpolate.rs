@@ -7,10 +7,9 @@ use elbo::inference::Trained;
 use elbo::messages::print;
 use elbo::picture::latent::{lerp, slerp};
 
+use super::data::DataArgs;
 use super::sentences::{note_unknown, refuse, written_by};
-use super::shared::{
-    DataArgs, LabelArgs, ModelArgs, PictureArgs, evenly, picture_name, require, require_picture, wrote,
-};
+use super::shared::{LabelArgs, ModelArgs, PictureArgs, evenly, picture_name, require, require_picture, wrote};
 use super::sounds;
 
 #[derive(clap::Args)]

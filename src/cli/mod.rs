@@ -4,6 +4,7 @@ mod animate;
 mod bench;
 mod check;
 mod classify;
+mod data;
 mod decode;
 mod denoise;
 mod devices;

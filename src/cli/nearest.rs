@@ -2,8 +2,9 @@
 
 use elbo::error::{Error, Result};
 
+use super::data::DataArgs;
 use super::sentences::note_unknown;
-use super::shared::{DataArgs, ModelArgs, picture_name, require};
+use super::shared::{ModelArgs, picture_name, require};
 use super::sounds;
 use super::table::{Column, table};
 

@@ -6,10 +6,11 @@ use elbo::inference::Trained;
 use elbo::messages::{notice, print};
 use elbo::picture;
 
+use super::data::DataArgs;
 use super::sentences::{note_unknown, refuse, written_by};
 use super::sequences;
 use super::series::{Drawn, check_panels, features, panels};
-use super::shared::{DataArgs, LabelArgs, ModelArgs, PictureArgs, require, wrote};
+use super::shared::{LabelArgs, ModelArgs, PictureArgs, require, wrote};
 use super::sounds;
 
 /// Pictures side by side at most.

@@ -16,8 +16,9 @@ use elbo::inference::ranking::quantile;
 use elbo::inference::scores::{Score, Scores};
 use elbo::messages::notice;
 
+use super::data::DataArgs;
 use super::progress;
-use super::shared::{DataArgs, ModelArgs, require, wrote};
+use super::shared::{ModelArgs, require, wrote};
 
 /// Training rows that a threshold is taken from at most.
 const MOST_NORMAL: usize = 4096;

@@ -3,8 +3,9 @@
 use elbo::error::Result;
 use elbo::picture::latent::traverse_points;
 
+use super::data::DataArgs;
 use super::shared::{
-    DataArgs, LabelArgs, ModelArgs, PictureArgs, describe, evenly, picture_name, require, require_picture, wrote,
+    LabelArgs, ModelArgs, PictureArgs, describe, evenly, picture_name, require, require_picture, wrote,
 };
 
 #[derive(clap::Args)]

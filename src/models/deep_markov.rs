@@ -230,7 +230,6 @@ impl DeepMarkov {
 }
 
 impl Model for DeepMarkov {
-    // ANCHOR: step
     fn step(&self, r: &mut Recorder, batch: &Batch, draw: &mut Draw) -> Losses {
         let emission = &self.config.emission;
         let x = batch.steps(r, STEPS); // x (T*B,C), lengths (B)
@@ -255,7 +254,6 @@ impl Model for DeepMarkov {
         self.infer_backward(r, inferred, [dz, dz_before], dq);
         vec![recon.rows, kl, counted.steps]
     }
-    // ANCHOR_END: step
 
     fn evaluate(&self, r: &mut Recorder, batch: &Batch, draw: &mut Draw) -> Losses {
         let x = batch.steps(r, STEPS);

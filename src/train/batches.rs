@@ -2,8 +2,8 @@
 //!
 //! Sentences lie sorted by length, and a batch is of neighbours, so that little of it is padding. A run of lengths is a
 //! bucket. Each bucket has full batches; what is left over of it goes to the next, longer one, so that the last bucket
-//! alone has a batch that is not full. Batches of all buckets come in turns, evenly, in the same order every epoch, and
-//! a bucket's examples are shuffled among its batches. Data without lengths are one bucket.
+//! alone has a batch that is not full. Batches of all buckets come in turns, evenly and not by their length, in the same
+//! order every epoch, and a bucket's examples are shuffled among its batches. Data without lengths are one bucket.
 
 use std::fmt;
 
@@ -15,6 +15,8 @@ use crate::tensor::Tensor;
 
 /// Buckets are of this share of all examples at least, where their lengths are near enough.
 const BUCKETS: usize = 16;
+/// Multiples of the golden ratio lie far apart, whatever their number.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
 /// A bucket's longest row is at most so many times its shortest, where there is a batch of these.
 const SPREAD: f64 = 1.25;
 
@@ -80,13 +82,15 @@ impl Batches {
     fn of_buckets(full: usize, buckets: &[(usize, usize)]) -> Batches {
         let mut batches = Vec::new();
         let mut first = 0;
-        for &(count, longest) in buckets {
+        for (bucket, &(count, longest)) in buckets.iter().enumerate() {
+            // Where its first batch comes: apart from those of all other buckets, of which some have one batch alone.
+            let phase = (bucket as f64 * GOLDEN).fract();
             let of_bucket = count.div_ceil(full);
             for number in 0..of_bucket {
                 let size = Size { rows: full.min(count - number * full), longest };
                 let slot = Slot { first: first as u32, count: count as u32, number: number as u32 };
                 // How far through its bucket it is, by which all are ordered.
-                batches.push(((2 * number + 1) as f64 / (2 * of_bucket) as f64, size, slot));
+                batches.push(((number as f64 + phase) / of_bucket as f64, size, slot));
             }
             first += count;
         }
@@ -209,6 +213,15 @@ mod tests {
         let batches = Batches::of_lengths(&lengths, 16);
         assert_eq!(batches.plan(0).iter().map(|(_, times)| times).sum::<usize>(), 8);
         assert!(batches.plan(0).len() == 8, "{:?}", batches.plan(0));
+    }
+
+    /// Steps would drift if an epoch went from the shortest to the longest.
+    #[test]
+    fn lone_batches_do_not_come_by_length() {
+        let lengths: Vec<usize> = (0..8).flat_map(|bucket| vec![4 << bucket; 16]).collect();
+        let batches = Batches::of_lengths(&lengths, 16);
+        let longest: Vec<usize> = (0..8).map(|batch| batches.sizes[batches.size_of(batch)].longest).collect();
+        assert_eq!(longest, [4, 128, 16, 512, 64, 8, 256, 32]);
     }
 
     #[test]

@@ -11,8 +11,9 @@ use elbo::mean::Mean;
 use elbo::messages::print;
 use serde_json::json;
 
+use super::super::data::DataArgs;
 use super::super::sentences::{note_unknown, refuse};
-use super::super::shared::{DataArgs, wrote};
+use super::super::shared::wrote;
 use super::super::table::{Column, table};
 use super::{Args, WORST};
 

@@ -14,8 +14,9 @@ use elbo::messages::{notice, print};
 use elbo::picture::{self, Panel};
 use serde_json::{Value, json};
 
+use super::super::data::DataArgs;
 use super::super::sentences::refuse;
-use super::super::shared::{DataArgs, wrote};
+use super::super::shared::wrote;
 use super::super::table::{Column, table};
 use super::{Args, Name, Threshold};
 

@@ -197,6 +197,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "not within 2 steps")]
     fn a_window_beyond_the_end_is_a_mistake() {
-        Sequences::new(&[0..3], vec![1.0, 2.0], features(&["load"]));
+        let beyond = 0..3;
+        Sequences::new(&[beyond], vec![1.0, 2.0], features(&["load"]));
     }
 }

@@ -24,7 +24,7 @@ pub enum Form {
     /// y is the mean and the logvar of each number. One that is missing costs nothing.
     Gaussian,
     /// dx and dy of a pen from a mixture of bivariate normals, and whether it is lifted
-    /// ([`stroke_mixture`](crate::kernels::stroke_mixture)).
+    /// ([`stroke_mixture`]).
     Strokes,
 }
 
