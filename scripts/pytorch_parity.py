@@ -434,7 +434,8 @@ def load_initial(model, initial):
 # The others are VAEs.
 KINDS = {"latent_classifier": LatentClassifier, "m2": M2, "bayesian": BayesianVAE}
 KINDS |= {"gumbel": GumbelVAE, "vq": VQVAE, "pixelcnn": PixelCNN, "ladder": LadderVAE}
-KINDS |= {"vae_gan": vae_gan(VAE), "sentence": SentenceVAE, "vrnn": VRNN, "deep_markov": DeepMarkov, "series": SeriesVAE}
+KINDS |= {"vae_gan": vae_gan(VAE), "sentence": SentenceVAE, "vrnn": VRNN, "deep_markov": DeepMarkov}
+KINDS |= {"series": SeriesVAE}
 
 # Terms that count as much as the first knob says, and terms that count nothing.
 WEIGHTED = {"kl", "commit", "total_correlation", "capacity_gap", *(f"kl_{level}" for level in range(1, 6))}

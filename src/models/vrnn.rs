@@ -178,6 +178,7 @@ impl Vrnn {
         let h = r.tensor("state", &[b, hidden]);
         fill::forward(r, h, 0.0);
         let step = |t: usize| {
+            r.scope("latent");
             slots::put(r, h, h_before, t);
             let f_t = slots::take(r, f, b, t);
             let (mean, logvar, encoder) = self.encode(r, f_t, h); // (B,Z) each

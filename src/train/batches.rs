@@ -2,10 +2,14 @@
 //!
 //! Sentences lie sorted by length, and a batch is of neighbours, so that little of it is padding. A run of lengths is a
 //! bucket. Each bucket has full batches; what is left over of it goes to the next, longer one, so that the last bucket
-//! alone has a batch that is not full. Batches of all buckets come in turns, evenly and not by their length, in the same
-//! order every epoch, and a bucket's examples are shuffled among its batches. Data without lengths are one bucket.
+//! alone has a batch that is not full. In training batches of all buckets come in an order that is drawn anew each epoch, and
+//! a bucket's examples are shuffled among its batches. Data without lengths are one bucket.
 
 use std::fmt;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 
 use crate::arena::Arena;
 use crate::kernels::clock::Clock;
@@ -15,8 +19,6 @@ use crate::tensor::Tensor;
 
 /// Buckets are of this share of all examples at least, where their lengths are near enough.
 const BUCKETS: usize = 16;
-/// Multiples of the golden ratio lie far apart, whatever their number.
-const GOLDEN: f64 = 0.618_033_988_749_894_9;
 /// A bucket's longest row is at most so many times its shortest, where there is a batch of these.
 const SPREAD: f64 = 1.25;
 
@@ -44,6 +46,8 @@ pub(crate) struct Batches {
     full: usize,
     /// Every size there is, the largest first.
     pub sizes: Vec<Size>,
+    /// The size and the slot of each batch, those of every bucket spread evenly.
+    evenly: Vec<(usize, Slot)>,
     /// Which of the sizes each batch has, in the epoch's order.
     size_of: Vec<usize>,
     /// Where the examples of each batch are from, likewise.
@@ -82,15 +86,13 @@ impl Batches {
     fn of_buckets(full: usize, buckets: &[(usize, usize)]) -> Batches {
         let mut batches = Vec::new();
         let mut first = 0;
-        for (bucket, &(count, longest)) in buckets.iter().enumerate() {
-            // Where its first batch comes: apart from those of all other buckets, of which some have one batch alone.
-            let phase = (bucket as f64 * GOLDEN).fract();
+        for &(count, longest) in buckets {
             let of_bucket = count.div_ceil(full);
             for number in 0..of_bucket {
                 let size = Size { rows: full.min(count - number * full), longest };
                 let slot = Slot { first: first as u32, count: count as u32, number: number as u32 };
                 // How far through its bucket it is, by which all are ordered.
-                batches.push(((number as f64 + phase) / of_bucket as f64, size, slot));
+                batches.push(((2 * number + 1) as f64 / (2 * of_bucket) as f64, size, slot));
             }
             first += count;
         }
@@ -104,9 +106,21 @@ impl Batches {
         // Programs share the buffers of the first.
         sizes.sort_by_key(|size| std::cmp::Reverse((size.longest, size.rows)));
         let number = |size: &Size| sizes.iter().position(|s| s == size).expect("every size is listed");
-        let size_of = batches.iter().map(|(_, size, _)| number(size)).collect();
-        let slots = batches.iter().map(|(_, _, slot)| *slot).collect();
-        Batches { full, sizes, size_of, slots, is_parted: buckets.len() > 1 }
+        let evenly: Vec<(usize, Slot)> = batches.iter().map(|(_, size, slot)| (number(size), *slot)).collect();
+        let (size_of, slots) = evenly.iter().copied().unzip();
+        Batches { full, sizes, evenly, size_of, slots, is_parted: buckets.len() > 1 }
+    }
+
+    /// Puts the batches into the order of an epoch of a run of that seed. Those of one bucket stay as they are.
+    pub fn shuffle(&mut self, seed: u64, epoch: usize) {
+        if !self.is_parted {
+            return;
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(epoch as u64);
+        let mut both: Vec<(usize, Slot)> = self.evenly.clone();
+        both.shuffle(&mut rng);
+        (self.size_of, self.slots) = both.into_iter().unzip();
     }
 
     /// Batches of an epoch.
@@ -215,13 +229,26 @@ mod tests {
         assert!(batches.plan(0).len() == 8, "{:?}", batches.plan(0));
     }
 
-    /// Steps would drift if an epoch went from the shortest to the longest.
     #[test]
-    fn lone_batches_do_not_come_by_length() {
+    fn an_epoch_has_an_order_of_its_own() {
         let lengths: Vec<usize> = (0..8).flat_map(|bucket| vec![4 << bucket; 16]).collect();
-        let batches = Batches::of_lengths(&lengths, 16);
-        let longest: Vec<usize> = (0..8).map(|batch| batches.sizes[batches.size_of(batch)].longest).collect();
-        assert_eq!(longest, [4, 128, 16, 512, 64, 8, 256, 32]);
+        let mut batches = Batches::of_lengths(&lengths, 16);
+        let mut of = |seed, epoch| {
+            batches.shuffle(seed, epoch);
+            let longest = |batch| batches.sizes[batches.size_of(batch)].longest;
+            // A batch's rows are of the length that it is read in.
+            assert!((0..8).all(|batch| longest(batch) == 4 << (batches.slots[batch].first / 16)));
+            (0..8).map(longest).collect::<Vec<usize>>()
+        };
+        let first = of(1, 0);
+        assert!(of(1, 1) != first && of(2, 0) != first && of(1, 0) == first, "{first:?}");
+        let mut sorted = first.clone();
+        sorted.sort();
+        assert_eq!(sorted, [4, 8, 16, 32, 64, 128, 256, 512]);
+        // The batch that is not full stays last where there is one bucket.
+        let mut plain = Batches::plain(10, 4, 0);
+        plain.shuffle(1, 1);
+        assert_eq!(plain.plan(0), [(0, 2), (1, 1)]);
     }
 
     #[test]

@@ -174,6 +174,12 @@ impl Resident {
         }
     }
 
+    /// Puts the batches into the order of an epoch of a run of that seed, before its plan is made.
+    pub(crate) fn turn(&mut self, backend: &mut Backend, seed: u64, epoch: usize) {
+        self.batches.shuffle(seed, epoch);
+        self.write_slots(backend);
+    }
+
     fn write_slots(&self, backend: &mut Backend) {
         if let Some(slots) = self.slots {
             backend.write_words(slots, &self.batches.slot_words());

@@ -230,6 +230,7 @@ impl Trainer {
 
     fn write_clocks(&mut self) {
         let Trainer { settings, programs, progress, backend, .. } = self;
+        programs.train.turn(backend, settings.seed, progress.epoch);
         let (train, test) = (&programs.train, &programs.test);
         let steps = train.batches();
         let first_step = progress.epoch as u64 * steps as u64;
