@@ -29,8 +29,8 @@ fn loss(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
 }
 
 // ANCHOR: backward
-// backward of the loss times scale: dmean = -scale (x - mean) e^-logvar, dlogvar = scale (1 - (x - mean)^2 e^-logvar)/2,
-// both 0 where x is missing. An invocation owns a number.
+// backward of the loss times scale: dmean = -scale (x - mean) e^-logvar,
+// dlogvar = scale (1 - (x - mean)^2 e^-logvar)/2, both 0 where x is missing. An invocation owns a number.
 @compute @workgroup_size(64)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups);

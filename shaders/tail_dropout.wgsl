@@ -1,5 +1,5 @@
-// How much of each sequence an encoder is shown, where of some the last steps are hidden: it learns what lies behind the
-// end of what it is shown. A row hides with the share p, from one step to so many, all equally often.
+// How much of each sequence an encoder is shown, where of some the last steps are hidden: it learns what lies behind
+// the end of what it is shown. A row hides with the share p, from one step to so many, all equally often.
 
 struct Params { B: u32, most: u32, p: f32, scale: f32 }
 

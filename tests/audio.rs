@@ -6,13 +6,11 @@ mod common;
 use std::f64::consts::PI;
 use std::fs;
 use std::path::Path;
-use std::process::Output;
 
-use common::process::elbo;
+use common::process::{elbo, fails, json, succeeds};
 use elbo::data::audio::spectrogram::{Analyser, Analysis};
 use elbo::data::audio::wav;
 use hound::{SampleFormat, WavSpec, WavWriter};
-use serde_json::Value;
 
 /// Tones of the three classes, in Hz.
 const TONES: [f64; 3] = [400.0, 1200.0, 2600.0];
@@ -59,32 +57,6 @@ fn analysis() -> Analysis {
     Analysis { n_fft: 128, hop_length: 64, n_mels: 16, frames: 16, ..Analysis::default() }
 }
 
-fn run(folder: &Path, args: &str) -> Output {
-    elbo(folder, args).output().unwrap()
-}
-
-#[track_caller]
-fn succeeds(folder: &Path, args: &str) -> String {
-    let output = run(folder, args);
-    assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Exit code 2 and one line with all of the words.
-#[track_caller]
-fn fails(folder: &Path, args: &str, words: &[&str]) {
-    let output = run(folder, args);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{args}: {stderr}");
-    let error = stderr.lines().last().unwrap();
-    assert!(words.iter().all(|word| error.contains(word)), "{args}: {stderr}");
-}
-
-#[track_caller]
-fn json(folder: &Path, args: &str) -> Value {
-    serde_json::from_str(&succeeds(folder, args)).unwrap()
-}
-
 /// The loudest frequency of a WAV file in Hz, by the definition of the transform, every 10 Hz.
 fn loudest(path: &Path) -> f64 {
     let (samples, rate) = wav::read(path, 8000, 10.0).unwrap();
@@ -105,7 +77,7 @@ const TRIANGLE: f64 = 300.0;
 fn a_model_trains_goes_on_and_gives_sounds_back() {
     let desk = desk();
     let here = desk.path();
-    let output = run(here, &format!("{TRAIN} --epochs 40 --out whole"));
+    let output = elbo(here, &format!("{TRAIN} --epochs 40 --out whole")).output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && told.contains("data: audio:data, 30 training and 9 test recordings"), "{told}");
     assert!(told.contains("audio:data: 8000 Hz, 0.12 seconds of each"), "{told}");

@@ -3,10 +3,8 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
-use std::process::Output;
 
-use common::process::elbo;
+use common::process::{fails_with as fails, succeeds_with as succeeds};
 use serde_json::Value;
 
 /// A folder with ratings of 100 users of two tastes, who like 10 of the 20 items of theirs, and titles.
@@ -25,29 +23,6 @@ fn desk() -> tempfile::TempDir {
 }
 
 const TRAIN: &str = "train ml-small --data data --device cpu --hidden 16 --latent 4 --batch-size 10 --lr 1e-2";
-
-fn run(folder: &Path, args: &[&str]) -> Output {
-    let (first, rest) = args.split_first().unwrap();
-    elbo(folder, first).args(rest).output().unwrap()
-}
-
-/// Runs what must go well, parted at spaces, then `rest` as it is; standard output.
-#[track_caller]
-fn succeeds(folder: &Path, args: &str, rest: &[&str]) -> String {
-    let output = run(folder, &[&[args], rest].concat());
-    assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs what must be refused with exit code 2 and one line with all of the words.
-#[track_caller]
-fn fails(folder: &Path, args: &str, rest: &[&str], words: &[&str]) {
-    let output = run(folder, &[&[args], rest].concat());
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{args}: {stderr}");
-    let error = stderr.lines().last().unwrap();
-    assert!(words.iter().all(|word| error.contains(word)), "{args}: {stderr}");
-}
 
 #[test]
 fn a_model_trains_goes_on_ranks_and_recommends() {

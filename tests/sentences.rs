@@ -5,16 +5,14 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
 
 use common::gpu;
-use common::process::elbo;
+use common::process::{elbo, fails_with as fails, json_with as json, succeeds_with as succeeds};
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::gpu::Options;
 use elbo::inference::Trained;
 use elbo::inference::sentences::Writing;
-use serde_json::Value;
 
 /// A folder with 60 short lines to train on and 20 to test on.
 fn desk() -> tempfile::TempDir {
@@ -34,38 +32,11 @@ fn desk() -> tempfile::TempDir {
 const TRAIN: &str = "train text-vae --data data --hidden 16 --latent 4 --set embedding=8 --min-count 1 --longest 12 \
                      --batch-size 10 --lr 1e-2 --device cpu";
 
-fn run(folder: &Path, args: &str, rest: &[&str]) -> Output {
-    elbo(folder, args).args(rest).output().unwrap()
-}
-
-/// Runs what must go well, parted at spaces, then `rest` as it is; standard output.
-#[track_caller]
-fn succeeds(folder: &Path, args: &str, rest: &[&str]) -> String {
-    let output = run(folder, args, rest);
-    assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs what must be refused with exit code 2 and one line with all of the words.
-#[track_caller]
-fn fails(folder: &Path, args: &str, rest: &[&str], words: &[&str]) {
-    let output = run(folder, args, rest);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{args}: {stderr}");
-    let error = stderr.lines().last().unwrap();
-    assert!(words.iter().all(|word| error.contains(word)), "{args}: {stderr}");
-}
-
-#[track_caller]
-fn json(folder: &Path, args: &str, rest: &[&str]) -> Value {
-    serde_json::from_str(&succeeds(folder, args, rest)).unwrap()
-}
-
 #[test]
 fn a_model_trains_goes_on_and_answers_every_command() {
     let desk = desk();
     let here = desk.path();
-    let output = run(here, &format!("{TRAIN} --epochs 2 --out whole"), &[]);
+    let output = elbo(here, &format!("{TRAIN} --epochs 2 --out whole")).output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && told.contains("nats a sentence") && !told.contains("nats a picture"), "{told}");
     succeeds(here, &format!("{TRAIN} --epochs 1 --out parts"), &[]);
@@ -139,7 +110,7 @@ fn writes(here: &Path) {
 
     let pairs = succeeds(here, "reconstruct whole --device cpu", &[]);
     assert_eq!(pairs.lines().filter(|line| line.starts_with("  ")).count(), 10, "{pairs}");
-    let output = run(here, "reconstruct whole --device cpu", &["A zebra sees it."]);
+    let output = elbo(here, "reconstruct whole --device cpu").arg("A zebra sees it.").output().unwrap();
     let [told, pair] = [output.stderr, output.stdout].map(|text| String::from_utf8(text).unwrap());
     assert!(told.contains("reads as <unk>: zebra") && pair.starts_with("a <unk> sees it .\n  "), "{told}{pair}");
 

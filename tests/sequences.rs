@@ -5,10 +5,9 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
 
 use common::gpu;
-use common::process::elbo;
+use common::process::{fails, succeeds};
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::gpu::Options;
@@ -35,28 +34,6 @@ fn desk() -> tempfile::TempDir {
 }
 
 const SMALL: &str = "--batch-size 8 --device cpu --lr 1e-2 --seed 3";
-
-fn run(folder: &Path, args: &str) -> Output {
-    elbo(folder, args).output().unwrap()
-}
-
-/// Runs what must go well; standard output.
-#[track_caller]
-fn succeeds(folder: &Path, args: &str) -> String {
-    let output = run(folder, args);
-    assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs what must be refused with exit code 2 and one line with all of the words.
-#[track_caller]
-fn fails(folder: &Path, args: &str, words: &[&str]) {
-    let output = run(folder, args);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{args}: {stderr}");
-    let error = stderr.lines().last().unwrap();
-    assert!(words.iter().all(|word| error.contains(word)), "{args}: {stderr}");
-}
 
 fn eval(folder: &Path, run: &str) -> Value {
     serde_json::from_str(&succeeds(folder, &format!("eval {run} --json --device cpu"))).unwrap()

@@ -4,10 +4,9 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
 
 use common::gpu;
-use common::process::elbo;
+use common::process::{elbo, fails, json, succeeds};
 use elbo::backend::gpu::Options;
 use serde_json::Value;
 
@@ -29,38 +28,11 @@ fn desk() -> tempfile::TempDir {
 const TRAIN: &str = "train series-rvae --data pump.csv --window-length 16 --window-stride 4 --hidden 12 --latent 3 --set hide=5 \
                      --batch-size 8 --lr 1e-2 --device cpu";
 
-fn run(folder: &Path, args: &str) -> Output {
-    elbo(folder, args).output().unwrap()
-}
-
-/// Runs what must go well; standard output.
-#[track_caller]
-fn succeeds(folder: &Path, args: &str) -> String {
-    let output = run(folder, args);
-    assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs what must be refused with exit code 2 and one line with all of the words.
-#[track_caller]
-fn fails(folder: &Path, args: &str, words: &[&str]) {
-    let output = run(folder, args);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{args}: {stderr}");
-    let error = stderr.lines().last().unwrap();
-    assert!(words.iter().all(|word| error.contains(word)), "{args}: {stderr}");
-}
-
-#[track_caller]
-fn json(folder: &Path, args: &str) -> Value {
-    serde_json::from_str(&succeeds(folder, args)).unwrap()
-}
-
 #[test]
 fn a_model_trains_goes_on_and_answers_every_command() {
     let desk = desk();
     let here = desk.path();
-    let output = run(here, &format!("{TRAIN} --epochs 12 --out whole"));
+    let output = elbo(here, &format!("{TRAIN} --epochs 12 --out whole")).output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     for words in ["240 rows of 2 (load, heat)", "numbers missing", "nats a sequence"] {
         assert!(output.status.success() && told.contains(words), "no {words:?} in: {told}");

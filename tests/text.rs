@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::process::elbo;
+use common::process::fails;
 use elbo::arena::Arena;
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
@@ -100,17 +100,6 @@ fn the_sentences_of_a_batch_come_to_a_device() {
             assert!(row.ends_with(&[EOS]) && vocabulary.decode(&row) == vocabulary.decode(ragged.row(n)));
         }
     }
-}
-
-/// Exit code 2 and one line with all of the words.
-#[track_caller]
-fn fails(folder: &Path, args: &str, words: &[&str]) {
-    let mut args = args.split(' ');
-    let output = elbo(folder, args.next().unwrap()).args(args).output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{stderr}");
-    let error = stderr.lines().last().unwrap();
-    assert!(words.iter().all(|word| error.contains(word)), "{stderr}");
 }
 
 #[test]

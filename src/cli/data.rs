@@ -19,8 +19,9 @@ pub struct DataArgs {
     /// The data set [default: the one the model was trained on, auto if that is not known]
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
-    /// The folder (of array: the file; of folder and audio also one picture or recording) of the data set. Pictures that
-    /// are not split are all taken, unless they are the run's own [default: that of the run, else $ELBO_DATA, else data/DATASET]
+    /// The folder (of array: the file; of folder and audio also one picture or recording) of the data set. Pictures
+    /// that are not split are all taken, unless they are the run's own [default: that of the run, else $ELBO_DATA, else
+    /// data/DATASET]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Cut a square of N x N from the middle of each picture of a folder; 0 cuts none [default: as in the run]
@@ -97,8 +98,8 @@ impl DataArgs {
                 "choose another --dataset"
             };
             return Err(Error::Usage(format!(
-                "the pictures of {} are {c}x{h}x{w} (channels, height, width), the model's {model_c}x{model_h}x{model_w}: \
-                 {advice}",
+                "the pictures of {} are {c}x{h}x{w} (channels, height, width), the model's \
+                 {model_c}x{model_h}x{model_w}: {advice}",
                 data.name
             )));
         }
@@ -151,8 +152,8 @@ impl DataArgs {
         Ok(Asked { name: name.into(), place, form, selection, record })
     }
 
-    /// The run's way to read a table, ratings, a text, series or recordings, where both it and this data set are the same of
-    /// these.
+    /// The run's way to read a table, ratings, a text, series or recordings, where both it and this data set are the
+    /// same of these.
     fn form(&self, name: &str, record: Option<&RunRecord>) -> Form {
         let formed = [Choice::Table, Choice::Ratings, Choice::Text, Choice::Series, Choice::Audio];
         let is_formed = |kind: &Choice| formed.contains(kind);

@@ -93,7 +93,7 @@ impl Args {
         let is_pictures = data.test.shape().is_some();
         let bits = output.filter(|_| is_pictures).and_then(|o| o.bits_per_dimension(nats, data.test.dims()));
         let sentences = model.is_of_sentences().then(|| Sentences::of(terms, &means.terms, nats));
-        let steps = terms.iter().zip(&means.terms).find(|(term, _)| term.name == "steps").map(|(_, &steps)| steps);
+        let steps = mean_of("steps", terms, &means.terms);
         let is_likelihood = steps.is_some()
             || sentences.is_some()
             || model.is_of_series()
@@ -218,6 +218,11 @@ fn neighbour(model: &mut Trained, data: &Dataset) -> Result<f64> {
     Ok(neighbours::accuracy((&train_means, &train), (&test_means, &test), model.latent()?))
 }
 
+/// The mean of the term of that name; `None` where there is none.
+fn mean_of(name: &str, terms: &[Term], means: &[f64]) -> Option<f64> {
+    terms.iter().zip(means).find(|(term, _)| term.name == name).map(|(_, &mean)| mean)
+}
+
 /// What the terms of a model of sentences say.
 struct Sentences {
     /// Words a sentence, the end counted.
@@ -232,9 +237,7 @@ struct Sentences {
 impl Sentences {
     /// Of the terms' means, and -ELBO in nats a sentence.
     fn of(terms: &[Term], means: &[f64], nats: f64) -> Sentences {
-        let of = |name: &str| {
-            terms.iter().zip(means).find(|(term, _)| term.name == name).map_or(f64::NAN, |(_, &mean)| mean)
-        };
+        let of = |name: &str| mean_of(name, terms, means).unwrap_or(f64::NAN);
         let (words, kl) = (of("words"), of("kl"));
         Sentences { words, kl, perplexity: (nats / words).exp(), is_collapsed: kl < COLLAPSED }
     }

@@ -10,7 +10,7 @@ use elbo::picture;
 use serde_json::json;
 
 use super::data::DataArgs;
-use super::series::{BAND, Drawn, check_panels, features, panels};
+use super::series::{BAND, Drawn, check_panels, panels};
 use super::shared::{ModelArgs, require, wrote};
 
 /// Steps before a forecast that its chart shows, in windows.
@@ -61,7 +61,7 @@ impl Args {
         require((1..=series.steps()).contains(&from), &problem)?;
         let Forecast { mean, deviation } =
             model.forecast(&numbers[..from * channels], self.steps, self.samples, self.seed)?;
-        let (drawn, features) = (Drawn { mean, deviation }, features(&model));
+        let (drawn, features) = (Drawn { mean, deviation }, model.step_features().clone());
 
         let rows: Vec<Vec<[f64; 3]>> = (0..self.steps)
             .map(|step| (0..channels).map(|channel| drawn.band(&features, step * channels + channel)).collect())

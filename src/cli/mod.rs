@@ -77,8 +77,8 @@ enum Command {
     Recommend(recommend::Args),
     /// Judge how a model ranks items for users it was not trained on, beside popularity and a linear model
     Rank(rank::Args),
-    /// Give each row of a table, picture, sentence or step of a series a number that says how unlike the training data it
-    /// is
+    /// Give each row of a table, picture, sentence or step of a series a number that says how unlike the training data
+    /// it is
     Score(score::Args),
     /// Say how a series goes on, with the band that its next numbers will lie in, by a model of series
     Forecast(forecast::Args),

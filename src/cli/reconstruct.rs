@@ -9,7 +9,7 @@ use elbo::picture;
 use super::data::DataArgs;
 use super::sentences::{note_unknown, refuse, written_by};
 use super::sequences;
-use super::series::{Drawn, check_panels, features, panels};
+use super::series::{Drawn, check_panels, panels};
 use super::shared::{LabelArgs, ModelArgs, PictureArgs, require, wrote};
 use super::sounds;
 
@@ -38,8 +38,8 @@ pub struct Args {
     label: LabelArgs,
     #[command(flatten)]
     picture: PictureArgs,
-    /// How many test pictures, sentences or windows, spread evenly over the set [default: 16 pictures, 10 sentences or 2
-    /// windows, or all where there are fewer]
+    /// How many test pictures, sentences or windows, spread evenly over the set [default: 16 pictures, 10 sentences or
+    /// 2 windows, or all where there are fewer]
     #[arg(long, value_name = "N")]
     count: Option<usize>,
     /// Seed of the noise that a denoising model puts on the pictures
@@ -155,7 +155,7 @@ impl Args {
         let count = self.count.unwrap_or(WINDOWS.min(there));
         let problem = format!("--count is {count}, but {} has {there} test windows", data.name);
         require((1..=there).contains(&count), &problem)?;
-        let features = features(model);
+        let features = model.step_features().clone();
         check_panels(count * features.len(), "ask for fewer by --count")?;
         let x = data.test.spread(count);
         let made = model.view("reconstruct", &[("steps", &x)], 0)?;

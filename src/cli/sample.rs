@@ -13,7 +13,7 @@ use elbo::train::pictures::{components, one_hot, prior};
 
 use super::sentences::{refuse, written_by};
 use super::sequences;
-use super::series::{Drawn, check_panels, features, panels};
+use super::series::{Drawn, check_panels, panels};
 use super::shared::{LabelArgs, ModelArgs, PictureArgs, describe, require, wrote};
 
 /// Sequences where no count is given.
@@ -224,7 +224,7 @@ impl Args {
             self.picture.given()[1],
         ];
         refuse(model, "pictures or sentences", &flags)?;
-        let (count, features) = (self.count.unwrap_or(2), features(model));
+        let (count, features) = (self.count.unwrap_or(2), model.step_features().clone());
         check_panels(count * features.len(), "ask for fewer by --count")?;
         let mut z = prior(self.seed, count, model.latent_kind()?);
         z.iter_mut().for_each(|z| *z *= self.temperature);

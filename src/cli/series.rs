@@ -2,7 +2,6 @@
 
 use elbo::data::features::Features;
 use elbo::error::Result;
-use elbo::inference::Trained;
 use elbo::picture::Panel;
 
 use super::shared::require;
@@ -39,13 +38,6 @@ impl Drawn {
     }
 }
 
-/// What the numbers of the model's channels are.
-pub fn features(model: &Trained) -> Features {
-    let channels = model.series_sizes().map_or(0, |[channels, _]| channels);
-    let unscaled = || Features::unscaled((1..=channels).map(|c| format!("x{c}")).collect());
-    model.card.features.clone().unwrap_or_else(unscaled)
-}
-
 /// Refuses more charts than a picture can show. `option` sets how many.
 pub fn check_panels(panels: usize, option: &str) -> Result<()> {
     require(
@@ -54,8 +46,8 @@ pub fn check_panels(panels: usize, option: &str) -> Result<()> {
     )
 }
 
-/// A chart a channel: the numbers (N,C) in the data's units that were seen, NaN where one is missing, and what was drawn
-/// of the steps from `first` on, as a line with a band. Those steps are `marked` or not. `name` stands before the
+/// A chart a channel: the numbers (N,C) in the data's units that were seen, NaN where one is missing, and what was
+/// drawn of the steps from `first` on, as a line with a band. Those steps are `marked` or not. `name` stands before the
 /// channel's.
 pub fn panels(
     name: &str,

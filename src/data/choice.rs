@@ -43,8 +43,8 @@ pub enum Choice {
 impl Choice {
     /// Whether it is read from where the user says, and from nowhere else.
     pub fn is_own(self) -> bool {
-        let own = [Choice::Folder, Choice::Array, Choice::Table, Choice::Ratings, Choice::Text, Choice::Audio];
-        own.contains(&self) || matches!(self, Choice::PianoRolls | Choice::Strokes | Choice::Series)
+        let others = [Choice::Auto, Choice::BinarizedMnist, Choice::Cifar10, Choice::Cifar100];
+        !others.contains(&self) && !matches!(self, Choice::Named(_))
     }
 
     /// Every choice by its argument of `--dataset`.

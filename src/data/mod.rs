@@ -119,11 +119,11 @@ impl Dataset {
 /// Reads a data set into memory, and downloads it first where that is possible and needed.
 ///
 /// `data_dir` is the folder of a `Folder` or of an `Audio` (under [`Selection::All`] also one file of it), the file of
-/// an `Array`, of `PianoRolls` or of a `Table`, of which `form` says how it is read; of `Ratings`, a `Text` and `Series` a
-/// file or a folder, of `Strokes` a folder. The files of the other sets are looked for in `data_dir` and its subfolder of the
-/// set's name; without it, in the folder of the environment variable `ELBO_DATA`, likewise; without that, in `data`.
-/// `selection` parts one's own pictures where they are not split. `report` is told what the user should know, and how
-/// far long work has come.
+/// an `Array`, of `PianoRolls` or of a `Table`, of which `form` says how it is read; of `Ratings`, a `Text` and
+/// `Series` a file or a folder, of `Strokes` a folder. The files of the other sets are looked for in `data_dir` and its
+/// subfolder of the set's name; without it, in the folder of the environment variable `ELBO_DATA`, likewise; without
+/// that, in `data`. `selection` parts one's own pictures where they are not split. `report` is told what the user
+/// should know, and how far long work has come.
 ///
 /// # Errors
 /// Files that are missing, unreadable or not what they should be, each by name, and what to do about it; a `data_dir`

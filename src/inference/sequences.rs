@@ -23,9 +23,9 @@ impl Trained {
         read(&self.card.settings)
     }
 
-    /// What the numbers of a step are. Panics on a model whose card has none.
+    /// What the numbers of a step are. Panics on a model of anything but sequences, whose card has to have them.
     pub fn step_features(&self) -> &Features {
-        self.card.features.as_ref().expect("a model of sequences has features")
+        self.card.features.as_ref().expect("the card of a model of sequences has features")
     }
 
     /// So many sequences of `steps` steps, (count, steps*C), on the model's scale. Sequence n has random numbers of its

@@ -8,8 +8,8 @@
 //!   probability   -log N(x; x^, sigma^2)
 //!   elbo          the same + KL(q(z|x) || N(0,1)) / numbers of the window that were seen
 //!
-//! A step's score is the mean over its numbers that were seen, in all windows that cover it; a window's that over all of
-//! its numbers.
+//! A step's score is the mean over its numbers that were seen, in all windows that cover it; a window's that over all
+//! of its numbers.
 
 use super::{Trained, kl_by_row};
 use crate::data::sequences::series::Series;
@@ -65,8 +65,7 @@ impl Trained {
     /// The numbers of a series (N,C) on the model's scale, NaN where one is missing. Errors: other channels than the
     /// model's; a number that is too far from those of its training.
     pub fn standardised(&self, series: &Series) -> Result<Vec<f32>> {
-        let features = self.card.features.as_ref();
-        let Some(features) = features else { return Ok(series.values.iter().map(|&value| value as f32).collect()) };
+        let features = self.step_features();
         features.check_names(&series.channels, &series.name)?;
         let numbers = features.standardised(&series.values);
         features.check(&numbers, &series.name).map(|()| numbers)
@@ -115,7 +114,8 @@ impl Trained {
     /// How the numbers of a series (N,C) go on for so many steps: the last of them and the steps to come are a window
     /// whose end is missing. z is drawn `samples` times from q(z|x) of what was seen, and each is drawn whole.
     ///
-    /// Errors: no model of series; none that has learned to go on so far; no sample; a series of which nothing was seen.
+    /// Errors: no model of series; none that has learned to go on so far; no sample; a series of which nothing was
+    /// seen.
     pub fn forecast(&mut self, numbers: &[f32], steps: usize, samples: usize, seed: u64) -> Result<Forecast> {
         let [channels, longest] = self.series_sizes()?;
         let hide = self.card.settings.get("hide").and_then(toml::Value::as_integer).unwrap_or(0) as usize;

@@ -141,8 +141,8 @@ impl Subject {
 }
 
 /// Drawn examples for these columns, no two alike: discs in place of pictures, waves in place of vectors, users who
-/// choose neighbouring items, sentences of words that follow each other, melodies. Labels go round. Panics on columns of none of
-/// these.
+/// choose neighbouring items, sentences of words that follow each other, melodies. Labels go round. Panics on columns
+/// of none of these.
 pub fn drawn(count: usize, columns: &Columns) -> Table {
     let table = match columns.modelled() {
         Some(Kind::Picture(shape)) => discs(count, shape),

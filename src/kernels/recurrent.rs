@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::fill;
+use super::{fill, reduce};
 use crate::cases::{Case, Tolerance};
 use crate::kernel::{Constant, Cost, grid_1d};
 use crate::program::Recorder;
@@ -83,6 +83,19 @@ pub(super) fn grid(p: &[u32], _: &[Constant]) -> [u32; 3] {
 pub(super) fn cost(p: &[u32], flops: u64, words: u64) -> Cost {
     let elements = u64::from(p[1]) * u64::from(p[2]);
     Cost { flops: flops * elements, bytes: 4 * words * elements }
+}
+
+/// The same a (B,F) at each of T steps: (T*B,F). Its backward is [`over_steps`].
+pub fn at_each_step(r: &mut Recorder, a: Tensor, steps: usize) -> Tensor {
+    let [b, f] = a.matrix();
+    reduce::backward_columns(r, a.reshape(&[b * f]), [steps, b * f]).reshape(&[steps * b, f])
+}
+
+/// The sums over the steps of each of B rows, (B,F), of a (T*B,F).
+pub fn over_steps(r: &mut Recorder, a: Tensor, b: usize) -> Tensor {
+    let [rows, f] = a.matrix();
+    assert!(rows % b == 0, "recurrent.over_steps: {a:?} of {b} rows");
+    reduce::columns(r, a.reshape(&[rows / b, b * f])).reshape(&[b, f])
 }
 
 /// Lengths (B) of rows that never end: the bits of 1.0 as an integer are more steps than any run has.

@@ -132,7 +132,8 @@ pub fn forward(r: &mut Recorder, clock: Tensor, order: Tensor, shuffled: bool) {
 }
 
 /// Writes the epoch's order into `order` (S*B), B `rows` of a full batch: batch s has the next of its bucket's
-/// examples, shuffled or as they are; `slots` (S,3) holds the [`Slot`]s as integers. Places that a batch does not fill are 0.
+/// examples, shuffled or as they are; `slots` (S,3) holds the [`Slot`]s as integers. Places that a batch does not fill
+/// are 0.
 pub fn buckets(r: &mut Recorder, [clock, slots]: [Tensor; 2], order: Tensor, rows: usize, shuffled: bool) {
     assert!(3 * order.len() == rows * slots.len(), "shuffle.buckets: slots {slots:?}, order {order:?}, {rows} rows");
     let params = Params { n: order.len() as u32, rows: rows as u32, shuffled: shuffled as u32 };

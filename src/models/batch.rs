@@ -92,6 +92,14 @@ pub struct Steps {
     pub lengths: Tensor,
 }
 
+impl Steps {
+    /// Of rows (B,L*C) that somebody wrote, with NaN for what is missing and behind the end; a longer row is cut.
+    pub fn given(r: &mut Recorder, rows: Tensor, [channels, longest]: [usize; 2]) -> Steps {
+        let [x, seen, lengths] = steps::given(r, rows, [channels, longest]);
+        Steps { x, seen, lengths }
+    }
+}
+
 /// Where rows of a data set come from.
 #[derive(Clone, Copy, Debug)]
 pub struct Order {
@@ -219,18 +227,15 @@ impl Batch {
     /// The sequences, cut at the batch's `longest`. Panics where the column holds something else.
     pub fn steps(&self, r: &mut Recorder, column: &str) -> Steps {
         r.scope("batch");
-        let [x, seen, lengths] = match self.source(column) {
-            Source::Given(tensor) => {
-                let [_, width] = tensor.matrix();
-                steps::given(r, *tensor, [width / self.longest, self.longest])
-            }
+        match self.source(column) {
+            Source::Given(rows) => Steps::given(r, *rows, [rows.matrix()[1] / self.longest, self.longest]),
             &Source::Steps(stored) => {
                 let stride = self.order.expect("a data set has an order").stride;
-                steps::forward(r, stored, self.place(), [self.rows, self.longest], stride)
+                let [x, seen, lengths] = steps::forward(r, stored, self.place(), [self.rows, self.longest], stride);
+                Steps { x, seen, lengths }
             }
             other => panic!("column {column} holds {}, not steps", other.noun()),
-        };
-        Steps { x, seen, lengths }
+        }
     }
 
     /// (B,D): [pictures](Batch::pictures) or [vectors](Batch::vectors), for a model of either. Panics where the column

@@ -23,11 +23,10 @@ use toml::Table;
 
 use super::batch::{Batch, Steps};
 use super::draw::Draw;
-use super::parts::emission::{Counted, Emission};
+use super::parts::emission::{self, Counted, Emission};
 use super::parts::networks::{Divergence, LARGEST_SIZE, require};
 use super::parts::transition::Transition;
 use super::parts::{complete, read, reads};
-use super::vrnn::{TERMS, check_divergence};
 use super::{Entry, Knob, Losses, Model, View, presets};
 use crate::arena::{Arena, Parameter};
 use crate::data::table::{Columns, Kind, STEPS};
@@ -49,7 +48,7 @@ pub static ENTRY: Entry = Entry {
     formula: "-ELBO(x) = sum_t E_q[-log p(x_t|z_t)] + kl_weight KL(q(z_t|z_t-1,x_t..x_T) || p(z_t|z_t-1))   \
               (arXiv 1609.09869)",
     takes: &[STEPS],
-    terms: |_| &TERMS,
+    terms: |_| &emission::TERMS,
     keys: &[Sizes::KEYS, Emission::KEYS, Divergence::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,
@@ -94,7 +93,7 @@ impl Config {
         for (key, size) in sizes {
             require((1..=LARGEST_SIZE).contains(&size), key, size, &format!("must be 1 to {LARGEST_SIZE}"))?;
         }
-        check_divergence(&self.divergence)
+        self.divergence.check_without_free_bits("where the prior is learned: take a kl_schedule")
     }
 }
 
@@ -286,8 +285,8 @@ impl Model for DeepMarkov {
         match (name, inputs) {
             ("reconstruct", &[x]) => {
                 let [b, _] = x.matrix();
-                let [x, seen, lengths] = steps::given(r, x, self.shape);
-                let z = self.infer(r, &Steps { x, seen, lengths }, &mut draw.mean()).z;
+                let x = Steps::given(r, x, self.shape);
+                let z = self.infer(r, &x, &mut draw.mean()).z;
                 let (y, _) = self.emitter.forward(r, z, Mode::Evaluate);
                 vec![steps::by_row(r, y, b)]
             }

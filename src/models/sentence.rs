@@ -36,7 +36,7 @@ use crate::data::text::vocabulary::{BOS, FIRST_WORD, PAD, UNK};
 use crate::error::Result;
 use crate::kernels::activation::Activation;
 use crate::kernels::word_dropout::{self, Marks};
-use crate::kernels::{joint, recurrent, reduce, tokens};
+use crate::kernels::{joint, recurrent, tokens};
 use crate::layers::Mode;
 use crate::layers::embedding::Embedding;
 use crate::layers::linear::{self, Linear};
@@ -156,14 +156,12 @@ impl Sentence {
     // ANCHOR: decoder
     /// The decoder's states (T*B,H) for z (B,Z), told the words of `text`, of which training hides some.
     fn decode(&self, r: &mut Recorder, z: Tensor, text: Tokens, draw: &mut Draw, mode: Mode) -> (Tensor, Decoded) {
-        let [b, latent] = z.matrix();
+        let [b, _] = z.matrix();
         let steps = text.ids.len() / b;
         let (h0, start) = self.start.forward(r, z); // (B,H)
         r.scope("decoder");
         let c0 = r.zeros("c0", h0.shape());
-        // The same z at each of the steps: (T*B,Z).
-        let z =
-            reduce::backward_columns(r, z.reshape(&[b * latent]), [steps, b * latent]).reshape(&[steps * b, latent]);
+        let z = recurrent::at_each_step(r, z, steps); // (T*B,Z)
         let is_told = self.config.sentences.teacher_forcing;
         let told = is_told.then(|| self.told(r, text.ids, b, draw, mode)); // (T*B): w_t-1
         let x = self.input(r, told, z);
@@ -173,7 +171,7 @@ impl Sentence {
 
     /// dh (T*B,H) to dz (B,Z); adds to the parameters' gradients.
     fn decode_backward(&self, r: &mut Recorder, Decoded { start, lstm, told }: Decoded, dh: Tensor) -> Tensor {
-        let Sentences { embedding, latent, z_every_step, .. } = self.config.sentences;
+        let Sentences { embedding, z_every_step, .. } = self.config.sentences;
         let lstm::Gradients { dx, dstart: [dh0, _] } = self.decoder.backward(r, lstm, Some(dh), None);
         let of_z = match (told, z_every_step) {
             (Some(told), true) => {
@@ -189,9 +187,8 @@ impl Sentence {
         };
         let dz = self.start.backward(r, start, dh0); // (B,Z)
         let Some(of_z) = of_z else { return dz };
-        let [b, _] = dz.matrix();
-        let of_steps = reduce::columns(r, of_z.reshape(&[of_z.len() / (b * latent), b * latent])); // over the steps
-        joint::add(r, dz, of_steps.reshape(&[b, latent]), 1.0)
+        let of_steps = recurrent::over_steps(r, of_z, dz.matrix()[0]);
+        joint::add(r, dz, of_steps, 1.0)
     }
     // ANCHOR_END: decoder
 
@@ -285,8 +282,7 @@ impl Model for Sentence {
                 let (h, _) = self.decode(r, z, text, draw, Mode::Evaluate);
                 let [b, _] = z.matrix();
                 let rows = self.vocabulary.evaluate(r, h, text.ids).rows;
-                let recon = reduce::columns(r, rows.reshape(&[rows.len() / b, b])); // over the steps
-                vec![recon.reshape(&[b, 1])]
+                vec![recurrent::over_steps(r, rows.reshape(&[rows.len(), 1]), b)]
             }
             ("start", &[z]) => vec![self.start.forward(r, z).0],
             ("next", &[word, z, h, c]) => {

@@ -31,7 +31,7 @@ use crate::arena::Arena;
 use crate::data::table::{Columns, Kind, STEPS};
 use crate::error::Result;
 use crate::kernels::activation::Activation;
-use crate::kernels::{channels, gaussian_nll, joint, recurrent, reduce, steps, tail_dropout};
+use crate::kernels::{gaussian_nll, joint, recurrent, reduce, steps, tail_dropout};
 use crate::layers::Mode;
 use crate::layers::linear::{self, Linear};
 use crate::layers::lstm::{self, Lstm};
@@ -167,13 +167,11 @@ impl Series {
     // ANCHOR: decoder
     /// Mean and logvar (T*B,C) of the numbers of z (B,Z) in T steps, of rows of these lengths (B).
     fn decode(&self, r: &mut Recorder, z: Tensor, lengths: Tensor, steps: usize) -> ([Tensor; 2], Decoded) {
-        let [b, latent] = z.matrix();
         let (h0, start) = self.start.forward(r, z); // (B,H)
         r.scope("decoder");
         let c0 = r.zeros("c0", h0.shape());
-        // The same z at each of the steps: (T*B,Z).
-        let z = reduce::backward_columns(r, z.reshape(&[b * latent]), [steps, b * latent]);
-        let (states, lstm) = self.decoder.forward(r, z.reshape(&[steps * b, latent]), lengths, Some([h0, c0]));
+        let z = recurrent::at_each_step(r, z, steps); // (T*B,Z)
+        let (states, lstm) = self.decoder.forward(r, z, lengths, Some([h0, c0]));
         let (mean, mean_saved) = self.mean.forward(r, states.h);
         let (share, logvar_saved) = self.logvar.forward(r, states.h);
         let logvar = joint::scale(r, share, LOGVAR_RANGE);
@@ -189,30 +187,17 @@ impl Series {
         let dh = joint::add(r, of_mean, of_logvar, 1.0); // (T*B,H)
         let lstm::Gradients { dx, dstart: [dh0, _] } = self.decoder.backward(r, lstm, Some(dh), None);
         let dz = self.start.backward(r, start, dh0); // (B,Z)
-        let [b, latent] = dz.matrix();
-        let of_steps = reduce::columns(r, dx.reshape(&[dx.len() / (b * latent), b * latent])); // over the steps
-        joint::add(r, dz, of_steps.reshape(&[b, latent]), 1.0)
+        let of_steps = recurrent::over_steps(r, dx, dz.matrix()[0]);
+        joint::add(r, dz, of_steps, 1.0)
     }
     // ANCHOR_END: decoder
-
-    /// The windows of a view, rows (B,T*C) with NaN for what is missing.
-    fn given(&self, r: &mut Recorder, rows: Tensor) -> Steps {
-        let [x, seen, lengths] = steps::given(r, rows, self.sizes);
-        Steps { x, seen, lengths }
-    }
 
     /// Mean and logvar, (B,T*C) each, of the numbers of whole windows of z (B,Z).
     fn drawn(&self, r: &mut Recorder, z: Tensor) -> [Tensor; 2] {
         let [b, _] = z.matrix();
-        let [channels, longest] = self.sizes;
         let lengths = recurrent::endless(r, b);
-        let ([mean, logvar], _) = self.decode(r, z, lengths, longest);
-        [mean, logvar].map(|of| {
-            // From (T,B*C) to (B*C,T), then window by window from (C,T) to (T,C).
-            let of_channels = channels::last(r, of.reshape(&[1, longest * b * channels]), [longest, b, channels]);
-            let of_channels = of_channels.reshape(&[b, channels * longest]);
-            channels::last(r, of_channels, [channels, 1, longest]).reshape(&[b, longest * channels])
-        })
+        let (drawn, _) = self.decode(r, z, lengths, self.sizes[1]);
+        drawn.map(|of| steps::by_row(r, of, b))
     }
 }
 
@@ -262,7 +247,7 @@ impl Model for Series {
     /// `decode` gives mean and logvar of every number of the windows of z, `reconstruct` those of the mean of q(z|x).
     fn view(&self, r: &mut Recorder, name: &str, inputs: &[Tensor], _: &mut Draw) -> Vec<Tensor> {
         let encode = |r: &mut Recorder, rows: Tensor| {
-            let window = self.given(r, rows);
+            let window = Steps::given(r, rows, self.sizes);
             let (last, _) = self.read(r, window);
             self.latent.forward(r, last, Mode::Evaluate)
         };
@@ -277,12 +262,11 @@ impl Model for Series {
                 self.drawn(r, q.mean).into()
             }
             ("likelihood", &[rows, z]) => {
-                let window = self.given(r, rows);
+                let window = Steps::given(r, rows, self.sizes);
                 let (p, _) = self.decode(r, z, window.lengths, self.sizes[1]);
                 let [b, _] = z.matrix();
                 let recon = gaussian_nll::loss(r, p, window.x, window.seen);
-                let recon = reduce::columns(r, recon.reshape(&[recon.len() / b, b])); // over the steps
-                vec![recon.reshape(&[b, 1])]
+                vec![recurrent::over_steps(r, recon.reshape(&[recon.len(), 1]), b)]
             }
             _ => panic!("series has no view {name} of {} inputs", inputs.len()),
         }

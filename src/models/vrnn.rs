@@ -1,5 +1,5 @@
-//! A variational recurrent network (Chung et al. 2015, arXiv 1506.02216): a latent z_t at each step of a sequence, whose
-//! prior is learned and hangs on all that came before.
+//! A variational recurrent network (Chung et al. 2015, arXiv 1506.02216): a latent z_t at each step of a sequence,
+//! whose prior is learned and hangs on all that came before.
 //!
 //! ```text
 //! -ELBO(x) = sum_t E_q[-log p(x_t|z_t,h_t-1)] + kl_weight KL(q(z_t|x_t,h_t-1) || p(z_t|h_t-1))
@@ -22,11 +22,11 @@ use toml::Table;
 
 use super::batch::{Batch, Steps};
 use super::draw::Draw;
-use super::parts::emission::{Counted, Emission};
+use super::parts::emission::{self, Counted, Emission};
 use super::parts::networks::{Divergence, LARGEST_SIZE, require};
 use super::parts::pair::{Pair, PairSaved};
 use super::parts::{complete, read, reads};
-use super::{Entry, Knob, Losses, Model, Term, View, Weight, presets};
+use super::{Entry, Knob, Losses, Model, View, presets};
 use crate::arena::Arena;
 use crate::data::table::{Columns, Kind, STEPS};
 use crate::error::Result;
@@ -38,17 +38,6 @@ use crate::layers::linear::{self, Linear};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
-/// The terms of a model of sequences with a latent at each step.
-pub(super) static TERMS: [Term; 3] = [
-    Term { name: "recon", weight: Weight::One, about: "sum_t -log p(x_t|z_t,...)" },
-    Term {
-        name: "kl",
-        weight: Weight::Knob("kl_weight"),
-        about: "sum_t KL(q(z_t|...) || p(z_t|...)), the prior a learned one",
-    },
-    Term { name: "steps", weight: Weight::Zero, about: "steps a sequence" },
-];
-
 /// In the list of models.
 pub static ENTRY: Entry = Entry {
     name: "vrnn",
@@ -56,7 +45,7 @@ pub static ENTRY: Entry = Entry {
     formula: "-ELBO(x) = sum_t E_q[-log p(x_t|z_t,h_t-1)] + kl_weight KL(q(z_t|x_t,h_t-1) || p(z_t|h_t-1))   \
               (arXiv 1506.02216)",
     takes: &[STEPS],
-    terms: |_| &TERMS,
+    terms: |_| &emission::TERMS,
     keys: &[Sizes::KEYS, Emission::KEYS, Divergence::KEYS],
     defaults: || complete(&Config::default()),
     reads: reads::<Config>,
@@ -99,15 +88,8 @@ impl Config {
         for (key, size) in [("features", features), ("hidden", hidden), ("latent", latent)] {
             require((1..=LARGEST_SIZE).contains(&size), key, size, &format!("must be 1 to {LARGEST_SIZE}"))?;
         }
-        check_divergence(&self.divergence)
+        self.divergence.check_without_free_bits("where the prior is learned: take a kl_schedule")
     }
-}
-
-/// Each value within its range. Free bits are of a prior that does not move.
-pub(super) fn check_divergence(divergence: &Divergence) -> Result<()> {
-    divergence.check()?;
-    let free = divergence.free_bits;
-    require(free == 0.0, "free_bits", free, "must be 0 where the prior is learned: take a kl_schedule")
 }
 
 /// The model.
@@ -313,8 +295,8 @@ impl Model for Vrnn {
         match (name, inputs) {
             ("reconstruct", &[x]) => {
                 let [b, _] = x.matrix();
-                let [x, seen, lengths] = steps::given(r, x, self.shape);
-                let Inferred { h, g, .. } = self.infer(r, &Steps { x, seen, lengths }, &mut draw.mean());
+                let x = Steps::given(r, x, self.shape);
+                let Inferred { h, g, .. } = self.infer(r, &x, &mut draw.mean());
                 let (y, _) = self.decode(r, g, h);
                 vec![steps::by_row(r, y, b)]
             }

@@ -1,4 +1,5 @@
-//! Numbers over steps below each other, each with a line or several and a band: series, what was made of them, forecasts.
+//! Numbers over steps below each other, each with a line or several and a band: series, what was made of them,
+//! forecasts.
 
 use std::ops::Range;
 

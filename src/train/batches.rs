@@ -2,8 +2,8 @@
 //!
 //! Sentences lie sorted by length, and a batch is of neighbours, so that little of it is padding. A run of lengths is a
 //! bucket. Each bucket has full batches; what is left over of it goes to the next, longer one, so that the last bucket
-//! alone has a batch that is not full. In training batches of all buckets come in an order that is drawn anew each epoch, and
-//! a bucket's examples are shuffled among its batches. Data without lengths are one bucket.
+//! alone has a batch that is not full. In training the order of the batches is drawn anew each epoch, and a bucket's
+//! examples are shuffled among its batches. Data without lengths are one bucket.
 
 use std::fmt;
 
@@ -46,12 +46,10 @@ pub(crate) struct Batches {
     full: usize,
     /// Every size there is, the largest first.
     pub sizes: Vec<Size>,
-    /// The size and the slot of each batch, those of every bucket spread evenly.
-    evenly: Vec<(usize, Slot)>,
-    /// Which of the sizes each batch has, in the epoch's order.
-    size_of: Vec<usize>,
-    /// Where the examples of each batch are from, likewise.
-    slots: Vec<Slot>,
+    /// Which of the sizes each batch has, and where its examples are from: those of every bucket spread evenly.
+    all: Vec<(usize, Slot)>,
+    /// Which of them come one after the other in the epoch.
+    turns: Vec<usize>,
     /// More than one bucket.
     is_parted: bool,
 }
@@ -106,9 +104,9 @@ impl Batches {
         // Programs share the buffers of the first.
         sizes.sort_by_key(|size| std::cmp::Reverse((size.longest, size.rows)));
         let number = |size: &Size| sizes.iter().position(|s| s == size).expect("every size is listed");
-        let evenly: Vec<(usize, Slot)> = batches.iter().map(|(_, size, slot)| (number(size), *slot)).collect();
-        let (size_of, slots) = evenly.iter().copied().unzip();
-        Batches { full, sizes, evenly, size_of, slots, is_parted: buckets.len() > 1 }
+        let all: Vec<(usize, Slot)> = batches.iter().map(|(_, size, slot)| (number(size), *slot)).collect();
+        let turns = (0..all.len()).collect();
+        Batches { full, sizes, all, turns, is_parted: buckets.len() > 1 }
     }
 
     /// Puts the batches into the order of an epoch of a run of that seed. Those of one bucket stay as they are.
@@ -118,14 +116,13 @@ impl Batches {
         }
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(epoch as u64);
-        let mut both: Vec<(usize, Slot)> = self.evenly.clone();
-        both.shuffle(&mut rng);
-        (self.size_of, self.slots) = both.into_iter().unzip();
+        self.turns = (0..self.all.len()).collect();
+        self.turns.shuffle(&mut rng);
     }
 
     /// Batches of an epoch.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.all.len()
     }
 
     /// Whether batches are of several buckets.
@@ -135,13 +132,18 @@ impl Batches {
 
     /// The size of a batch, by its number in [`sizes`](Batches::sizes).
     pub fn size_of(&self, batch: usize) -> usize {
-        self.size_of[batch]
+        self.all[self.turns[batch]].0
+    }
+
+    /// Where the examples of a batch are from.
+    fn slot(&self, batch: usize) -> Slot {
+        self.all[self.turns[batch]].1
     }
 
     /// The numbers of the sizes of the batches from `first` on, each with how many of it come in a row.
     pub fn plan(&self, first: usize) -> Vec<(usize, usize)> {
-        let runs = self.size_of[first.min(self.len())..].chunk_by(|a, b| a == b);
-        runs.map(|run| (run[0], run.len())).collect()
+        let sizes: Vec<usize> = (first..self.len()).map(|batch| self.size_of(batch)).collect();
+        sizes.chunk_by(|a, b| a == b).map(|run| (run[0], run.len())).collect()
     }
 
     /// Room for the order of an epoch: a place for each example, and for what batches of several buckets leave free.
@@ -161,7 +163,8 @@ impl Batches {
 
     /// The slots as the device has them.
     pub fn slot_words(&self) -> Vec<u32> {
-        shuffle::slot_words(&self.slots)
+        let slots: Vec<Slot> = (0..self.len()).map(|batch| self.slot(batch)).collect();
+        shuffle::slot_words(&slots)
     }
 
     /// What writes the order of an epoch.
@@ -203,7 +206,7 @@ mod tests {
         let batches = Batches::of_lengths(&lengths, 16);
         let mut seen = vec![0; lengths.len()];
         for batch in 0..batches.len() {
-            let (size, slot) = (batches.sizes[batches.size_of(batch)], batches.slots[batch]);
+            let (size, slot) = (batches.sizes[batches.size_of(batch)], batches.slot(batch));
             let first = (slot.first + 16 * slot.number) as usize;
             assert!(size.rows == 16.min((slot.count - 16 * slot.number) as usize));
             (first..first + size.rows).for_each(|row| seen[row] += 1);
@@ -237,7 +240,7 @@ mod tests {
             batches.shuffle(seed, epoch);
             let longest = |batch| batches.sizes[batches.size_of(batch)].longest;
             // A batch's rows are of the length that it is read in.
-            assert!((0..8).all(|batch| longest(batch) == 4 << (batches.slots[batch].first / 16)));
+            assert!((0..8).all(|batch| longest(batch) == 4 << (batches.slot(batch).first / 16)));
             (0..8).map(longest).collect::<Vec<usize>>()
         };
         let first = of(1, 0);

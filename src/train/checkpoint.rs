@@ -301,6 +301,7 @@ impl Checkpoint {
             let is_scaled = match (&card.features, card.columns.modelled()) {
                 (Some(features), Some(Kind::Vector(width))) => features.is_whole(width),
                 (Some(features), Some(Kind::Steps { channels, .. })) => features.is_whole(channels),
+                (None, Some(Kind::Steps { .. })) => false,
                 (features, _) => features.is_none(),
             };
             let is_spelt = match (&card.vocabulary, card.columns.0.get(TEXT)) {

@@ -322,7 +322,8 @@ impl Settings {
         }
     }
 
-    /// How a table, ratings, a text, series or recordings are read and parted. Errors: something is said of them, and the data set is none.
+    /// How a table, ratings, a text, series or recordings are read and parted. Errors: something is said of them, and
+    /// the data set is none.
     pub fn form(&self, dataset: &str) -> Result<Form> {
         let ratings = Protocol { liked_above: self.liked_above, split_seed: self.split_seed };
         let (label_column, normal) = (self.label_column.clone(), self.normal.clone());

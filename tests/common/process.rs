@@ -34,6 +34,48 @@ pub fn elbo(folder: &Path, args: &str) -> Command {
     command
 }
 
+/// Runs what must go well; standard output.
+#[track_caller]
+pub fn succeeds(folder: &Path, args: &str) -> String {
+    succeeds_with(folder, args, &[])
+}
+
+/// [`succeeds`] with more arguments, each as it is.
+#[track_caller]
+pub fn succeeds_with(folder: &Path, args: &str, rest: &[&str]) -> String {
+    let output = elbo(folder, args).args(rest).output().unwrap();
+    assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a program would read of [`succeeds`].
+#[track_caller]
+pub fn json(folder: &Path, args: &str) -> serde_json::Value {
+    json_with(folder, args, &[])
+}
+
+/// [`json`] with more arguments, each as it is.
+#[track_caller]
+pub fn json_with(folder: &Path, args: &str, rest: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&succeeds_with(folder, args, rest)).unwrap()
+}
+
+/// Runs what must be refused with exit code 2 and one line with all of the words.
+#[track_caller]
+pub fn fails(folder: &Path, args: &str, words: &[&str]) {
+    fails_with(folder, args, &[], words);
+}
+
+/// [`fails`] with more arguments, each as it is.
+#[track_caller]
+pub fn fails_with(folder: &Path, args: &str, rest: &[&str], words: &[&str]) {
+    let output = elbo(folder, args).args(rest).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{args}: {stderr}");
+    let error = stderr.lines().last().unwrap();
+    assert!(words.iter().all(|word| error.contains(word)), "{args}: {stderr}");
+}
+
 /// Keeps a process that runs the program to the folder, and its output to the test.
 pub fn set_up(command: &mut Command, folder: &Path) {
     command.current_dir(folder).env_remove("ELBO_DATA").env("ELBO_CACHE", folder.join("cache"));

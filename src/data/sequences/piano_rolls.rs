@@ -8,10 +8,10 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::dataset;
+use crate::data::Dataset;
 use crate::data::features::Features;
 use crate::data::progress::{Progress, Report};
 use crate::data::text::{name_of, read};
-use crate::data::{Dataset, table::Table};
 use crate::error::{Error, Result};
 
 /// MIDI's number of the lowest key.
@@ -55,14 +55,9 @@ pub fn open(place: &Path, longest: Option<usize>, report: &mut Report) -> Result
     let rows = [rows(&train, "train")?, rows(&test, "test")?];
     let names = (0..KEYS as i64).map(|key| (LOWEST + key).to_string()).collect();
     let data = dataset(name, rows, Features::unscaled(names), longest, place)?;
-    let told = format!("{}: {} training and {} test steps", data.name, steps(&data.train), steps(&data.test));
+    let told = format!("{}: {} training and {} test steps", data.name, data.train.entries(), data.test.entries());
     report(Progress::Notice(&told));
     Ok(data)
-}
-
-/// The steps of all sequences.
-fn steps(table: &Table) -> usize {
-    table.entries()
 }
 
 /// (steps,88): 1 where a key is struck. Errors: a note that no piano has, by its step.

@@ -1,5 +1,5 @@
-//! p(x_t|...) of a step of a sequence: how a network's outputs y (R,O) for R steps are compared with the numbers x (R,C)
-//! of these steps. A step behind its row's end costs nothing.
+//! p(x_t|...) of a step of a sequence: how a network's outputs y (R,O) for R steps are compared with the numbers x
+//! (R,C) of these steps. A step behind its row's end costs nothing.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -12,8 +12,20 @@ use crate::kernels::stroke_mixture::{self, Mixture};
 use crate::kernels::{activation, bce, gaussian_nll, joint, steps};
 use crate::keys;
 use crate::models::batch::{Batch, Steps};
+use crate::models::{Term, Weight};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
+
+/// The terms of a model of sequences with a latent at each step.
+pub static TERMS: [Term; 3] = [
+    Term { name: "recon", weight: Weight::One, about: "sum_t -log p(x_t|z_t,...)" },
+    Term {
+        name: "kl",
+        weight: Weight::Knob("kl_weight"),
+        about: "sum_t KL(q(z_t|...) || p(z_t|...)), the prior a learned one",
+    },
+    Term { name: "steps", weight: Weight::Zero, about: "steps a sequence" },
+];
 
 /// The distribution of the numbers of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,10 +5,10 @@
 //! it, [`prior`] a p(z) that is learned. [`encoder`] is a network to any other numbers: [`categorical`] makes q(z|x) of
 //! categorical variables of it, [`codebook`] codes. [`discriminator`] judges pictures. [`network`] is a network as
 //! text, [`mlp`] one of hidden sizes, [`bayesian`] one whose weights are Gaussian, [`likelihood`] the distribution of a
-//! pixel. [`beside`] puts a label where an encoder reads it, [`classifier`] is q(y|x). [`frozen`] is a trained model that
-//! nothing trains any more, [`features`] such a VAE between pictures and a model of its latents. [`vocabulary`] is the
-//! distribution of a word. [`emission`] is the
-//! distribution of a step of a sequence, [`transition`] of the state after a state. [`level`] is a level of a ladder of latents, [`pair`] the two layers that it has for a prior.
+//! pixel. [`beside`] puts a label where an encoder reads it, [`classifier`] is q(y|x). [`frozen`] is a trained model
+//! that nothing trains any more, [`features`] such a VAE between pictures and a model of its latents. [`vocabulary`] is
+//! the distribution of a word. [`emission`] is the distribution of a step of a sequence, [`transition`] of the state
+//! after a state. [`level`] is a level of a ladder of latents, [`pair`] the two layers that it has for a prior.
 
 pub mod bayesian;
 pub mod beside;

@@ -106,6 +106,12 @@ impl Divergence {
         }
         Ok(())
     }
+
+    /// [`check`](Divergence::check) where free bits have no sense. `why` says so, after `must be 0`.
+    pub fn check_without_free_bits(&self, why: &str) -> Result<()> {
+        self.check()?;
+        require(self.free_bits == 0.0, "free_bits", self.free_bits, &format!("must be 0 {why}"))
+    }
 }
 
 impl Networks {
