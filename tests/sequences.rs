@@ -130,6 +130,11 @@ fn what_cannot_be_is_refused_in_a_line() {
     fails(here, &train("chorales-vrnn --data songs.json --set emission=strokes"), &["emission", "88 numbers"]);
     fails(here, &train("chorales-dmm --data songs.json --free-bits 1"), &["free_bits", "kl_schedule"]);
     fails(here, &train("chorales-dmm --data songs.json --latent 0"), &["latent is 0"]);
+    let as_notes = train("strokes-vrnn --data squares --set emission=bernoulli");
+    fails(here, &as_notes, &["emission is bernoulli", "`dx`", "must be 0 or 1"]);
+    fs::write(here.join("gap.csv"), format!("a\n{}", "1\n,\n".replace(',', "nan").repeat(200))).unwrap();
+    let of_gaps = "--dataset series --data gap.csv --window-length 8 --set emission=bernoulli";
+    fails(here, &train(&format!("chorales-vrnn {of_gaps}")), &["emission is bernoulli", "`a`"]);
     fails(
         here,
         &train("mnist-mlp --dataset piano-rolls --data songs.json"),

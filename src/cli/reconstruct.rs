@@ -124,6 +124,7 @@ impl Args {
     /// Draws test sequences above the means of what the model infers of them.
     fn draw_sequences(&self, model: &mut Trained) -> Result<()> {
         refuse(model, "pictures", &[("--label", self.label.label.is_some())])?;
+        self.picture.check_output(model)?;
         let data = self.data.open(&self.model, model, false)?;
         let there = data.test.count;
         let count = self.count.unwrap_or(SEQUENCES.min(there));

@@ -193,6 +193,8 @@ impl Args {
             ("--pseudo-inputs", self.pseudo_inputs),
         ];
         refuse(model, "other models", &of_others)?;
+        self.picture.check_output(model)?;
+        require(self.columns != Some(0), "--columns is 0, but must be at least 1")?;
         require(self.temperature > 0.0, "--temperature is 0, but must be above 0 for sequences")?;
         let [channels, longest] = model.card.columns.steps(STEPS)?;
         let (count, steps) = (self.count.unwrap_or(SEQUENCES), self.steps.unwrap_or(STEPS_DRAWN.min(longest)));

@@ -174,11 +174,16 @@ impl PictureArgs {
         self.scale.unwrap_or(2)
     }
 
-    /// Refuses a grid that is too large to draw or empty, before its pictures are made. `options` set its size.
-    pub fn check(&self, [rows, columns]: [usize; 2], options: &str, model: &Trained) -> Result<()> {
+    /// Refuses an output that cannot be written, before what it is to show is made.
+    pub fn check_output(&self, model: &Trained) -> Result<()> {
         self.out.as_ref().map(Format::of).transpose()?;
         require(self.scale() > 0, "--scale is 0, but must be at least 1")?;
-        self.sound.as_ref().map(|_| model.spectrogram()).transpose()?;
+        self.sound.as_ref().map_or(Ok(()), |_| model.spectrogram().map(drop))
+    }
+
+    /// Refuses a grid that is too large to draw or empty, before its pictures are made. `options` set its size.
+    pub fn check(&self, [rows, columns]: [usize; 2], options: &str, model: &Trained) -> Result<()> {
+        self.check_output(model)?;
         require(rows > 0 && columns > 0, &format!("{options} must be at least 1"))?;
         let [c, h, w] = model.card.picture()?;
         picture::grid_size([rows, columns], [h, w], self.scale())

@@ -33,14 +33,15 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     let [mean, logvar, noise] = *steps.list[sample].reads else { return None };
     let z = steps.list[sample].writes[0];
     let normal = steps.writer(&random::NORMAL, noise)?;
-    let kl = steps.only(&gaussian_kl::LOSS, |s| same(s.reads[0], mean) && same(s.reads[1], logvar))?;
-    let layer = steps.only(&matmul::FORWARD, |s| same(s.reads[0], z))?;
-    let kl_backward = steps.only(&gaussian_kl::BACKWARD, |s| same(s.reads[0], mean) && same(s.reads[1], logvar))?;
-    let sample_backward = steps.only(&reparameterise::BACKWARD, |s| same(s.reads[1], noise))?;
+    let kl = steps.only(&gaussian_kl::LOSS, mean, |s| same(s.reads[0], mean) && same(s.reads[1], logvar))?;
+    let layer = steps.only(&matmul::FORWARD, z, |s| same(s.reads[0], z))?;
+    let kl_backward =
+        steps.only(&gaussian_kl::BACKWARD, mean, |s| same(s.reads[0], mean) && same(s.reads[1], logvar))?;
+    let sample_backward = steps.only(&reparameterise::BACKWARD, noise, |s| same(s.reads[1], noise))?;
     let [dmean, dlogvar] = *steps.list[kl_backward].writes else { return None };
     let dz = steps.list[sample_backward].reads[2];
     let layer_backward_x = steps.writer(&matmul::BACKWARD_X, dz)?;
-    let layer_backward_w = steps.only(&matmul::BACKWARD_W, |s| same(s.reads[0], z))?;
+    let layer_backward_w = steps.only(&matmul::BACKWARD_W, z, |s| same(s.reads[0], z))?;
     let heads =
         split(steps, [mean, logvar], [dmean, dlogvar]).or_else(|| joined(steps, [mean, logvar], [dmean, dlogvar]))?;
 
@@ -53,7 +54,8 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
         return None;
     }
     // The activation that left h, whose backward follows; where there is none, dh is what the heads leave.
-    let slope = steps.only(&activation::BACKWARD, |s| same(s.reads[0], heads.h) && same(s.reads[1], heads.dh));
+    let slope =
+        steps.only(&activation::BACKWARD, heads.dh, |s| same(s.reads[0], heads.h) && same(s.reads[1], heads.dh));
     let before = slope.map_or(Activation::Identity, |i| Activation::from_number(param(&steps.list[i], "kind")));
     if !before.saves_output() {
         return None;
@@ -103,7 +105,7 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
         fused_weights::backward(r, &[of_heads, of_layer], gradients);
     })?;
     steps.replace(&gone, vec![(layer, forward), (last, backward)]);
-    steps.rewire(old_kl, kl);
+    steps.rewire(&[[old_kl, kl]]);
     Some(())
 }
 
@@ -116,8 +118,8 @@ fn split(steps: &Steps, q: [Tensor; 2], dq: [Tensor; 2]) -> Option<Heads> {
     let [m, v] = [steps.writer(&matmul::FORWARD, q[0])?, steps.writer(&matmul::FORWARD, q[1])?];
     let reads = |i: usize| <[Tensor; 3]>::try_from(steps.list[i].reads.as_slice()).ok();
     let ([h, w_mean, b_mean], [h_too, w_logvar, b_logvar]) = (reads(m)?, reads(v)?);
-    let backward_w = |dy| steps.only(&matmul::BACKWARD_W, |s| same(s.reads[1], dy));
-    let backward_x = |dy| steps.only(&matmul::BACKWARD_X, |s| same(s.reads[1], dy));
+    let backward_w = |dy| steps.only(&matmul::BACKWARD_W, dy, |s| same(s.reads[1], dy));
+    let backward_x = |dy| steps.only(&matmul::BACKWARD_X, dy, |s| same(s.reads[1], dy));
     let [mw, vw] = [backward_w(dq[0])?, backward_w(dq[1])?];
     let [mx, vx] = [backward_x(dq[0])?, backward_x(dq[1])?];
     let dh = steps.list[mx].writes[0];
@@ -140,14 +142,14 @@ fn split(steps: &Steps, q: [Tensor; 2], dq: [Tensor; 2]) -> Option<Heads> {
 
 /// One layer of twice the width, whose output is split.
 fn joined(steps: &Steps, [mean, logvar]: [Tensor; 2], [dmean, dlogvar]: [Tensor; 2]) -> Option<Heads> {
-    let split = steps.only(&joint::SPLIT, |s| same(s.writes[0], mean) && same(s.writes[1], logvar))?;
+    let split = steps.only(&joint::SPLIT, mean, |s| same(s.writes[0], mean) && same(s.writes[1], logvar))?;
     let both = steps.list[split].reads[0];
     let layer = steps.writer(&matmul::FORWARD, both)?;
     let [h, w, b] = *steps.list[layer].reads else { return None };
-    let concat = steps.only(&joint::CONCAT, |s| same(s.reads[0], dmean) && same(s.reads[1], dlogvar))?;
+    let concat = steps.only(&joint::CONCAT, dmean, |s| same(s.reads[0], dmean) && same(s.reads[1], dlogvar))?;
     let dboth = steps.list[concat].writes[0];
-    let backward_w = steps.only(&matmul::BACKWARD_W, |s| same(s.reads[1], dboth))?;
-    let backward_x = steps.only(&matmul::BACKWARD_X, |s| same(s.reads[1], dboth))?;
+    let backward_w = steps.only(&matmul::BACKWARD_W, dboth, |s| same(s.reads[1], dboth))?;
+    let backward_x = steps.only(&matmul::BACKWARD_X, dboth, |s| same(s.reads[1], dboth))?;
     if !is_linear(steps, layer) || param(&steps.list[backward_x], "accumulate") != 0 {
         return None;
     }

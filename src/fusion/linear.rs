@@ -19,9 +19,9 @@ fn layer(steps: &mut Steps, backward_x: usize) -> Option<()> {
     if param(step, "accumulate") != 0 {
         return None;
     }
-    let backward_w = steps.only(&matmul::BACKWARD_W, |s| same(s.reads[1], dy))?;
+    let backward_w = steps.only(&matmul::BACKWARD_W, dy, |s| same(s.reads[1], dy))?;
     let (x, [dw, db]) = (steps.list[backward_w].reads[0], *steps.list[backward_w].writes.first_chunk()?);
-    let slope = steps.only(&activation::BACKWARD, |s| same(s.reads[0], x) && same(s.reads[1], dx))?;
+    let slope = steps.only(&activation::BACKWARD, dx, |s| same(s.reads[0], x) && same(s.reads[1], dx))?;
     let activation = Activation::from_number(param(&steps.list[slope], "kind"));
     let gone = [backward_w, backward_x, slope];
     let is_alone = steps.makes_alone(backward_w, &[dw, db]) && steps.makes_alone(backward_x, &[dx]);

@@ -11,7 +11,7 @@ use crate::kernels::{bce, matmul, matmul_bce};
 pub fn apply(steps: &mut Steps) -> Option<()> {
     let [backward] = *steps.all(&bce::BACKWARD) else { return None };
     let [logits, picture] = *steps.list[backward].reads else { return None };
-    let loss = steps.only(&bce::LOSS, |s| same(s.reads[0], logits) && same(s.reads[1], picture))?;
+    let loss = steps.only(&bce::LOSS, logits, |s| same(s.reads[0], logits) && same(s.reads[1], picture))?;
     let layer = steps.writer(&matmul::FORWARD, logits)?;
     let is_linear = param(&steps.list[layer], "activation") == Activation::Identity as u32;
     let gone = [layer, loss, backward];
@@ -26,6 +26,6 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     let (parts, put) =
         steps.record(&scope, |r| matmul_bce::forward(r, [x, w, b], picture, dy.reshape(logits.shape()), scale))?;
     steps.replace(&gone, vec![(backward, put)]);
-    steps.rewire(recon, parts);
+    steps.rewire(&[[recon, parts]]);
     Some(())
 }

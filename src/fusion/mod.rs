@@ -30,6 +30,8 @@ mod steps;
 mod update;
 mod weights;
 
+use std::collections::HashSet;
+
 use crate::arena::Arena;
 use crate::backend::{Device, cpu::Cpu};
 use crate::kernel::Kernel;
@@ -92,8 +94,8 @@ pub fn fuse(arena: &mut Arena, program: Program, fusion: Fusion, first: usize) -
         let _ = rule(&mut steps);
     }
     let steps = steps.list;
-    let is_used = |buffer| steps.iter().any(|s| s.reads.iter().chain(&s.writes).any(|t| t.buffer == buffer));
-    let unused: Vec<usize> = (first..arena.buffers().len()).filter(|&buffer| !is_used(buffer)).collect();
+    let used: HashSet<usize> = steps.iter().flat_map(|s| s.reads.iter().chain(&s.writes)).map(|t| t.buffer).collect();
+    let unused: Vec<usize> = (first..arena.buffers().len()).filter(|buffer| !used.contains(buffer)).collect();
     unused.into_iter().for_each(|buffer| arena.give_up(buffer));
     Program { steps, ..program }
 }

@@ -6,38 +6,45 @@
 use super::steps::{Steps, is, param, same};
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::matmul;
+use crate::program::Step;
+use crate::tensor::Tensor;
+
+/// A backward pass of an activation at the end of a product.
+struct Joined {
+    /// Places of the product and of the activation's backward.
+    gone: [usize; 2],
+    put: Vec<Step>,
+    /// The activation's result, and the tensor it now lies in.
+    renamed: [Tensor; 2],
+}
 
 pub fn apply(steps: &mut Steps) -> Option<()> {
-    // Places change with every one that is replaced.
-    while steps.all(&activation::BACKWARD).into_iter().find_map(|slope| epilogue(steps, slope)).is_some() {}
+    let slopes = steps.all(&activation::BACKWARD);
+    let joined: Vec<Joined> = slopes.into_iter().filter_map(|slope| epilogue(steps, slope)).collect();
+    let gone: Vec<usize> = joined.iter().flat_map(|joined| joined.gone).collect();
+    let renamed: Vec<[Tensor; 2]> = joined.iter().map(|joined| joined.renamed).collect();
+    steps.replace(&gone, joined.into_iter().map(|joined| (joined.gone[0], joined.put)).collect());
+    steps.rewire(&renamed);
     Some(())
 }
 
-fn epilogue(steps: &mut Steps, slope: usize) -> Option<()> {
+fn epilogue(steps: &mut Steps, slope: usize) -> Option<Joined> {
     let ([x, dx], dh) = (*steps.list[slope].reads.first_chunk()?, steps.list[slope].writes[0]);
     let activation = Activation::from_number(param(&steps.list[slope], "kind"));
-    let uses_dx = |i: usize| steps.list[i].reads.iter().chain(&steps.list[i].writes).any(|t| t.buffer == dx.buffer);
     // Where several layers add their parts of dx up, the last of them.
-    let backward_x = (0..slope).rev().find(|&i| uses_dx(i))?;
+    let backward_x = steps.users(dx).rev().find(|&i| i < slope)?;
     let step = &steps.list[backward_x];
-    let is_last = !(slope + 1..steps.list.len()).any(uses_dx);
-    let is_free = steps.can_meet(&[backward_x, slope], backward_x) && steps.writers(dh).first() == Some(&slope);
-    if !is(step, &matmul::BACKWARD_X)
-        || param(step, "activation") != 0
-        || !activation.saves_output()
-        || !is_last
-        || !is_free
-    {
+    if !is(step, &matmul::BACKWARD_X) || param(step, "activation") != 0 || !activation.saves_output() {
         return None;
     }
     let ([w, dy], sum) = (*step.reads.first_chunk()?, step.writes[0]);
     let (adds, scope) = (param(step, "accumulate") != 0, step.scope.clone());
-    if !same(sum, dx) {
+    let is_last = steps.users(dx).next_back() == Some(slope);
+    let is_free = steps.can_meet(&[backward_x, slope], backward_x) && steps.writers(dh).next() == Some(slope);
+    if !same(sum, dx) || !is_last || !is_free {
         return None;
     }
     let x = x.reshape(sum.shape());
     let (_, put) = steps.record(&scope, |r| matmul::backward_x_with_slope(r, [x, w, dy], sum, activation, adds))?;
-    steps.replace(&[backward_x, slope], vec![(backward_x, put)]);
-    steps.rewire(dh, dx.reshape(dh.shape()));
-    Some(())
+    Some(Joined { gone: [backward_x, slope], put, renamed: [dh, dx.reshape(dh.shape())] })
 }

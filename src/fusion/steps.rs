@@ -1,5 +1,9 @@
 //! A program's dispatches, to be searched and rewritten.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use super::Fusion;
 use crate::arena::Arena;
 use crate::kernel::Kernel;
@@ -11,6 +15,9 @@ pub struct Steps<'a> {
     arena: &'a mut Arena,
     fusion: Fusion,
     pub list: Vec<Step>,
+    /// Places of the steps that use each buffer: a loop over time has thousands of steps, and each is asked about.
+    /// Made at the first question after the steps have changed.
+    users: OnceCell<HashMap<usize, Vec<usize>>>,
 }
 
 /// Whether the two name the same words, under whatever shape.
@@ -24,9 +31,9 @@ fn overlap(a: Tensor, b: Tensor) -> bool {
 }
 
 /// What the step writes. `fused_weights.backward` binds all gradients and writes those of its layers.
-fn written(step: &Step) -> Vec<Tensor> {
+fn written(step: &Step) -> Cow<'_, [Tensor]> {
     if !is(step, &fused_weights::BACKWARD) {
-        return step.writes.clone();
+        return Cow::Borrowed(&step.writes);
     }
     fused_weights::layers(step).iter().flat_map(|layer| layer.to).flatten().collect()
 }
@@ -44,7 +51,7 @@ pub fn param(step: &Step, name: &str) -> u32 {
 
 impl<'a> Steps<'a> {
     pub fn new(arena: &'a mut Arena, list: Vec<Step>, fusion: Fusion) -> Steps<'a> {
-        Steps { arena, fusion, list }
+        Steps { arena, fusion, list, users: OnceCell::new() }
     }
 
     /// What the device takes.
@@ -57,42 +64,57 @@ impl<'a> Steps<'a> {
         (0..self.list.len()).filter(|&i| is(&self.list[i], kernel)).collect()
     }
 
-    /// The place of the step of that kernel that `wanted` picks; none where there are more.
-    pub fn only(&self, kernel: &'static Kernel, wanted: impl Fn(&Step) -> bool) -> Option<usize> {
-        let mut found = self.all(kernel).into_iter().filter(|&i| wanted(&self.list[i]));
+    /// Places of the steps that use the tensor's buffer, from the first to the last.
+    pub fn users(&self, tensor: Tensor) -> impl DoubleEndedIterator<Item = usize> {
+        let users = self.users.get_or_init(|| {
+            let mut users: HashMap<usize, Vec<usize>> = HashMap::new();
+            for (i, step) in self.list.iter().enumerate() {
+                for tensor in step.reads.iter().chain(&step.writes) {
+                    users.entry(tensor.buffer).or_default().push(i);
+                }
+            }
+            users.values_mut().for_each(Vec::dedup);
+            users
+        });
+        users.get(&tensor.buffer).into_iter().flatten().copied()
+    }
+
+    /// The place of the step of that kernel that uses the tensor as `wanted` says; none where there are more.
+    pub fn only(&self, kernel: &'static Kernel, tensor: Tensor, wanted: impl Fn(&Step) -> bool) -> Option<usize> {
+        let is_it = |&i: &usize| is(&self.list[i], kernel) && wanted(&self.list[i]);
+        let mut found = self.users(tensor).filter(is_it);
         found.next().filter(|_| found.next().is_none())
     }
 
     /// The place of the only step of that kernel that writes the tensor.
     pub fn writer(&self, kernel: &'static Kernel, tensor: Tensor) -> Option<usize> {
-        self.only(kernel, |step| step.writes.iter().any(|&t| same(t, tensor)))
+        self.only(kernel, tensor, |step| step.writes.iter().any(|&t| same(t, tensor)))
     }
 
     // ANCHOR: questions
     /// Whether no step but these uses the tensor's buffer.
     pub fn is_private(&self, tensor: Tensor, to: &[usize]) -> bool {
-        let uses = |step: &Step| step.reads.iter().chain(&step.writes).any(|t| t.buffer == tensor.buffer);
-        (0..self.list.len()).all(|i| to.contains(&i) || !uses(&self.list[i]))
+        self.users(tensor).all(|i| to.contains(&i))
     }
 
     /// Places of the steps that write words of the tensor. Clearing and clipping do not count: the one comes before all
     /// that is added to the gradients, the other after.
-    pub fn writers(&self, tensor: Tensor) -> Vec<usize> {
-        let writes = |step: &Step| written(step).iter().any(|&t| overlap(t, tensor));
+    pub fn writers(&self, tensor: Tensor) -> impl Iterator<Item = usize> {
+        let writes = move |step: &Step| written(step).iter().any(|&t| overlap(t, tensor));
         let counts = |step: &Step| !is(step, &fill::FORWARD) && !is(step, &clip::FORWARD);
-        (0..self.list.len()).filter(|&i| counts(&self.list[i]) && writes(&self.list[i])).collect()
+        self.users(tensor).filter(move |&i| counts(&self.list[i]) && writes(&self.list[i]))
     }
 
     /// Whether the step alone writes each of the tensors. Where a weight is shared, several steps add to its gradient.
     pub fn makes_alone(&self, i: usize, tensors: &[Tensor]) -> bool {
-        tensors.iter().all(|&t| self.writers(t) == [i])
+        tensors.iter().all(|&t| self.writers(t).eq([i]))
     }
 
     /// Whether only the tally reads this loss once the steps at `gone` are gone: the tally takes any number of parts of
     /// it.
     pub fn is_only_tallied(&self, loss: Tensor, gone: &[usize]) -> bool {
         let reads = |step: &Step| step.reads.iter().any(|&t| overlap(t, loss));
-        let mut others = (0..self.list.len()).filter(|i| !gone.contains(i));
+        let mut others = self.users(loss).filter(|i| !gone.contains(i));
         others.all(|i| !reads(&self.list[i]) || is(&self.list[i], &clock::TALLY))
     }
 
@@ -130,8 +152,10 @@ impl<'a> Steps<'a> {
 
     /// Takes the steps at `gone` out, and puts others in the places of some of them.
     pub fn replace(&mut self, gone: &[usize], put: Vec<(usize, Vec<Step>)>) {
+        let gone: HashSet<usize> = gone.iter().copied().collect();
         assert!(put.iter().all(|(at, _)| gone.contains(at)), "what is put in takes the place of something");
-        let mut put: std::collections::BTreeMap<usize, Vec<Step>> = put.into_iter().collect();
+        let mut put: BTreeMap<usize, Vec<Step>> = put.into_iter().collect();
+        self.users.take();
         let old = std::mem::take(&mut self.list);
         for (i, step) in old.into_iter().enumerate() {
             if let Some(steps) = put.remove(&i) {
@@ -156,12 +180,16 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Lets every step use another tensor in the place of this one. The tally of the losses counts the parts it now
-    /// has.
-    pub fn rewire(&mut self, old: Tensor, new: Tensor) {
+    /// Lets every step use the second tensor of a pair in the place of the first. The tally of the losses counts the
+    /// parts it now has.
+    pub fn rewire(&mut self, pairs: &[[Tensor; 2]]) {
+        let words = |t: Tensor| (t.buffer, t.offset, t.len());
+        let renamed: HashMap<_, Tensor> = pairs.iter().map(|&[old, new]| (words(old), new)).collect();
+        self.users.take();
         for step in &mut self.list {
             for tensor in step.reads.iter_mut().chain(&mut step.writes) {
-                if same(*tensor, old) {
+                // What takes a tensor's place may itself have been renamed.
+                while let Some(&new) = renamed.get(&words(*tensor)) {
                     *tensor = new;
                 }
             }

@@ -53,8 +53,7 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
         fused_update::adam(r, settings, [gradients, moment], &terms, rows, state, [losses, clock]);
         terms
     })?;
-    steps.rewire(recon, terms.recon);
-    steps.rewire(kl, terms.kl);
+    steps.rewire(&[[recon, terms.recon], [kl, terms.kl]]);
     for step in steps.list[gather + 1..].iter_mut().filter(|step| !is(step, &one_hot::FORWARD)) {
         for read in &mut step.reads {
             if same(*read, clock) {

@@ -120,9 +120,11 @@ impl Trained {
         let [channels, longest] = self.series_sizes()?;
         let hide = self.card.settings.get("hide").and_then(toml::Value::as_integer).unwrap_or(0) as usize;
         if !(1..=hide).contains(&steps) {
+            let learned =
+                if hide == 0 { "not learned to go on".into() } else { format!("learned to go on for 1 to {hide}") };
             return Err(Error::Usage(format!(
-                "a forecast of {steps} steps is asked for, and the model has learned to go on for 1 to {hide}: train one \
-                 with --set hide={} (of windows that are longer)",
+                "a forecast of {steps} steps is asked for, and the model has {learned}: train one with --set hide={} \
+                 (of windows that are longer)",
                 steps.max(1)
             )));
         }

@@ -29,7 +29,7 @@ use super::parts::transition::Transition;
 use super::parts::{complete, read, reads};
 use super::{Entry, Knob, Losses, Model, View, presets};
 use crate::arena::{Arena, Parameter};
-use crate::data::table::{Columns, Kind, STEPS};
+use crate::data::table::{Columns, Kind, STEPS, Table as Examples};
 use crate::error::Result;
 use crate::kernels::activation::Activation;
 use crate::kernels::rows::Rows;
@@ -229,6 +229,10 @@ impl DeepMarkov {
 }
 
 impl Model for DeepMarkov {
+    fn check_values(&self, train: &Examples) -> Result<()> {
+        self.config.emission.check_values(train)
+    }
+
     fn step(&self, r: &mut Recorder, batch: &Batch, draw: &mut Draw) -> Losses {
         let emission = &self.config.emission;
         let x = batch.steps(r, STEPS); // x (T*B,C), lengths (B)

@@ -34,7 +34,7 @@ use rand_chacha::ChaCha8Rng;
 use toml::Table;
 
 use crate::arena::Arena;
-use crate::data::table::{Columns, Kind};
+use crate::data::table::{Columns, Kind, Table as Examples};
 use crate::error::{Error, Result};
 use crate::keys::{Key, hint};
 use crate::models::batch::Batch;
@@ -293,6 +293,11 @@ pub trait Model {
 
     /// Refuses so few training examples that there is nothing to learn. Errors: why, by the name of the option.
     fn check_examples(&self, _count: usize) -> Result<()> {
+        Ok(())
+    }
+
+    /// Refuses training examples that the distribution of its output is none of. Errors: why, by the name of the option.
+    fn check_values(&self, _train: &Examples) -> Result<()> {
         Ok(())
     }
 

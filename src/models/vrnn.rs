@@ -28,7 +28,7 @@ use super::parts::pair::{Pair, PairSaved};
 use super::parts::{complete, read, reads};
 use super::{Entry, Knob, Losses, Model, View, presets};
 use crate::arena::Arena;
-use crate::data::table::{Columns, Kind, STEPS};
+use crate::data::table::{Columns, Kind, STEPS, Table as Examples};
 use crate::error::Result;
 use crate::kernels::activation::Activation;
 use crate::kernels::rows::Rows;
@@ -234,6 +234,10 @@ impl Vrnn {
 }
 
 impl Model for Vrnn {
+    fn check_values(&self, train: &Examples) -> Result<()> {
+        self.config.emission.check_values(train)
+    }
+
     // ANCHOR: step
     fn step(&self, r: &mut Recorder, batch: &Batch, draw: &mut Draw) -> Losses {
         let emission = &self.config.emission;

@@ -97,6 +97,7 @@ pub fn check(settings: &Settings, data: &Dataset) -> Result<()> {
         None => {}
     }
     model.check_examples(data.train.count)?;
+    model.check_values(&data.train)?;
     model.check_batch(batch_size)
 }
 

@@ -5,12 +5,14 @@
 mod common;
 mod shared;
 
+use std::time::Instant;
+
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::backend::gpu::{Checks, Form, Options};
 use elbo::cases::Tolerance;
 use elbo::check::close;
-use elbo::data::table::Columns;
+use elbo::data::table::{Columns, Kind};
 use elbo::fusion::Fusion;
 use elbo::instruments::subject::Subject;
 use elbo::models::presets;
@@ -125,6 +127,29 @@ fn a_conv_model_and_augmentation_train_the_same() {
         assert_eq!(count("conv2d.backward_b_parts"), if is_gpu { 1 } else { 0 }, "{name}: {kernels:?}");
         assert!(count("fused_update.adam") == 1, "mnist-conv on the {name}: nothing was fused: {kernels:?}");
     }
+}
+
+/// A loop over time has dispatches for each of its steps. Questions about each of them that look at all of them would
+/// take longer than an epoch.
+#[test]
+fn a_long_loop_is_fused_in_linear_time() {
+    let (_, preset) = presets::find("chorales-vrnn").unwrap();
+    let seconds = |steps: usize| {
+        let mut columns = preset.columns();
+        for kind in columns.0.values_mut() {
+            if let Kind::Steps { longest, .. } = kind {
+                *longest = steps;
+            }
+        }
+        let settings = preset.settings().with("batch_size = 2").unwrap();
+        let recorded = Subject::record("test", settings, columns).unwrap();
+        let (before, start) = (recorded.step.steps.len(), Instant::now());
+        assert!(recorded.fused(Fusion::Full).step.steps.len() < before - steps, "each step has something to fuse");
+        start.elapsed().as_secs_f64()
+    };
+    let [short, long] = [100, 1600].map(seconds);
+    // 16 where it is linear, 256 where it is quadratic.
+    assert!(long < 60.0 * short, "{short:.3} s for 100 steps, {long:.3} s for 1600");
 }
 
 /// The presets of fully connected layers take eight dispatches a step, and use no buffer that the fused step has no use

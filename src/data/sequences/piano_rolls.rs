@@ -65,7 +65,8 @@ fn roll(piece: &[Vec<i64>]) -> std::result::Result<Vec<f32>, String> {
     let mut roll = vec![0.0; piece.len() * KEYS];
     for (step, (notes, keys)) in piece.iter().zip(roll.chunks_mut(KEYS)).enumerate() {
         for &note in notes {
-            let key = usize::try_from(note - LOWEST).ok().filter(|&key| key < KEYS).ok_or_else(|| {
+            let key = note.checked_sub(LOWEST).and_then(|key| usize::try_from(key).ok()).filter(|&key| key < KEYS);
+            let key = key.ok_or_else(|| {
                 format!("step {step}: the note {note} is none of a piano's, {LOWEST} to {}", LOWEST + KEYS as i64 - 1)
             })?;
             keys[key] = 1.0;
@@ -111,6 +112,7 @@ mod tests {
             (r#"{"train": [[[60.5]]], "test": []}"#, None, &["is no file of piano rolls"]),
             (r#"{"train": [[[60], [20]]], "test": []}"#, None, &["piece 0 of train, step 1: the note 20 is none"]),
             (r#"{"train": [], "test": [[[109]]]}"#, None, &["piece 0 of test", "21 to 108"]),
+            (r#"{"train": [[[-9223372036854775808]]], "test": []}"#, None, &["piece 0 of train", "21 to 108"]),
             (r#"{"train": [[[60]]], "test": [[]]}"#, None, &["has no sequence to test on"]),
             (r#"{"train": [[[60], []]], "test": [[[]]]}"#, Some(1), &["2 steps, and the model takes 1 at most"]),
         ] {

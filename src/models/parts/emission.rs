@@ -6,7 +6,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::networks::require;
-use crate::error::Result;
+use crate::data::table::{STEPS, Table, Values};
+use crate::error::{Error, Result, plain};
 use crate::kernels::rows::Rows;
 use crate::kernels::stroke_mixture::{self, Mixture};
 use crate::kernels::{activation, bce, gaussian_nll, joint, steps};
@@ -38,6 +39,17 @@ pub enum Form {
     /// dx and dy of a pen from a mixture of bivariate normals, and whether it is lifted
     /// ([`stroke_mixture`]).
     Strokes,
+}
+
+impl Form {
+    /// As in settings.
+    fn name(self) -> &'static str {
+        match self {
+            Form::Bernoulli => "bernoulli",
+            Form::Gaussian => "gaussian",
+            Form::Strokes => "strokes",
+        }
+    }
 }
 
 keys! {
@@ -109,6 +121,27 @@ impl Emission {
         let fits = self.emission != Form::Strokes || channels == OF_STROKES;
         let rule = format!("a step has {channels} numbers, and a stroke three: dx, dy, pen");
         require(fits, "emission", "strokes", &rule)
+    }
+
+    /// That it is a distribution of these training examples. Errors: a number that it cannot be of, or that is missing.
+    pub fn check_values(&self, train: &Table) -> Result<()> {
+        let Some(Values::Steps(sequences)) = train.column(STEPS).map(|column| &column.values) else { return Ok(()) };
+        let width = sequences.features().len();
+        let is_binary = |at: usize| match self.emission {
+            Form::Bernoulli => true,
+            Form::Gaussian => false,
+            Form::Strokes => at % width == OF_STROKES - 1,
+        };
+        let fits = |(at, x): (usize, &f32)| !x.is_nan() && (!is_binary(at) || *x == 0.0 || *x == 1.0);
+        let wrong = sequences.numbers().iter().enumerate().find(|&(at, x)| !fits((at, x)));
+        let Some((at, x)) = wrong.filter(|_| self.emission != Form::Gaussian) else { return Ok(()) };
+        let (name, form) = (plain(&sequences.features().names[at % width]), self.emission.name());
+        let problem = if x.is_nan() {
+            format!("a number of `{name}` is missing, which only gaussian passes over")
+        } else {
+            format!("a number of `{name}` is {x}, and must be 0 or 1")
+        };
+        Err(Error::Usage(format!("emission is {form}, but {problem}")))
     }
 
     /// O, the outputs that a network must have for C numbers.
