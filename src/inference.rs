@@ -1,11 +1,14 @@
 //! Using a trained model: encode pictures, decode latent points, take the loss on a data set.
 
 pub mod codes;
+pub mod editing;
 pub mod evidence;
 pub mod latents;
 pub mod levels;
 pub mod neighbours;
+pub mod pictures;
 pub mod ranking;
+pub mod samples;
 pub mod scores;
 pub mod sentences;
 pub mod sequences;
@@ -105,11 +108,14 @@ impl Trained {
     /// Opens a run folder's last model, or a model file: one of this program, or a PyTorch `state_dict` of the VAE of
     /// pytorch/examples saved as safetensors.
     ///
-    /// Errors: those of [`model_file`] and [`Checkpoint::read`]; parameters that are not the model's; no room on the
-    /// device.
+    /// Errors: those of [`model_file`], [`Checkpoint::read`] and [`Trained::of`].
     pub fn open(path: &Path, device: &Device) -> Result<Trained> {
         let path = model_file(path, false)?;
-        let checkpoint = Checkpoint::read(&path)?;
+        Trained::of(Checkpoint::read(&path)?, path, device)
+    }
+
+    /// Opens what a model file holds. Errors: parameters that are not the model's; no room on the device.
+    pub fn of(checkpoint: Checkpoint, path: PathBuf, device: &Device) -> Result<Trained> {
         let card = checkpoint.card(&path)?;
         let mut arena = Arena::new();
         let model = card.open(&mut arena)?;
@@ -120,6 +126,11 @@ impl Trained {
         let (backend, stages) = (device.backend(), BTreeMap::new());
         let device = device.clone();
         Ok(Trained { path, card, views, output, described, device, checkpoint, arena, model, backend, clock, stages })
+    }
+
+    /// The device that it was opened on.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// What was done to the model file as it was read, for the user.

@@ -25,6 +25,7 @@ pub mod cases;
 pub mod check;
 pub mod data;
 pub mod error;
+pub mod fidelity;
 pub mod files;
 pub mod fusion;
 pub mod inference;

@@ -64,6 +64,14 @@ impl DataArgs {
         DataArgs { dataset: Some(dataset.into()), data: Some(place.into()), ..DataArgs::default() }
     }
 
+    /// Pictures of a file or folder in so many channels, of whatever size they are. Errors: those of reading it.
+    pub fn read(place: &Path, channels: usize) -> Result<Dataset> {
+        let DataArgs { dataset, data, .. } = DataArgs::of(place);
+        let preparation = Preparation { channels: Some(channels), ..Preparation::default() };
+        let name = dataset.expect("it was told by the ending");
+        super::train::open_data(&name, data.as_deref(), &preparation, &Form::default(), Selection::All)
+    }
+
     /// For a file or a folder of series.
     pub fn of_series(place: &Path) -> DataArgs {
         DataArgs { dataset: Some("series".into()), data: Some(place.into()), ..DataArgs::default() }

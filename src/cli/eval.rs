@@ -1,5 +1,7 @@
 //! `elbo eval`
 
+mod pictures;
+
 use std::time::Instant;
 
 use elbo::data::binarise::is_binary;
@@ -57,6 +59,8 @@ pub struct Args {
     /// label
     #[arg(long)]
     nearest_neighbour: bool,
+    #[command(flatten)]
+    metrics: pictures::MetricArgs,
     /// Print JSON for a program to read
     #[arg(long)]
     json: bool,
@@ -75,11 +79,13 @@ impl Args {
         let data = self.data.open(&self.model, &model, false)?;
         let limit = Some(self.test_limit).filter(|&n| n > 0);
         let data = data.limited(Selection::ByName, [None, limit]);
+        let asked = self.metrics.prepare(&model, &data, self.seed)?;
         let latent = if self.mean { Latent::Mean } else { Latent::Sampled };
         let means = model.evaluate(&data.test, latent, self.seed, self.batch_size)?;
         let dimensions = if self.dimensions { sorted(&mut model, &data.test)? } else { Vec::new() };
         let evidence = self.nll.map(|samples| self.evidence(&model, &data, samples)).transpose()?;
         let neighbour = if self.nearest_neighbour { Some(neighbour(&mut model, &data)?) } else { None };
+        let measured = asked.map(|asked| asked.measure(&mut model, &data)).transpose()?;
         let levels = match model.spectrogram() {
             Ok(_) => Some(model.level_error(&data.test, self.seed)?),
             Err(_) => None,
@@ -128,6 +134,9 @@ impl Args {
             }
             if let Some((evidence, seconds)) = &evidence {
                 object["nll"] = nll_object(evidence, *seconds, is_likelihood);
+            }
+            if let Some(measured) = &measured {
+                object["metrics"] = pictures::object(measured);
             }
             if let Some(latents) = &latents {
                 object["latents"] = latents_object(latents);
@@ -181,6 +190,9 @@ impl Args {
         }
         if let Some((evidence, seconds)) = &evidence {
             print_nll(evidence, *seconds, is_likelihood, data.example());
+        }
+        if let Some(measured) = &measured {
+            pictures::print(measured);
         }
         if let Some(latents) = &latents {
             print_latents(latents, count, data.example());

@@ -9,6 +9,7 @@ mod decode;
 mod denoise;
 mod devices;
 mod disagreement;
+mod edit;
 mod encode;
 mod eval;
 mod flags;
@@ -90,6 +91,9 @@ enum Command {
     Traverse(traverse::Args),
     /// Draw the plane of a 2-D latent space
     Manifold(manifold::Args),
+    /// Edit pictures by their latent points: fuse them, move them along a label, change their style, fill them in, draw
+    /// them larger, or estimate how small they can be coded
+    Edit(Box<edit::Args>),
     /// Write the latent means of pictures or sentences to .npy and CSV
     Encode(encode::Args),
     /// Draw the pictures of latent points in a .npy file
@@ -141,6 +145,7 @@ impl Cli {
             Command::Nearest(args) => args.run(),
             Command::Traverse(args) => args.run(),
             Command::Manifold(args) => args.run(),
+            Command::Edit(args) => args.run(),
             Command::Encode(args) => args.run(),
             Command::Decode(args) => args.run(),
             Command::Animate(args) => args.run(),

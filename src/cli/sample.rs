@@ -9,7 +9,7 @@ use elbo::inference::Trained;
 use elbo::inference::sentences::Writing;
 use elbo::messages::{notice, print};
 use elbo::picture;
-use elbo::train::pictures::{components, one_hot, prior};
+use elbo::train::pictures::{one_hot, prior};
 
 use super::sentences::{refuse, written_by};
 use super::sequences;
@@ -116,12 +116,8 @@ impl Args {
         let points = if row_a_class.is_some() { columns } else { count };
         // With the seed of a run, these are its latent points.
         let kind = model.latent_kind()?;
-        let mut z = match model.has_prior() {
-            true => model.draw_codes(points, seed, temperature)?,
-            false => prior(seed, points, kind),
-        };
         match kind {
-            Kind::Vector(_) => z.iter_mut().for_each(|z| *z *= temperature),
+            Kind::Vector(_) => {}
             Kind::Codes { .. } if model.has_prior() => {}
             _ => {
                 require(
@@ -136,11 +132,7 @@ impl Args {
                 }
             }
         }
-        if let Some(Kind::Label(classes)) = model.find_view("prior").ok().and_then(|view| view.input("component")) {
-            let component = components(seed, points, classes);
-            z = model.view("prior", &[("noise", &z), ("component", &component)], seed)?.remove(0);
-        }
-        let z = z.repeat(count / points);
+        let z = model.draw_latents(points, seed, temperature)?.repeat(count / points);
         let labels = match (row_a_class, label) {
             (Some(_), _) => Some((0..count).map(|i| i / columns).collect()),
             (None, label) => label.map(|label| vec![label; count]),

@@ -189,7 +189,8 @@ impl PictureArgs {
         picture::grid_size([rows, columns], [h, w], self.scale())
             .map_err(|e| Error::Usage(format!("{e} ({options}, --scale)")))?;
         // The points, their pictures in numbers, and the picture that they make; enlarged, it may have more pixels.
-        let [latent, values] = [model.latent()?, c * h * w];
+        // A model that only reconstructs has no latent point of its own to decode.
+        let [latent, values] = [model.latent().unwrap_or(0), c * h * w];
         let numbers = latent.saturating_mul(2).saturating_add(values.saturating_mul(3));
         let bytes = (rows * columns).saturating_mul(numbers).saturating_mul(4);
         let what = format!("{} for {rows} x {columns} pictures", units::memory(bytes));

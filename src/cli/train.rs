@@ -168,7 +168,9 @@ impl Args {
                 Some(_) => {
                     let drawn = ["samples", "reconstructions", "curves.png"].map(|name| folder.root().join(name));
                     let drawn = drawn.iter().filter(|path| path.exists()).map(|path| path.display().to_string());
-                    format!("pictures: {}\nnext: elbo sample {root}", drawn.collect::<Vec<_>>().join(", "))
+                    // What has no samples cannot be sampled.
+                    let next = if folder.root().join("samples").exists() { "sample" } else { "eval" };
+                    format!("pictures: {}\nnext: elbo {next} {root}", drawn.collect::<Vec<_>>().join(", "))
                 }
                 None => format!("curves: {root}/curves.png\nnext: elbo eval {root}"),
             });

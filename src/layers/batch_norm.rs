@@ -22,7 +22,7 @@ pub struct BatchNorm {
 
 /// What a backward needs of its forward.
 pub struct Saved {
-    /// None in evaluation, which has no backward.
+    /// None in evaluation, where the parameters have no gradient.
     normalised: Option<batch_norm::Saved>,
     /// The output, or the activation's input where its slope needs that.
     activated: Tensor,
@@ -72,16 +72,31 @@ impl BatchNorm {
         batch_norm::backward(r, normalised, dh, self.weight.value, gradients, activation)
     }
 
-    /// dy to dx, both in x's shape, the parameters held. It panics as [`backward`](BatchNorm::backward) does.
+    /// dy to dx, both in x's shape, the parameters held.
     pub fn backward_input(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> Tensor {
+        if saved.normalised.is_none() {
+            return self.backward_evaluation(r, saved, dy);
+        }
         let (normalised, dh, activation) = self.slope(r, saved, dy);
         batch_norm::backward_input(r, normalised, dh, self.weight.value, activation)
+    }
+
+    /// In evaluation y = act((x - mean) / sqrt(var + 1e-5) * weight + bias) with constants, so that dx is the same of dh
+    /// without mean and bias.
+    fn backward_evaluation(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> Tensor {
+        r.scope(&self.name);
+        let dh = activation::backward(r, saved.activated, dy, self.activation);
+        // Nothing writes this tensor, and it starts as zeros.
+        let zeros = r.tensor("zeros", self.bias.value.shape());
+        let running = Running { mean: zeros, ..self.running };
+        batch_norm::evaluate(r, dh, self.weight.value, zeros, running, Activation::Identity)
     }
 
     /// What the kernels' backward takes: the gradient behind the activation that is their epilogue, or before another.
     fn slope(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> (batch_norm::Saved, Tensor, Activation) {
         r.scope(&self.name);
-        let Some(normalised) = saved.normalised else { panic!("{}: evaluation has no backward", self.name) };
+        let problem = || panic!("{}: evaluation has no gradient of the parameters", self.name);
+        let normalised = saved.normalised.unwrap_or_else(problem);
         match self.activation.saves_output() {
             true => (normalised, dy, self.activation),
             false => (normalised, activation::backward(r, saved.activated, dy, self.activation), Activation::Identity),
@@ -94,8 +109,8 @@ mod tests {
     use super::*;
 
     #[test]
-    #[should_panic(expected = "encoder.1: evaluation has no backward")]
-    fn evaluation_has_no_backward() {
+    #[should_panic(expected = "encoder.1: evaluation has no gradient of the parameters")]
+    fn evaluation_has_no_gradient_of_the_parameters() {
         let mut arena = Arena::new();
         let layer = BatchNorm::new(&mut arena, "encoder.1", 3, Activation::Relu);
         let x = arena.tensor("x", &[2, 4, 4, 3]);

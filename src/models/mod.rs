@@ -7,6 +7,7 @@
 
 pub mod batch;
 pub mod bayesian;
+pub mod classifier;
 pub mod conditional;
 pub mod deep_markov;
 pub mod denoising;
@@ -23,6 +24,7 @@ pub mod presets;
 pub mod recommendation;
 pub mod sentence;
 pub mod series;
+pub mod super_resolution;
 pub mod vae;
 pub mod vae_gan;
 pub mod vq;
@@ -59,6 +61,8 @@ pub static MODELS: &[&Entry] = &[
     &pixelcnn::ENTRY,
     &ladder::ENTRY,
     &vae_gan::ENTRY,
+    &super_resolution::ENTRY,
+    &classifier::ENTRY,
     &sentence::ENTRY,
     &vrnn::ENTRY,
     &deep_markov::ENTRY,

@@ -153,6 +153,7 @@ impl Model for Vae {
             View::new("decode").takes("z", z).gives("x", x),
             View::new("reconstruct").takes("x", x).gives("reconstruction", x),
             View::new("likelihood").takes("x", x).takes("z", z).gives("recon", Kind::Vector(1)),
+            View::new("fill").takes("x", x).takes("seen", x).takes("z", z).gives("filled", x).gives("dz", z),
         ];
         views.extend(self.encoder.views_of_prior(z));
         views
@@ -170,6 +171,7 @@ impl Model for Vae {
                 vec![self.decoder.generate(r, q.mean)]
             }
             ("likelihood", &[x, z]) => vec![self.decoder.recon(r, z, x)],
+            ("fill", &[x, seen, z]) => self.decoder.fill(r, [x, seen, z]).into(),
             _ => {
                 let of_prior = self.encoder.view_of_prior(r, name, inputs);
                 vec![of_prior.unwrap_or_else(|| panic!("vae has no view {name} of {} inputs", inputs.len()))]

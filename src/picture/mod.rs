@@ -15,6 +15,7 @@ mod bars;
 mod chart;
 mod confusion;
 mod curves;
+pub mod enlarge;
 mod grid;
 mod heat;
 mod histogram;
@@ -97,7 +98,8 @@ impl Picture {
         Ok(Picture { width, height, channels, pixels })
     }
 
-    fn encode_png(&self) -> Vec<u8> {
+    /// The bytes of a PNG file.
+    pub fn encode_png(&self) -> Vec<u8> {
         let color = self.color();
         let mut png = Vec::new();
         image::codecs::png::PngEncoder::new(&mut png)

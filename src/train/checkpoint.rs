@@ -170,13 +170,17 @@ impl Checkpoint {
     /// notice. Errors: no such file, none that is regular, no memory for it, not safetensors, truncated, a tensor of
     /// whole numbers, one that holds NaN or infinity.
     pub fn read(path: &Path) -> Result<Checkpoint> {
-        let bytes = read_regular(path, LARGEST_FILE)?;
-        let damaged = |e| match foreign::kind(&bytes) {
+        Checkpoint::parse(&read_regular(path, LARGEST_FILE)?, path)
+    }
+
+    /// What a file's bytes hold; `path` is for messages. Errors: those of [`read`](Checkpoint::read) but of the file.
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Checkpoint> {
+        let damaged = |e| match foreign::kind(bytes) {
             Some(kind) => Error::file(path, format!("not a safetensors file: {kind}")),
             None => Error::file(path, format!("not a whole safetensors file: {e}")),
         };
-        let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+        let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
         let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
         let (mut tensors, mut notices, mut converted) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (name, view) in file.tensors() {

@@ -127,6 +127,24 @@ fn a_denoising_models_gradients_are_those_of_its_loss() {
 }
 
 #[test]
+fn a_super_resolutions_gradients_are_those_of_its_loss() {
+    let listed = "head = 'direct'\nencoder = 'conv 2 k2 s2, tanh, flatten, linear 4'\n\
+                  decoder = 'conv 3 k3 p1, tanh, conv_transpose 1 k2 s2'";
+    for networks in [CONNECTED.to_string(), format!("latent = 2\n{listed}")] {
+        let text = format!("{networks}\noutput = 'gaussian'\nsigma = 0.6");
+        check_gradients(&networks, &of_model("super_resolution", &text), [1, 4, 4]);
+    }
+}
+
+#[test]
+fn a_classifiers_gradients_are_those_of_its_loss() {
+    for body in ["flatten, linear 5, tanh", "(conv 3 k3 s1 p1, batchnorm, silu), conv 2 k2 s2, tanh"] {
+        let settings = of_model("classifier", &format!("body = '{body}'"));
+        check_gradients(body, &settings, [1, 4, 4]);
+    }
+}
+
+#[test]
 fn a_bayesian_models_gradients_are_those_of_its_loss() {
     for (inferred, more) in [("decoder", ""), ("both", "hidden = [6, 5]\nreduction = 'mean'\nexamples = 7")] {
         let text = format!("{CONNECTED}\ninferred = '{inferred}'\ninitial_logvar = -3.0\nprior_sigma = 0.5");

@@ -181,3 +181,60 @@ fn a_discrete_reconstruction_is_the_picture_of_its_code() {
         assert_eq!(view("reconstruct", &x), view("decode", &codes));
     }
 }
+
+/// Known pixels stay, unknown ones get the mean, and dz is the slope of -log p of the known ones alone.
+#[test]
+fn unknown_pixels_are_filled_and_pull_at_nothing() {
+    let x = uniform(1, ROWS * 16, 0.05, 0.95);
+    let z = host_normal(2, 0, ROWS * 2);
+    let seen: Vec<f32> = (0..ROWS * 16).map(|i| f32::from(i % 3 != 0)).collect();
+    // A batch norm in evaluation, too.
+    for networks in [CONNECTED, &LISTED.replace("linear 8, silu", "linear 8, batchnorm, silu")] {
+        let settings = of_model("vae", networks);
+        let view = |name: &str, inputs: &[&[f32]]| viewed(&settings, [1, 4, 4], name, inputs);
+        let [filled, dz] = view("fill", &[&x, &seen, &z]).try_into().unwrap();
+        let [mean] = view("decode", &[&z]).try_into().unwrap();
+        for (i, &seen) in seen.iter().enumerate() {
+            let expected = if seen == 1.0 { x[i] } else { mean[i] };
+            assert!((filled[i] - expected).abs() < 1e-6, "{networks}: {i}");
+        }
+        let loss = |z: &[f32], row: usize| -> f64 {
+            let [p] = view("decode", &[z]).try_into().unwrap();
+            let of = |i: usize| {
+                let [x, p] = [x[i], p[i]].map(f64::from);
+                -x * p.ln() - (1.0 - x) * (1.0 - p).ln()
+            };
+            (row * 16..(row + 1) * 16).filter(|&i| seen[i] == 1.0).map(of).sum()
+        };
+        for (at, &dz) in dz.iter().enumerate() {
+            let moved = |shift: f32| {
+                let mut z = z.clone();
+                z[at] += shift;
+                loss(&z, at / 2)
+            };
+            let slope = (moved(0.01) - moved(-0.01)) / 0.02;
+            // The difference has an error of 1e-4 of the third derivative, and the rounding of p.
+            assert!((slope - f64::from(dz)).abs() < 2e-3, "{networks}: dz[{at}] is {dz}, the difference {slope}");
+        }
+    }
+}
+
+/// The small picture is the mean of each square, and the reconstruction what it and the mean of q(z|x) become.
+#[test]
+fn super_resolution_draws_what_the_small_picture_lacks() {
+    let settings = of_model("super_resolution", CONNECTED);
+    let x = uniform(1, ROWS * 16, 0.0, 1.0);
+    let view = |name: &str, inputs: &[&[f32]]| viewed(&settings, [1, 4, 4], name, inputs);
+    let [low] = view("shrink", &[&x]).try_into().unwrap();
+    let [mean, _] = view("encode", &[&x]).try_into().unwrap();
+    for (row, low) in low.chunks(4).enumerate() {
+        for (at, &low) in low.iter().enumerate() {
+            let first = row * 16 + at / 2 * 8 + at % 2 * 2;
+            let square = [first, first + 1, first + 4, first + 5].map(|i| x[i]);
+            assert!((low - square.iter().sum::<f32>() / 4.0).abs() < 1e-6);
+        }
+    }
+    let [again] = view("enlarge", &[&low, &mean]).try_into().unwrap();
+    let [reconstruction] = view("reconstruct", &[&x]).try_into().unwrap();
+    assert_eq!(again, reconstruction);
+}

@@ -15,7 +15,7 @@ const STEPS: usize = 8;
 
 /// Dispatches of a training step: a limit for each preset as a device with few fused kernels runs it, and one as it is
 /// run by a device that takes every fused kernel, as GPUs do, and the CPU device those that it has.
-const BUDGETS: [(&str, usize, usize); 42] = [
+const BUDGETS: [(&str, usize, usize); 47] = [
     ("mnist-mlp", 30, 8),
     ("mnist-fused", 30, 8),
     ("mnist-2d", 30, 8),
@@ -52,6 +52,11 @@ const BUDGETS: [(&str, usize, usize); 42] = [
     ("mnist-vq-prior", 118, 118),
     ("mnist-ladder", 60, 47),
     ("mnist-vae-gan", 204, 196),
+    ("digits-super", 60, 60),
+    ("cifar-super", 80, 80),
+    ("faces-super", 80, 80),
+    ("digits-classifier", 70, 70),
+    ("cifar-classifier", 90, 90),
     ("text-vae", 192, 189),
     ("text-inputless", 185, 182),
     ("chorales-vrnn", 345, 330),

@@ -71,7 +71,7 @@ pub fn still() -> Settings {
     small_with("lr = 1e-30")
 }
 
-pub const OTHER_MODELS: [&str; 10] = [
+pub const OTHER_MODELS: [&str; 12] = [
     "conditional",
     "denoising",
     "latent_classifier",
@@ -82,6 +82,8 @@ pub const OTHER_MODELS: [&str; 10] = [
     "vq",
     "ladder",
     "vae_gan",
+    "super_resolution",
+    "classifier",
 ];
 
 /// [`small`] for another model.
@@ -90,6 +92,7 @@ pub fn small_of(model: &str) -> Settings {
     let settings = settings.with("batch_size = 7\nepochs = 2\nsamples = 4").unwrap();
     let sizes = match model {
         "ladder" => "hidden = [16, 8]\nlatent = [3, 2]",
+        "classifier" => "body = '(conv 3 k4 s4, batchnorm, relu), dropout 0.25, flatten'",
         _ => "hidden = [16]\nlatent = 3",
     };
     with_few_codes(with_labels(settings.with(sizes).unwrap(), 10))

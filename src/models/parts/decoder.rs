@@ -7,8 +7,8 @@ use super::mlp;
 use super::network::Shape;
 use super::networks::Networks;
 use crate::arena::Arena;
-use crate::kernels::channels;
 use crate::kernels::rows::Rows;
+use crate::kernels::{channels, joint};
 use crate::layers::Mode;
 use crate::layers::sequential::{self, Sequential};
 use crate::program::Recorder;
@@ -110,6 +110,21 @@ impl Decoder {
         let rows = self.loss(r, y, x).rows;
         rows.reshape(&[rows.len(), 1])
     }
+
+    // ANCHOR: fill
+    /// Pictures x (B,D) whose pixels are known where `seen` (B,D) is 1, filled by the mean of p(x|z) where it is 0,
+    /// (B,D); and dz (B, inputs) of -log p of the known pixels: at its own mean a pixel has no gradient.
+    pub fn fill(&self, r: &mut Recorder, [x, seen, z]: [Tensor; 3]) -> [Tensor; 2] {
+        let (y, saved) = self.forward(r, z, Mode::Evaluate);
+        let mean = self.output.generate(r, y);
+        let difference = joint::add(r, x, mean, -1.0);
+        let known = joint::multiply(r, difference, seen);
+        let filled = joint::add(r, mean, known, 1.0);
+        let loss = self.loss(r, y, filled);
+        let dy = self.loss_backward(r, loss, Rows::Scale(1.0));
+        [filled, self.backward_input(r, &saved, dy)]
+    }
+    // ANCHOR_END: fill
 
     /// z (B, inputs) to the mean of p(x|z), (B,D): the picture to look at.
     pub fn generate(&self, r: &mut Recorder, z: Tensor) -> Tensor {

@@ -78,7 +78,7 @@ pub fn require(holds: bool, key: &str, value: impl std::fmt::Display, rule: &str
 
 /// That no batch norm of these networks, by name and by what they take, sees one value a channel in a batch of that
 /// size. Errors: the first that does.
-pub(super) fn lone_batch_norm(batch_size: usize, networks: &[(&str, &Option<Network>, Shape)]) -> Result<()> {
+pub fn lone_batch_norm(batch_size: usize, networks: &[(&str, &Option<Network>, Shape)]) -> Result<()> {
     if batch_size > 1 {
         return Ok(());
     }

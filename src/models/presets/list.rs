@@ -416,3 +416,51 @@ pub static VAE_GAN: [Preset; 1] = [Preset {
     classes: 0,
     text: include_str!("mnist-vae-gan.toml"),
 }];
+
+/// Of the model `classifier`.
+pub static CLASSIFIER: [Preset; 2] = [
+    Preset {
+        name: "digits-classifier",
+        about: "convolutions 16-32-64, 64 features, 10 classes: the metrics of digits are of it",
+        article: OVERVIEW,
+        x: MNIST,
+        classes: 10,
+        text: include_str!("digits-classifier.toml"),
+    },
+    Preset {
+        name: "cifar-classifier",
+        about: "colour pictures of 32x32, convolutions 32-64-128 with residual blocks, 128 features, likewise",
+        article: OVERVIEW,
+        x: Kind::Picture([3, 32, 32]),
+        classes: 10,
+        text: include_str!("cifar-classifier.toml"),
+    },
+];
+
+/// Of the model `super_resolution`.
+pub static SUPER_RESOLUTION: [Preset; 3] = [
+    Preset {
+        name: "digits-super",
+        about: "digits of 28x28 from 14x14, convolutions of 32 channels, 8 latents, optimal sigma",
+        article: OVERVIEW,
+        x: MNIST,
+        classes: 0,
+        text: include_str!("digits-super.toml"),
+    },
+    Preset {
+        name: "cifar-super",
+        about: "colour pictures of 32x32 from 16x16, residual blocks of 48 channels, 16 latents, optimal sigma",
+        article: OVERVIEW,
+        x: Kind::Picture([3, 32, 32]),
+        classes: 0,
+        text: include_str!("cifar-super.toml"),
+    },
+    Preset {
+        name: "faces-super",
+        about: "colour pictures of 64x64 from 32x32, of a folder (--data), likewise with 32 latents",
+        article: OVERVIEW,
+        x: Kind::Picture([3, 64, 64]),
+        classes: 0,
+        text: include_str!("faces-super.toml"),
+    },
+];

@@ -1,0 +1,82 @@
+//! How well pictures of a model stand for those of the data: distances between two sets of pictures by the features
+//! that a classifier has of them. N pictures, F features, K classes.
+//!
+//! | metric | of | better | source |
+//! |---|---|---|---|
+//! | `fid` | two Gaussians, fitted to the features | lower | Heusel et al. 2017, arXiv 1706.08500 |
+//! | `kid` | the features, through a polynomial kernel | lower | Bińkowski et al. 2018, arXiv 1801.01401 |
+//! | `is` | the classes that one set is taken for | higher | Salimans et al. 2016, arXiv 1606.03498 |
+//! | `prdc` | neighbours among the features | higher | Kynkäänniemi et al. 2019, arXiv 1904.06991; Naeem et al. 2020, arXiv 2002.09797 |
+//!
+//! Each is biased by the number of pictures, which stands beside it for that reason. Published numbers are of a network
+//! trained on ImageNet; those of another classifier have its data set in front of their names, as in `mnist-fid`.
+
+mod frechet;
+pub mod inception;
+mod inception_score;
+mod judge;
+mod kernel;
+mod neighbours;
+
+pub use frechet::{Gaussian, frechet};
+pub use inception::Inception;
+pub use inception_score::inception_score;
+pub use judge::Judge;
+pub use kernel::kernel_distance;
+pub use neighbours::{NEAREST, Neighbours, prdc};
+
+/// What a classifier makes of N pictures.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Features {
+    /// (N,F)
+    pub features: Vec<f32>,
+    /// F
+    pub width: usize,
+    /// q(y|x), (N,K)
+    pub probabilities: Vec<f32>,
+    /// K
+    pub classes: usize,
+}
+
+impl Features {
+    /// N
+    pub fn count(&self) -> usize {
+        self.features.len() / self.width
+    }
+}
+
+/// A value that is the mean over parts of the pictures, and its standard deviation over these.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// The mean.
+    pub mean: f64,
+    /// The standard deviation, of all parts and no estimate from some, as the published tables have it.
+    pub deviation: f64,
+}
+
+impl Spread {
+    fn of(values: &[f64]) -> Spread {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        Spread { mean, deviation: (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt() }
+    }
+}
+
+/// `a` (N,F) times the transpose of `b` (M,F): (N,M) in f64, row by row.
+fn products(a: &[f64], b: &[f64], width: usize) -> Vec<f64> {
+    let [n, m] = [a, b].map(|rows| rows.len() / width);
+    let mut product = vec![0.0; n * m];
+    faer::linalg::matmul::matmul(
+        faer::MatMut::from_row_major_slice_mut(&mut product, n, m),
+        faer::Accum::Replace,
+        faer::MatRef::from_row_major_slice(a, n, width),
+        faer::MatRef::from_row_major_slice(b, m, width).transpose(),
+        1.0,
+        faer::Par::Seq,
+    );
+    product
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}

@@ -1,0 +1,146 @@
+//! `elbo edit` and `elbo eval --metrics`, run as a user runs them.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::process::{elbo, fails, json, succeeds};
+use elbo::picture::Picture;
+
+/// A run of a small model on drawn digits, with the options over it.
+fn train(here: &Path, preset: &str, more: &str) {
+    let data = "--dataset digits --train-limit 200 --test-limit 40 --epochs 1 --batch-size 20 --samples 0 --device cpu";
+    succeeds(here, &format!("train {preset} {data} --out {preset} {more}"));
+}
+
+fn size(path: &Path) -> [usize; 2] {
+    let picture = Picture::read_png(path).unwrap();
+    [picture.height as usize, picture.width as usize]
+}
+
+#[test]
+fn latent_points_are_mixed_moved_and_filled_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    train(here, "mnist-mlp", "--hidden 16 --latent 4");
+    let run = |text: &str| succeeds(here, &format!("edit mnist-mlp --device cpu --scale 1 {text}"));
+
+    let said = run("--fuse 0 1 2 --weights 0.5,0.3,0.2");
+    assert!(said.contains("by weights 0.5, 0.3, 0.2"), "{said}");
+    let [height, width] = size(&here.join("mnist-mlp/fused.png"));
+    assert!(height < width, "three pictures and what lies between: {height} x {width}");
+    // A picture in a file, of which one is the first test picture itself.
+    run("--attribute 7+1.5 --count 5");
+    run("--attribute 7-1.5 --count 5 --out other.png");
+    assert_ne!(fs::read(here.join("mnist-mlp/attribute.png")).unwrap(), fs::read(here.join("other.png")).unwrap());
+    let said = run("--style 0 --content 1");
+    assert!(said.contains("style, content, and both") && said.matches(", ").count() >= 2, "{said}");
+    run("--style 0 --content 1 --style-dimensions 0,3");
+
+    let mut mask = Picture { width: 28, height: 28, channels: 1, pixels: vec![0; 784] };
+    mask.save(here.join("none.png")).unwrap();
+    mask.pixels[..392].fill(255);
+    mask.save(here.join("half.png")).unwrap();
+    let found = json(here, "edit mnist-mlp --device cpu --inpaint half.png --count 4 --json");
+    assert_eq!((found["hidden"].as_u64(), found["pictures"].as_u64()), (Some(392), Some(4)));
+    assert!(found["psnr_hidden"].as_f64().unwrap() > 5.0, "{found}");
+
+    let refused = |text: &str, parts: &[&str]| {
+        fails(here, &format!("edit mnist-mlp --device cpu {text}"), parts);
+    };
+    refused("--fuse 0 400", &["--fuse is 400", "0 to 39"]);
+    refused("--fuse 0 1 --weights 1", &["--weights has 1 numbers for 2 pictures"]);
+    refused("--attribute smile+1", &["no training picture has the label `smile`", "0 to 9"]);
+    refused("--attribute 7", &["--attribute is `7`", "7+1.5"]);
+    refused("--style 0 --content 1 --style-dimensions 9", &["--style-dimensions has 9", "0 to 3"]);
+    refused("--inpaint none.png", &["no pixel is white"]);
+    refused("--inpaint nowhere.png", &["nowhere.png"]);
+    refused("--super-resolution", &["cannot enlarge"]);
+    for (text, word) in
+        [("", "--fuse"), ("--style 0", "--content"), ("--fuse 0 1 --compression", "cannot be used with")]
+    {
+        let output = elbo(here, &format!("edit mnist-mlp --device cpu {text}")).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && stderr.contains(word), "{text}: {stderr}");
+    }
+    refused("--compression", &["discretised_logistic", "--binarise static"]);
+}
+
+#[test]
+fn small_pictures_are_enlarged() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    train(here, "digits-super", "");
+    let found = json(here, "edit digits-super --device cpu --super-resolution --count 3 --json");
+    assert_eq!(found["pictures"].as_u64(), Some(40));
+    let [psnr, bicubic] = ["psnr", "psnr_bicubic"].map(|key| found[key].as_f64().unwrap());
+    assert!(psnr.is_finite() && bicubic > 10.0, "{found}");
+    let small = Picture { width: 14, height: 14, channels: 1, pixels: (0..196).collect() };
+    small.save(here.join("small.png")).unwrap();
+    let said = succeeds(here, "edit digits-super --device cpu --super-resolution --small small.png");
+    assert!(said.contains("1 pictures of 14x14"), "{said}");
+    let large = Picture { width: 20, height: 14, channels: 1, pixels: vec![0; 280] };
+    large.save(here.join("large.png")).unwrap();
+    let command = "edit digits-super --device cpu --super-resolution --small large.png";
+    fails(here, command, &["large.png", "a picture of 14x20", "14x14"]);
+    fails(here, "edit digits-super --device cpu --fuse 0 1", &["cannot decode"]);
+    let refused = "train digits-super --dataset digits --set factor=3 --out x --device cpu";
+    fails(here, refused, &["factor is 3", "28 and 28"]);
+    let refused = "train digits-super --dataset digits --output bernoulli --out x --device cpu";
+    fails(here, refused, &["output is \"bernoulli\"", "optimal_sigma"]);
+}
+
+#[test]
+fn bits_of_black_and_white_pictures_are_estimated() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    train(here, "mnist-mlp", "--hidden 16 --latent 4 --binarise static");
+    let found = json(here, "edit mnist-mlp --device cpu --compression --json");
+    let bits = ["bits_per_dimension", "png_bits_per_dimension", "raw_bits_per_dimension"];
+    let [bits, png, raw] = bits.map(|key| found[key].as_f64().unwrap());
+    let evaluated = json(here, "eval mnist-mlp --device cpu --json")["nats"].as_f64().unwrap();
+    assert!((bits - evaluated / 2f64.ln() / 784.0).abs() < 1e-6, "{bits}, {evaluated} nats");
+    assert!(raw == 1.0 && png > 0.1, "{found}");
+}
+
+#[test]
+fn pictures_are_measured_by_a_classifier() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    train(here, "mnist-mlp", "--hidden 16 --latent 4");
+    let command = "eval mnist-mlp --device cpu --metrics all --metric-samples 30 --json";
+    let found = json(here, command);
+    let rows = found["metrics"].as_array().unwrap();
+    let row = |metric: &str, of: &str| {
+        let row = rows.iter().find(|row| row["metric"] == metric && row["of"] == of);
+        row.unwrap_or_else(|| panic!("no {metric} of {of} in {found}")).clone()
+    };
+    assert_eq!(row("mnist-fid", "samples")["pictures"], 30);
+    assert_eq!(row("mnist-fid", "reconstructions")["pictures"], 40);
+    assert!(row("mnist-is", "test")["value"].as_f64().unwrap() > row("mnist-is", "samples")["value"].as_f64().unwrap());
+    for metric in ["mse", "mae", "psnr", "ssim"] {
+        assert!(row(metric, "reconstructions")["value"].as_f64().unwrap().is_finite());
+    }
+    for metric in ["mnist-kid", "mnist-precision", "mnist-recall", "mnist-density", "mnist-coverage"] {
+        assert!(row(metric, "samples")["value"].as_f64().unwrap().is_finite());
+    }
+    // One of its own, which has its data set's name.
+    train(here, "digits-classifier", "");
+    let own = format!("{command} --classifier digits-classifier").replace("all", "fid");
+    let found = json(here, &own);
+    assert!(found["metrics"].as_array().unwrap().iter().all(|row| row["metric"] == "digits-fid"), "{found}");
+    let classified = json(here, "classify digits-classifier --device cpu --json");
+    assert_eq!(classified["pictures"], 40);
+
+    let refused = |more: &str, parts: &[&str]| {
+        fails(here, &format!("eval mnist-mlp --device cpu {more}"), parts);
+    };
+    refused(
+        "--metrics fid --classifier mnist-mlp",
+        &["--classifier: mnist-mlp is a model of the kind vae, and no classifier"],
+    );
+    refused("--metrics fid --metric-samples 0", &["--metric-samples is 0"]);
+    refused("--metrics fid --metric-samples 1", &["at least 2"]);
+    refused("--metrics prdc --metric-samples 4", &["the 5 nearest"]);
+}
