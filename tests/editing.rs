@@ -24,7 +24,7 @@ fn latent_points_are_mixed_moved_and_filled_in() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     train(here, "mnist-mlp", "--hidden 16 --latent 4");
-    let run = |text: &str| succeeds(here, &format!("edit mnist-mlp --device cpu --scale 1 {text}"));
+    let run = |text: &str| succeeds(here, &format!("edit mnist-mlp --device cpu --test-limit 40 --scale 1 {text}"));
 
     let said = run("--fuse 0 1 2 --weights 0.5,0.3,0.2");
     assert!(said.contains("by weights 0.5, 0.3, 0.2"), "{said}");
@@ -42,12 +42,12 @@ fn latent_points_are_mixed_moved_and_filled_in() {
     mask.save(here.join("none.png")).unwrap();
     mask.pixels[..392].fill(255);
     mask.save(here.join("half.png")).unwrap();
-    let found = json(here, "edit mnist-mlp --device cpu --inpaint half.png --count 4 --json");
+    let found = json(here, "edit mnist-mlp --device cpu --test-limit 40 --inpaint half.png --count 4 --json");
     assert_eq!((found["hidden"].as_u64(), found["pictures"].as_u64()), (Some(392), Some(4)));
     assert!(found["psnr_hidden"].as_f64().unwrap() > 5.0, "{found}");
 
     let refused = |text: &str, parts: &[&str]| {
-        fails(here, &format!("edit mnist-mlp --device cpu {text}"), parts);
+        fails(here, &format!("edit mnist-mlp --device cpu --test-limit 40 {text}"), parts);
     };
     refused("--fuse 0 400", &["--fuse is 400", "0 to 39"]);
     refused("--fuse 0 1 --weights 1", &["--weights has 1 numbers for 2 pictures"]);
@@ -60,7 +60,7 @@ fn latent_points_are_mixed_moved_and_filled_in() {
     for (text, word) in
         [("", "--fuse"), ("--style 0", "--content"), ("--fuse 0 1 --compression", "cannot be used with")]
     {
-        let output = elbo(here, &format!("edit mnist-mlp --device cpu {text}")).output().unwrap();
+        let output = elbo(here, &format!("edit mnist-mlp --device cpu --test-limit 40 {text}")).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(2) && stderr.contains(word), "{text}: {stderr}");
     }
@@ -72,7 +72,7 @@ fn small_pictures_are_enlarged() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     train(here, "digits-super", "");
-    let found = json(here, "edit digits-super --device cpu --super-resolution --count 3 --json");
+    let found = json(here, "edit digits-super --device cpu --test-limit 40 --super-resolution --count 3 --json");
     assert_eq!(found["pictures"].as_u64(), Some(40));
     let [psnr, bicubic] = ["psnr", "psnr_bicubic"].map(|key| found[key].as_f64().unwrap());
     assert!(psnr.is_finite() && bicubic > 10.0, "{found}");
@@ -96,10 +96,10 @@ fn bits_of_black_and_white_pictures_are_estimated() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     train(here, "mnist-mlp", "--hidden 16 --latent 4 --binarise static");
-    let found = json(here, "edit mnist-mlp --device cpu --compression --json");
+    let found = json(here, "edit mnist-mlp --device cpu --test-limit 40 --compression --json");
     let bits = ["bits_per_dimension", "png_bits_per_dimension", "raw_bits_per_dimension"];
     let [bits, png, raw] = bits.map(|key| found[key].as_f64().unwrap());
-    let evaluated = json(here, "eval mnist-mlp --device cpu --json")["nats"].as_f64().unwrap();
+    let evaluated = json(here, "eval mnist-mlp --device cpu --test-limit 40 --json")["nats"].as_f64().unwrap();
     assert!((bits - evaluated / 2f64.ln() / 784.0).abs() < 1e-6, "{bits}, {evaluated} nats");
     assert!(raw == 1.0 && png > 0.1, "{found}");
 }
@@ -109,7 +109,7 @@ fn pictures_are_measured_by_a_classifier() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     train(here, "mnist-mlp", "--hidden 16 --latent 4");
-    let command = "eval mnist-mlp --device cpu --metrics all --metric-samples 30 --json";
+    let command = "eval mnist-mlp --device cpu --test-limit 40 --metrics all --metric-samples 30 --json";
     let found = json(here, command);
     let rows = found["metrics"].as_array().unwrap();
     let row = |metric: &str, of: &str| {
@@ -130,11 +130,11 @@ fn pictures_are_measured_by_a_classifier() {
     let own = format!("{command} --classifier digits-classifier").replace("all", "fid");
     let found = json(here, &own);
     assert!(found["metrics"].as_array().unwrap().iter().all(|row| row["metric"] == "digits-fid"), "{found}");
-    let classified = json(here, "classify digits-classifier --device cpu --json");
+    let classified = json(here, "classify digits-classifier --device cpu --test-limit 40 --json");
     assert_eq!(classified["pictures"], 40);
 
     let refused = |more: &str, parts: &[&str]| {
-        fails(here, &format!("eval mnist-mlp --device cpu {more}"), parts);
+        fails(here, &format!("eval mnist-mlp --device cpu --test-limit 40 {more}"), parts);
     };
     refused(
         "--metrics fid --classifier mnist-mlp",

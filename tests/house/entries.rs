@@ -44,7 +44,10 @@ fn a_model_keeps_the_settings_that_it_was_opened_with() {
 fn a_settings_text_means_the_same_however_its_numbers_are_written() {
     for entry in MODELS {
         let base = Settings::of_model(entry);
-        let weight = entry.key_names().find(|key| ["kl_weight", "commitment"].contains(key)).unwrap();
+        let Some(weight) = entry.key_names().find(|key| ["kl_weight", "commitment"].contains(key)) else {
+            assert_eq!(entry.name, "classifier", "it has no such number");
+            continue;
+        };
         let [whole, decimal] = ["2", "2.0"].map(|n| base.with(&format!("{weight} = {n}\nlr = {n}")).unwrap());
         assert_eq!(whole, decimal, "{}", entry.name);
         if !has_listed_networks(entry) {
