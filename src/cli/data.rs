@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use elbo::data::audio::Reading;
 use elbo::data::sequences::series::{self, Series};
 use elbo::data::table::Kind;
-use elbo::data::{Binarise, Choice, Corrupt, Dataset, Form, Preparation, Selection};
+use elbo::data::{Background, Binarise, Choice, Corrupt, Dataset, Form, Orientation, Preparation, Selection};
 use elbo::error::{Error, Result};
 use elbo::inference::Trained;
 use elbo::keys::one_line;
 use elbo::messages::notice;
 use elbo::train::run_folder::RunRecord;
+use serde::de::DeserializeOwned;
 
 use super::shared::ModelArgs;
 
@@ -34,17 +35,26 @@ pub struct DataArgs {
     /// model]
     #[arg(long, value_name = "N")]
     channels: Option<usize>,
-    /// A picture of a folder that cannot be decoded is an error or left out by name [default: as in the run]
-    #[arg(long)]
-    corrupt: Option<Skip>,
+    /// What a transparent picture of a folder is laid over: white, black, none or a colour such as #ff8000 [default: as
+    /// in the run]
+    #[arg(long, value_name = "COLOUR", value_parser = value::<Background>)]
+    background: Option<Background>,
+    /// Which way up a picture of a folder is taken: exif (as its EXIF orientation says) or stored [default: as in the
+    /// run]
+    #[arg(long, value_name = "NAME", value_parser = value::<Orientation>)]
+    orientation: Option<Orientation>,
+    /// A picture of a folder that cannot be decoded is an error (refuse) or left out by name (skip) [default: as in
+    /// the run]
+    #[arg(long, value_name = "NAME", value_parser = value::<Corrupt>)]
+    corrupt: Option<Corrupt>,
     /// Make every pixel black or white: none, threshold (white from a half on), static or dynamic (drawn once, as the
     /// run's evaluation has them) [default: as in the run]
-    #[arg(long, value_name = "NAME", value_parser = binarise)]
+    #[arg(long, value_name = "NAME", value_parser = value::<Binarise>)]
     binarise: Option<Binarise>,
 }
 
-/// A way to binarise by its name. Errors: there is none, with the nearest.
-fn binarise(name: &str) -> std::result::Result<Binarise, String> {
+/// The value of a setting by its name. Errors: there is none, with the nearest.
+fn value<T: DeserializeOwned>(name: &str) -> std::result::Result<T, String> {
     toml::Value::String(name.into()).try_into().map_err(|e: toml::de::Error| one_line(e.message()))
 }
 
@@ -92,10 +102,13 @@ impl DataArgs {
             let (Kind::Picture([c, h, w]), Kind::Picture([model_c, model_h, model_w])) = (found, kind) else {
                 return Err(Error::Usage(format!("the model is of {kind}, and {} has {found}", data.name)));
             };
-            let advice = if is_folder(name) {
-                "give the --crop, --image-size and --channels it was trained with"
-            } else {
-                "choose another --dataset"
+            let advice = match is_folder(name) {
+                true if c != model_c => format!("leave --channels out, or give --channels {model_c}"),
+                true if model_h == model_w => {
+                    format!("give --image-size {model_h}, and the --crop it was trained with, if any")
+                }
+                true => format!("give pictures of {model_w}x{model_h} (width x height)"),
+                false => "choose another --dataset".into(),
             };
             return Err(Error::Usage(format!(
                 "the pictures of {} are {c}x{h}x{w} (channels, height, width), the model's \
@@ -174,7 +187,9 @@ impl DataArgs {
             crop: over(self.crop, run.crop),
             image_size: over(self.image_size, run.image_size),
             channels: over(self.channels, run.channels.or(channels)),
-            corrupt: self.corrupt.map_or(run.corrupt, Corrupt::from),
+            corrupt: self.corrupt.unwrap_or(run.corrupt),
+            background: self.background.unwrap_or(run.background),
+            orientation: self.orientation.unwrap_or(run.orientation),
         }
     }
 }
@@ -186,22 +201,6 @@ struct Asked {
     form: Form,
     selection: Selection,
     record: Option<RunRecord>,
-}
-
-/// [`Corrupt`] as an option.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Skip {
-    Refuse,
-    Skip,
-}
-
-impl From<Skip> for Corrupt {
-    fn from(skip: Skip) -> Corrupt {
-        match skip {
-            Skip::Refuse => Corrupt::Refuse,
-            Skip::Skip => Corrupt::Skip,
-        }
-    }
 }
 
 fn is_folder(dataset: &str) -> bool {

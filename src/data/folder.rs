@@ -1,4 +1,4 @@
-//! A folder of PNG and JPEG files, or a single one: from the files that its listing names to pictures of one size.
+//! A folder of picture files, or a single one: from the files that its listing names to pictures of one size.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::error::{Error, Result, plain, shown};
 /// Part of the name of every cache file: to be raised when its form changes.
 const FORMAT: &str = "elbo pictures 1";
 /// Part of every cache key: to be raised when the same files would be decoded to other bytes, or be refused.
-const DECODER: &str = "2";
+const DECODER: &str = "3";
 
 /// Reads the pictures of `folder` in the form that `preparation` asks for, from the cache folder `cache` if they are
 /// there. `selection` parts those that no folders part; under [`Selection::All`], `folder` may be a single picture.
@@ -85,11 +85,12 @@ fn single(file: &Path, selection: Selection) -> Result<Listing> {
 /// The name of the cache file for this folder and preparation, and the key of the state the folder's files are in:
 /// their names, sizes and times of change.
 fn keys(place: &Path, listing: &Listing, preparation: &Preparation, selection: Selection) -> (String, String) {
-    let Preparation { crop, image_size, channels, corrupt } = preparation;
+    let Preparation { crop, image_size, channels, corrupt, background, orientation } = preparation;
     let mut hash = Sha256::new();
     add(&mut hash, FORMAT.as_bytes());
     add(&mut hash, place.as_os_str().as_encoded_bytes());
-    add(&mut hash, format!("{crop:?} {image_size:?} {channels:?} {corrupt:?}").as_bytes());
+    let prepared = format!("{crop:?} {image_size:?} {channels:?} {corrupt:?} {background} {orientation:?}");
+    add(&mut hash, prepared.as_bytes());
     // Else a run on a folder and the use of another model with it would take turns in making the one file.
     if !listing.split && selection == Selection::All {
         add(&mut hash, b"all");

@@ -35,9 +35,12 @@ fn a_folder_of_pictures_trains_resumes_and_is_found_again() {
     }
     desk.succeeds("eval run --device cpu --dataset folder --data faces/test");
     desk.succeeds("eval run/model.safetensors --device cpu --data faces --image-size 3");
-    let needed = "give the --crop, --image-size and --channels";
+    let needed = "give --image-size 3, and the --crop it was trained with";
     desk.fails("eval run/model.safetensors --device cpu --data faces", &["are 3x4x6", "the model's 3x3x3", needed]);
     desk.fails("eval run --device cpu --crop 2 --image-size 0", &["are 3x2x2", "the model's 3x3x3", needed]);
+    let words = ["the model's 3x3x3", "leave --channels out, or give --channels 3"];
+    desk.fails("eval run --device cpu --channels 1", &words);
+    desk.fails("eval run --device cpu --channels 4", &["1 (grey) or 3 (colour)", "--background says what is behind"]);
     desk.fails("train --resume run --image-size 4", &["image_size cannot change"]);
 
     desk.put("faces/train/0/broken.png", b"no picture");
@@ -82,6 +85,39 @@ fn data_named_without_their_kind_are_answered_with_it() {
     // Where there is nothing, the set may go, but nothing stands in for it.
     desk.fails("train --device cpu --data new --epochs 1 --out run", &["mnist lacks", "download failed"]);
     assert_eq!(files_below(desk.folder.path()), before);
+}
+
+/// The first pixel of the only picture that `reconstruct` draws of `place`.
+fn first_pixel(desk: &Desk, place: &str) -> [u8; 3] {
+    desk.succeeds(&format!("reconstruct run --device cpu --data {place} --count 1 --scale 1 --out r.png"));
+    let grid = image::load_from_memory(&desk.read("r.png")).unwrap().to_rgb8();
+    grid.get_pixel(2, 2).0
+}
+
+#[test]
+fn transparent_pictures_are_laid_over_a_background_that_the_run_keeps() {
+    let desk = Desk::empty();
+    let clear = image::DynamicImage::from(image::RgbaImage::from_pixel(6, 4, image::Rgba([200, 0, 0, 0])));
+    for (name, format) in [("p/1.webp", image::ImageFormat::WebP), ("p/2.tif", image::ImageFormat::Tiff)] {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        clear.write_to(&mut bytes, format).unwrap();
+        desk.put(name, bytes.get_ref());
+    }
+    let tiny = "--device cpu --hidden 8 --latent 2 --batch-size 2 --samples 4 --epochs 1";
+    let folder = format!("train --dataset folder --data p {tiny}");
+    desk.succeeds(&format!("{folder} --background #0a1400 --out run"));
+    let record: toml::Table = desk.text("run/run.toml").parse().unwrap();
+    assert_eq!(record["settings"]["background"].as_str(), Some("#0a1400"));
+    assert_eq!(first_pixel(&desk, "p/1.webp"), [10, 20, 0]);
+    assert_eq!(first_pixel(&desk, "p/1.webp --background white"), [255; 3]);
+    assert_eq!(first_pixel(&desk, "p/2.tif --background none"), [200, 0, 0]);
+    desk.succeeds("train --resume run --epochs 2");
+    desk.fails("train --resume run --background black --epochs 3", &["background cannot change"]);
+    desk.fails(&format!("{folder} --background grey --out other"), &["background", "such as #ff8000"]);
+    desk.fails(
+        "train --device cpu --dataset digits --background black --out other",
+        &["--background is for --dataset folder"],
+    );
 }
 
 /// A folder `pics` of so many pictures, each of another colour.
