@@ -30,11 +30,12 @@ mod run;
 pub use run::{Optimizer, Reduction, Run};
 
 /// The keys that records of older runs lack, whose defaults are what was done then.
-const LATER: [&str; 28] = [
+const LATER: [&str; 29] = [
     "model",
     "corrupt",
     "background",
     "orientation",
+    "init",
     "flip",
     "shift",
     "no_fuse",
@@ -233,8 +234,8 @@ impl Settings {
         again.over(&cli)?.named(cli.has("out"))
     }
 
-    /// Validated, under the preset's name only where the model is the preset's; and with the place of the data as it is
-    /// found from any folder.
+    /// Validated, under the preset's name only where the model is the preset's; and with the places of the data and of
+    /// what it starts from as they are found from any folder.
     fn named(mut self, has_out: bool) -> Result<Settings> {
         let same = |(entry, preset): &(&'static Entry, &'static Preset)| {
             entry.name == self.model && preset.settings().own == self.own
@@ -247,6 +248,7 @@ impl Settings {
             }
         }
         self.run.data = self.run.data.map(absolute);
+        self.run.init = self.run.init.map(absolute);
         self.validate()?;
         Ok(self)
     }

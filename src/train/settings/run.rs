@@ -87,6 +87,9 @@ keys! {
         "Training" {
             epochs: usize = 10, "N", "Passes over the training data";
             batch_size: usize = 128, "N", "Pictures a step";
+            init: Option<PathBuf> = None, "PATH",
+                "Start from the parameters and running statistics of a trained model of the same network, a \
+                 .safetensors file (PyTorch's too) or a run folder; the optimiser starts anew [default: drawn]";
             seed: u64 = 1, "N", "Seed of the initial weights, the order of the pictures and every noise";
             device: String = "auto".into(), "NAME", "auto (a real GPU, else the CPU), cpu, gpu, or part of an adapter's name";
             no_fuse: bool = false, "BOOL",
