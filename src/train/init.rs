@@ -86,8 +86,8 @@ mod tests {
         };
         init("lr = 0.5\nkl_weight = 4.0").unwrap();
         for (text, words) in [
-            ("hidden = [6]", "fc1.bias has shape [5], the model needs [6]"),
-            ("latent = 3", "fc21.bias has shape [2], the model needs [3]"),
+            ("hidden = [6]", "fc1.weight has shape [5, 16], the model needs [6, 16]"),
+            ("latent = 3", "fc21.weight has shape [2, 5], the model needs [3, 5]"),
             ("hidden = [5, 5]", "holds fc1.bias, which the model does not have"),
         ] {
             let message = init(text).unwrap_err().to_string();

@@ -245,7 +245,7 @@ fn a_run_starts_from_a_trained_model() {
         let is_running = name.contains("running_") || name.ends_with("num_batches_tracked");
         assert_eq!(tensor == &second[name], !is_running, "{name}");
     }
-    let count = "encoder.1.num_batches_tracked";
+    let count = "encoder.2.num_batches_tracked";
     assert_eq!([&first[count].1, &second[count].1], [&[3.0], &[6.0]], "three batches an epoch");
 
     let record: toml::Table = desk.text("second/run.toml").parse().unwrap();
@@ -257,7 +257,7 @@ fn a_run_starts_from_a_trained_model() {
     let words = ["--init wants the network of this run", "--config RUN/run.toml"];
     desk.fails(&format!("{SMALL} --init first --epochs 1 --out other"), &words);
     let wider = ["--encoder", "flatten, linear 9, batchnorm, relu", "--decoder", "linear 30"];
-    let shapes = "encoder.0.bias has shape [8], the model needs [9]";
+    let shapes = "encoder.1.weight has shape [8, 30], the model needs [9, 30]";
     desk.fails_for(&format!("{SMALL} --init first --out other"), &wider, &[shapes, words[0]]);
     desk.fails(&format!("{SMALL} --init nowhere --out other"), &["there is no", "nowhere"]);
     assert!(!desk.path("other/metrics.csv").exists());
