@@ -108,5 +108,4 @@ fn what_cannot_be_exported_is_named() {
     fails(folder, "export run --onnx onnx", &words);
     assert!(!folder.join("onnx").exists(), "both files or none");
     fails(folder, "export nowhere --onnx onnx", &["there is no nowhere"]);
-    fails(folder, "export run", &["--onnx"]);
 }

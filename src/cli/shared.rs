@@ -248,9 +248,9 @@ impl PictureArgs {
         Ok(path)
     }
 
-    /// Writes sets of pictures one by one, and as the sounds that they stand for, where that is asked for:
-    /// `007_original.png` for the eighth of the set `original`, whose values are `original.npy`; of a set without a name
-    /// `007.png` and `pictures.npy`.
+    /// Writes sets of pictures one by one, and as the sounds that they stand for, where that is asked for. The eighth
+    /// of the set `original` is `007_original.png`, and the set's values are `original.npy`; of a set without a name
+    /// they are `007.png` and `pictures.npy`.
     fn write_apart(&self, model: &Trained, sets: &[(&str, &[f32])]) -> Result<()> {
         if let Some(folder) = &self.each {
             std::fs::create_dir_all(folder).map_err(Error::io("create the folder", folder))?;

@@ -104,10 +104,10 @@ pub fn of_files(paths: &[PathBuf], preparation: &Preparation, report: &mut Repor
 }
 
 /// The files of a folder's training and test pictures, below it, where there are as many as were read of it: none was
-/// left out. None of a single picture. Errors: those of the listing.
+/// left out. Of a single picture its name. Errors: those of the listing.
 pub fn files(folder: &Path, selection: Selection, counts: [usize; 2]) -> Result<Option<[Vec<PathBuf>; 2]>> {
     if !folder.is_dir() {
-        return Ok(None);
+        return Ok(folder.file_name().map(|name| [Vec::new(), vec![name.into()]]));
     }
     let listing = Listing::of(folder, &PICTURES, selection, &mut |_| ())?;
     let files = listing.splits.map(|split| split.into_iter().map(|(path, _)| path).collect::<Vec<_>>());

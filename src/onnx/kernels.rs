@@ -16,12 +16,14 @@ pub fn translate(program: &Program, graph: &mut Graph) -> Result<(), &'static st
     for step in &program.steps {
         let word = |name: &str| word(step, name);
         match (step.kernel.name, &step.reads[..], &step.writes[..]) {
+            // ANCHOR: gemm
             ("matmul.forward", &[x, w, b], &[y]) => {
                 let (x, w, b) = (graph.rows(x), graph.parameter(w, w.shape()), graph.parameter(b, b.shape()));
                 let h = graph.node("Gemm", &[&x, &w, &b], vec![Attribute::int("transB", 1)]);
                 let h = activated(graph, h, word("activation"));
                 graph.put(y, h);
             }
+            // ANCHOR_END: gemm
             ("matmul.backward_x", &[w, dy, _], &[columns]) => {
                 products.insert([columns.buffer, columns.offset], [w, dy]);
             }

@@ -227,7 +227,7 @@ fn a_folder_that_cannot_be_written_is_named() {
 #[test]
 fn a_run_starts_from_a_trained_model() {
     let desk = Desk::new();
-    let norm = ["--encoder", "flatten, linear 8, batchnorm, relu", "--decoder", "linear 30"];
+    let norm = ["--encoder", "flatten, linear 8, batchnorm, relu", "--decoder", "flatten, linear 30"];
     let train = |args: &str| {
         let output = desk.command(&format!("{SMALL} --epochs 1 {args}")).args(norm).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", text_of(&output.stderr));
@@ -256,7 +256,7 @@ fn a_run_starts_from_a_trained_model() {
     desk.fails("train --resume second --init first --epochs 3", &["--init starts a new run", "leave one of them out"]);
     let words = ["--init wants the network of this run", "--config RUN/run.toml"];
     desk.fails(&format!("{SMALL} --init first --epochs 1 --out other"), &words);
-    let wider = ["--encoder", "flatten, linear 9, batchnorm, relu", "--decoder", "linear 30"];
+    let wider = ["--encoder", "flatten, linear 9, batchnorm, relu", "--decoder", "flatten, linear 30"];
     let shapes = "encoder.1.weight has shape [8, 30], the model needs [9, 30]";
     desk.fails_for(&format!("{SMALL} --init first --out other"), &wider, &[shapes, words[0]]);
     desk.fails(&format!("{SMALL} --init nowhere --out other"), &["there is no", "nowhere"]);

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::super::table::{Column, table};
 use super::{Scored, Threshold};
 
-/// All rows as CSV; where it is known of any which files they are of, with the name of the class and the file at the end.
+/// All rows as CSV; where it is known of any which files they are of, with the name of the class and the file at the
+/// end.
 pub fn lines(sets: &[Scored], by: Score, threshold: Option<&Threshold>) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let scores = sets[0].scores.rows.iter().map(|(score, _)| score.name());
