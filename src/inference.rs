@@ -29,7 +29,7 @@ use crate::kernels::gaussian_kl::divergence;
 use crate::models::draw::Draw;
 use crate::models::parts::likelihood::Likelihood;
 use crate::models::{Model, Port, View, Weight};
-use crate::program::Recorder;
+use crate::program::{Program, Recorder};
 use crate::tensor::Tensor;
 use crate::train::checkpoint::{Checkpoint, ModelCard};
 use crate::train::evaluation::{Evaluation, Latent};
@@ -223,6 +223,21 @@ impl Trained {
         })
     }
 
+    /// Records a view for so many rows: the program, its inputs and its outputs, (rows, width of its kind) each.
+    pub(crate) fn record(&mut self, view: &View, rows: usize) -> (Program, Vec<Tensor>, Vec<Tensor>) {
+        let mut r = Recorder::new(&mut self.arena);
+        r.scope(view.name);
+        let tensor = |port: &Port| r.tensor(port.name, &[rows, port.kind.width()]);
+        let inputs: Vec<Tensor> = view.inputs.iter().map(tensor).collect();
+        let outputs = self.model.view(&mut r, view.name, &inputs, &mut Draw::Clock(self.clock));
+        (r.finish(view.name), inputs, outputs)
+    }
+
+    /// Where its parameters and statistics are declared, and what holds their values.
+    pub(crate) fn parameters(&self) -> (&Arena, &Checkpoint) {
+        (&self.arena, &self.checkpoint)
+    }
+
     /// Records and loads a view, if that has not been done. Errors: no room on the device.
     fn load(&mut self, view: &View) -> Result<()> {
         if self.stages.contains_key(view.name) {
@@ -235,12 +250,7 @@ impl Trained {
             _ => 1,
         });
         let rows = steps.max().map_or(rows, |steps| rows.min(CHUNK_STEPS / steps)).max(1);
-        let mut r = Recorder::new(&mut self.arena);
-        r.scope(view.name);
-        let tensor = |port: &Port| r.tensor(port.name, &[rows, port.kind.width()]);
-        let inputs: Vec<Tensor> = view.inputs.iter().map(tensor).collect();
-        let outputs = self.model.view(&mut r, view.name, &inputs, &mut Draw::Clock(self.clock));
-        let program = r.finish(view.name);
+        let (program, inputs, outputs) = self.record(view, rows);
         let is_first = self.stages.is_empty();
         let program = self.backend.load(&self.arena, &program)?;
         if is_first {

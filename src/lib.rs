@@ -37,6 +37,7 @@ pub mod layers;
 pub mod mean;
 pub mod messages;
 pub mod models;
+pub mod onnx;
 pub mod picture;
 pub mod program;
 pub mod ranking;

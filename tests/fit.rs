@@ -289,6 +289,7 @@ fn checkpoints_of_other_numbers_and_wrapped_names_are_taken_with_a_notice() {
     for (kind, before, near, words) in [
         (Dtype::F32, "module.", 1e-4, ["without `module.`", ""]),
         (Dtype::F32, "module._orig_mod.", 1e-4, ["without `module._orig_mod.`", ""]),
+        (Dtype::F32, "model._orig_mod.module.", 1e-4, ["without `model._orig_mod.module.`", ""]),
         (Dtype::F64, "", 1e-4, ["numbers of F64", "F32"]),
         (Dtype::F16, "_orig_mod.", 1.0, ["numbers of F16", "without `_orig_mod.`"]),
         (Dtype::BF16, "", 5.0, ["numbers of BF16", "F32"]),

@@ -14,7 +14,7 @@ use elbo::data::sequences::series::Windows;
 use elbo::data::table::{Columns, LABELS, STEPS, Table};
 use elbo::data::text::Reading;
 use elbo::data::text::vocabulary::Tokenisation;
-use elbo::data::{self, Choice, Corrupt, Dataset, Form, Preparation, Selection};
+use elbo::data::{self, Background, Choice, Corrupt, Dataset, Form, Preparation, Selection};
 use elbo::fusion::Fusion;
 use elbo::inference::Trained;
 use elbo::models::MODELS;
@@ -218,7 +218,14 @@ fn picture(data: &[u8]) {
     let path = put("picture/x.png", data);
     for preparation in [
         Preparation { corrupt: Corrupt::Refuse, ..Preparation::default() },
-        Preparation { crop: Some(4), image_size: Some(8), channels: Some(1), corrupt: Corrupt::Skip },
+        Preparation {
+            crop: Some(4),
+            image_size: Some(8),
+            channels: Some(1),
+            corrupt: Corrupt::Skip,
+            background: Background(Some([1, 2, 3])),
+            ..Preparation::default()
+        },
         Preparation { image_size: Some(5), channels: Some(3), ..Preparation::default() },
     ] {
         if let Ok(decoded) = data::decode::decode(&path, &preparation) {
@@ -284,7 +291,10 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "settings" => SETTINGS.map(|text| text.as_bytes().to_vec()).into(),
         "network" => NETWORKS.map(|text| text.as_bytes().to_vec()).into(),
         "cifar" => vec![zip_bytes(&[]), vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0]],
-        "picture" => vec![picture_bytes(image::ImageFormat::Png), picture_bytes(image::ImageFormat::Jpeg)],
+        "picture" => {
+            use image::ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
+            [Png, Jpeg, WebP, Bmp, Tiff, Gif].map(picture_bytes).into()
+        }
         "wav" => [[1, 1, 8], [1, 2, 16], [1, 1, 24], [3, 2, 32]].map(wav_bytes).into(),
         other => panic!("there is no target {other}"),
     }
@@ -357,7 +367,10 @@ fn zip_bytes(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
 
 fn picture_bytes(format: image::ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    let picture = image::RgbImage::from_fn(9, 7, |x, y| image::Rgb([x as u8 * 20, y as u8 * 30, 90]));
+    let picture = image::RgbaImage::from_fn(9, 7, |x, y| image::Rgba([x as u8 * 20, y as u8 * 30, 90, 31 * x as u8]));
+    let picture = image::DynamicImage::from(picture);
+    let is_opaque = matches!(format, image::ImageFormat::Jpeg);
+    let picture = if is_opaque { picture.into_rgb8().into() } else { picture };
     picture.write_to(&mut bytes, format).expect("memory takes all");
     bytes.into_inner()
 }

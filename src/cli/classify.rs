@@ -11,7 +11,7 @@ use elbo::picture::{self, Format};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::data::DataArgs;
-use super::shared::{ModelArgs, wrote};
+use super::shared::{ModelArgs, require, wrote};
 use super::table::{Column, table};
 
 /// Pictures that go through the model between two moves of the bar.
@@ -47,10 +47,16 @@ impl Args {
             true => model.find_view("classify")?.output("label").map_or(0, |kind| kind.width()),
             false => model.classes("score")?.expect("a score is of a label"),
         };
-        let data = self.data.open(&self.model, &model, false)?;
+        let (data, [_, files]) = self.data.open_with_files(&self.model, &model, false)?;
         let limit = Some(self.test_limit).filter(|&n| n > 0);
         let data = data.limited(Selection::ByName, [None, limit]);
-        let own = labels(&data.test, 0..data.test.count, classes)?;
+        let is_told = data.test.labels().is_some() || !self.data.has_pictures();
+        if !is_told {
+            let problem = "--out is of a confusion matrix, and these pictures have no labels: leave it out";
+            require(self.out.is_none(), problem)?;
+            require(self.test_limit == 0, "--test-limit is of a data set: leave it out where --pictures are given")?;
+        }
+        let own = if is_told { labels(&data.test, 0..data.test.count, classes)? } else { Vec::new() };
 
         let style = "{bar:30} {pos}/{len} pictures, {eta} left";
         let bar = ProgressBar::new(data.test.count as u64)
@@ -58,6 +64,7 @@ impl Args {
         bar.enable_steady_tick(Duration::from_millis(200));
         // By label, then by what it was taken for.
         let mut counts = vec![vec![0usize; classes]; classes];
+        let mut all = Vec::new();
         for start in (0..data.test.count).step_by(CHUNK) {
             let pictures = start..(start + CHUNK).min(data.test.count);
             let values = data.test.values(pictures.clone());
@@ -65,12 +72,14 @@ impl Args {
                 true => said(&mut model, &values, classes)?,
                 false => cheapest(&mut model, &values, classes)?,
             };
-            for (taken, &label) in taken.into_iter().zip(&own[pictures.clone()]) {
-                counts[label][taken] += 1;
-            }
+            own.iter().skip(start).zip(&taken).for_each(|(&label, &taken)| counts[label][taken] += 1);
+            all.extend(taken);
             bar.inc(pictures.len() as u64);
         }
         bar.finish_and_clear();
+        if !is_told {
+            return self.print_each(&data.name, &files, &all);
+        }
 
         let right: usize = (0..classes).map(|label| counts[label][label]).sum();
         let accuracy = right as f64 / data.test.count as f64;
@@ -105,6 +114,21 @@ impl Args {
         };
         super::print(&table(&heads, &counts.iter().enumerate().map(row).collect::<Vec<_>>()));
         wrote(&path, "what each label was taken for");
+        Ok(())
+    }
+}
+
+impl Args {
+    /// What each of one's own pictures is taken for, whose own labels are not known.
+    fn print_each(&self, data: &str, files: &[PathBuf], taken: &[usize]) -> Result<()> {
+        let rows = files.iter().map(|file| file.display().to_string()).zip(taken);
+        if self.json {
+            let each = rows.map(|(file, label)| serde_json::json!({ "file": file, "label": label }));
+            super::print_json(&serde_json::json!({ "dataset": data, "each": each.collect::<Vec<_>>() }));
+            return Ok(());
+        }
+        let rows: Vec<Vec<String>> = rows.map(|(file, label)| vec![file, label.to_string()]).collect();
+        super::print(&table(&[("file", Column::Left), ("label", Column::Right)], &rows));
         Ok(())
     }
 }

@@ -3,16 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use elbo::data::audio::Reading;
+use elbo::data::folder;
 use elbo::data::sequences::series::{self, Series};
 use elbo::data::table::Kind;
-use elbo::data::{Binarise, Choice, Corrupt, Dataset, Form, Preparation, Selection};
+use elbo::data::{Background, Binarise, Choice, Corrupt, Dataset, Form, Orientation, Preparation, Selection};
 use elbo::error::{Error, Result};
 use elbo::inference::Trained;
 use elbo::keys::one_line;
 use elbo::messages::notice;
 use elbo::train::run_folder::RunRecord;
+use serde::de::DeserializeOwned;
 
+use super::progress;
 use super::shared::ModelArgs;
+
+/// Where each training and each test picture lies; empty where that is not known.
+pub type Files = [Vec<PathBuf>; 2];
 
 #[derive(clap::Args, Clone, Default)]
 pub struct DataArgs {
@@ -24,6 +30,10 @@ pub struct DataArgs {
     /// data/DATASET]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    /// Picture files and folders of pictures, in the place of the test set. They are prepared as the run's were; where
+    /// that says nothing of their size, the middle square is resized to the model's
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = ["dataset", "data"])]
+    pictures: Vec<PathBuf>,
     /// Cut a square of N x N from the middle of each picture of a folder; 0 cuts none [default: as in the run]
     #[arg(long, value_name = "N")]
     crop: Option<usize>,
@@ -34,17 +44,26 @@ pub struct DataArgs {
     /// model]
     #[arg(long, value_name = "N")]
     channels: Option<usize>,
-    /// A picture of a folder that cannot be decoded is an error or left out by name [default: as in the run]
-    #[arg(long)]
-    corrupt: Option<Skip>,
+    /// What a transparent picture of a folder is laid over: white, black, none or a colour such as #ff8000 [default: as
+    /// in the run]
+    #[arg(long, value_name = "COLOUR", value_parser = value::<Background>)]
+    background: Option<Background>,
+    /// Which way up a picture of a folder is taken: exif (as its EXIF orientation says) or stored [default: as in the
+    /// run]
+    #[arg(long, value_name = "NAME", value_parser = value::<Orientation>)]
+    orientation: Option<Orientation>,
+    /// A picture of a folder that cannot be decoded is an error (refuse) or left out by name (skip) [default: as in
+    /// the run]
+    #[arg(long, value_name = "NAME", value_parser = value::<Corrupt>)]
+    corrupt: Option<Corrupt>,
     /// Make every pixel black or white: none, threshold (white from a half on), static or dynamic (drawn once, as the
     /// run's evaluation has them) [default: as in the run]
-    #[arg(long, value_name = "NAME", value_parser = binarise)]
+    #[arg(long, value_name = "NAME", value_parser = value::<Binarise>)]
     binarise: Option<Binarise>,
 }
 
-/// A way to binarise by its name. Errors: there is none, with the nearest.
-fn binarise(name: &str) -> std::result::Result<Binarise, String> {
+/// The value of a setting by its name. Errors: there is none, with the nearest.
+fn value<T: DeserializeOwned>(name: &str) -> std::result::Result<T, String> {
     toml::Value::String(name.into()).try_into().map_err(|e: toml::de::Error| one_line(e.message()))
 }
 
@@ -52,6 +71,7 @@ impl DataArgs {
     /// For one file or folder, read as what it is: a table, a text, an array or a recording by its ending, else
     /// pictures.
     pub fn of(place: &Path) -> DataArgs {
+        let pictures = || DataArgs { pictures: vec![place.into()], ..DataArgs::default() };
         let name = place.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
         let dataset = match () {
@@ -59,7 +79,7 @@ impl DataArgs {
             () if ends(&[".txt", ".txt.gz"]) => "text",
             () if ends(&[".npy", ".npz"]) => "array",
             () if ends(&[".wav"]) => "audio",
-            () => "folder",
+            () => return pictures(),
         };
         DataArgs { dataset: Some(dataset.into()), data: Some(place.into()), ..DataArgs::default() }
     }
@@ -82,11 +102,30 @@ impl DataArgs {
     /// Of pictures that are not split, all are test pictures, unless they are those the run was trained on: its
     /// training pictures say nothing about it. With `parted` they are parted in any case.
     pub fn open(&self, args: &ModelArgs, model: &Trained, parted: bool) -> Result<Dataset> {
+        Ok(self.open_with_files(args, model, parted)?.0)
+    }
+
+    /// [`open`](DataArgs::open), and where the pictures of a folder lie. Its errors are the same.
+    pub fn open_with_files(&self, args: &ModelArgs, model: &Trained, parted: bool) -> Result<(Dataset, Files)> {
         let kind = model.card.columns.modelled().expect("a model is of something");
-        let Asked { name, place, form, selection, record } = self.asked(args, model, parted)?;
+        let (name, data, files, record) = match self.has_pictures() {
+            true => {
+                let (data, files, record) = self.open_pictures(args, model)?;
+                ("folder".to_string(), data, [Vec::new(), files], record)
+            }
+            false => {
+                let Asked { name, place, form, selection, record } = self.asked(args, model, parted)?;
+                let preparation = self.preparation(&name, record.as_ref(), kind.as_picture()[0]);
+                let data = super::train::open_data(&name, place.as_deref(), &preparation, &form, selection)?;
+                let counts = [data.train.count, data.test.count];
+                let files = match place.filter(|_| is_folder(&name)) {
+                    Some(place) => folder::files(&place, selection, counts)?,
+                    None => None,
+                };
+                (name, data, files.unwrap_or_default(), record)
+            }
+        };
         let name = name.as_str();
-        let preparation = self.preparation(name, record.as_ref(), kind.as_picture()[0]);
-        let data = super::train::open_data(name, place.as_deref(), &preparation, &form, selection)?;
         let settings = record.as_ref().map(|record| &record.settings);
         let binarise = self.binarise.or(settings.map(|settings| settings.binarise)).unwrap_or_default();
         let data = binarise.shown(data, settings.map_or(1, |settings| settings.seed));
@@ -100,10 +139,13 @@ impl DataArgs {
             let (Kind::Picture([c, h, w]), Kind::Picture([model_c, model_h, model_w])) = (found, kind) else {
                 return Err(Error::Usage(format!("the model is of {kind}, and {} has {found}", data.name)));
             };
-            let advice = if is_folder(name) {
-                "give the --crop, --image-size and --channels it was trained with"
-            } else {
-                "choose another --dataset"
+            let advice = match is_folder(name) {
+                true if c != model_c => format!("leave --channels out, or give --channels {model_c}"),
+                true if model_h == model_w => {
+                    format!("give --image-size {model_h}, and the --crop it was trained with, if any")
+                }
+                true => format!("give pictures of {model_w}x{model_h} (width x height)"),
+                false => "choose another --dataset".into(),
             };
             return Err(Error::Usage(format!(
                 "the pictures of {} are {c}x{h}x{w} (channels, height, width), the model's \
@@ -111,7 +153,29 @@ impl DataArgs {
                 data.name
             )));
         }
-        Ok(data)
+        Ok((data, files))
+    }
+
+    /// Whether pictures of one's own stand in the place of the test set.
+    pub fn has_pictures(&self) -> bool {
+        !self.pictures.is_empty()
+    }
+
+    /// The pictures of `--pictures`, where each lies, and the record of the model's run. Errors: a model of something
+    /// else, and those of [`folder::of_files`].
+    fn open_pictures(&self, args: &ModelArgs, model: &Trained) -> Result<(Dataset, Vec<PathBuf>, Option<RunRecord>)> {
+        let [c, h, w] = model.card.picture()?;
+        if model.card.spectrogram.is_some() {
+            let problem = "this model is of recordings, and --pictures are pictures: --data PATH takes .wav files";
+            return Err(Error::Usage(problem.into()));
+        }
+        let record = args.record()?;
+        let mut preparation = self.preparation("folder", record.as_ref(), c);
+        if h == w && preparation.crop.is_none() {
+            preparation.image_size = preparation.image_size.or(Some(h));
+        }
+        let (data, files) = folder::of_files(&self.pictures, &preparation, &mut progress::shown())?;
+        Ok((data, files, record))
     }
 
     /// The series of a model of series: those of the run, parted as they were in its training, or those of `--data`.
@@ -182,7 +246,9 @@ impl DataArgs {
             crop: over(self.crop, run.crop),
             image_size: over(self.image_size, run.image_size),
             channels: over(self.channels, run.channels.or(channels)),
-            corrupt: self.corrupt.map_or(run.corrupt, Corrupt::from),
+            corrupt: self.corrupt.unwrap_or(run.corrupt),
+            background: self.background.unwrap_or(run.background),
+            orientation: self.orientation.unwrap_or(run.orientation),
         }
     }
 }
@@ -194,22 +260,6 @@ struct Asked {
     form: Form,
     selection: Selection,
     record: Option<RunRecord>,
-}
-
-/// [`Corrupt`] as an option.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Skip {
-    Refuse,
-    Skip,
-}
-
-impl From<Skip> for Corrupt {
-    fn from(skip: Skip) -> Corrupt {
-        match skip {
-            Skip::Refuse => Corrupt::Refuse,
-            Skip::Skip => Corrupt::Skip,
-        }
-    }
 }
 
 fn is_folder(dataset: &str) -> bool {

@@ -46,11 +46,13 @@ impl Args {
             &format!("--out is {}, but must end in .npy: the other files are named after it", out.display()),
         )?;
         let mut model = self.model.open()?;
-        let data = self.data.open(&self.model, &model, self.split.is_some())?;
+        let is_parted = self.split.is_none() || !self.data.has_pictures();
+        require(is_parted, "--split is of a data set: leave it out where --pictures are given")?;
+        let (data, [of_train, of_test]) = self.data.open_with_files(&self.model, &model, self.split.is_some())?;
         let (all, examples) = (data.train.count == 0, data.examples());
-        let (mut split, named) = match self.split.unwrap_or(Which::Test) {
-            Which::Test => (data.test, if all { "" } else { "test " }),
-            Which::Train => (data.train, "training "),
+        let (mut split, files, named) = match self.split.unwrap_or(Which::Test) {
+            Which::Test => (data.test, of_test, if all { "" } else { "test " }),
+            Which::Train => (data.train, of_train, "training "),
         };
         if self.limit > 0 {
             split = split.truncated(self.limit);
@@ -69,10 +71,8 @@ impl Args {
         let what = format!("{rows} {named}{examples} of {}", data.name);
 
         let first = match model.is_of_sentences() {
-            true => ("sentence", model.shown(&split)?),
-            false => {
-                ("label", split.labels().map_or(vec![String::new(); rows], |of| of.iter().map(u8::to_string).collect()))
-            }
+            true => vec![("sentence", model.shown(&split)?)],
+            false => what_they_are(split.labels(), rows, &data.class_names, &files),
         };
         let csv = table(&first, &names, &encoded);
         let values = encoded.swap_remove(0);
@@ -83,7 +83,8 @@ impl Args {
         let path = out.with_extension("csv");
         write_atomic(&path, &csv)?;
         let columns: Vec<String> = names.iter().map(|name| plural(name)).collect();
-        wrote(&path, &format!("{}, {} of {what}", first.0, columns.join(" and ")));
+        let heads: Vec<&str> = first.iter().map(|(head, _)| *head).collect();
+        wrote(&path, &format!("{}, {} of {what}", heads.join(", "), columns.join(" and ")));
         if latent == 2 && names[0] == "mean" {
             let points: Vec<[f32; 2]> = matrix.values.chunks_exact(2).map(|z| [z[0], z[1]]).collect();
             let path = out.with_extension("png");
@@ -100,16 +101,37 @@ fn plural(name: &str) -> String {
     if name.ends_with('s') { name.into() } else { format!("{name}s") }
 }
 
-/// `label,mean_0,..,logvar_0,..`, a row an example, for outputs of these names. `first` is the first column's head and
-/// its texts: the label, empty where the data has none, or the sentence.
-fn table((head, texts): &(&str, Vec<String>), names: &[&str], outputs: &[Vec<f32>]) -> Vec<u8> {
+/// The first columns of examples that are no sentences: the label, empty where there is none, and where it is known
+/// which files they are of, the name of the class and the file.
+fn what_they_are(
+    labels: Option<&[u8]>,
+    rows: usize,
+    class_names: &[String],
+    files: &[PathBuf],
+) -> Vec<(&'static str, Vec<String>)> {
+    let by_row =
+        |text: &dyn Fn(u8) -> String| (0..rows).map(|i| labels.map_or(String::new(), |of| text(of[i]))).collect();
+    let mut columns = vec![("label", by_row(&|label| label.to_string()))];
+    if !files.is_empty() {
+        let class = |label: u8| class_names.get(usize::from(label)).cloned().unwrap_or_default();
+        columns.push(("class", by_row(&class)));
+        columns.push(("file", files.iter().take(rows).map(|file| file.display().to_string()).collect()));
+    }
+    columns
+}
+
+/// `label,mean_0,..,logvar_0,..`, a row an example, for outputs of these names. `first` has the heads and the texts of
+/// the first columns.
+fn table(first: &[(&str, Vec<String>)], names: &[&str], outputs: &[Vec<f32>]) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let widths = outputs.iter().map(|values| values.len() / texts.len());
+    let rows = first[0].1.len();
+    let widths = outputs.iter().map(|values| values.len() / rows);
     let columns = names.iter().zip(widths.clone()).flat_map(|(stem, n)| (0..n).map(move |j| format!("{stem}_{j}")));
-    writer.write_record(std::iter::once(head.to_string()).chain(columns)).expect("memory takes every row");
-    for (i, text) in texts.iter().enumerate() {
+    let heads = first.iter().map(|(head, _)| head.to_string());
+    writer.write_record(heads.chain(columns)).expect("memory takes every row");
+    for i in 0..rows {
         let values = outputs.iter().zip(widths.clone()).flat_map(|(values, n)| &values[i * n..(i + 1) * n]);
-        let row = std::iter::once(text.clone()).chain(values.map(f32::to_string));
+        let row = first.iter().map(|(_, texts)| texts[i].clone()).chain(values.map(f32::to_string));
         writer.write_record(row).expect("every row has the header's length");
     }
     writer.into_inner().expect("memory takes every row")

@@ -12,6 +12,7 @@ mod disagreement;
 mod edit;
 mod encode;
 mod eval;
+mod export;
 mod flags;
 mod forecast;
 mod interpolate;
@@ -64,6 +65,8 @@ enum Command {
     Models(models::Args),
     /// Take the test loss of a model
     Eval(eval::Args),
+    /// Write encoder and decoder of a model of pictures as ONNX files, for other programs to run
+    Export(export::Args),
     /// Draw pictures or windows of latent points sampled from the prior, or write sentences of them
     Sample(sample::Args),
     /// Draw test pictures above their reconstructions, or windows of series with theirs, or write sentences again
@@ -132,6 +135,7 @@ impl Cli {
             Command::Train(args) => return args.run(),
             Command::Models(args) => args.run(),
             Command::Eval(args) => args.run(),
+            Command::Export(args) => args.run(),
             Command::Classify(args) => args.run(),
             Command::Denoise(args) => args.run(),
             Command::Disagreement(args) => args.run(),

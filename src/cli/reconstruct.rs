@@ -39,7 +39,7 @@ pub struct Args {
     #[command(flatten)]
     picture: PictureArgs,
     /// How many test pictures, sentences or windows, spread evenly over the set [default: 16 pictures, 10 sentences or
-    /// 2 windows, or all where there are fewer]
+    /// 2 windows, or all where there are fewer, and all --pictures]
     #[arg(long, value_name = "N")]
     count: Option<usize>,
     /// Seed of the noise that a denoising model puts on the pictures
@@ -81,13 +81,14 @@ impl Args {
             false => self.data.open(&self.model, &model, false)?,
         };
         let there = data.test.count;
-        if !has_files && there < COUNT && self.count.is_none() {
+        let has_own = has_files || self.data.has_pictures();
+        if !has_own && there < COUNT && self.count.is_none() {
             notice(&format!(
                 "note: {} has {there} test pictures, fewer than {COUNT}: all of them are drawn",
                 data.name
             ));
         }
-        let count = self.count.unwrap_or(COUNT.min(there));
+        let count = self.count.unwrap_or(if self.data.has_pictures() { there } else { COUNT.min(there) });
         require(count <= there, &format!("--count is {count}, but {} has {there} test pictures", data.name))?;
         check(count, &model)?;
         let originals = data.test.spread(count);
@@ -123,7 +124,7 @@ impl Args {
 
     /// Draws test sequences above the means of what the model infers of them.
     fn draw_sequences(&self, model: &mut Trained) -> Result<()> {
-        refuse(model, "pictures", &[("--label", self.label.label.is_some())])?;
+        refuse(model, "pictures", &[("--label", self.label.label.is_some()), self.picture.given()[3]])?;
         self.picture.check_output(model)?;
         let data = self.data.open(&self.model, model, false)?;
         let there = data.test.count;
@@ -149,7 +150,8 @@ impl Args {
 
     /// Draws windows of series with what is drawn of the mean of q(z|x), channel by channel.
     fn draw_windows(&self, model: &mut Trained) -> Result<()> {
-        let flags = [("--label", self.label.label.is_some()), self.picture.given()[1]];
+        let [_, scale, _, each] = self.picture.given();
+        let flags = [("--label", self.label.label.is_some()), scale, each];
         refuse(model, "pictures", &flags)?;
         let data = self.data.open(&self.model, model, false)?;
         let there = data.test.count;

@@ -216,6 +216,7 @@ impl Args {
             ("--beam", self.beam.is_some()),
             ("--greedy", self.greedy),
             self.picture.given()[1],
+            self.picture.given()[3],
         ];
         refuse(model, "pictures or sentences", &flags)?;
         let (count, features) = (self.count.unwrap_or(2), model.step_features().clone());

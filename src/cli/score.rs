@@ -91,6 +91,8 @@ impl From<Name> for Score {
 /// Rows of one data set with their scores.
 struct Scored {
     data: Dataset,
+    /// Where its pictures lie; empty where that is not known.
+    files: Vec<PathBuf>,
     scores: Scores,
     /// By row; `None` where there are no labels, or nothing says which are normal.
     is_anomaly: Option<Vec<bool>>,
@@ -123,26 +125,26 @@ impl Args {
         }
 
         let normal = self.normal_labels()?;
-        let own = if self.files.is_empty() { Some(self.data.open(&self.model, &model, false)?) } else { None };
-        let opened = match &own {
-            Some(own) => vec![own.clone()],
-            None => {
-                let open = |file: &PathBuf| DataArgs::of(file).open(&self.model, &model, false);
-                self.files.iter().map(open).collect::<Result<_>>()?
-            }
+        let open = |data: &DataArgs| data.open_with_files(&self.model, &model, false);
+        let opened = match self.files.is_empty() {
+            true => vec![open(&self.data)?],
+            false => self.files.iter().map(|file| open(&DataArgs::of(file))).collect::<Result<_>>()?,
         };
-        opened.iter().try_for_each(|data| self.check_normal(data))?;
+        // Whose training rows may be at hand.
+        let is_own = self.files.is_empty() && !self.data.has_pictures();
+        let own = is_own.then(|| opened[0].0.clone());
+        opened.iter().try_for_each(|(data, _)| self.check_normal(data))?;
         let threshold = self.threshold(&mut model, own, &normal, by)?;
         let samples = self.samples.unwrap_or(SAMPLES);
         let sets: Vec<Scored> = opened
             .into_iter()
-            .map(|data| {
+            .map(|(data, [_, files])| {
                 let scores = self.scored(&mut model, &data.test, samples)?;
-                Ok(Scored { is_anomaly: anomalies(&data.test, &normal), scores, data })
+                Ok(Scored { is_anomaly: anomalies(&data.test, &normal), scores, data, files })
             })
             .collect::<Result<_>>()?;
 
-        write_atomic(&out, report::lines(&sets, by, threshold.as_ref()).as_bytes())?;
+        write_atomic(&out, &report::lines(&sets, by, threshold.as_ref()))?;
         let [histogram, worst] = ["png", "worst.png"].map(|ending| out.with_extension(ending));
         pictures::draw_histogram(&sets, by, threshold.as_ref()).save(&histogram)?;
         let drawn = pictures::draw_worst(&mut model, &sets, by)?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use elbo::backend::{Device, choose, room};
-use elbo::data::Dataset;
+use elbo::data::{Dataset, npy};
 use elbo::error::{Error, Result};
 use elbo::files::cache_folder;
 use elbo::fusion::Fusion;
@@ -162,12 +162,21 @@ pub struct PictureArgs {
     /// Of a model of recordings, also write each picture as the sound that it stands for, a .wav file in this folder
     #[arg(long, value_name = "DIR")]
     sound: Option<PathBuf>,
+    /// Also write each picture by itself into this folder, a PNG file of its number and without a scale, and the values
+    /// of all of them, 0 to 1, as .npy files of float32 and shape (N, channels x height x width)
+    #[arg(long, value_name = "DIR")]
+    each: Option<PathBuf>,
 }
 
 impl PictureArgs {
     /// Its flags, and whether each was given.
-    pub fn given(&self) -> [(&'static str, bool); 3] {
-        [("--out", self.out.is_some()), ("--scale", self.scale.is_some()), ("--sound", self.sound.is_some())]
+    pub fn given(&self) -> [(&'static str, bool); 4] {
+        [
+            ("--out", self.out.is_some()),
+            ("--scale", self.scale.is_some()),
+            ("--sound", self.sound.is_some()),
+            ("--each", self.each.is_some()),
+        ]
     }
 
     pub fn scale(&self) -> usize {
@@ -178,6 +187,7 @@ impl PictureArgs {
     pub fn check_output(&self, model: &Trained) -> Result<()> {
         self.out.as_ref().map(Format::of).transpose()?;
         require(self.scale() > 0, "--scale is 0, but must be at least 1")?;
+        self.each.as_ref().map_or(Ok(()), |_| model.card.picture().map(drop))?;
         self.sound.as_ref().map_or(Ok(()), |_| model.spectrogram().map(drop))
     }
 
@@ -207,7 +217,7 @@ impl PictureArgs {
         columns: usize,
     ) -> Result<PathBuf> {
         let grid = picture::grid(values, self.shape(model, values)?, columns, self.scale())?;
-        self.write_sounds(model, &[("", values)])?;
+        self.write_apart(model, &[("", values)])?;
         self.save(args, name, &grid)
     }
 
@@ -223,7 +233,7 @@ impl PictureArgs {
     ) -> Result<PathBuf> {
         let pictures: Vec<&[f32]> = sets.iter().map(|(_, pictures)| *pictures).collect();
         let bands = picture::bands(&pictures, self.shape(model, pictures[0])?, columns, self.scale())?;
-        self.write_sounds(model, sets)?;
+        self.write_apart(model, sets)?;
         self.save(args, name, &bands)
     }
 
@@ -239,8 +249,24 @@ impl PictureArgs {
         Ok(path)
     }
 
-    /// Writes pictures as the sounds that they stand for, where that is asked for.
-    fn write_sounds(&self, model: &Trained, sets: &[(&str, &[f32])]) -> Result<()> {
+    /// Writes sets of pictures one by one, and as the sounds that they stand for, where that is asked for. The eighth
+    /// of the set `original` is `007_original.png`, and the set's values are `original.npy`; of a set without a name
+    /// they are `007.png` and `pictures.npy`.
+    fn write_apart(&self, model: &Trained, sets: &[(&str, &[f32])]) -> Result<()> {
+        if let Some(folder) = &self.each {
+            std::fs::create_dir_all(folder).map_err(Error::io("create the folder", folder))?;
+            let shape = model.card.picture()?;
+            let columns = shape.iter().product();
+            for (name, values) in sets {
+                let ending = if name.is_empty() { String::new() } else { format!("_{name}") };
+                for (n, values) in values.chunks_exact(columns).enumerate() {
+                    picture::plain(values, shape)?.save(folder.join(format!("{n:03}{ending}.png")))?;
+                }
+                let file = folder.join(format!("{}.npy", if name.is_empty() { "pictures" } else { name }));
+                npy::write(&file, &npy::Matrix { rows: values.len() / columns, columns, values: values.to_vec() })?;
+            }
+            wrote(folder, "each picture by itself");
+        }
         self.sound.as_ref().map_or(Ok(()), |folder| sounds::write(folder, model, sets))
     }
 }

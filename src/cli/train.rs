@@ -7,13 +7,14 @@ use std::time::Duration;
 use elbo::backend::{Device, choose};
 use elbo::data::binarise::is_binary;
 use elbo::data::{self, Binarise, Choice, Dataset, Fingerprint, Form, Preparation, Selection};
-use elbo::error::Result;
+use elbo::error::{Error, Result};
 use elbo::messages::notice;
 use elbo::models::Term;
 use elbo::models::parts::network::HELP;
 use elbo::train::checkpoint::Checkpoint;
 use elbo::train::fit::{self, Asked};
 use elbo::train::given::Given;
+use elbo::train::init::Init;
 use elbo::train::metrics::{self, EpochMetrics, Means};
 use elbo::train::run_folder::{RunFolder, RunRecord, git_revision, now_utc};
 use elbo::train::settings::Settings;
@@ -51,6 +52,10 @@ impl Args {
         // The folder is taken before anything takes time: of two runs that start together each has its own.
         let (mut settings, asked, folder, resumed) = match &self.resume {
             Some(root) => {
+                if given.has("init") {
+                    let problem = "--init starts a new run, and --resume goes on with one: leave one of them out";
+                    return Err(Error::Usage(problem.into()));
+                }
                 let folder = RunFolder::resume(root)?;
                 let record = RunRecord::read(&folder)?;
                 let settings = Settings::resume(record.settings.clone(), &given)?;
@@ -64,6 +69,8 @@ impl Args {
                 (settings, asked, folder, None)
             }
         };
+        // A run that goes on starts from its own state.
+        let init = if resumed.is_none() { Init::read(&settings)? } else { None };
         let device = choose::open(&settings.device)?;
         notice(&format!("device: {}", device.description()));
         let dataset = match &resumed {
@@ -74,10 +81,14 @@ impl Args {
         let place = if given_data { settings.data.clone() } else { still_there(&settings, &dataset) };
         let selection = resumed.as_ref().map_or(Selection::ByName, |record| record.selection);
         let mut form = settings.form(&dataset)?;
-        if resumed.is_some() && folder.model().is_file() && dataset.parse().is_ok_and(|of: Choice| of == Choice::Text) {
+        if dataset.parse().is_ok_and(|of: Choice| of == Choice::Text) {
             let model = folder.model();
-            // The run's own: a new one of other sentences would number the words anew.
-            form.text.vocabulary = Checkpoint::read(&model)?.card(&model)?.vocabulary;
+            // That of the parameters: a new one of other sentences would number the words anew.
+            form.text.vocabulary = match &init {
+                Some(init) => init.card()?.vocabulary,
+                None if resumed.is_some() && model.is_file() => Checkpoint::read(&model)?.card(&model)?.vocabulary,
+                None => None,
+            };
         }
         let data = open_data(&dataset, place.as_deref(), &settings.preparation(), &form, selection)?;
         let data = data.normal_alone(&settings.normal)?.limited(selection, [settings.train_limit, settings.test_limit]);
@@ -95,6 +106,11 @@ impl Args {
         }
         fit::to_data(&mut settings, asked, &data)?.iter().for_each(|note| notice(note));
         fit::check(&settings, &data)?;
+        if let Some(init) = &init {
+            init.check(&settings, &data.columns())?;
+            init.checkpoint.notices.iter().for_each(|line| notice(line));
+            notice(&format!("start: the parameters of {}", init.path.display()));
+        }
         let recorded = resumed.as_ref().map(|record| record.tuning.as_slice());
         let tuning = match self.no_tune {
             true => Vec::new(),

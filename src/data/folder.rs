@@ -1,4 +1,4 @@
-//! A folder of PNG and JPEG files, or a single one: from the files that its listing names to pictures of one size.
+//! A folder of picture files, or a single one: from the files that its listing names to pictures of one size.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::error::{Error, Result, plain, shown};
 /// Part of the name of every cache file: to be raised when its form changes.
 const FORMAT: &str = "elbo pictures 1";
 /// Part of every cache key: to be raised when the same files would be decoded to other bytes, or be refused.
-const DECODER: &str = "2";
+const DECODER: &str = "3";
 
 /// Reads the pictures of `folder` in the form that `preparation` asks for, from the cache folder `cache` if they are
 /// there. `selection` parts those that no folders part; under [`Selection::All`], `folder` may be a single picture.
@@ -40,7 +40,7 @@ pub fn open(
     let name = format!("folder:{name}");
     if !place.is_dir() {
         let listing = single(folder, selection)?;
-        let (data, _) = listing.decode(name, folder.parent().unwrap_or(folder), preparation, report)?;
+        let (data, ..) = listing.decode(name, folder.parent().unwrap_or(folder), preparation, report)?;
         return Ok(data);
     }
     let mut notices = |text: &str| report(Progress::Notice(text));
@@ -59,7 +59,7 @@ pub fn open(
             }
         }
     }
-    let (data, left_out) = listing.decode(name, folder, preparation, report)?;
+    let (data, left_out, _) = listing.decode(name, folder, preparation, report)?;
     left_out.iter().for_each(|notice| report(Progress::Notice(notice)));
     if let Some(path) = cached
         && let Err(error) = cache::save(&path, &key, &data, &left_out)
@@ -68,6 +68,50 @@ pub fn open(
         report(Progress::Notice(&notice));
     }
     Ok(data)
+}
+
+/// The pictures of these files and folders, all of them as test pictures, and where each lies. A folder alone keeps its
+/// classes. Nothing is cached.
+///
+/// # Errors
+/// As [`open`], and a file that is no picture.
+pub fn of_files(paths: &[PathBuf], preparation: &Preparation, report: &mut Report) -> Result<(Dataset, Vec<PathBuf>)> {
+    preparation.validate()?;
+    let (mut all, mut classes) = (Vec::new(), Vec::new());
+    for path in paths {
+        if fs::metadata(path).map_err(Error::io("open", path))?.is_dir() {
+            let mut notices = |text: &str| report(Progress::Notice(text));
+            let listing = Listing::of(path, &PICTURES, Selection::All, &mut notices)?;
+            all.extend(listing.splits.into_iter().flatten().map(|(below, label)| (path.join(below), label)));
+            classes = listing.classes;
+        } else {
+            single(path, Selection::All)?;
+            all.push((path.clone(), 0));
+        }
+    }
+    if paths.len() > 1 {
+        // Each folder numbers its classes by itself.
+        classes.clear();
+    }
+    let name = match paths {
+        [one] => format!("folder:{}", one.file_name().map_or("/".into(), |name| plain(&name.to_string_lossy()))),
+        _ => format!("folder:{} and more", shown(&paths[0])),
+    };
+    let listing = Listing { splits: [Vec::new(), all], classes, split: false };
+    let (data, left_out, [_, files]) = listing.decode(name, Path::new(""), preparation, report)?;
+    left_out.iter().for_each(|notice| report(Progress::Notice(notice)));
+    Ok((data, files))
+}
+
+/// The files of a folder's training and test pictures, below it, where there are as many as were read of it: none was
+/// left out. Of a single picture its name. Errors: those of the listing.
+pub fn files(folder: &Path, selection: Selection, counts: [usize; 2]) -> Result<Option<[Vec<PathBuf>; 2]>> {
+    if !folder.is_dir() {
+        return Ok(folder.file_name().map(|name| [Vec::new(), vec![name.into()]]));
+    }
+    let listing = Listing::of(folder, &PICTURES, selection, &mut |_| ())?;
+    let files = listing.splits.map(|split| split.into_iter().map(|(path, _)| path).collect::<Vec<_>>());
+    Ok((files.each_ref().map(Vec::len) == counts).then_some(files))
 }
 
 /// The listing of a file that was given in the place of a folder.
@@ -85,11 +129,12 @@ fn single(file: &Path, selection: Selection) -> Result<Listing> {
 /// The name of the cache file for this folder and preparation, and the key of the state the folder's files are in:
 /// their names, sizes and times of change.
 fn keys(place: &Path, listing: &Listing, preparation: &Preparation, selection: Selection) -> (String, String) {
-    let Preparation { crop, image_size, channels, corrupt } = preparation;
+    let Preparation { crop, image_size, channels, corrupt, background, orientation } = preparation;
     let mut hash = Sha256::new();
     add(&mut hash, FORMAT.as_bytes());
     add(&mut hash, place.as_os_str().as_encoded_bytes());
-    add(&mut hash, format!("{crop:?} {image_size:?} {channels:?} {corrupt:?}").as_bytes());
+    let prepared = format!("{crop:?} {image_size:?} {channels:?} {corrupt:?} {background} {orientation:?}");
+    add(&mut hash, prepared.as_bytes());
     // Else a run on a folder and the use of another model with it would take turns in making the one file.
     if !listing.split && selection == Selection::All {
         add(&mut hash, b"all");
@@ -121,6 +166,8 @@ fn add(hash: &mut Sha256, bytes: &[u8]) {
 struct Pictures {
     pixels: Vec<u8>,
     labels: Vec<u8>,
+    /// Where each lies.
+    files: Vec<PathBuf>,
     /// Whether any is stored in colour.
     colour: bool,
     /// The pictures that could not be decoded, and why.
@@ -128,14 +175,14 @@ struct Pictures {
 }
 
 impl Listing {
-    /// Decodes all pictures, and says what was left out.
+    /// Decodes all pictures; with them what was left out, and where the pictures of each split lie.
     fn decode(
         self,
         name: String,
         folder: &Path,
         preparation: &Preparation,
         report: &mut Report,
-    ) -> Result<(Dataset, Vec<String>)> {
+    ) -> Result<(Dataset, Vec<String>, [Vec<PathBuf>; 2])> {
         let listed = self.splits.each_ref().map(Vec::len);
         let total = listed.iter().sum();
         let ([height, width], first) = self.size(folder, preparation)?;
@@ -144,7 +191,8 @@ impl Listing {
         let decoded = Tally::new(total, report);
         let shape = [channels, height, width];
         let decode = |split| decode_split(folder, split, preparation, shape, first.as_deref(), &decoded);
-        let pictures = [decode(&self.splits[0])?, decode(&self.splits[1])?];
+        let mut pictures = [decode(&self.splits[0])?, decode(&self.splits[1])?];
+        let files = pictures.each_mut().map(|pictures| std::mem::take(&mut pictures.files));
         let skipped = pictures.iter().flat_map(|pictures| &pictures.skipped);
         let mut notices: Vec<String> = skipped
             .map(|(path, reason)| format!("note: {} cannot be decoded and is skipped: {reason}", shown(path)))
@@ -172,7 +220,8 @@ impl Listing {
             splits.push(Table::of_pictures([channels, height, width], pictures.pixels, labels));
         }
         let [train, test] = splits.try_into().expect("two splits");
-        Ok((Dataset { name, class_names: self.classes, vocabulary: None, spectrogram: None, train, test }, notices))
+        let data = Dataset { name, class_names: self.classes, vocabulary: None, spectrogram: None, train, test };
+        Ok((data, notices, files))
     }
 
     /// Height and width of all pictures, and the picture this is known from, unless the preparation says it.
@@ -237,7 +286,7 @@ fn decode_split(
         })
         .collect();
 
-    let mut pictures = Pictures { pixels, labels: Vec::new(), colour: false, skipped: Vec::new() };
+    let mut pictures = Pictures { pixels, labels: Vec::new(), files: Vec::new(), colour: false, skipped: Vec::new() };
     for (at, (outcome, (path, label))) in outcomes.into_iter().zip(files).enumerate() {
         match outcome {
             Ok(colour) => {
@@ -247,6 +296,7 @@ fn decode_split(
                     pictures.pixels.copy_within(at * dims..(at + 1) * dims, kept * dims);
                 }
                 pictures.labels.push(*label);
+                pictures.files.push(folder.join(path));
             }
             Err(Problem::Corrupt(reason)) if preparation.corrupt == Corrupt::Skip => {
                 pictures.skipped.push((folder.join(path), reason));

@@ -28,10 +28,10 @@ pub(super) struct Sought {
 
 /// Picture files.
 pub(super) const PICTURES: Sought = Sought {
-    endings: &["png", "jpg", "jpeg"],
+    endings: &["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif"],
     one: "picture",
-    listed: ".png, .jpg, .jpeg",
-    either: ".png, .jpg or .jpeg",
+    listed: ".png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff, .gif",
+    either: ".png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff or .gif",
 };
 /// Most entries that a notice names one by one.
 pub(super) const MOST_NAMED: usize = 10;

@@ -56,7 +56,7 @@ use cifar::Cifar;
 pub use csv_table::{Form, Split};
 use download::Client;
 pub use fingerprint::Fingerprint;
-pub use preparation::{Corrupt, Preparation};
+pub use preparation::{Background, Corrupt, Orientation, Preparation};
 use progress::{Progress, Report};
 use ratings::Ratings;
 pub use selection::Selection;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::listing::{MOST_NAMED, PICTURES};
 use super::sets::SETS;
-use super::{audio, binarized_mnist, cifar, text};
+use super::{audio, binarized_mnist, cifar, decode, text};
 use crate::error::shown;
 use crate::files::open_regular;
 
@@ -73,20 +73,22 @@ fn file_advice(file: &Path) -> Option<String> {
     Some(format!("is a file {form}: give the folder that it lies in"))
 }
 
-/// Whether the content of the regular file is that of a PNG or JPEG picture.
+/// Whether the content of the regular file is that of a picture.
 pub(super) fn is_picture(file: &Path) -> bool {
-    matches!(start(file), [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..])
+    decode::format(&start(file)).is_some()
 }
 
 /// Whether the file is named or begins like a WAV file.
 pub(super) fn is_recording(file: &Path) -> bool {
     let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-    file.is_file() && (ending.is_some_and(|ending| ending == "wav") || start(file).starts_with(b"RIFF"))
+    // WebP files begin so too.
+    let is_riff = || start(file).starts_with(b"RIFF") && !is_picture(file);
+    file.is_file() && (ending.is_some_and(|ending| ending == "wav") || is_riff())
 }
 
 /// The first bytes; zeros where the file has fewer or cannot be read.
-fn start(file: &Path) -> [u8; 8] {
-    let mut start = [0; 8];
+fn start(file: &Path) -> [u8; 12] {
+    let mut start = [0; 12];
     let read = |(mut file, _): (File, u64)| file.read(&mut start);
     // What cannot be read is nothing that could be advised.
     let _ = open_regular(file).map(read);

@@ -113,8 +113,9 @@ fn is_count(name: &str) -> bool {
 
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// What PyTorch's wrappers put before the names of a model's tensors: DataParallel and its like, torch.compile.
-const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+/// What wrappers put before the names of a model's tensors: DataParallel and its like, torch.compile, and a module that
+/// keeps the model as `self.model`, as many of Lightning do.
+const WRAPPERS: [&str; 3] = ["module.", "_orig_mod.", "model."];
 
 /// The tensors without the wrappers that all their names begin with, and these.
 fn unwrapped(mut tensors: Tensors) -> (Tensors, Option<String>) {

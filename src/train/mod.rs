@@ -1,6 +1,6 @@
 //! Training: settings in, a run folder out.
 //!
-//! In reading order: [`settings`] and [`given`], [`resident`], [`programs`] and [`evaluation`] (what runs on the
+//! In reading order: [`settings`] and [`given`], [`init`], [`resident`], [`programs`] and [`evaluation`] (what runs on the
 //! device), [`trainer`] (the loop), [`checkpoint`] and [`run_folder`] (what is left), [`tensor_file`] and [`hold`] (how
 //! it is written, and by whom alone).
 
@@ -13,6 +13,7 @@ pub mod fit;
 pub mod foreign;
 pub mod given;
 pub mod hold;
+pub mod init;
 pub mod metrics;
 pub mod optimizer;
 pub mod pictures;

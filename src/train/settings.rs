@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use toml::Table;
+use toml::{Table, Value};
 
 use crate::data::audio;
 use crate::data::audio::spectrogram::Analysis;
@@ -15,7 +15,7 @@ use crate::data::ratings::Protocol;
 use crate::data::sequences::series::Windows;
 use crate::data::table::Columns;
 use crate::data::text::Reading;
-use crate::data::{Form, Preparation, Split};
+use crate::data::{Background, Form, Preparation, Split};
 use crate::error::{Error, Result};
 use crate::fusion::Fusion;
 use crate::keys::{hint, is_off, one_line};
@@ -30,9 +30,12 @@ mod run;
 pub use run::{Optimizer, Reduction, Run};
 
 /// The keys that records of older runs lack, whose defaults are what was done then.
-const LATER: [&str; 26] = [
+const LATER: [&str; 29] = [
     "model",
     "corrupt",
+    "background",
+    "orientation",
+    "init",
     "flip",
     "shift",
     "no_fuse",
@@ -105,7 +108,12 @@ impl TryFrom<Table> for Settings {
 
     /// Complete settings, as a record has them. Errors: those of [`from_table`](Settings::from_table); a key that is
     /// missing, but for those that records of older runs lack.
-    fn try_from(table: Table) -> Result<Settings> {
+    fn try_from(mut table: Table) -> Result<Settings> {
+        // Folders of pictures were read so before there were these keys.
+        if table.get("dataset").and_then(Value::as_str).is_some_and(|dataset| dataset == "folder") {
+            table.entry("background").or_insert_with(|| Background::NONE.to_string().into());
+            table.entry("orientation").or_insert_with(|| "stored".into());
+        }
         let settings = Settings::from_table(table.clone())?;
         // What a default filled in: a setting that is off has none.
         let complete = settings.to_table();
@@ -122,7 +130,7 @@ impl Settings {
     pub fn from_table(mut table: Table) -> Result<Settings> {
         let mut text = |key: &str, default: &str| match table.remove(key) {
             None => Ok(default.to_string()),
-            Some(toml::Value::String(text)) => Ok(text),
+            Some(Value::String(text)) => Ok(text),
             Some(other) => Err(Error::Usage(format!("{key} is {other}, which is not a text"))),
         };
         let model = text("model", "vae")?;
@@ -226,8 +234,8 @@ impl Settings {
         again.over(&cli)?.named(cli.has("out"))
     }
 
-    /// Validated, under the preset's name only where the model is the preset's; and with the place of the data as it is
-    /// found from any folder.
+    /// Validated, under the preset's name only where the model is the preset's; and with the places of the data and of
+    /// what it starts from as they are found from any folder.
     fn named(mut self, has_out: bool) -> Result<Settings> {
         let same = |(entry, preset): &(&'static Entry, &'static Preset)| {
             entry.name == self.model && preset.settings().own == self.own
@@ -240,6 +248,7 @@ impl Settings {
             }
         }
         self.run.data = self.run.data.map(absolute);
+        self.run.init = self.run.init.map(absolute);
         self.validate()?;
         Ok(self)
     }
@@ -261,7 +270,7 @@ impl Settings {
     }
 
     /// A key of the model.
-    pub fn own(&self, key: &str) -> Option<&toml::Value> {
+    pub fn own(&self, key: &str) -> Option<&Value> {
         self.own.get(key)
     }
 
@@ -289,9 +298,9 @@ impl Settings {
         given.extend(["preset", "model"].into_iter().filter(|key| cli.has(key)).map(String::from));
         for key in given.iter().filter(|key| !RESUME_MAY_CHANGE.contains(&key.as_str())) {
             let asked = cli.text(key).ok().flatten().filter(|_| ["preset", "model"].contains(&key.as_str()));
-            let wanted = asked.map(toml::Value::String).or_else(|| after.get(key).cloned());
+            let wanted = asked.map(Value::String).or_else(|| after.get(key).cloned());
             if before.get(key) != wanted.as_ref() {
-                let shown = |value: Option<&toml::Value>| value.map_or("off".into(), |v| v.to_string());
+                let shown = |value: Option<&Value>| value.map_or("off".into(), |v| v.to_string());
                 return Err(Error::Usage(format!(
                     "{key} cannot change when a run is resumed: it was {} and would be {}. What can: {}. \
                      Or start a new run with another --out.",
@@ -307,7 +316,14 @@ impl Settings {
 
     /// What is done to the pictures of a folder.
     pub fn preparation(&self) -> Preparation {
-        Preparation { crop: self.crop, image_size: self.image_size, channels: self.channels, corrupt: self.corrupt }
+        Preparation {
+            crop: self.crop,
+            image_size: self.image_size,
+            channels: self.channels,
+            corrupt: self.corrupt,
+            background: self.background,
+            orientation: self.orientation,
+        }
     }
 
     /// How recordings become pictures.

@@ -128,7 +128,7 @@ impl Trainer {
         let log = MetricsLog::open(folder.metrics(), programs.model.terms(), progress.epoch)?;
         let snapshot = match &state {
             Some(state) => Snapshot::read(state, &programs, &folder, progress.batch)?,
-            None => Snapshot::initial(&programs, settings.seed)?,
+            None => Snapshot::initial(&programs, &settings)?,
         };
         let mut trainer = Trainer {
             settings,

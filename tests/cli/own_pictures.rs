@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::desk::{Desk, files_below, plain};
+use crate::desk::{Desk, files_below, json, plain};
 
 #[test]
 fn a_folder_of_pictures_trains_resumes_and_is_found_again() {
@@ -35,9 +35,12 @@ fn a_folder_of_pictures_trains_resumes_and_is_found_again() {
     }
     desk.succeeds("eval run --device cpu --dataset folder --data faces/test");
     desk.succeeds("eval run/model.safetensors --device cpu --data faces --image-size 3");
-    let needed = "give the --crop, --image-size and --channels";
+    let needed = "give --image-size 3, and the --crop it was trained with";
     desk.fails("eval run/model.safetensors --device cpu --data faces", &["are 3x4x6", "the model's 3x3x3", needed]);
     desk.fails("eval run --device cpu --crop 2 --image-size 0", &["are 3x2x2", "the model's 3x3x3", needed]);
+    let words = ["the model's 3x3x3", "leave --channels out, or give --channels 3"];
+    desk.fails("eval run --device cpu --channels 1", &words);
+    desk.fails("eval run --device cpu --channels 4", &["1 (grey) or 3 (colour)", "--background says what is behind"]);
     desk.fails("train --resume run --image-size 4", &["image_size cannot change"]);
 
     desk.put("faces/train/0/broken.png", b"no picture");
@@ -82,6 +85,39 @@ fn data_named_without_their_kind_are_answered_with_it() {
     // Where there is nothing, the set may go, but nothing stands in for it.
     desk.fails("train --device cpu --data new --epochs 1 --out run", &["mnist lacks", "download failed"]);
     assert_eq!(files_below(desk.folder.path()), before);
+}
+
+/// The first pixel of the only picture that `reconstruct` draws of `place`.
+fn first_pixel(desk: &Desk, place: &str) -> [u8; 3] {
+    desk.succeeds(&format!("reconstruct run --device cpu --data {place} --count 1 --scale 1 --out r.png"));
+    let grid = image::load_from_memory(&desk.read("r.png")).unwrap().to_rgb8();
+    grid.get_pixel(2, 2).0
+}
+
+#[test]
+fn transparent_pictures_are_laid_over_a_background_that_the_run_keeps() {
+    let desk = Desk::empty();
+    let clear = image::DynamicImage::from(image::RgbaImage::from_pixel(6, 4, image::Rgba([200, 0, 0, 0])));
+    for (name, format) in [("p/1.webp", image::ImageFormat::WebP), ("p/2.tif", image::ImageFormat::Tiff)] {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        clear.write_to(&mut bytes, format).unwrap();
+        desk.put(name, bytes.get_ref());
+    }
+    let tiny = "--device cpu --hidden 8 --latent 2 --batch-size 1 --samples 4 --epochs 1";
+    let folder = format!("train --dataset folder --data p {tiny}");
+    desk.succeeds(&format!("{folder} --background #0a1400 --out run"));
+    let record: toml::Table = desk.text("run/run.toml").parse().unwrap();
+    assert_eq!(record["settings"]["background"].as_str(), Some("#0a1400"));
+    assert_eq!(first_pixel(&desk, "p/1.webp"), [10, 20, 0]);
+    assert_eq!(first_pixel(&desk, "p/1.webp --background white"), [255; 3]);
+    assert_eq!(first_pixel(&desk, "p/2.tif --background none"), [200, 0, 0]);
+    desk.succeeds("train --resume run --epochs 2");
+    desk.fails("train --resume run --background black --epochs 3", &["background cannot change"]);
+    desk.fails(&format!("{folder} --background grey --out other"), &["background", "such as #ff8000"]);
+    desk.fails(
+        "train --device cpu --dataset digits --background black --out other",
+        &["--background is for --dataset folder"],
+    );
 }
 
 /// A folder `pics` of so many pictures, each of another colour.
@@ -171,4 +207,78 @@ fn validation_folders_are_the_test_pictures() {
     desk.succeeds("encode run --device cpu");
     let labels: Vec<String> = desk.text("run/latents.csv").lines().skip(1).map(|row| row[..1].to_string()).collect();
     assert_eq!(labels, ["0", "1"]);
+}
+
+/// A run on the drawn digits, 28 x 28.
+const OF_DIGITS: &str = "--device cpu --dataset digits --train-limit 32 --test-limit 8 --batch-size 8 --samples 4 \
+                         --epochs 1 --hidden 8 --latent 2";
+
+/// The rows of a CSV file, its header first.
+fn csv_rows(desk: &Desk, name: &str) -> Vec<Vec<String>> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_path(desk.path(name)).unwrap();
+    reader.records().map(|row| row.unwrap().iter().map(String::from).collect()).collect()
+}
+
+#[test]
+fn pictures_of_ones_own_stand_in_the_place_of_the_test_set() {
+    let desk = Desk::empty();
+    desk.succeeds(&format!("train mnist-mlp {OF_DIGITS} --out run"));
+    desk.put("a.png", &plain([200, 10, 10]));
+    desk.put("more/cat/b, c.png", &plain([0; 3]));
+    desk.put("more/dog/d.png", &plain([255; 3]));
+    let files = ["a.png", "more/cat/b, c.png", "more/dog/d.png"];
+
+    // In colour and of 6 x 4, they become grey and 28 x 28.
+    desk.succeeds("reconstruct run --device cpu --pictures a.png more --each each --out r.png");
+    for n in 0..3 {
+        for kind in ["original", "reconstruction"] {
+            let picture = image::load_from_memory(&desk.read(&format!("each/00{n}_{kind}.png"))).unwrap();
+            assert_eq!((picture.width(), picture.height(), picture.color().has_color()), (28, 28, false));
+        }
+    }
+    let originals = elbo::data::npy::read(&desk.path("each/original.npy")).unwrap();
+    assert_eq!((originals.rows, originals.columns), (3, 784));
+    assert_eq!((originals.values[784], originals.values[2 * 784]), (0.0, 1.0));
+
+    desk.succeeds("encode run --device cpu --pictures a.png more --out z.npy");
+    let rows = csv_rows(&desk, "z.csv");
+    assert_eq!(rows[0][..4], ["label", "class", "file", "mean_0"]);
+    // Several places number their classes each by itself, so there are none.
+    let first = |row: &Vec<String>| row[..3].to_vec();
+    assert_eq!(
+        rows[1..].iter().map(first).collect::<Vec<_>>(),
+        files.map(|file| ["", "", file].map(String::from).to_vec())
+    );
+    desk.succeeds("encode run --device cpu --pictures more --out z.npy");
+    let rows = csv_rows(&desk, "z.csv");
+    assert_eq!([&rows[1][..3], &rows[2][..3]], [["0", "cat", files[1]], ["1", "dog", files[2]]]);
+
+    for given in ["--pictures more", "more"] {
+        desk.succeeds(&format!("score run --device cpu --samples 2 --threshold 100 --out s.csv {given}"));
+        let rows = csv_rows(&desk, "s.csv");
+        let last = |row: &Vec<String>| row[row.len() - 2..].to_vec();
+        assert_eq!(
+            rows.iter().map(last).collect::<Vec<_>>(),
+            [["class", "file"], ["cat", files[1]], ["dog", files[2]]]
+        );
+    }
+    desk.succeeds("interpolate run --device cpu --pictures a.png more/dog/d.png --steps 3 --each way");
+    assert_eq!(files_below(&desk.path("way")).len(), 7, "two ways of three pictures, and their values");
+
+    desk.fails("encode run --device cpu --pictures nowhere.png", &["nowhere.png"]);
+    desk.fails("encode run --device cpu --pictures a.png --split train", &["--split", "leave it out"]);
+    desk.fails("encode run --device cpu --pictures run/run.toml", &["run.toml", "is no folder of pictures"]);
+    desk.fails("encode run --device cpu --pictures a.png --data more", &["cannot be used with"]);
+}
+
+#[test]
+fn each_picture_of_ones_own_is_classified() {
+    let desk = Desk::empty();
+    desk.succeeds(&format!("train mnist-cvae {OF_DIGITS} --out run"));
+    ["a", "b"].iter().for_each(|name| desk.put(&format!("{name}.png"), &plain([90; 3])));
+    let printed = json(&desk.run("classify run --device cpu --json --pictures a.png b.png"));
+    let each = printed["each"].as_array().unwrap();
+    assert_eq!(each.iter().map(|one| one["file"].as_str().unwrap()).collect::<Vec<_>>(), ["a.png", "b.png"]);
+    assert!(each.iter().all(|one| one["label"].as_u64().unwrap() < 10), "{printed}");
+    desk.fails("classify run --device cpu --pictures a.png --out c.png", &["--out is of a confusion matrix"]);
 }

@@ -1,5 +1,8 @@
 //! A run and its folder: what a run leaves there, what goes on from it, and which folders are refused.
 
+use std::path::Path;
+
+use elbo::train::checkpoint::Checkpoint;
 use image::codecs::gif::GifDecoder;
 use image::{AnimationDecoder, ImageDecoder};
 
@@ -219,4 +222,43 @@ fn a_folder_that_cannot_be_written_is_named() {
     if cfg!(target_os = "linux") {
         desk.fails(&format!("{SMALL} --out /proc/run"), &["cannot create the folder /proc/run"]);
     }
+}
+
+#[test]
+fn a_run_starts_from_a_trained_model() {
+    let desk = Desk::new();
+    let norm = ["--encoder", "flatten, linear 8, batchnorm, relu", "--decoder", "flatten, linear 30"];
+    let train = |args: &str| {
+        let output = desk.command(&format!("{SMALL} --epochs 1 {args}")).args(norm).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text_of(&output.stderr));
+        text_of(&output.stderr)
+    };
+    train("--out first");
+    // Steps that are too small to change a number.
+    let stderr = train("--init first --lr 1e-30 --kl-weight 2 --out second");
+    assert!(stderr.contains("start: the parameters of first/model.safetensors"), "{stderr}");
+    let model = |run: &str| Checkpoint::read(&desk.path(&format!("{run}/model.safetensors"))).unwrap().tensors;
+    let (first, second) = (model("first"), model("second"));
+    assert!(first.keys().eq(second.keys()));
+    for (name, tensor) in &first {
+        // The running statistics go on from the file's.
+        let is_running = name.contains("running_") || name.ends_with("num_batches_tracked");
+        assert_eq!(tensor == &second[name], !is_running, "{name}");
+    }
+    let count = "encoder.2.num_batches_tracked";
+    assert_eq!([&first[count].1, &second[count].1], [&[3.0], &[6.0]], "three batches an epoch");
+
+    let record: toml::Table = desk.text("second/run.toml").parse().unwrap();
+    let init = record["settings"]["init"].as_str().unwrap();
+    assert!(init.ends_with("/first") && Path::new(init).is_absolute(), "{init}");
+    desk.succeeds("train --resume second --epochs 2");
+    assert_eq!(epochs(&desk, "second"), [1, 2]);
+    desk.fails("train --resume second --init first --epochs 3", &["--init starts a new run", "leave one of them out"]);
+    let words = ["--init wants the network of this run", "--config RUN/run.toml"];
+    desk.fails(&format!("{SMALL} --init first --epochs 1 --out other"), &words);
+    let wider = ["--encoder", "flatten, linear 9, batchnorm, relu", "--decoder", "flatten, linear 30"];
+    let shapes = "encoder.1.weight has shape [8, 30], the model needs [9, 30]";
+    desk.fails_for(&format!("{SMALL} --init first --out other"), &wider, &[shapes, words[0]]);
+    desk.fails(&format!("{SMALL} --init nowhere --out other"), &["there is no", "nowhere"]);
+    assert!(!desk.path("other/metrics.csv").exists());
 }

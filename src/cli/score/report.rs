@@ -8,28 +8,39 @@ use serde_json::{Value, json};
 use super::super::table::{Column, table};
 use super::{Scored, Threshold};
 
-/// All rows as CSV.
-pub fn lines(sets: &[Scored], by: Score, threshold: Option<&Threshold>) -> String {
-    let mut text = String::from("dataset,row");
-    let scores = &sets[0].scores.rows;
-    scores.iter().for_each(|(score, _)| text += &format!(",{}", score.name()));
-    text += ",label,is_anomaly,is_flagged\n";
+/// All rows as CSV; where it is known of any which files they are of, with the name of the class and the file at the
+/// end.
+pub fn lines(sets: &[Scored], by: Score, threshold: Option<&Threshold>) -> Vec<u8> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let scores = sets[0].scores.rows.iter().map(|(score, _)| score.name());
+    let has_files = sets.iter().any(|scored| !scored.files.is_empty());
+    let last: &[&str] = if has_files { &["class", "file"] } else { &[] };
+    let heads = ["dataset", "row"].into_iter().chain(scores).chain(["label", "is_anomaly", "is_flagged"]);
+    writer.write_record(heads.chain(last.iter().copied())).expect("memory takes every row");
     for scored in sets {
-        // A comma in a file's name would be another column.
-        let name = scored.data.name.replace([',', '"'], "_");
+        let labels = scored.data.test.labels();
         for row in 0..scored.data.test.count {
-            text += &format!("{name},{row}");
-            scored.scores.rows.iter().for_each(|(_, values)| text += &format!(",{}", values[row]));
             let or_empty = |value: Option<String>| value.unwrap_or_default();
-            text += &format!(
-                ",{},{},{}\n",
-                or_empty(scored.data.test.labels().map(|labels| labels[row].to_string())),
+            let flags = [
+                or_empty(labels.map(|labels| labels[row].to_string())),
                 or_empty(scored.is_anomaly.as_ref().map(|is| u8::from(is[row]).to_string())),
                 or_empty(threshold.map(|threshold| u8::from(scored.by(by)[row] > threshold.value).to_string())),
-            );
+            ];
+            let first = [scored.data.name.clone(), row.to_string()].into_iter();
+            let values = scored.scores.rows.iter().map(|(_, values)| values[row].to_string());
+            let file = scored.files.get(row).map(|file| file.display().to_string());
+            let named = has_files.then(|| [or_empty(class_of(scored, row)), or_empty(file)]);
+            let record = first.chain(values).chain(flags).chain(named.into_iter().flatten());
+            writer.write_record(record).expect("every row has the header's length");
         }
     }
-    text
+    writer.into_inner().expect("memory takes every row")
+}
+
+/// The name of a row's class, where the classes have names.
+fn class_of(scored: &Scored, row: usize) -> Option<String> {
+    let label = scored.data.test.labels()?[row];
+    scored.data.class_names.get(usize::from(label)).cloned()
 }
 
 pub fn print_set(scored: &Scored, by: Score, threshold: Option<&Threshold>) {
@@ -62,9 +73,16 @@ pub fn print_set(scored: &Scored, by: Score, threshold: Option<&Threshold>) {
     let worst: Vec<Vec<String>> = scored
         .worst(by)
         .into_iter()
-        .map(|row| vec![row.to_string(), format!("{:.4}", scored.by(by)[row]), label(row)])
+        .map(|row| {
+            let file = scored.files.get(row).map(|file| file.display().to_string());
+            let first = vec![row.to_string(), format!("{:.4}", scored.by(by)[row]), label(row)];
+            first.into_iter().chain(file).collect()
+        })
         .collect();
-    let heads = [(data.example(), Column::Right), (by.name(), Column::Right), ("label", Column::Right)];
+    let mut heads = vec![(data.example(), Column::Right), (by.name(), Column::Right), ("label", Column::Right)];
+    if !scored.files.is_empty() {
+        heads.push(("file", Column::Left));
+    }
     print(&format!("\nthe largest by {}:\n{}", by.name(), table(&heads, &worst)));
 
     if let Some(threshold) = threshold {
@@ -114,6 +132,9 @@ pub fn object(sets: &[Scored], by: Score, threshold: Option<&Threshold>) -> Valu
             let mut object = json!({ "row": row });
             for (score, values) in &scored.scores.rows {
                 object[score.name()] = values[row].into();
+            }
+            if let Some(file) = scored.files.get(row) {
+                object["file"] = file.display().to_string().into();
             }
             if let Some(labels) = scored.data.test.labels() {
                 object["label"] = labels[row].into();

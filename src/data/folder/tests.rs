@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use image::{Rgb, RgbImage};
 
-use super::super::decode::tests::{grey, jpeg, png};
+use super::super::decode::tests::{NONE, grey, jpeg, png};
 use super::super::progress::tests::notices;
 use super::super::table::Columns;
+use super::super::{Background, Orientation};
 use super::*;
 
-const NONE: Preparation = Preparation { crop: None, image_size: None, channels: None, corrupt: Corrupt::Refuse };
 const SKIP: Preparation = Preparation { corrupt: Corrupt::Skip, ..NONE };
 
 /// A folder named `pics` of these files.
@@ -181,7 +181,7 @@ fn pictures_beside_class_folders_leave_all_without_labels() {
 
 #[test]
 fn folders_without_pictures_are_refused() {
-    Fixture::new(&[("x.gif", vec![1])]).refused(NONE, &["pics", "no picture is there"]);
+    Fixture::new(&[("x.svg", vec![1])]).refused(NONE, &["pics", "no picture is there"]);
     let empty_test = Fixture::new(&[("train/1.png", dot(1)), ("test/x.txt", vec![])]);
     empty_test.refused(NONE, &["test", "no test picture"]);
     let empty_train = Fixture::new(&[("train/x.txt", vec![]), ("test/1.png", dot(1))]);
@@ -256,7 +256,10 @@ fn corrupt_pictures_are_refused_or_skipped_by_name() {
     for i in (0..13).filter(|i| *i != 5) {
         fixture.write(&format!("train/a/{i:02}.jpg"), b"no picture");
     }
-    fixture.refused(NONE, &["train/a/00.jpg", "cannot be decoded", "neither a PNG nor a JPEG", "--corrupt skip"]);
+    fixture.refused(
+        NONE,
+        &["train/a/00.jpg", "cannot be decoded", "no PNG, JPEG, WebP, BMP, TIFF or GIF file", "--corrupt skip"],
+    );
     let (data, said) = fixture.open(SKIP);
     let data = data.unwrap();
     assert_eq!(data.train, dots(&[5, 20], Some((vec![0, 1], 2))));
@@ -326,6 +329,23 @@ fn the_cache_gives_the_same_and_follows_the_files() {
     let (repaired, said) = open(SKIP);
     assert_eq!(repaired.unwrap().train.pixels(), [1, 2, 7]);
     assert_eq!((said.matches("made anew").count(), fs::read(file).unwrap() == good), (1, true), "{said}");
+}
+
+#[test]
+fn the_cache_keeps_backgrounds_and_orientations_apart() {
+    let clear = image::GrayAlphaImage::from_pixel(1, 1, image::LumaA([7, 0]));
+    let fixture = Fixture::new(&[("train/1.png", png(clear)), ("test/1.png", dot(9))]);
+    let cache = fixture.0.path().join("cache");
+    let black = Preparation { background: Background::BLACK, ..NONE };
+    let stored = Preparation { orientation: Orientation::Stored, ..black };
+    // Twice, the second time from the cache.
+    for _ in 0..2 {
+        for (preparation, level) in [(NONE, 255), (black, 0), (stored, 0)] {
+            let data = fixture.open_cached(preparation, Some(&cache)).0.unwrap();
+            assert_eq!(data.train.pixels(), [level], "{preparation:?}");
+        }
+    }
+    assert_eq!(fs::read_dir(&cache).unwrap().count(), 3);
 }
 
 #[test]

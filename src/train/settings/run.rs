@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::data::text::vocabulary::Tokenisation;
-use crate::data::{Binarise, Corrupt, Split};
+use crate::data::{Background, Binarise, Corrupt, Orientation, Split};
 use crate::keys;
 use crate::schedule::LrSchedule;
 
@@ -30,6 +30,12 @@ keys! {
                 "Resize each picture of a folder to N x N, without --crop its middle square; 0 leaves the size";
             channels: Option<usize> = None, "N",
                 "Channels of a folder's pictures: 1 (grey) or 3; 0 takes 3 if any is in colour, else 1";
+            background: Background = Background::WHITE, "COLOUR",
+                "What a transparent picture of a folder is laid over: white, black, a colour such as #ff8000, or none: \
+                 then the transparency is dropped, and the colours are those stored";
+            orientation: Orientation = Orientation::Exif, "NAME",
+                "Which way up a picture of a folder is taken: as its EXIF orientation says (exif) or as its pixels are \
+                 stored (stored)";
             corrupt: Corrupt = Corrupt::Refuse, "NAME",
                 "A picture of a folder that cannot be decoded is an error (refuse) or left out by name (skip)";
             label_column: Option<String> = None, "NAME",
@@ -81,6 +87,9 @@ keys! {
         "Training" {
             epochs: usize = 10, "N", "Passes over the training data";
             batch_size: usize = 128, "N", "Pictures a step";
+            init: Option<PathBuf> = None, "PATH",
+                "Start from the parameters and running statistics of a trained model of the same network, a \
+                 .safetensors file (PyTorch's too) or a run folder; the optimiser starts anew [default: drawn]";
             seed: u64 = 1, "N", "Seed of the initial weights, the order of the pictures and every noise";
             device: String = "auto".into(), "NAME", "auto (a real GPU, else the CPU), cpu, gpu, or part of an adapter's name";
             no_fuse: bool = false, "BOOL",

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use super::ranges::MOST_EPOCHS;
 use super::*;
 use crate::data::Corrupt;
+use crate::data::Orientation;
 
 fn given(text: &str) -> Given {
     Given::from_text(text).unwrap()
@@ -75,6 +76,18 @@ fn a_presets_file_passed_back_is_the_preset() {
         let expected = preset.settings();
         assert_eq!((&settings.own, settings.epochs), (&expected.own, expected.epochs), "{}", preset.name);
     }
+}
+
+#[test]
+fn folders_of_older_records_are_read_as_they_were() {
+    let mut record = resolve("preset = 'faces-conv'").to_table();
+    assert!(record.remove("background").is_some() && record.remove("orientation").is_some());
+    let settings = Settings::try_from(record.clone()).unwrap();
+    assert_eq!((settings.background, settings.orientation), (Background::NONE, Orientation::Stored));
+    // Of other sets nothing is done to the pictures.
+    record.insert("dataset".into(), "mnist".into());
+    let settings = Settings::try_from(record).unwrap();
+    assert_eq!((settings.background, settings.orientation), (Background::WHITE, Orientation::Exif));
 }
 
 #[test]
