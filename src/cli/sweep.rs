@@ -192,7 +192,8 @@ fn train_all(sweep: &Sweep, states: &[State], jobs: usize, stop: &Stop) -> Resul
             let run = &sweep.runs[*index];
             let ended = child.try_wait().map_err(Error::io("wait for the run in", &run.folder))?;
             let Some(status) = ended else {
-                if let Some(history) = History::read(&run.folder).ok().filter(|_| !bar.is_hidden()) {
+                let history = if bar.is_hidden() { None } else { History::read(&run.folder).ok() };
+                if let Some(history) = history {
                     bar.set_length(history.record.settings.epochs as u64);
                     bar.set_position(history.rows.len() as u64);
                 }

@@ -11,8 +11,8 @@ const WIDTH: u32 = 900;
 const HEIGHT: u32 = 560;
 /// Lines of at most this many points show the points too.
 const MAX_DOTS: usize = 40;
-/// Charts in a row of panels, the size of one, and that of the title above them.
-const COLUMNS: usize = 3;
+/// The most charts in a row of panels, the size of one, and that of the title above them.
+const MOST_COLUMNS: usize = 3;
 const PANEL_WIDTH: u32 = 400;
 const PANEL_HEIGHT: u32 = 300;
 const TITLE_HEIGHT: u32 = 44;
@@ -41,21 +41,22 @@ pub struct Curves {
     pub series: Vec<Series>,
 }
 
-/// Charts beside and below each other, three in a row, over one range of x, with one legend: `names` are those of the
+/// Charts beside and below each other, at most three in a row, over one range of x, with one legend: `names` are those of the
 /// lines' colours. `blocks` begin a row each: the losses, and below them the schedules, say. What is drawn of a line is
-/// what [`curves`] draws. A row is 1200 pixels wide, and the legend beside.
+/// what [`curves`] draws. A chart is 400 pixels wide, and the legend beside.
 pub fn curve_panels(blocks: &[Vec<Curves>], names: &[String], title: &str, x_label: &str) -> Picture {
-    let rows: Vec<&[Curves]> = blocks.iter().flat_map(|block| block.chunks(COLUMNS)).collect();
+    let columns = blocks.iter().map(Vec::len).max().unwrap_or(1).clamp(1, MOST_COLUMNS);
+    let rows: Vec<&[Curves]> = blocks.iter().flat_map(|block| block.chunks(columns)).collect();
     let x = x_axis(rows.iter().copied().flatten().flat_map(|panel| &panel.series), x_label);
     let height = TITLE_HEIGHT + PANEL_HEIGHT * rows.len().max(1) as u32;
-    let width = PANEL_WIDTH * COLUMNS as u32;
+    let width = PANEL_WIDTH * columns as u32;
     let color = |index: usize| chart::class_color(index, names.len());
     chart::render(width + chart::legend_width(names, height), height, |canvas| {
         let (left, beside) = canvas.split_horizontally(width as i32 * SCALE);
         let (head, body) = left.split_vertically(TITLE_HEIGHT as i32 * SCALE);
         chart::heading(&head, title)?;
         for (row, canvas) in rows.iter().zip(body.split_evenly((rows.len().max(1), 1))) {
-            for (panel, canvas) in row.iter().zip(canvas.split_evenly((1, COLUMNS))) {
+            for (panel, canvas) in row.iter().zip(canvas.split_evenly((1, columns))) {
                 draw(&canvas, &panel.series, &x, &panel.title, "", color)?;
             }
         }
@@ -166,22 +167,24 @@ mod tests {
         let block = |panels: usize, lines: usize| (0..panels).map(|_| panel(lines)).collect::<Vec<_>>();
         let names = ["train", "test"].map(String::from);
         let picture = |blocks: &[Vec<Curves>]| curve_panels(blocks, &names, "title", "epoch");
-        for (blocks, rows) in [
-            (vec![block(1, 2)], 1),
-            (vec![block(3, 2), block(1, 1)], 2),
-            (vec![block(4, 2), block(2, 1)], 3),
-            (vec![], 1),
+        let legend = picture(&[]).width - PANEL_WIDTH;
+        for (blocks, [rows, columns]) in [
+            (vec![block(1, 2)], [1, 1]),
+            (vec![block(2, 2), block(1, 1)], [2, 2]),
+            (vec![block(3, 2), block(1, 1)], [2, 3]),
+            (vec![block(4, 2), block(2, 1)], [3, 3]),
+            (vec![], [1, 1]),
         ] {
             let drawn = picture(&blocks);
             assert_eq!(drawn.height, TITLE_HEIGHT + rows * PANEL_HEIGHT);
-            assert_eq!(drawn.width, picture(&[]).width);
+            assert_eq!(drawn.width, columns * PANEL_WIDTH + legend);
         }
         // Both lines stand in each panel, and in no place where there is none.
-        let drawn = picture(&[block(2, 2)]);
+        let drawn = picture(&[block(2, 2), block(3, 0)]);
         for (index, column) in [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2)] {
             let color = chart::color(index);
             let left = column * PANEL_WIDTH as usize;
-            let rows = drawn.pixels.chunks(3 * drawn.width as usize);
+            let rows = drawn.pixels.chunks(3 * drawn.width as usize).take((TITLE_HEIGHT + PANEL_HEIGHT) as usize);
             let cells = rows.flat_map(|row| row[3 * left..3 * (left + PANEL_WIDTH as usize)].chunks(3));
             let count = cells.filter(|pixel| *pixel == [color.0, color.1, color.2]).count();
             assert_eq!(count > 200, column < 2, "line {index} in column {column}: {count} pixels");

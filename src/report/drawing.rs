@@ -108,7 +108,8 @@ pub fn curves(history: &History) -> String {
                 if places.len() <= i {
                     places.push(format!("{:.1}|epoch {epoch}:", x.at(*epoch)));
                 }
-                places[i] += &format!(" {name} {}", number(*value));
+                let comma = if places[i].ends_with(':') { "" } else { "," };
+                places[i] += &format!("{comma} {name} {}", number(*value));
             }
         }
         let guide = format!("<path class=\"guide\" d=\"M-9 {}V{}\"/>", AROUND[1], HEIGHT - AROUND[3]);

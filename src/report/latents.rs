@@ -160,7 +160,7 @@ impl Encoded {
         let rows: Vec<Vec<String>> = self.order.iter().map(row).collect();
         let total: f64 = self.order.iter().map(|(_, kl)| kl).sum();
         Some(format!(
-            "<p>In nats, the mean over {} test examples; together {}. Pale bars are dimensions out of use.</p>{}{}",
+            "<p>KL(q(z|x) || N(0,1)) in nats, the mean over {} test examples; together {}. Pale bars are dimensions out of use.</p>{}{}",
             self.count(),
             number(total),
             bars(&drawn),

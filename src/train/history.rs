@@ -1,6 +1,6 @@
 //! Runs read back from their folders, finished or still under way, and what they come to beside each other.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
@@ -12,7 +12,7 @@ use crate::models::Term;
 /// What a run's folder says of it.
 #[derive(Clone, Debug)]
 pub struct History {
-    /// The folder as the user gave it.
+    /// The folder, as the user gave it.
     pub name: String,
     /// What ran.
     pub record: RunRecord,
@@ -30,7 +30,9 @@ impl History {
         let record = RunRecord::read(&folder)?;
         let terms = record.settings.terms()?;
         let rows = read_metrics(&folder.metrics(), terms)?;
-        Ok(History { name: root.display().to_string(), record, terms, rows })
+        // Without the slash that a shell puts behind the name of a folder.
+        let name = root.components().collect::<PathBuf>().display().to_string();
+        Ok(History { name, record, terms, rows })
     }
 
     /// The epoch of the lowest test loss; `None` before the first has ended.

@@ -269,7 +269,7 @@ mod tests {
         let cases = [
             ("[grid]\nlr = 0.1\n", "[grid] lr is 0.1, which is no list"),
             ("[grid]\nlr = []\n", "an empty list"),
-            ("[gird]\nlr = [0.1]\n", "unknown field `gird`"),
+            ("[gird]\nlr = [0.1]\n", "unknown key `gird`; did you mean `grid`?"),
             ("[base]\nout = 'x'\n", "give `out` at the top"),
             ("[grid]\nlr = [0.1, 'x']\n", "run lr-x: --lr is `x`"),
             ("[base]\nepohcs = 1\n", "did you mean `epochs`?"),
