@@ -11,8 +11,8 @@
 //! 3. [`program`]: recording dispatches. [`fusion`]: fewer of them.
 //! 4. [`layers`], [`models`]: forward lines and the mirrored backward lines.
 //! 5. [`backend`]: where programs run. [`tuning`]: which of several shaders a device is given.
-//! 6. [`train`]: the loop, and everything around it. [`inference`]: using a trained model. [`mod@keys`], [`schedule`]: what
-//!    settings are made of.
+//! 6. [`train`]: the loop, and everything around it. [`inference`]: using a trained model. [`report`]: a
+//!    run as a page. [`mod@keys`], [`schedule`]: what settings are made of.
 //! 7. [`check`]: what makes the claims above testable. [`instruments`]: a recorded step looked at from all sides.
 //! 8. [`data`], [`picture`], [`files`], [`messages`], [`units`], [`mod@mean`], [`error`]: the world.
 
@@ -41,6 +41,7 @@ pub mod onnx;
 pub mod picture;
 pub mod program;
 pub mod ranking;
+pub mod report;
 pub mod schedule;
 pub mod tensor;
 pub mod train;

@@ -4,6 +4,7 @@ mod animate;
 mod bench;
 mod check;
 mod classify;
+mod compare;
 mod data;
 mod decode;
 mod denoise;
@@ -30,6 +31,7 @@ mod rank;
 mod ratings;
 mod recommend;
 mod reconstruct;
+mod report;
 mod sample;
 mod score;
 mod sentences;
@@ -38,6 +40,7 @@ mod series;
 mod shared;
 mod signals;
 mod sounds;
+mod sweep;
 mod table;
 mod train;
 mod traverse;
@@ -103,6 +106,12 @@ enum Command {
     Decode(decode::Args),
     /// Show a run's samples epoch after epoch, as a GIF
     Animate(animate::Args),
+    /// Train many runs from one file: a grid of settings or a list of them
+    Sweep(sweep::Args),
+    /// Draw runs over each other, and print in which settings they differ and what they came to
+    Compare(compare::Args),
+    /// Write a run as one HTML file to look at in a browser
+    Report(report::Args),
     /// Take the same training steps here and in PyTorch, and compare losses, gradients and parameters
     Parity(parity::Args),
     /// List the adapters of this machine and say which one `--device auto` takes
@@ -133,6 +142,7 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
             Command::Train(args) => return args.run(),
+            Command::Sweep(args) => return args.run(),
             Command::Models(args) => args.run(),
             Command::Eval(args) => args.run(),
             Command::Export(args) => args.run(),
@@ -153,6 +163,8 @@ impl Cli {
             Command::Encode(args) => args.run(),
             Command::Decode(args) => args.run(),
             Command::Animate(args) => args.run(),
+            Command::Compare(args) => args.run(),
+            Command::Report(args) => args.run(),
             Command::Parity(args) => args.run(),
             Command::Devices(args) => args.run(),
             Command::Kernels(args) => args.run(),

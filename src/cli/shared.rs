@@ -35,6 +35,11 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// Of a run folder's last model.
+    pub fn of_run(run: &Path, device: &Device) -> ModelArgs {
+        ModelArgs { model: run.into(), best: false, device: device.name().into() }
+    }
+
     /// Opens the model, with a line about the device and one about the model on stderr.
     pub fn open(&self) -> Result<Trained> {
         let file = model_file(&self.model, self.best)?;

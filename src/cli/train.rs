@@ -9,15 +9,18 @@ use elbo::data::binarise::is_binary;
 use elbo::data::{self, Binarise, Choice, Dataset, Fingerprint, Form, Preparation, Selection};
 use elbo::error::{Error, Result};
 use elbo::messages::notice;
-use elbo::models::Term;
 use elbo::models::parts::network::HELP;
+use elbo::models::{Knob, Term};
+use elbo::report::{self, Examples};
 use elbo::train::checkpoint::Checkpoint;
 use elbo::train::fit::{self, Asked};
 use elbo::train::given::Given;
 use elbo::train::init::Init;
 use elbo::train::metrics::{self, EpochMetrics, Means};
+use elbo::train::rows::schedules;
 use elbo::train::run_folder::{RunFolder, RunRecord, git_revision, now_utc};
 use elbo::train::settings::Settings;
+use elbo::train::tensorboard::EventFile;
 use elbo::train::trainer::{Ending, Event, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -40,6 +43,12 @@ pub struct Args {
     /// Neither measure which shaders suit this device nor use what was measured: take the shipped choice
     #[arg(long)]
     no_tune: bool,
+    /// Write an event file for TensorBoard into the run folder: losses, schedules, pictures, histograms of parameters
+    #[arg(long)]
+    tensorboard: bool,
+    /// Write no report.html at the end
+    #[arg(long)]
+    no_report: bool,
     /// Print a JSON object for each epoch instead of a table
     #[arg(long)]
     json: bool,
@@ -125,12 +134,18 @@ impl Args {
         let (count, shape) = (data.train.count, data.test.shape());
         let binary = shape.is_some() && (settings.binarise != Binarise::None || is_binary(&data.test));
         let outline = settings.outline(&data.columns())?;
-        let (output, told) = (outline.output(), outline.notice());
+        let (output, told, knobs) = (outline.output(), outline.notice(), outline.knobs());
         drop(outline);
+        let (test, class_names) = (data.test.spread_table(report::EXAMPLES), data.class_names.clone());
+        let reporting = Reporting {
+            is_asked: !self.no_report,
+            examples: Examples { test: &test, class_names: &class_names },
+            device: &device,
+        };
         let mut trainer = Trainer::new(settings.clone(), data, &device, folder.clone(), resume)?;
         let (done, root) = (trainer.epochs_done(), folder.root().display());
         if done >= settings.epochs {
-            complete(&trainer, &folder)?;
+            complete(&trainer, &folder, &reporting)?;
             notice(&format!(
                 "all {done} epochs of this run are trained: `elbo train --resume {root} --epochs N` goes on to N"
             ));
@@ -159,7 +174,9 @@ impl Args {
             ));
         }
         let stop = Stop::on_signals();
-        let (ending, last) = train(&mut trainer, &settings, (count, examples), &stop, self.json)?;
+        let mut board =
+            self.tensorboard.then(|| Board::open(&folder, &settings, knobs, trainer.steps_an_epoch())).transpose()?;
+        let (ending, last) = train(&mut trainer, &settings, (count, examples), &stop, self.json, board.as_mut())?;
         let root = folder.root().display();
         match ending {
             Ending::Finished => {}
@@ -179,7 +196,7 @@ impl Args {
         }
         // Whoever stops a run waits for its end.
         if ending != Ending::Interrupted {
-            complete(&trainer, &folder)?;
+            complete(&trainer, &folder, &reporting)?;
             notice(&match shape {
                 Some(_) => {
                     let drawn = ["samples", "reconstructions", "curves.png"].map(|name| folder.root().join(name));
@@ -200,20 +217,44 @@ impl Args {
 
 /// Makes what a run's folder has at its end and does not have yet: the animation always, and of a run that is resumed
 /// after its end whatever was lost.
-fn complete(trainer: &Trainer, folder: &RunFolder) -> Result<()> {
+fn complete(trainer: &Trainer, folder: &RunFolder, reporting: &Reporting) -> Result<()> {
     for path in trainer.write_missing()? {
         notice(&format!("was missing, made again: {}", path.display()));
     }
-    if animate::is_up_to_date(folder)? {
-        return Ok(());
-    }
     // The model is saved: pictures that cannot be shown together do not make the run a failure.
-    match animate::samples(folder) {
-        Ok(Some(path)) => notice(&format!("animation: {}", path.display())),
-        Ok(None) => {}
-        Err(e) => notice(&format!("no animation of the samples: {e}")),
+    if !animate::is_up_to_date(folder)? {
+        match animate::samples(folder) {
+            Ok(Some(path)) => notice(&format!("animation: {}", path.display())),
+            Ok(None) => {}
+            Err(e) => notice(&format!("no animation of the samples: {e}")),
+        }
     }
+    reporting.write(folder);
     Ok(())
+}
+
+/// The report at the end of a run.
+struct Reporting<'a> {
+    is_asked: bool,
+    examples: Examples<'a>,
+    device: &'a Device,
+}
+
+impl Reporting<'_> {
+    /// Writes it where it is missing or older than the model. A failure is a note: the run went well.
+    fn write(&self, folder: &RunFolder) {
+        let written = |path: PathBuf| {
+            std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).and_then(|found| found.modified().ok())
+        };
+        let out = folder.report();
+        if !self.is_asked || written(out.clone()).is_some_and(|made| Some(made) >= written(folder.model())) {
+            return;
+        }
+        match report::write(folder.root(), Some(self.examples), self.device, &out) {
+            Ok(()) => notice(&format!("report: {}", out.display())),
+            Err(e) => notice(&format!("no report of the run: {e}")),
+        }
+    }
 }
 
 /// The settings of a new run, and which of them were given: the preset's with a settings file's over them, or those of
@@ -254,6 +295,7 @@ fn train(
     (count, examples): (usize, &str),
     stop: &Stop,
     json: bool,
+    mut board: Option<&mut Board>,
 ) -> Result<(Ending, Option<EpochMetrics>)> {
     let bar = ProgressBar::new(0);
     let style = "epoch {prefix} {bar:30} {pos}/{len} batches, {msg}";
@@ -296,11 +338,37 @@ fn train(
                 shown = format!(", train {:.2}, test {:.2}", metrics.train.loss, metrics.test.loss);
                 let line = if json { json_line(metrics, terms, is_best) } else { table_line(metrics, count, is_best) };
                 bar.suspend(|| super::print(&line));
+                if let Some(Err(e)) = board.as_deref_mut().map(|board| board.write(metrics)) {
+                    bar.suspend(|| notice(&format!("note: epoch {} is missing for TensorBoard: {e}", metrics.epoch)));
+                }
             }
         }
     });
     bar.finish_and_clear();
     Ok((ending?, last))
+}
+
+/// What a run writes for TensorBoard.
+struct Board {
+    events: EventFile,
+    folder: RunFolder,
+    settings: Settings,
+    knobs: Vec<Knob>,
+    steps: usize,
+}
+
+impl Board {
+    fn open(folder: &RunFolder, settings: &Settings, knobs: Vec<Knob>, steps: usize) -> Result<Board> {
+        let events = EventFile::create(folder.root())?;
+        Ok(Board { events, folder: folder.clone(), settings: settings.clone(), knobs, steps })
+    }
+
+    fn write(&mut self, metrics: &EpochMetrics) -> Result<()> {
+        let Board { events, folder, settings, knobs, steps } = self;
+        let schedules = schedules(settings, knobs, *steps, metrics.epoch).into_iter();
+        let at_end = schedules.filter_map(|(name, points)| Some((name, points.last()?.1)));
+        events.epoch(folder, settings.terms()?, metrics, &at_end.collect::<Vec<_>>())
+    }
 }
 
 /// The unit of how fast examples are trained on.

@@ -293,6 +293,17 @@ impl Table {
         (0..n).map(move |i| i * count / n)
     }
 
+    /// A table of those that [`spread`](Table::spread) takes, of all where there are no more.
+    pub fn spread_table(&self, n: usize) -> Table {
+        let examples: Vec<usize> = self.spread_indices(n.min(self.count)).collect();
+        let columns = self.columns.iter().map(|column| Column {
+            name: column.name.clone(),
+            kind: column.kind,
+            values: column.values.copied(&examples, column.row()),
+        });
+        Table { count: examples.len(), columns: columns.collect() }
+    }
+
     /// The first `n` examples, or all where there are fewer.
     pub fn truncated(mut self, n: usize) -> Table {
         self.count = self.count.min(n);

@@ -103,15 +103,16 @@ pub struct Axis<'a> {
 }
 
 impl Axis<'_> {
-    /// How many marks there may be: at most one for each whole number in the range where only those are marked.
-    fn max_marks(&self) -> usize {
+    /// How many marks there may be of `most`: at most one for each whole number in the range where only those are
+    /// marked.
+    fn max_marks(&self, most: usize) -> usize {
         let whole = self.range.end.floor() - self.range.start.ceil() + 1.0;
-        if self.whole { (whole.max(1.0) as usize).min(10) } else { 10 }
+        if self.whole { (whole.max(1.0) as usize).min(most) } else { most }
     }
 
     /// Where plotters puts the marks.
-    fn marks(&self) -> Vec<f64> {
-        RangedCoordf64::from(self.range.clone()).key_points(self.max_marks())
+    fn marks(&self, most: usize) -> Vec<f64> {
+        RangedCoordf64::from(self.range.clone()).key_points(self.max_marks(most))
     }
 
     fn mark_text(&self, value: f64, marks: &[f64]) -> String {
@@ -137,6 +138,12 @@ const MARK_SIZE: i32 = 16;
 /// Pixels by which plotters draws text of this font above the middle it is asked for.
 const TEXT_LIFT: i32 = 3;
 
+/// The most marks of an axis, and the pixels across and down that each needs.
+const MOST_MARKS: usize = 10;
+const MARK_PLACE: [i32; 2] = [48, 22];
+/// Pixels of a chart that its axes take, across and down.
+const AROUND: [i32; 2] = [108, 110];
+
 /// Title, axes, grid and labels on `canvas`; the chart to draw the data on.
 pub fn axes<'a>(canvas: &Canvas<'a>, title: &str, x: &Axis, y: &Axis) -> Result<Chart<'a>, DrawingError> {
     let mut chart = ChartBuilder::on(canvas)
@@ -145,11 +152,17 @@ pub fn axes<'a>(canvas: &Canvas<'a>, title: &str, x: &Axis, y: &Axis) -> Result<
         .x_label_area_size(52 * SCALE)
         .y_label_area_size(76 * SCALE)
         .build_cartesian_2d(x.range.clone(), y.range.clone())?;
-    let (x_marks, y_marks) = (x.marks(), y.marks());
+    let (width, height) = canvas.dim_in_pixel();
+    let most = |pixels: u32, way: usize| {
+        let places = (pixels as i32 / SCALE - AROUND[way]) / MARK_PLACE[way];
+        (places.max(2) as usize).min(MOST_MARKS)
+    };
+    let (most_x, most_y) = (most(width, 0), most(height, 1));
+    let (x_marks, y_marks) = (x.marks(most_x), y.marks(most_y));
     chart
         .configure_mesh()
-        .x_labels(x.max_marks())
-        .y_labels(y.max_marks())
+        .x_labels(x.max_marks(most_x))
+        .y_labels(y.max_marks(most_y))
         .x_label_formatter(&|value| x.mark_text(*value, &x_marks))
         .y_label_formatter(&|_| String::new())
         .max_light_lines(0)
@@ -170,6 +183,13 @@ pub fn axes<'a>(canvas: &Canvas<'a>, title: &str, x: &Axis, y: &Axis) -> Result<
         canvas.draw(&Text::new(y.mark_text(*value, &y_marks), at, style.clone()))?;
     }
     Ok(chart)
+}
+
+/// A title in the middle of a part of the canvas that has nothing else.
+pub fn heading(canvas: &Canvas, title: &str) -> Result<(), DrawingError> {
+    let (width, height) = canvas.dim_in_pixel();
+    let centred = text(26, INK).pos(Pos::new(HPos::Center, VPos::Center));
+    canvas.draw(&Text::new(title, (width as i32 / 2, height as i32 / 2), centred))
 }
 
 /// A line of text in the middle of the chart.
@@ -253,7 +273,7 @@ mod tests {
     fn whole_axes_are_marked_at_whole_numbers() {
         for end in 1..60 {
             let axis = Axis { label: "epoch", range: 0.9..f64::from(end) + 0.1, whole: true, mark: None };
-            let marks = axis.marks();
+            let marks = axis.marks(MOST_MARKS);
             assert!(!marks.is_empty() && marks.len() <= 10, "to {end}: {marks:?}");
             assert!(marks.iter().all(|mark| (mark - mark.round()).abs() < 1e-9), "to {end}: {marks:?}");
         }

@@ -11,6 +11,11 @@ const WIDTH: u32 = 900;
 const HEIGHT: u32 = 560;
 /// Lines of at most this many points show the points too.
 const MAX_DOTS: usize = 40;
+/// The most charts in a row of panels, the size of one, and that of the title above them.
+const MOST_COLUMNS: usize = 3;
+const PANEL_WIDTH: u32 = 400;
+const PANEL_HEIGHT: u32 = 300;
+const TITLE_HEIGHT: u32 = 44;
 /// Lines of more points than this are noise from pixel to pixel and are drawn thin.
 const MANY_POINTS: usize = 1000;
 
@@ -19,32 +24,80 @@ const MANY_POINTS: usize = 1000;
 /// NaN, infinite values and values beyond f32 are left out and the line joins their neighbours. A single point is a
 /// dot, a series with nothing left is only in the legend, and without any point the chart says so.
 pub fn curves(series: &[Series], title: &str, x_label: &str, y_label: &str) -> Picture {
-    let lines: Vec<Vec<(f64, f64)>> = series.iter().map(|(_, points)| drawable(points)).collect();
     let names: Vec<String> = series.iter().map(|(name, _)| name.clone()).collect();
-    let points = || lines.iter().flatten();
-    let x_is_whole = points().all(|(x, _)| x.fract() == 0.0);
-    let x = Axis { label: x_label, range: chart::range(points().map(|p| p.0), 0.02), whole: x_is_whole, mark: None };
-    let y = Axis { label: y_label, range: chart::range(points().map(|p| p.1), 0.05), whole: false, mark: None };
-
+    let x = x_axis(series.iter(), x_label);
     chart::render(WIDTH, HEIGHT, |canvas| {
         let (left, beside) = canvas.split_horizontally((WIDTH - chart::legend_width(&names, HEIGHT)) as i32 * SCALE);
-        let mut chart = chart::axes(&left, title, &x, &y)?;
-        for (index, points) in lines.iter().enumerate() {
-            let color = chart::color(index);
-            let width = if points.len() > MANY_POINTS { SCALE } else { 2 * SCALE };
-            // One element a segment: a thick line of many turns would be filled as one polygon, with holes where it
-            // overlaps itself.
-            let segment = |ends: &[(f64, f64)]| PathElement::new(ends.to_vec(), color.stroke_width(width as u32));
-            chart.draw_series(points.windows(2).map(segment))?;
-            if points.len() <= MAX_DOTS {
-                chart.draw_series(points.iter().map(|p| Circle::new(*p, 4 * SCALE, color.filled())))?;
-            }
-        }
-        if points().next().is_none() {
-            chart::note(&chart, "nothing to draw: no finite values")?;
-        }
+        draw(&left, series, &x, title, y_label, chart::color)?;
         chart::legend(&beside, HEIGHT, &names, chart::color)
     })
+}
+
+/// One of the charts of [`curve_panels`].
+pub struct Curves {
+    /// Above it.
+    pub title: String,
+    /// A line each, in the colours of the legend.
+    pub series: Vec<Series>,
+}
+
+/// Charts beside and below each other, at most three in a row, over one range of x, with one legend: `names` are those of the
+/// lines' colours. `blocks` begin a row each: the losses, and below them the schedules, say. What is drawn of a line is
+/// what [`curves`] draws. A chart is 400 pixels wide, and the legend beside.
+pub fn curve_panels(blocks: &[Vec<Curves>], names: &[String], title: &str, x_label: &str) -> Picture {
+    let columns = blocks.iter().map(Vec::len).max().unwrap_or(1).clamp(1, MOST_COLUMNS);
+    let rows: Vec<&[Curves]> = blocks.iter().flat_map(|block| block.chunks(columns)).collect();
+    let x = x_axis(rows.iter().copied().flatten().flat_map(|panel| &panel.series), x_label);
+    let height = TITLE_HEIGHT + PANEL_HEIGHT * rows.len().max(1) as u32;
+    let width = PANEL_WIDTH * columns as u32;
+    let color = |index: usize| chart::class_color(index, names.len());
+    chart::render(width + chart::legend_width(names, height), height, |canvas| {
+        let (left, beside) = canvas.split_horizontally(width as i32 * SCALE);
+        let (head, body) = left.split_vertically(TITLE_HEIGHT as i32 * SCALE);
+        chart::heading(&head, title)?;
+        for (row, canvas) in rows.iter().zip(body.split_evenly((rows.len().max(1), 1))) {
+            for (panel, canvas) in row.iter().zip(canvas.split_evenly((1, columns))) {
+                draw(&canvas, &panel.series, &x, &panel.title, "", color)?;
+            }
+        }
+        chart::legend(&beside, height, names, color)
+    })
+}
+
+/// The axis that shows every point of these.
+fn x_axis<'a>(series: impl Iterator<Item = &'a Series>, label: &'a str) -> Axis<'a> {
+    let xs: Vec<f64> = series.flat_map(|(_, points)| drawable(points)).map(|(x, _)| x).collect();
+    let whole = xs.iter().all(|x| x.fract() == 0.0) || xs.iter().any(|x| *x >= 1.0) && label == "epoch";
+    Axis { label, range: chart::range(xs.into_iter(), 0.02), whole, mark: None }
+}
+
+fn draw(
+    canvas: &chart::Canvas,
+    series: &[Series],
+    x: &Axis,
+    title: &str,
+    y_label: &str,
+    color: impl Fn(usize) -> RGBColor,
+) -> Result<(), chart::DrawingError> {
+    let lines: Vec<Vec<(f64, f64)>> = series.iter().map(|(_, points)| drawable(points)).collect();
+    let points = || lines.iter().flatten();
+    let y = Axis { label: y_label, range: chart::range(points().map(|p| p.1), 0.05), whole: false, mark: None };
+    let mut chart = chart::axes(canvas, title, x, &y)?;
+    for (index, points) in lines.iter().enumerate() {
+        let color = color(index);
+        let width = if points.len() > MANY_POINTS { SCALE } else { 2 * SCALE };
+        // One element a segment: a thick line of many turns would be filled as one polygon, with holes where it
+        // overlaps itself.
+        let segment = |ends: &[(f64, f64)]| PathElement::new(ends.to_vec(), color.stroke_width(width as u32));
+        chart.draw_series(points.windows(2).map(segment))?;
+        if points.len() <= MAX_DOTS {
+            chart.draw_series(points.iter().map(|p| Circle::new(*p, 4 * SCALE, color.filled())))?;
+        }
+    }
+    if points().next().is_none() {
+        chart::note(&chart, "nothing to draw: no finite values")?;
+    }
+    Ok(())
 }
 
 fn drawable(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
@@ -103,6 +156,39 @@ mod tests {
         let dot = pixels(&picture, 0);
         assert!((20..100).contains(&dot.len()), "{} pixels", dot.len());
         assert!(pixels(&picture, 1).is_empty());
+    }
+
+    #[test]
+    fn panels_stand_three_in_a_row_and_each_block_begins_one() {
+        let panel = |count: usize| {
+            let series = (0..count).map(|i| (format!("{i}"), vec![(1.0, i as f64), (5.0, 2.0 - i as f64)]));
+            Curves { title: "loss".into(), series: series.collect() }
+        };
+        let block = |panels: usize, lines: usize| (0..panels).map(|_| panel(lines)).collect::<Vec<_>>();
+        let names = ["train", "test"].map(String::from);
+        let picture = |blocks: &[Vec<Curves>]| curve_panels(blocks, &names, "title", "epoch");
+        let legend = picture(&[]).width - PANEL_WIDTH;
+        for (blocks, [rows, columns]) in [
+            (vec![block(1, 2)], [1, 1]),
+            (vec![block(2, 2), block(1, 1)], [2, 2]),
+            (vec![block(3, 2), block(1, 1)], [2, 3]),
+            (vec![block(4, 2), block(2, 1)], [3, 3]),
+            (vec![], [1, 1]),
+        ] {
+            let drawn = picture(&blocks);
+            assert_eq!(drawn.height, TITLE_HEIGHT + rows * PANEL_HEIGHT);
+            assert_eq!(drawn.width, columns * PANEL_WIDTH + legend);
+        }
+        // Both lines stand in each panel, and in no place where there is none.
+        let drawn = picture(&[block(2, 2), block(3, 0)]);
+        for (index, column) in [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2)] {
+            let color = chart::color(index);
+            let left = column * PANEL_WIDTH as usize;
+            let rows = drawn.pixels.chunks(3 * drawn.width as usize).take((TITLE_HEIGHT + PANEL_HEIGHT) as usize);
+            let cells = rows.flat_map(|row| row[3 * left..3 * (left + PANEL_WIDTH as usize)].chunks(3));
+            let count = cells.filter(|pixel| *pixel == [color.0, color.1, color.2]).count();
+            assert_eq!(count > 200, column < 2, "line {index} in column {column}: {count} pixels");
+        }
     }
 
     #[test]

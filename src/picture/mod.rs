@@ -1,7 +1,7 @@
 //! Pictures out: grids of images, charts of losses, scatters of latents, and the latent points they start from.
 //!
 //! - `grid` arranges (N,C,H,W) values as one picture; `bands` puts originals above their reconstructions.
-//! - `curves` draws losses over epochs or steps, `scatter` draws 2-D encodings coloured by label, `roofline`
+//! - `curves` draws losses over epochs or steps, `curve_panels` several such charts at once, `scatter` draws 2-D encodings coloured by label, `roofline`
 //!   what kernels reach of a device, `bars` rates side by side, `powers` times over sizes, `histogram` how many rows
 //!   have which score, `heat` numbers as coloured cells, `confusion` what a classifier takes for what, `panels`
 //!   series and what was made of them; `chart` is what they share.
@@ -29,8 +29,9 @@ mod strokes;
 
 pub use animation::{save_gif, save_gif_of};
 pub use bars::{Bar, Bars, bars};
+pub(crate) use chart::class_color;
 pub use confusion::confusion;
-pub use curves::{Series, curves};
+pub use curves::{Curves, Series, curve_panels, curves};
 pub use grid::{Fit, bands, fit, grid, grid_size, plain};
 pub use heat::heat;
 pub use histogram::{Heap, histogram};
@@ -74,7 +75,7 @@ impl Picture {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let bytes = match Format::of(path)? {
-            Format::Png => self.encode_png(),
+            Format::Png => self.to_png(),
             Format::Jpeg => self.encode_jpeg()?,
         };
         write_atomic(path, &bytes)
@@ -98,8 +99,8 @@ impl Picture {
         Ok(Picture { width, height, channels, pixels })
     }
 
-    /// The bytes of a PNG file.
-    pub fn encode_png(&self) -> Vec<u8> {
+    /// The bytes of a PNG file. Panics as [`save`](Picture::save) does.
+    pub fn to_png(&self) -> Vec<u8> {
         let color = self.color();
         let mut png = Vec::new();
         image::codecs::png::PngEncoder::new(&mut png)
@@ -200,7 +201,7 @@ mod tests {
     fn a_damaged_picture_is_an_error_that_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
-        let png = two_by_one().encode_png();
+        let png = two_by_one().to_png();
         for length in [0, 10, png.len() / 2, png.len() - 20] {
             fs::write(&path, &png[..length]).unwrap();
             let message = Picture::read_png(&path).unwrap_err().to_string();
@@ -215,7 +216,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         grey.save(folder.path().join("a.png")).unwrap();
         assert_eq!(Picture::read_png(folder.path().join("a.png")).unwrap(), grey);
-        let read = image::load_from_memory(&grey.encode_png()).unwrap();
+        let read = image::load_from_memory(&grey.to_png()).unwrap();
         assert_eq!(read, image::DynamicImage::ImageLuma8(image::GrayImage::from_raw(1, 2, vec![7, 200]).unwrap()));
     }
 
@@ -260,6 +261,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "a picture of 3x1 pixels, 3 channels")]
     fn pixels_of_another_size_are_a_program_error() {
-        Picture { width: 3, ..two_by_one() }.encode_png();
+        Picture { width: 3, ..two_by_one() }.to_png();
     }
 }

@@ -110,7 +110,8 @@ mod tests {
         let rows = drawn.pixels.chunks(3 * WIDTH as usize).skip(HEIGHT as usize + 20).take(HEIGHT as usize - 100);
         let is_dark = |pixel: &&[u8]| pixel.iter().all(|level| *level < 128);
         let dark = rows.flat_map(|row| row[3 * 60..3 * 88].chunks(3)).filter(is_dark).count();
-        assert!(dark > 100, "{dark}");
+        // A chart this low has three of them, of ten dark pixels each.
+        assert!(dark > 20, "{dark}");
     }
 
     #[test]

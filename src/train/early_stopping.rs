@@ -67,7 +67,12 @@ impl EarlyStopping {
         } else {
             self.bad_epochs += 1;
         }
-        Verdict { is_best, stop: self.patience.is_some_and(|patience| self.bad_epochs >= patience) }
+        Verdict { is_best, stop: self.is_out_of_patience() }
+    }
+
+    /// Whether so many epochs in a row were no improvement that the run ends.
+    pub fn is_out_of_patience(&self) -> bool {
+        self.patience.is_some_and(|patience| self.bad_epochs >= patience)
     }
 
     /// The metric whose values [`update`](EarlyStopping::update) takes.

@@ -2,6 +2,7 @@
 
 use crate::kernels::clock::Row;
 use crate::models::{Knob, weighs_bound};
+use crate::picture::Series;
 use crate::train::settings::Settings;
 
 /// A row for each step from `first_step` on (s, counted from 0 over the whole run), computed in f64; t = s + 1 in
@@ -28,6 +29,32 @@ pub fn rows(settings: &Settings, knobs: &[Knob], first_step: u64, steps: usize, 
             }
         })
         .collect()
+}
+
+/// The most points of a schedule that is drawn.
+const DRAWN: u64 = 240;
+
+/// What the learning rate and each knob were over the first `epochs` epochs of `steps_per_epoch` steps: a name and
+/// points (epochs, value), at even distances where there are many.
+pub fn schedules(settings: &Settings, knobs: &[Knob], steps_per_epoch: usize, epochs: usize) -> Vec<Series> {
+    let steps = (steps_per_epoch * epochs) as u64;
+    let total = steps_per_epoch as u64 * settings.epochs as u64;
+    let count = steps.min(DRAWN);
+    let drawn: Vec<(f64, Row)> = (0..count)
+        .map(|i| i * (steps - 1) / (count - 1).max(1))
+        .map(|step| (step as f64 / steps_per_epoch as f64, rows(settings, knobs, step, 1, total)[0]))
+        .collect();
+    let series = |name: &str, value: &dyn Fn(&Row) -> f32| {
+        (name.to_string(), drawn.iter().map(|(at, row)| (*at, f64::from(value(row)))).collect::<Vec<_>>())
+    };
+    let mut all = vec![series("learning rate", &|row| row.lr)];
+    all.extend(
+        knobs
+            .iter()
+            .enumerate()
+            .map(|(i, knob)| series(knob.name, &|row| if i == 0 { row.kl_weight } else { row.knobs[i - 1] })),
+    );
+    all
 }
 
 /// A row of an evaluation, which has every knob at its value, whatever its schedule says.
@@ -87,5 +114,23 @@ mod tests {
         let whole = rows(&settings, &knobs, 0, 70, 70);
         let parts: Vec<_> = (0..10).flat_map(|epoch| rows(&settings, &knobs, epoch * 7, 7, 70)).collect();
         assert_eq!(whole, parts);
+    }
+
+    #[test]
+    fn schedules_are_the_rows_of_the_epochs_so_far() {
+        let (settings, knobs) = of("epochs = 10\nlr = 0.5\nlr_schedule = 'linear'\nkl_schedule = 'linear:5'");
+        let drawn = schedules(&settings, &knobs, 7, 3);
+        let names: Vec<&str> = drawn.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["learning rate", "kl_weight"]);
+        let all = rows(&settings, &knobs, 0, 21, 70);
+        let expected = |value: fn(&Row) -> f32| {
+            all.iter().enumerate().map(|(i, row)| (i as f64 / 7.0, f64::from(value(row)))).collect::<Vec<_>>()
+        };
+        assert_eq!(drawn[0].1, expected(|row| row.lr));
+        assert_eq!(drawn[1].1, expected(|row| row.kl_weight));
+        // Of a long run a part of the steps, both ends among them.
+        let long = schedules(&settings, &knobs, 1000, 10).remove(0).1;
+        assert_eq!((long.len() as u64, long[0].0, long[239].0), (DRAWN, 0.0, 9.999));
+        assert!(schedules(&settings, &knobs, 7, 0).iter().all(|(_, points)| points.is_empty()));
     }
 }

@@ -8,6 +8,7 @@
 //! state.safetensors    what --resume needs: parameters, optimiser's moments, progress
 //! curves.png           samples/epoch_001.png   reconstructions/epoch_001.png
 //! samples.gif          the samples, epoch after epoch
+//! report.html          all of it, to look at in a browser
 //! ```
 //!
 //! Nothing here deletes a file that someone may want: a folder in use is refused, not emptied.
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Fingerprint, Selection};
 use crate::error::{Error, Result};
 use crate::files::{is_leftover_of, write_atomic};
+use crate::train::checkpoint::Checkpoint;
 use crate::train::early_stopping::EarlyStopping;
 use crate::train::given::{describe, read_text};
 use crate::train::hold::Hold;
@@ -116,7 +118,8 @@ impl RunFolder {
 
     /// Removes what a killed run left of files that it was writing. Best effort: they are in nobody's way.
     fn remove_leftovers(&self) {
-        let own = [self.run_toml(), self.metrics(), self.model(), self.best(), self.state(), self.curves()];
+        let own =
+            [self.run_toml(), self.metrics(), self.model(), self.best(), self.state(), self.curves(), self.report()];
         let own: Vec<_> = own.iter().filter_map(|path| path.file_name()?.to_str()).collect();
         let is_own = |found: &str| own.iter().any(|name| is_leftover_of(found, name));
         let is_picture = |found: &str| found.starts_with(".epoch_") && found.ends_with(".tmp");
@@ -197,6 +200,11 @@ impl RunFolder {
         Ok(pictures.into_iter().map(|(_, path)| path).collect())
     }
 
+    /// The run as one HTML file.
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report.html")
+    }
+
     /// The animation of such pictures, a GIF file.
     pub fn animation(&self, kind: &str) -> PathBuf {
         self.root.join(format!("{kind}.gif"))
@@ -265,6 +273,9 @@ impl RunRecord {
     }
 }
 
+/// Metadata key of the progress in a state file.
+pub(super) const PROGRESS: &str = "elbo.progress";
+
 /// How far a run has come. It travels as text inside `state.safetensors`, so that one rename publishes both the
 /// tensors and the place they belong to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -281,6 +292,19 @@ impl Progress {
     /// TOML, which [`Progress::from_text`] reads back to an equal value.
     pub fn to_text(&self) -> String {
         toml::to_string(self).expect("counts and floats always have a TOML form")
+    }
+
+    /// That in the state of a run; `None` before its first epoch has ended or was interrupted. Errors: a file that
+    /// cannot be read or is no state.
+    pub fn read(folder: &RunFolder) -> Result<Option<Progress>> {
+        let path = folder.state();
+        path.exists().then(|| Progress::of(&Checkpoint::read(&path)?, &path)).transpose()
+    }
+
+    /// That in a state that was read from `path`. Errors: it has none.
+    pub fn of(state: &Checkpoint, path: &Path) -> Result<Progress> {
+        let text = state.metadata.get(PROGRESS).ok_or_else(|| Error::file(path, "holds no progress"))?;
+        Progress::from_text(text, path)
     }
 
     /// Reads what [`Progress::to_text`] wrote; `path` is the file that it came from, for the error.

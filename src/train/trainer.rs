@@ -10,8 +10,8 @@ use super::fit;
 use super::metrics::{EpochMetrics, Means, MetricsLog};
 use super::pictures;
 use super::programs::Programs;
-use super::rows::{rows, whole};
-use super::run_folder::{Progress, RunFolder};
+use super::rows::{rows, schedules, whole};
+use super::run_folder::{PROGRESS, Progress, RunFolder};
 use super::settings::Settings;
 use crate::backend::{Backend, Counters, Device};
 use crate::data::Dataset;
@@ -27,9 +27,6 @@ mod snapshot;
 
 use divergence::refuse_test_divergence;
 use snapshot::Snapshot;
-
-/// Metadata key of the progress in a state file.
-const PROGRESS: &str = "elbo.progress";
 
 /// What the trainer tells whoever watches.
 pub enum Event<'a> {
@@ -111,9 +108,7 @@ impl Trainer {
         let state = if resume && folder.state().exists() { Some(Checkpoint::read(&folder.state())?) } else { None };
         let progress = match &state {
             Some(state) => {
-                let path = folder.state();
-                let text = state.metadata.get(PROGRESS).ok_or_else(|| Error::file(&path, "holds no progress"))?;
-                let progress = Progress::from_text(text, &path)?;
+                let progress = Progress::of(state, &folder.state())?;
                 Progress { early_stopping: progress.early_stopping.resume(&settings), ..progress }
             }
             None => Progress { epoch: 0, batch: 0, early_stopping: EarlyStopping::new(&settings) },
@@ -168,6 +163,11 @@ impl Trainer {
     /// Epochs already trained.
     pub fn epochs_done(&self) -> usize {
         self.progress.epoch
+    }
+
+    /// Training batches of an epoch.
+    pub fn steps_an_epoch(&self) -> usize {
+        self.programs.train.batches()
     }
 
     /// Trainable numbers of the model.
@@ -281,7 +281,9 @@ impl Trainer {
 
     fn save_curves(&self) -> Result<()> {
         let title = format!("{} on {}", self.settings.preset, self.data_name);
-        pictures::save_curves(&self.folder, &title, self.log.rows())
+        let (model, steps) = (&self.programs.model, self.programs.train.batches());
+        let schedules = schedules(&self.settings, &model.knobs(), steps, self.progress.epoch);
+        pictures::save_curves(&self.folder, &title, model.terms(), self.log.rows(), schedules)
     }
 
     // ---- State

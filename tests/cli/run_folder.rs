@@ -26,6 +26,7 @@ fn a_run_leaves_its_folder() {
         "model.safetensors",
         "reconstructions/epoch_001.png",
         "reconstructions/epoch_002.png",
+        "report.html",
         "run.toml",
         "samples.gif",
         "samples/epoch_001.png",

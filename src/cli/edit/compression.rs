@@ -38,7 +38,7 @@ pub fn run(args: &Args, model: &mut Trained) -> Result<()> {
     let count = data.test.count;
     let sizes: Vec<Result<usize>> = (0..count)
         .into_par_iter()
-        .map(|i| Ok(picture::plain(&data.test.values(i..i + 1), [c, h, w])?.encode_png().len()))
+        .map(|i| Ok(picture::plain(&data.test.values(i..i + 1), [c, h, w])?.to_png().len()))
         .collect();
     let bytes: usize = sizes.into_iter().sum::<Result<usize>>()?;
     let png = 8.0 * bytes as f64 / (count * dims) as f64;
