@@ -125,6 +125,21 @@ fn pictures_are_measured_by_a_classifier() {
     for metric in ["mnist-kid", "mnist-precision", "mnist-recall", "mnist-density", "mnist-coverage"] {
         assert!(row(metric, "samples")["value"].as_f64().unwrap().is_finite());
     }
+    // Of every second epoch while it trains, the same as of the model that the last of them leaves.
+    let small = "--hidden 16 --latent 4 --train-limit 200 --test-limit 40 --batch-size 20 --samples 0 --device cpu";
+    let measured = "--epochs 3 --metrics psnr,fid --metrics-every 2";
+    succeeds(here, &format!("train mnist-mlp --dataset digits {small} {measured} --out r"));
+    let rows = fs::read_to_string(here.join("r/picture_metrics.csv")).unwrap();
+    let lines: Vec<&str> = rows.lines().collect();
+    assert_eq!(lines[0], "epoch,reconstructions_psnr,reconstructions_mnist-fid,samples_mnist-fid");
+    assert!(lines.len() == 2 && lines[1].starts_with("2,"), "{rows}");
+    succeeds(here, "train --resume r --epochs 4 --metrics psnr,fid --metrics-every 2 --device cpu");
+    let rows = fs::read_to_string(here.join("r/picture_metrics.csv")).unwrap();
+    let last: Vec<f64> = rows.lines().last().unwrap().split(',').map(|cell| cell.parse().unwrap()).collect();
+    let found = json(here, "eval r --device cpu --test-limit 40 --metrics psnr,fid --json");
+    let values: Vec<f64> =
+        found["metrics"].as_array().unwrap().iter().map(|row| row["value"].as_f64().unwrap()).collect();
+    assert_eq!((rows.lines().count(), last[0], &last[1..]), (3, 4.0, &values[..]), "{rows}{found}");
     // One of its own, which has its data set's name.
     train(here, "digits-classifier", "");
     let own = format!("{command} --classifier digits-classifier").replace("all", "fid");

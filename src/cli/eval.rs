@@ -1,7 +1,5 @@
 //! `elbo eval`
 
-mod pictures;
-
 use std::time::Instant;
 
 use elbo::data::binarise::is_binary;
@@ -19,6 +17,7 @@ use elbo::train::evaluation::Latent;
 use serde_json::{Value, json};
 
 use super::data::DataArgs;
+use super::metrics::{self, MetricArgs};
 use super::progress;
 use super::shared::{CROSS_ENTROPY, ModelArgs, bound_name, require};
 use super::table::{Column, table};
@@ -60,7 +59,7 @@ pub struct Args {
     #[arg(long)]
     nearest_neighbour: bool,
     #[command(flatten)]
-    metrics: pictures::MetricArgs,
+    metrics: MetricArgs,
     /// Print JSON for a program to read
     #[arg(long)]
     json: bool,
@@ -79,13 +78,21 @@ impl Args {
         let data = self.data.open(&self.model, &model, false)?;
         let limit = Some(self.test_limit).filter(|&n| n > 0);
         let data = data.limited(Selection::ByName, [None, limit]);
-        let asked = self.metrics.prepare(&model, &data, self.seed)?;
+        let mut asked = self.metrics.prepare(&data.name, &data.test, self.seed, model.device())?;
         let latent = if self.mean { Latent::Mean } else { Latent::Sampled };
         let means = model.evaluate(&data.test, latent, self.seed, self.batch_size)?;
         let dimensions = if self.dimensions { sorted(&mut model, &data.test)? } else { Vec::new() };
         let evidence = self.nll.map(|samples| self.evidence(&model, &data, samples)).transpose()?;
         let neighbour = if self.nearest_neighbour { Some(neighbour(&mut model, &data)?) } else { None };
-        let measured = asked.map(|asked| asked.measure(&mut model, &data)).transpose()?;
+        let measured = match &mut asked {
+            None => None,
+            Some(asked) => {
+                let bar = progress::counting("", "pictures", model.to_measure(&data.test, asked.samples));
+                let measured = asked.measure(&mut model, &data.test, &bar);
+                bar.finish_and_clear();
+                Some(measured?)
+            }
+        };
         let levels = match model.spectrogram() {
             Ok(_) => Some(model.level_error(&data.test, self.seed)?),
             Err(_) => None,
@@ -136,7 +143,7 @@ impl Args {
                 object["nll"] = nll_object(evidence, *seconds, is_likelihood);
             }
             if let Some(measured) = &measured {
-                object["metrics"] = pictures::object(measured);
+                object["metrics"] = metrics::object(measured);
             }
             if let Some(latents) = &latents {
                 object["latents"] = latents_object(latents);
@@ -192,7 +199,7 @@ impl Args {
             print_nll(evidence, *seconds, is_likelihood, data.example());
         }
         if let Some(measured) = &measured {
-            pictures::print(measured);
+            metrics::print(measured);
         }
         if let Some(latents) = &latents {
             print_latents(latents, count, data.example());

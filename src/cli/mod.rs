@@ -21,6 +21,7 @@ mod kernels;
 mod ladder;
 mod lockstep;
 mod manifold;
+mod metrics;
 mod models;
 mod nearest;
 mod parity;

@@ -25,7 +25,8 @@ use elbo::train::trainer::{Ending, Event, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::flags::Flags;
-use super::shared::{bound_name, describe_loss};
+use super::metrics::{Gauge, MetricArgs};
+use super::shared::{bound_name, describe_loss, require};
 use super::signals::Stop;
 use super::{animate, progress, tune};
 
@@ -46,6 +47,11 @@ pub struct Args {
     /// Write an event file for TensorBoard into the run folder: losses, schedules, pictures, histograms of parameters
     #[arg(long)]
     tensorboard: bool,
+    #[command(flatten)]
+    metrics: MetricArgs,
+    /// Measure these metrics after every N epochs, into picture_metrics.csv of the run folder
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "metrics", help_heading = "Metrics of pictures")]
+    metrics_every: usize,
     /// Write no report.html at the end
     #[arg(long)]
     no_report: bool,
@@ -56,6 +62,7 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
+        require(self.metrics_every > 0, "--metrics-every is 0, but must be at least 1")?;
         let Flags(given) = self.flags;
         let given_data = given.has("data") || self.resume.is_none();
         // The folder is taken before anything takes time: of two runs that start together each has its own.
@@ -142,6 +149,8 @@ impl Args {
             examples: Examples { test: &test, class_names: &class_names },
             device: &device,
         };
+        let asked = self.metrics.prepare(&data.name, &data.test, settings.seed, &device)?;
+        let gauge = asked.map(|asked| Gauge::new(asked, self.metrics_every, data.test.clone(), &device, &folder));
         let mut trainer = Trainer::new(settings.clone(), data, &device, folder.clone(), resume)?;
         let (done, root) = (trainer.epochs_done(), folder.root().display());
         if done >= settings.epochs {
@@ -176,7 +185,8 @@ impl Args {
         let stop = Stop::on_signals();
         let mut board =
             self.tensorboard.then(|| Board::open(&folder, &settings, knobs, trainer.steps_an_epoch())).transpose()?;
-        let (ending, last) = train(&mut trainer, &settings, (count, examples), &stop, self.json, board.as_mut())?;
+        let beside = Beside { board: board.as_mut(), gauge };
+        let (ending, last) = train(&mut trainer, &settings, (count, examples), &stop, self.json, beside)?;
         let root = folder.root().display();
         match ending {
             Ending::Finished => {}
@@ -295,7 +305,7 @@ fn train(
     (count, examples): (usize, &str),
     stop: &Stop,
     json: bool,
-    mut board: Option<&mut Board>,
+    mut beside: Beside,
 ) -> Result<(Ending, Option<EpochMetrics>)> {
     let bar = ProgressBar::new(0);
     let style = "epoch {prefix} {bar:30} {pos}/{len} batches, {msg}";
@@ -338,14 +348,30 @@ fn train(
                 shown = format!(", train {:.2}, test {:.2}", metrics.train.loss, metrics.test.loss);
                 let line = if json { json_line(metrics, terms, is_best) } else { table_line(metrics, count, is_best) };
                 bar.suspend(|| super::print(&line));
-                if let Some(Err(e)) = board.as_deref_mut().map(|board| board.write(metrics)) {
-                    bar.suspend(|| notice(&format!("note: epoch {} is missing for TensorBoard: {e}", metrics.epoch)));
+                for problem in beside.epoch(metrics) {
+                    bar.suspend(|| notice(&format!("note: epoch {} is missing {problem}", metrics.epoch)));
                 }
             }
         }
     });
     bar.finish_and_clear();
     Ok((ending?, last))
+}
+
+/// What is done with each epoch beside the run itself, which its failures do not end.
+struct Beside<'a> {
+    board: Option<&'a mut Board>,
+    gauge: Option<Gauge>,
+}
+
+impl Beside<'_> {
+    /// What went wrong.
+    fn epoch(&mut self, metrics: &EpochMetrics) -> Vec<String> {
+        let board = self.board.as_mut().and_then(|board| board.write(metrics).err());
+        let gauge = self.gauge.as_mut().and_then(|gauge| gauge.epoch(metrics.epoch).err());
+        let for_board = board.map(|e| format!("for TensorBoard: {e}"));
+        for_board.into_iter().chain(gauge.map(|e| format!("in the metrics of pictures: {e}"))).collect()
+    }
 }
 
 /// What a run writes for TensorBoard.

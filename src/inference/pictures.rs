@@ -84,7 +84,7 @@ pub struct Measuring<'a> {
     /// What is measured.
     pub metrics: &'a [Metric],
     /// The classifier, where one of the metrics is [judged](Metric::is_judged).
-    pub judge: Option<Judge>,
+    pub judge: Option<&'a mut Judge>,
     /// Samples that are drawn.
     pub samples: usize,
     /// Of the samples, and of the parts that a kernel distance is the mean over.
@@ -100,13 +100,14 @@ impl Trained {
     pub fn measure(
         &mut self,
         split: &Table,
-        mut asked: Measuring,
+        asked: Measuring,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Measured>> {
+        let Measuring { metrics, mut judge, samples, seed } = asked;
         let shape = self.card.picture()?;
         let (dims, rows) = (split.dims(), chunk(split.dims()));
         let [reconstructs, draws] = ["reconstruct", "decode"].map(|view| self.find_view(view).is_ok());
-        let is_judged = asked.metrics.iter().any(|metric| metric.is_judged());
+        let is_judged = metrics.iter().any(|metric| metric.is_judged());
         if !reconstructs && (!draws || !is_judged) {
             self.find_view("reconstruct")?;
         }
@@ -116,46 +117,46 @@ impl Trained {
         for start in (0..split.count).step_by(rows) {
             let range = start..(start + rows).min(split.count);
             let x = split.values(range.clone());
-            if let Some(judge) = &mut asked.judge {
+            if let Some(judge) = &mut judge {
                 append(&mut real, judge.features(&x)?);
             }
             if reconstructs {
                 let labels = self.labels_of("reconstruct", split, range.clone())?;
                 let view = self.find_view("reconstruct")?;
                 let place = view.outputs.iter().position(|port| port.name == "reconstruction").unwrap_or(0);
-                let y = self.told("reconstruct", (PICTURES, &x), labels.as_deref(), asked.seed)?.swap_remove(place);
+                let y = self.told("reconstruct", (PICTURES, &x), labels.as_deref(), seed)?.swap_remove(place);
                 for (x, y) in x.chunks(dims).zip(y.chunks(dims)) {
                     near.add(y, x, shape);
                 }
-                if let Some(judge) = &mut asked.judge {
+                if let Some(judge) = &mut judge {
                     append(&mut again, judge.features(&y)?);
                 }
             }
             done += range.len();
             progress(done);
         }
-        if let Some(judge) = asked.judge.as_mut().filter(|_| draws) {
-            for (number, start) in (0..asked.samples).step_by(rows).enumerate() {
-                let count = rows.min(asked.samples - start);
+        if let Some(judge) = judge.as_mut().filter(|_| draws) {
+            for (number, start) in (0..samples).step_by(rows).enumerate() {
+                let count = rows.min(samples - start);
                 // Each chunk has latent points of its own.
-                let pictures = self.draw_pictures(count, asked.seed.wrapping_add((number as u64) << 32))?;
+                let pictures = self.draw_pictures(count, seed.wrapping_add((number as u64) << 32))?;
                 append(&mut drawn, judge.features(&pictures)?);
                 done += count;
                 progress(done);
             }
         }
 
-        let mut found = if reconstructs { near.measured(asked.metrics, split.count) } else { Vec::new() };
-        let (Some(judge), Some(real)) = (&asked.judge, real) else { return Ok(found) };
+        let mut found = if reconstructs { near.measured(metrics, split.count) } else { Vec::new() };
+        let (Some(judge), Some(real)) = (judge, real) else { return Ok(found) };
         let prefix = &judge.prefix;
         let sets = [("reconstructions", &again), ("samples", &drawn)];
-        for metric in Metric::ALL.into_iter().filter(|metric| metric.is_judged() && asked.metrics.contains(metric)) {
+        for metric in Metric::ALL.into_iter().filter(|metric| metric.is_judged() && metrics.contains(metric)) {
             if metric == Metric::Is {
-                found.extend(judged(metric, prefix, "test", &real, &real, asked.seed)?);
+                found.extend(judged(metric, prefix, "test", &real, &real, seed)?);
             }
             for (of, set) in sets {
                 if let Some(set) = set {
-                    found.extend(judged(metric, prefix, of, &real, set, asked.seed)?);
+                    found.extend(judged(metric, prefix, of, &real, set, seed)?);
                 }
             }
         }

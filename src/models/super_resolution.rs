@@ -1,10 +1,14 @@
 //! A model of a picture given a smaller one of it: super-resolution.
 //!
-//!   L(x) = E_q[-log p(x|z,low)] + kl_weight KL(q(z|x) || N(0,1)),   low = the mean of each square of F x F pixels of x
-//!   p(x|z,low) has the mean   up(low) + decoder(z, low),            up = bilinear interpolation
+//!   L(x) = E_q[-log p(x|z,low)] + kl_weight KL(q(z|x) || N(0,1)) - log p(x|0,low)
+//!   low = the mean of each square of F x F pixels of x
+//!   p(x|z,low) has the mean   up(low) + decoder(z, low),   up = bilinear interpolation
 //!
 //! so that the decoder has only the details to draw, which the small picture lacks; z says which of those that it
-//! allows (a conditional VAE, Sohn, Lee & Yan 2015; the skip as in Gatopoulos, Stol & Tomczak 2020, arXiv 2006.05218).
+//! allows (the skip as in Gatopoulos, Stol & Tomczak 2020, arXiv 2006.05218). Who enlarges a picture knows no z. The last
+//! term is for them: a decoder that always saw a z of the picture itself draws badly at the middle of the prior. Sohn,
+//! Lee & Yan 2015 ("Learning structured output representation using deep conditional generative models", section 4.2)
+//! train on both in the same way, with z of a prior.
 //! B batch, D = C H W pixels, d = C h w of the small picture, P = h w, Z latent dimensions.
 
 use rand_chacha::ChaCha8Rng;
@@ -20,7 +24,7 @@ use super::parts::network::Shape;
 use super::parts::networks::{Divergence, Networks, require};
 use super::parts::{complete, read, reads};
 use super::vae::{KL, RECON};
-use super::{Entry, Knob, Losses, Model, View, presets};
+use super::{Entry, Knob, Losses, Model, Term, View, Weight, presets};
 use crate::arena::Arena;
 use crate::data::table::{Columns, Kind, PICTURES};
 use crate::error::Result;
@@ -35,9 +39,9 @@ use crate::tensor::Tensor;
 pub static ENTRY: Entry = Entry {
     name: "super_resolution",
     about: "a VAE that is told the picture at a lower resolution and draws what that lacks",
-    formula: "L(x) = E_q[-log p(x|z,low)] + kl_weight KL(q(z|x) || N(0,1)), the mean of p = up(low) + decoder(z,low)",
+    formula: "L(x) = E_q[-log p(x|z,low)] + kl_weight KL(q(z|x) || N(0,1)) - log p(x|0,low)",
     takes: &[PICTURES],
-    terms: |_| &[RECON, KL],
+    terms: |_| &[RECON, KL, MIDDLE],
     keys: &[Scale::KEYS, Networks::KEYS, Divergence::KEYS],
     defaults: || read::<Config>(&with_output(Table::new())).map(|config| complete(&config)).expect("defaults"),
     reads: |table| reads::<Config>(with_output(table)),
@@ -47,6 +51,8 @@ pub static ENTRY: Entry = Entry {
     presets: &presets::SUPER_RESOLUTION,
     open: |arena, table, columns| Ok(Box::new(SuperResolution::open(arena, read(table)?, columns)?)),
 };
+
+const MIDDLE: Term = Term { name: "middle", weight: Weight::One, about: "-log p(x|0,low), with nothing of z" };
 
 keys! {
     /// How much larger the picture is than the one that is told.
@@ -132,8 +138,16 @@ impl SuperResolution {
         channels::first(r, low)
     }
 
-    /// The small picture (B,d) and z (B,Z) to the mean of p(x|z,low), (B,D).
-    fn forward(&self, r: &mut Recorder, low: Tensor, z: Tensor, mode: Mode) -> (Tensor, decoder::Saved) {
+    /// The small picture (B,d) to its bilinear interpolation (B,D).
+    fn up(&self, r: &mut Recorder, low: Tensor) -> Tensor {
+        r.scope("low");
+        let low = channels::last(r, low, self.low);
+        let up = upsample::bilinear(r, low, self.config.scale.factor);
+        channels::first(r, up)
+    }
+
+    /// The small picture (B,d), its interpolation (B,D) and z (B,Z) to the mean of p(x|z,low), (B,D).
+    fn forward(&self, r: &mut Recorder, [low, up, z]: [Tensor; 3], mode: Mode) -> (Tensor, decoder::Saved) {
         r.scope("decoder");
         let [c, h, w] = self.low;
         let [b, latent] = z.matrix();
@@ -141,11 +155,13 @@ impl SuperResolution {
         let joined = joint::concat(r, low, planes); // (B,d+Z*P)
         let joined = channels::last(r, joined, [c + latent, h, w]);
         let (details, saved) = self.decoder.forward(r, joined.reshape(&[b, joined.len() / b]), mode); // (B,D)
-        r.scope("low");
-        let low = channels::last(r, low, self.low);
-        let up = upsample::bilinear(r, low, self.config.scale.factor);
-        let up = channels::first(r, up);
         (joint::add(r, details, up, 1.0), saved)
+    }
+
+    /// The middle of the prior, (B,Z).
+    fn middle(&self, r: &mut Recorder, rows: usize) -> Tensor {
+        // Nothing writes this tensor, and it starts as zeros.
+        r.tensor("middle", &[rows, self.config.networks.latent])
     }
 
     /// dy (B,D) to dz (B,Z), and the decoder's gradients. The small picture is data.
@@ -166,24 +182,34 @@ impl Model for SuperResolution {
         let x = batch.pictures(r, PICTURES); // (B,D)
 
         let low = self.shrink(r, x); // (B,d)
+        let up = self.up(r, low); // (B,D)
         let (z, q) = self.encoder.sample(r, x, draw, batch.mode); // (B,Z): z ~ q(z|x)
-        let (y, decoder) = self.forward(r, low, z, batch.mode); // (B,D): up(low) + details
+        let (y, decoder) = self.forward(r, [low, up, z], batch.mode); // (B,D): up(low) + details
         let recon = self.decoder.loss(r, y, x); // (B): -log p(x|z,low)
         let kl = self.encoder.kl(r, &q); // (Z): KL(q(z|x) || N(0,1))
+        let middle = self.middle(r, z.matrix()[0]); // (B,Z): 0
+        let (y_middle, decoder_middle) = self.forward(r, [low, up, middle], batch.mode);
+        let recon_middle = self.decoder.loss(r, y_middle, x); // (B): -log p(x|0,low)
 
+        let dy_middle = self.decoder.loss_backward(r, recon_middle, batch.weight);
+        self.decoder.backward_parameters(r, decoder_middle, dy_middle);
         let dy = self.decoder.loss_backward(r, recon, batch.weight);
         let dz = self.backward(r, decoder, dy);
         self.encoder.backward(r, q, kl, dz, batch);
-        vec![recon.rows, kl]
+        vec![recon.rows, kl, recon_middle.rows]
     }
     // ANCHOR_END: step
 
     fn evaluate(&self, r: &mut Recorder, batch: &Batch, draw: &mut Draw) -> Losses {
         let x = batch.pictures(r, PICTURES);
         let low = self.shrink(r, x);
+        let up = self.up(r, low);
         let (z, q) = self.encoder.sample(r, x, draw, Mode::Evaluate);
-        let (y, _) = self.forward(r, low, z, Mode::Evaluate);
-        vec![self.decoder.loss(r, y, x).rows, self.encoder.whole_kl(r, &q)]
+        let (y, _) = self.forward(r, [low, up, z], Mode::Evaluate);
+        let middle = self.middle(r, z.matrix()[0]);
+        let (y_middle, _) = self.forward(r, [low, up, middle], Mode::Evaluate);
+        let recon = self.decoder.loss(r, y, x).rows;
+        vec![recon, self.encoder.whole_kl(r, &q), self.decoder.loss(r, y_middle, x).rows]
     }
 
     fn views(&self) -> Vec<View> {
@@ -204,18 +230,18 @@ impl Model for SuperResolution {
                 vec![q.mean, q.logvar]
             }
             ("shrink", &[x]) => vec![self.shrink(r, x)],
-            ("enlarge", &[low, z]) => vec![self.forward(r, low, z, Mode::Evaluate).0],
+            ("enlarge", &[low, z]) => {
+                let up = self.up(r, low);
+                vec![self.forward(r, [low, up, z], Mode::Evaluate).0]
+            }
             ("reconstruct", &[x]) => {
                 let low = self.shrink(r, x);
+                let up = self.up(r, low);
                 let q = self.encoder.forward(r, x, Mode::Evaluate);
-                vec![self.forward(r, low, q.mean, Mode::Evaluate).0]
+                vec![self.forward(r, [low, up, q.mean], Mode::Evaluate).0]
             }
             _ => panic!("super_resolution has no view {name} of {} inputs", inputs.len()),
         }
-    }
-
-    fn output(&self) -> Option<Likelihood> {
-        Some(self.config.networks.output)
     }
 
     fn entry(&self) -> &'static Entry {

@@ -149,6 +149,11 @@ impl RunFolder {
         self.root.join("metrics.csv")
     }
 
+    /// The metrics of pictures, a row for each epoch that was measured.
+    pub fn picture_metrics(&self) -> PathBuf {
+        self.root.join("picture_metrics.csv")
+    }
+
     /// The parameters after the last epoch.
     pub fn model(&self) -> PathBuf {
         self.root.join("model.safetensors")
