@@ -87,7 +87,7 @@ fn a_report_that_cannot_be_written_or_is_not_wanted_is_no_error_of_the_run() {
 
 /// Models without pictures have the sections that they have.
 #[test]
-fn sentences_and_tables_are_reported_too() {
+fn sentences_tables_and_sequences_are_reported_too() {
     let desk = tempfile::tempdir().unwrap();
     let here = desk.path();
     let lines = (0..40).map(|i| format!("the {} cat sees <{i}> dogs\n", ["old", "young", "grey"][i % 3]));
@@ -114,6 +114,22 @@ fn sentences_and_tables_are_reported_too() {
     let rows = page(here, "rows/report.html");
     assert!(headings(&rows).contains(&"Latent space") && headings(&rows).contains(&"Health"), "{:?}", headings(&rows));
     assert!(!headings(&rows).contains(&"Samples") && !rows.contains("Not shown"));
+
+    let square = |n: usize| {
+        let side = 1.0 + n as f64 / 10.0;
+        serde_json::json!([[side, 0, 0], [0, side, 0], [-side, 0, 0], [0, -side, 1]]).to_string() + "\n"
+    };
+    fs::create_dir(here.join("squares")).unwrap();
+    for (name, range) in [("train", 0..30), ("test", 30..36)] {
+        fs::write(here.join(format!("squares/{name}.ndjson")), range.map(square).collect::<String>()).unwrap();
+    }
+    succeeds(
+        here,
+        "train strokes-vrnn --device cpu --data squares --set features=8 --hidden 8 --latent 2 --batch-size 8 --epochs 1 \
+         --out signs",
+    );
+    let signs = page(here, "signs/report.html");
+    assert!(headings(&signs).contains(&"Sequences") && !signs.contains("Not shown"), "{:?}", headings(&signs));
 }
 
 /// The page's script runs without a word on the console, and what it does is there.

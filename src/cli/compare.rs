@@ -12,10 +12,14 @@ use serde_json::{Map, Value, json};
 use super::shared::wrote;
 use super::table::{Column, table};
 
-/// Draws runs over each other and prints what they came to: the settings in which they differ, test loss and terms of
-/// the last epoch and the loss of the best one, in nats, and the seconds of all epochs. Runs that differ in nothing but
-/// their seed have a row more, with mean and standard deviation. It can be asked while runs go on.
+/// What `--help` says beside the options.
+const HELP: &str = "\
+The table has the settings in which the runs differ, test loss and terms of the last epoch and the loss of the best \
+one, in nats, and the seconds of all epochs. Runs that differ in nothing but their seed have a row more, with mean \
+and standard deviation. Runs of different models have the columns that they share. It can be asked while runs go on.";
+
 #[derive(clap::Args)]
+#[command(after_help = HELP)]
 pub struct Args {
     /// Run folders
     #[arg(value_name = "RUN", required = true)]

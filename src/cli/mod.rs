@@ -36,7 +36,6 @@ mod report;
 mod sample;
 mod score;
 mod sentences;
-mod sequences;
 mod series;
 mod shared;
 mod signals;

@@ -3,12 +3,12 @@
 use elbo::data::table::STEPS;
 use elbo::error::Result;
 use elbo::inference::Trained;
+use elbo::inference::sequences::drawing;
 use elbo::messages::{notice, print};
 use elbo::picture;
 
 use super::data::DataArgs;
 use super::sentences::{note_unknown, refuse, written_by};
-use super::sequences;
 use super::series::{Drawn, check_panels, panels};
 use super::shared::{LabelArgs, ModelArgs, PictureArgs, require, wrote};
 use super::sounds;
@@ -142,7 +142,7 @@ impl Args {
             of.map(|(original, row)| row[..end(original)].to_vec()).collect()
         };
         let sets = [rows(&originals), rows(&made)];
-        let picture = sequences::drawn(model, &sets, 4, self.picture.scale())?;
+        let picture = drawing::drawn(model, &sets, 4, self.picture.scale())?;
         let path = self.picture.save(&self.model, "reconstructions.png", &picture)?;
         wrote(&path, &format!("{count} test sequences of {} above the means of their reconstructions", data.name));
         Ok(())

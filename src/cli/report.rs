@@ -11,10 +11,15 @@ use elbo::train::run_folder::RunFolder;
 use super::data::DataArgs;
 use super::shared::{ModelArgs, wrote};
 
-/// Writes a run as one HTML file that needs no network: settings, curves with their numbers, samples and
-/// reconstructions, the latent space, traversals under sliders, the KL of each dimension, what is unhealthy, the plan
-/// of the step, the machine. A model has the sections that it has views for; without its data there are no latents.
+/// What `--help` says beside the options.
+const HELP: &str = "\
+The page needs no network: settings, curves with their numbers, samples and reconstructions, the latent space, \
+traversals under sliders, the KL of each dimension, what is unhealthy, the plan of the step, the machine. A model \
+has the sections that it has views for; without its data there are no latents. `elbo train` writes the same at its \
+end.";
+
 #[derive(clap::Args)]
+#[command(after_help = HELP)]
 pub struct Args {
     /// A run folder
     #[arg(value_name = "RUN")]

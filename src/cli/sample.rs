@@ -7,12 +7,12 @@ use elbo::data::table::{Kind, STEPS};
 use elbo::error::Result;
 use elbo::inference::Trained;
 use elbo::inference::sentences::Writing;
+use elbo::inference::sequences::drawing;
 use elbo::messages::{notice, print};
 use elbo::picture;
 use elbo::train::pictures::{one_hot, prior};
 
 use super::sentences::{refuse, written_by};
-use super::sequences;
 use super::series::{Drawn, check_panels, panels};
 use super::shared::{LabelArgs, ModelArgs, PictureArgs, describe, require, wrote};
 
@@ -195,7 +195,7 @@ impl Args {
         }
         let values = model.generate(count, steps, f64::from(self.temperature), self.seed)?;
         let rows: Vec<Vec<f32>> = values.chunks(steps * channels).map(<[f32]>::to_vec).collect();
-        let picture = sequences::drawn(model, &[rows], self.columns.unwrap_or(4), self.picture.scale())?;
+        let picture = drawing::drawn(model, &[rows], self.columns.unwrap_or(4), self.picture.scale())?;
         let path = self.picture.save(&self.model, "samples.png", &picture)?;
         self.write_values(count, values)?;
         let what = format!("{count} samples of {steps} steps, seed {}, temperature {}", self.seed, self.temperature);

@@ -22,9 +22,6 @@ use super::table::{Column, table};
 /// How often the running processes are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Trains many runs from one file, each as a process of this program: what is finished is left out, what was cut off
-/// goes on. Ctrl-C lets each running one finish its step and save. At the end stands the table of `elbo compare`, and
-/// sweep.csv in the folder of the runs has a row for each.
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
@@ -43,21 +40,24 @@ pub struct Args {
 }
 
 const HELP: &str = "\
+Each run is a process of this program. What is finished is left out, what was cut off goes on. Ctrl-C lets each \
+running one finish its step and save. At the end stands the table of `elbo compare`, and sweep.csv in the folder of \
+the runs has a row for each. Exit code 1 where a run failed: the others are trained all the same.
+
 The file:
-  out = \"runs/weights\"            the folder of the runs' folders [default: runs/ and the file's name]
-  [base]                          keys of a settings file, `preset` among them, for every run
+  out = \"runs/weights\"            # of the runs' folders; by default runs/ and the file's name
+  [base]                          # keys of a settings file, for every run
   preset = \"mnist-mlp\"
-  [grid]                          a list of values a key: a run for every combination
+  [grid]                          # lists of values: a run for every combination
   kl_weight = [0.5, 1.0, 4.0]
   seed = [1, 2, 3]
-  [[runs]]                        or single runs, as often as wanted; with a grid, each with every combination
+  [[runs]]                        # or single runs, each with every combination of a grid
   lr = 1e-3
 
-A run's folder is named after what varies: runs/weights/kl_weight-0.5_seed-1, and what it says on stderr stands beside
-in kl_weight-0.5_seed-1.log. Exit code 1 where a run failed: the others are trained all the same.
+A run's folder is named after what varies, as in runs/weights/kl_weight-0.5_seed-1. What it says on stderr stands \
+beside it, in kl_weight-0.5_seed-1.log.
 
-  elbo sweep FILE --print | parallel --jobs 4          the same by GNU parallel
-";
+The same by GNU parallel: elbo sweep FILE --print | parallel --jobs 4";
 
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! What the latent space of a model looks like: points, traversals, divergences, and what is unhealthy about it.
 
-use super::drawing::{bars, scatter};
+use super::charts::{bars, scatter};
 use super::html::{details, escape, number, table};
 use super::{EXAMPLES, Examples, image};
 use crate::data::table::Kind;

@@ -4,7 +4,7 @@
 //! sections. Without the script every value is in a table and every picture is shown. A model without a view has no
 //! section of it.
 
-mod drawing;
+mod charts;
 mod html;
 mod latents;
 mod tables;
@@ -15,11 +15,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::backend::Device;
-use crate::data::table::Table;
+use crate::data::table::{STEPS, Table};
 use crate::error::Result;
 use crate::files::{read_regular, write_atomic};
 use crate::fusion::Fusion;
 use crate::inference::sentences::Writing;
+use crate::inference::sequences::drawing;
 use crate::inference::{Trained, model_file};
 use crate::instruments::plan::plan;
 use crate::instruments::subject::Subject;
@@ -35,7 +36,10 @@ const LARGEST_PICTURE: u64 = 1 << 20;
 pub const EXAMPLES: usize = 2000;
 /// Sentences of the prior that are shown.
 const SENTENCES: usize = 12;
-/// Their temperature.
+/// Sequences that are shown, and their steps at most.
+const SEQUENCES: usize = 8;
+const MOST_STEPS: usize = 64;
+/// The temperature of both.
 const TEMPERATURE: f32 = 0.8;
 
 /// What is known of the data when a report is written.
@@ -54,7 +58,7 @@ pub struct Examples<'a> {
 pub fn write(root: &Path, data: Option<Examples>, device: &Device, out: &Path) -> Result<()> {
     let history = History::read(root)?;
     let folder = RunFolder::open(root)?;
-    let mut sections = vec![tables::outcome(&history), drawing::curves(&history)];
+    let mut sections = vec![tables::outcome(&history), charts::curves(&history)];
     let mut add = |title: &str, made: Result<Option<String>>| match made {
         Ok(Some(body)) => sections.push(section(title, &body)),
         Ok(None) => {}
@@ -68,6 +72,7 @@ pub fn write(root: &Path, data: Option<Examples>, device: &Device, out: &Path) -
         match Trained::open(root, device) {
             Ok(mut model) => {
                 add("Sentences", sentences(&mut model));
+                add("Sequences", sequences(&mut model));
                 match latents::Encoded::of(&mut model, data) {
                     Ok(Some(encoded)) => {
                         add("Latent space", Ok(Some(encoded.scatter())));
@@ -129,6 +134,20 @@ fn sentences(model: &mut Trained) -> Result<Option<String>> {
     let written = model.write(&z, Writing::Sampled { temperature: TEMPERATURE, top_k: None, seed: 1 })?;
     let items: String = written.iter().map(|sentence| format!("<li>{}</li>", escape(sentence))).collect();
     Ok(Some(format!("<p>Written from points of the prior, at temperature {TEMPERATURE}.</p><ul>{items}</ul>")))
+}
+
+/// Sequences of the prior, of a model that draws them step by step.
+fn sequences(model: &mut Trained) -> Result<Option<String>> {
+    if !model.is_of_steps() {
+        return Ok(None);
+    }
+    let [channels, longest] = model.card.columns.steps(STEPS)?;
+    let steps = longest.min(MOST_STEPS);
+    let values = model.generate(SEQUENCES, steps, f64::from(TEMPERATURE), 1)?;
+    let rows: Vec<Vec<f32>> = values.chunks(steps * channels).map(<[f32]>::to_vec).collect();
+    let png = drawing::drawn(model, &[rows], 4, 2)?.to_png();
+    let told = format!("<p>{steps} steps each, drawn of the prior at temperature {TEMPERATURE}.</p>");
+    Ok(Some(told + &image(&png, "sequences of the prior", "grid")))
 }
 
 #[cfg(test)]

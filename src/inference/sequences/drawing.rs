@@ -1,10 +1,10 @@
-//! What the commands draw of sequences with a latent at each step: piano rolls, pen strokes, the lines of a series.
+//! Pictures of sequences with a latent at each step: piano rolls, pen strokes, the lines of a series.
 
-use elbo::data::table::STEPS;
-use elbo::error::Result;
-use elbo::inference::Trained;
-use elbo::models::parts::emission::Form;
-use elbo::picture::{self, Picture, Series};
+use crate::data::table::STEPS;
+use crate::error::Result;
+use crate::inference::Trained;
+use crate::models::parts::emission::Form;
+use crate::picture::{self, Picture, Series};
 
 /// Sequences, each (steps,C) and none longer than the first of its set is, side by side.
 pub type Sequences = Vec<Vec<f32>>;
