@@ -86,10 +86,8 @@ impl DataArgs {
 
     /// Pictures of a file or folder in so many channels, of whatever size they are. Errors: those of reading it.
     pub fn read(place: &Path, channels: usize) -> Result<Dataset> {
-        let DataArgs { dataset, data, .. } = DataArgs::of(place);
         let preparation = Preparation { channels: Some(channels), ..Preparation::default() };
-        let name = dataset.expect("it was told by the ending");
-        super::train::open_data(&name, data.as_deref(), &preparation, &Form::default(), Selection::All)
+        Ok(folder::of_files(&[place.into()], &preparation, &mut progress::shown())?.0)
     }
 
     /// For a file or a folder of series.
