@@ -142,7 +142,7 @@ fn pictures_are_measured_by_a_classifier() {
     assert_eq!((rows.lines().count(), last[0], &last[1..]), (3, 4.0, &values[..]), "{rows}{found}");
     // One of its own, which has its data set's name.
     train(here, "digits-classifier", "");
-    let own = format!("{command} --classifier digits-classifier").replace("all", "fid");
+    let own = format!("{command} --judge digits-classifier").replace("all", "fid");
     let found = json(here, &own);
     assert!(found["metrics"].as_array().unwrap().iter().all(|row| row["metric"] == "digits-fid"), "{found}");
     let classified = json(here, "classify digits-classifier --device cpu --test-limit 40 --json");
@@ -151,10 +151,7 @@ fn pictures_are_measured_by_a_classifier() {
     let refused = |more: &str, parts: &[&str]| {
         fails(here, &format!("eval mnist-mlp --device cpu --test-limit 40 {more}"), parts);
     };
-    refused(
-        "--metrics fid --classifier mnist-mlp",
-        &["--classifier: mnist-mlp is a model of the kind vae, and no classifier"],
-    );
+    refused("--metrics fid --judge mnist-mlp", &["--judge: mnist-mlp is a model of the kind vae, and no classifier"]);
     refused("--metrics fid --metric-samples 0", &["--metric-samples is 0"]);
     refused("--metrics fid --metric-samples 1", &["at least 2"]);
     refused("--metrics prdc --metric-samples 4", &["the 5 nearest"]);

@@ -65,7 +65,7 @@ fn the_built_in_classifier_knows_digits() {
     let right = classes.zip(table.labels().unwrap()).filter(|&(class, &label)| class == usize::from(label)).count();
     assert!(right > 150, "{right} of 200");
     let message = Judge::open(None, "fashion-mnist", [1, 28, 28], &device).err().unwrap().to_string();
-    assert!(message.contains("the built-in classifier is of digits") && message.contains("--classifier"), "{message}");
+    assert!(message.contains("the built-in classifier is of digits") && message.contains("--judge"), "{message}");
 }
 
 /// The weights are numbers by a formula, the same as `record_inception.py` has them.

@@ -31,10 +31,10 @@ pub struct MetricArgs {
     /// The run folder or model file of the classifier, as `elbo train digits-classifier` makes it [default: the
     /// built-in one of digits]
     #[arg(long, value_name = "RUN", requires = "metrics")]
-    classifier: Option<PathBuf>,
+    judge: Option<PathBuf>,
     /// Take the features of Inception v3 with these weights, a .safetensors file in torchvision's names, resized and
     /// counted as pytorch-fid does: the metrics are then called fid, kid and so on, as published ones are
-    #[arg(long, value_name = "FILE", requires = "metrics", conflicts_with = "classifier")]
+    #[arg(long, value_name = "FILE", requires = "metrics", conflicts_with = "judge")]
     inception: Option<PathBuf>,
 }
 
@@ -58,7 +58,7 @@ impl MetricArgs {
         let judge = match (is_judged, &self.inception) {
             (false, _) => None,
             (true, Some(weights)) => Some(Judge::inception(weights, shape, device)?),
-            (true, None) => Some(Judge::open(self.classifier.as_deref(), dataset, shape, device)?),
+            (true, None) => Some(Judge::open(self.judge.as_deref(), dataset, shape, device)?),
         };
         let samples = if is_judged { samples } else { 0 };
         Ok(Some(Asked { metrics, judge, samples, seed }))

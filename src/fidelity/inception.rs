@@ -231,11 +231,11 @@ impl Inception {
         let checkpoint = Checkpoint::read(path)?;
         let mut arena = Arena::new();
         let x = arena.tensor("x", &[ROWS, SIDE, SIDE, 3]);
-        let (convs, values) = declare(&mut arena, &checkpoint, path)?;
+        let Convolutions { by_name, values } = declare(&mut arena, &checkpoint, path)?;
         let borders: BTreeMap<usize, Tensor> =
             [35, 17, 8].map(|side| (side, arena.tensor(format!("border.{side}"), &[ROWS * side * side]))).into();
         let mut r = Recorder::new(&mut arena);
-        let y = record(&mut r, x, &convs, &borders);
+        let y = record(&mut r, x, &by_name, &borders);
         let program = r.finish("inception");
         let mut backend = device.backend();
         let program = backend.load(&arena, &program)?;
@@ -275,15 +275,16 @@ fn last<'a>(checkpoint: &'a Checkpoint, path: &Path) -> Result<&'a [f32]> {
     checkpoint.tensor("fc.weight", &[classes, FEATURES], path)
 }
 
-/// Every convolution by name, with the values of its weight (O,KH,KW,I) and bias (O): a batch norm in evaluation is a
-/// factor a channel, which the weight takes in, and a sum.
-fn declare(
-    arena: &mut Arena,
-    checkpoint: &Checkpoint,
-    path: &Path,
-) -> Result<(BTreeMap<String, Conv2d>, Vec<(Tensor, Vec<f32>)>)> {
+/// Every convolution by name, and the values of its weight (O,KH,KW,I) and bias (O).
+struct Convolutions {
+    by_name: BTreeMap<String, Conv2d>,
+    values: Vec<(Tensor, Vec<f32>)>,
+}
+
+/// Declares them. A batch norm in evaluation is a factor a channel, which the weight takes in, and a sum.
+fn declare(arena: &mut Arena, checkpoint: &Checkpoint, path: &Path) -> Result<Convolutions> {
     let shapes = tensors();
-    let (mut convs, mut values) = (BTreeMap::new(), Vec::new());
+    let (mut by_name, mut values) = (BTreeMap::new(), Vec::new());
     for (block, branches) in blocks() {
         let all = branches.iter().flat_map(|branch| branch.convs.iter().chain(branch.fork.iter().flatten()));
         for &(name, outputs, kernel, stride, padding) in all {
@@ -304,12 +305,12 @@ fn declare(
             let geometry = Geometry { kernel, stride: [stride; 2], padding, dilation: [1, 1], groups: 1 };
             let first = arena.parameters().len();
             let conv = Conv2d::new(arena, &name, [inputs, outputs], geometry, true, Activation::Relu);
-            convs.insert(name, conv);
+            by_name.insert(name, conv);
             let [w, b] = [0, 1].map(|i| arena.parameters()[first + i].value);
             values.extend([(w, Layout::ChannelsLast.from_file(&weight, w.shape())), (b, bias)]);
         }
     }
-    Ok((convs, values))
+    Ok(Convolutions { by_name, values })
 }
 
 /// x (B,SIDE,SIDE,3) to the features (B,F).

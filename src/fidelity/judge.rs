@@ -38,7 +38,7 @@ impl Judge {
                 return Err(Error::Usage(format!(
                     "the built-in classifier is of digits, and the pictures are {dataset}: train one of them by `elbo \
                      train digits-classifier --dataset NAME` or `elbo train cifar-classifier`, and name its run by \
-                     --classifier RUN"
+                     --judge RUN"
                 )));
             }
             let path = Path::new("src/fidelity/digits-classifier.safetensors");
@@ -48,7 +48,7 @@ impl Judge {
         let classifier = Trained::open(file, device)?;
         if classifier.find_view("features").is_err() {
             let problem = format!("a model of the kind {}, and no classifier", classifier.card.model);
-            return Err(Error::Usage(format!("--classifier: {} is {problem}", file.display())));
+            return Err(Error::Usage(format!("--judge: {} is {problem}", file.display())));
         }
         let own = classifier.card.picture()?;
         if own != shape {
