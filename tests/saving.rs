@@ -49,11 +49,11 @@ fn a_save_takes_little_more_memory_than_what_it_saves() {
         test: digits::split(2, 8),
     };
     let preset = Settings::of_preset("mnist-mlp").unwrap();
-    // So large that the chart of the losses, 14 MB whatever the model, is a small part of it.
+    // So large that the chart of the losses, which is as large whatever the model, is a small part of it.
     let base = preset.with("batch_size = 8\nsamples = 4\nlatent = 8\nepochs = 2").unwrap();
     let dense = base.with("hidden = [4500]").unwrap();
     // Nearly all of it in one convolution, whose order in a file is another than on the device.
-    let networks = "encoder = 'conv 64 k4 s4, relu, conv 2048 k7, relu, flatten'\n\
+    let networks = "encoder = 'conv 64 k4 s4, relu, conv 3072 k7, relu, flatten'\n\
                     decoder = 'flatten, linear 784, view 1 28 28'";
     let convolutional = base.with(networks).unwrap();
     for (name, settings) in [("dense", dense), ("convolutional", convolutional)] {
