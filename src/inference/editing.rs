@@ -57,7 +57,8 @@ impl Trained {
     ///   -log p(x_seen|z) + |z|^2 / 2
     ///
     /// is least at, as 300 steps of Adam find it from the mean of q(z|x), with unknown pixels black. `seen` (N,D) is 1
-    /// where a pixel is known and 0 where it is not. `progress` is told the steps that were made, of [`STEPS`].
+    /// where a pixel is known and 0 where it is not. `progress` is told the steps that were made, of
+    /// [`steps_to_fill`](Trained::steps_to_fill).
     ///
     /// Errors: a model without the view `fill`; those of the device; a point that is not finite.
     pub fn fill(&mut self, x: &[f32], seen: &[f32], progress: &mut dyn FnMut(usize)) -> Result<(Vec<f32>, Vec<f32>)> {
