@@ -28,7 +28,7 @@ use crate::kernels::clock::{Clock, Row};
 use crate::kernels::gaussian_kl::divergence;
 use crate::models::draw::Draw;
 use crate::models::parts::likelihood::Likelihood;
-use crate::models::{Model, Port, View, Weight};
+use crate::models::{Model, Port, Term, View, Weight};
 use crate::program::{Program, Recorder};
 use crate::tensor::Tensor;
 use crate::train::checkpoint::{Checkpoint, ModelCard};
@@ -126,6 +126,11 @@ impl Trained {
         let (backend, stages) = (device.backend(), BTreeMap::new());
         let device = device.clone();
         Ok(Trained { path, card, views, output, described, device, checkpoint, arena, model, backend, clock, stages })
+    }
+
+    /// The terms of its loss.
+    pub fn terms(&self) -> &'static [Term] {
+        self.model.terms()
     }
 
     /// The device that it was opened on.

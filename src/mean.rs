@@ -1,4 +1,4 @@
-//! A mean, and how far it may be off.
+//! A mean, how far it may be off, and how far the values lie apart.
 
 use serde::Serialize;
 
@@ -15,11 +15,39 @@ pub struct Mean {
 impl Mean {
     /// Of some values.
     pub fn of(values: &[f64]) -> Mean {
+        let (mean, squares) = squares(values);
         let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-        Mean { mean, standard_error: (variance / n).sqrt() }
+        Mean { mean, standard_error: (squares / (n - 1.0) / n).sqrt() }
     }
+}
+
+/// A mean of values, and how far they lie apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// The mean; NaN of no values.
+    pub mean: f64,
+    /// The standard deviation.
+    pub standard_deviation: f64,
+}
+
+impl Spread {
+    /// Of a sample of values: the squares are divided by one less than there are. NaN of a single value.
+    pub fn of_sample(values: &[f64]) -> Spread {
+        let (mean, squares) = squares(values);
+        Spread { mean, standard_deviation: (squares / (values.len() as f64 - 1.0)).sqrt() }
+    }
+
+    /// Of all the values that there are: the squares are divided by their number.
+    pub fn of_all(values: &[f64]) -> Spread {
+        let (mean, squares) = squares(values);
+        Spread { mean, standard_deviation: (squares / values.len() as f64).sqrt() }
+    }
+}
+
+/// The mean, and the sum of the squared deviations from it.
+fn squares(values: &[f64]) -> (f64, f64) {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    (mean, values.iter().map(|v| (v - mean).powi(2)).sum())
 }
 
 #[cfg(test)]
@@ -33,5 +61,12 @@ mod tests {
         assert_eq!((mean.mean, mean.standard_error), (3.0, (14.0f64 / 3.0 / 4.0).sqrt()));
         let one = Mean::of(&[2.0]);
         assert!(one.mean == 2.0 && one.standard_error.is_nan());
+    }
+
+    #[test]
+    fn a_spread_is_of_a_sample() {
+        let Spread { mean, standard_deviation } = Spread::of_sample(&[1.0, 2.0, 4.0]);
+        assert!((mean - 7.0 / 3.0).abs() < 1e-12 && (standard_deviation - (7f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert!(Spread::of_sample(&[1.0]).standard_deviation.is_nan());
     }
 }

@@ -24,6 +24,12 @@ impl Step {
     pub fn cost(&self) -> Cost {
         (self.kernel.cost)(&self.params)
     }
+
+    /// A field of its params, by the kernel's name for it. Panics where the kernel has none of that name.
+    pub fn param(&self, name: &str) -> u32 {
+        let at = self.kernel.params.iter().position(|param| *param == name);
+        self.params[at.unwrap_or_else(|| panic!("{} has no params field {name}", self.kernel.name))]
+    }
 }
 
 /// A list of dispatches that a backend runs any number of times.

@@ -26,11 +26,14 @@ fn latent_points_are_mixed_moved_and_filled_in() {
     train(here, "mnist-mlp", "--hidden 16 --latent 4");
     let run = |text: &str| succeeds(here, &format!("edit mnist-mlp --device cpu --test-limit 40 --scale 1 {text}"));
 
+    let found = json(here, "edit mnist-mlp --device cpu --test-limit 40 --fuse 0 1 --json");
+    assert_eq!((found["weights"].as_array().unwrap().len(), &found["picture"]), (2, &"mnist-mlp/fused.png".into()));
+    let found = json(here, "edit mnist-mlp --device cpu --test-limit 40 --style 0 --content 1 --json");
+    assert_eq!(found["style_dimensions"].as_array().unwrap().len(), 2, "half of four");
     let said = run("--fuse 0 1 2 --weights 0.5,0.3,0.2");
     assert!(said.contains("by weights 0.5, 0.3, 0.2"), "{said}");
     let [height, width] = size(&here.join("mnist-mlp/fused.png"));
     assert!(height < width, "three pictures and what lies between: {height} x {width}");
-    // A picture in a file, of which one is the first test picture itself.
     run("--attribute 7+1.5 --count 5");
     run("--attribute 7-1.5 --count 5 --out other.png");
     assert_ne!(fs::read(here.join("mnist-mlp/attribute.png")).unwrap(), fs::read(here.join("other.png")).unwrap());
@@ -143,6 +146,18 @@ fn pictures_are_measured_by_a_classifier() {
     // serde_json reads a number without its last bit.
     let is_same = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-12 * b.abs();
     assert!(last[1..].iter().zip(&values).all(is_same), "{rows}{found}");
+    // What is there of other metrics stays, and the run goes on.
+    let said = elbo(here, "train --resume r --epochs 5 --metrics recon --device cpu").output().unwrap();
+    let stderr = String::from_utf8(said.stderr).unwrap();
+    assert!(said.status.success() && stderr.contains("is of other metrics than reconstructions_mse"), "{stderr}");
+    assert_eq!(fs::read_to_string(here.join("r/picture_metrics.csv")).unwrap(), rows);
+    // Before the first step.
+    let small = format!("train mnist-mlp --dataset digits {small} --out none");
+    fails(here, &format!("{small} --metrics prdc --metric-samples 4"), &["the 5 nearest of more pictures than 4"]);
+    fails(here, &format!("{small} --metrics fid --metrics-every 0"), &["--metrics-every is 0"]);
+    fails(here, &format!("{small} --metrics fid --judge nowhere"), &["there is no nowhere"]);
+    let classifier = small.replace("mnist-mlp", "digits-classifier").replace("--hidden 16 --latent 4", "");
+    fails(here, &format!("{classifier} --metrics fid"), &["this model gives neither", "classify, features"]);
     // One of its own, which has its data set's name.
     train(here, "digits-classifier", "");
     let own = format!("{command} --judge digits-classifier").replace("all", "fid");

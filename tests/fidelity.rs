@@ -43,7 +43,7 @@ fn metrics_are_those_of_torchmetrics() {
     let score = inception_score(&judged);
     check("is", score.mean, 0);
     // torchmetrics divides by the number of parts less one.
-    check("is", score.deviation * (10.0f64 / 9.0).sqrt(), 1);
+    check("is", score.standard_deviation * (10.0f64 / 9.0).sqrt(), 1);
 
     let [a, b] = ["a", "b"].map(|name| golden.any(name).1);
     for (i, (a, b)) in a.chunks(3 * 20 * 24).zip(b.chunks(3 * 20 * 24)).enumerate() {

@@ -91,8 +91,8 @@ fn exported_models_give_the_same_numbers_in_onnx_runtime() {
     the_same_numbers("mnist-mlp", &["--hidden", "40,30", "--activation", "gelu", "--output", "gaussian"], is_there);
     // Every kind of layer.
     let encoder = "(conv 4 k4x3 s2 p1 nobias, batchnorm, leaky_relu), residual(conv 4 k3 p1, groupnorm 2, silu), \
-                   maxpool k2, conv 6 k2 d2 g2, gelu, avgpool k3 s1 p1, tanh, flatten, layernorm, dropout 0.1, linear 8, \
-                   batchnorm, elu";
+                   maxpool k2, conv 6 k2 d2 g2, gelu, avgpool k3 s1 p1, tanh, flatten, layernorm, dropout 0.1, \
+                   linear 8, batchnorm, elu";
     let decoder = "flatten, linear 54, view 6 3 3, elu, upsample 2, conv 4 k3 p1, layernorm, upsample 2 bilinear, \
                    softplus, conv_transpose 8 k3 s2 p1 op1 g2, batchnorm, sigmoid, conv_transpose 1 k5x5 p0 s1";
     the_same_numbers("mnist-mlp", &["--latent", "4", "--encoder", encoder, "--decoder", decoder], is_there);

@@ -94,8 +94,8 @@ fn sentences_tables_and_sequences_are_reported_too() {
     fs::write(here.join("train.txt"), lines.collect::<String>()).unwrap();
     succeeds(
         here,
-        "train text-vae --device cpu --data train.txt --set embedding=4 --hidden 8 --latent 2 --batch-size 8 --epochs 1 \
-         --out words",
+        "train text-vae --device cpu --data train.txt --set embedding=4 --hidden 8 --latent 2 --batch-size 8 \
+         --epochs 1 --out words",
     );
     let words = page(here, "words/report.html");
     assert!(
@@ -125,8 +125,8 @@ fn sentences_tables_and_sequences_are_reported_too() {
     }
     succeeds(
         here,
-        "train strokes-vrnn --device cpu --data squares --set features=8 --hidden 8 --latent 2 --batch-size 8 --epochs 1 \
-         --out signs",
+        "train strokes-vrnn --device cpu --data squares --set features=8 --hidden 8 --latent 2 --batch-size 8 \
+         --epochs 1 --out signs",
     );
     let signs = page(here, "signs/report.html");
     assert!(headings(&signs).contains(&"Sequences") && !signs.contains("Not shown"), "{:?}", headings(&signs));

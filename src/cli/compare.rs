@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use elbo::error::Result;
+use elbo::mean::Spread;
 use elbo::messages::notice;
 use elbo::picture::{Curves, Format, Picture, Series, curve_panels};
-use elbo::train::history::{Comparison, History, Spread};
+use elbo::train::history::{Comparison, History};
 use elbo::train::metrics::{EpochMetrics, Means};
 use serde_json::{Map, Value, json};
 
@@ -101,7 +102,7 @@ fn last(run: &History, column: &str) -> f64 {
 }
 
 fn spread(compared: &Comparison, group: &[usize], value: impl Fn(&History) -> f64) -> Spread {
-    Spread::of(&group.iter().map(|run| value(&compared.runs[*run])).collect::<Vec<_>>())
+    Spread::of_sample(&group.iter().map(|run| value(&compared.runs[*run])).collect::<Vec<_>>())
 }
 
 /// A chart of each common column of the test set, and below of the training, with a line a run.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use elbo::data::Selection;
 use elbo::error::{Error, Result};
-use elbo::picture::{self, quality};
+use elbo::picture;
+use elbo::picture::quality::Near;
 
 use super::data::DataArgs;
 use super::progress;
@@ -41,24 +42,6 @@ pub struct Args {
     /// Print JSON for a program to read
     #[arg(long)]
     json: bool,
-}
-
-/// Sums over pictures: PSNR in decibels, SSIM.
-#[derive(Default)]
-struct Near {
-    psnr: f64,
-    ssim: f64,
-}
-
-impl Near {
-    fn add(&mut self, picture: &[f32], clean: &[f32], shape: [usize; 3]) {
-        self.psnr += quality::psnr(picture, clean);
-        self.ssim += quality::ssim(picture, clean, shape).unwrap_or(f64::NAN);
-    }
-
-    fn mean(&self, count: usize) -> [f64; 2] {
-        [self.psnr, self.ssim].map(|sum| sum / count as f64)
-    }
 }
 
 impl Args {
@@ -120,7 +103,8 @@ impl Args {
         let sets: Vec<(&str, &[f32])> =
             ["noisy", "denoised", "clean"].into_iter().zip(rows.iter().map(Vec::as_slice)).collect();
         let path = self.picture.write_bands(&self.model, "denoised.png", &model, &sets, COLUMNS)?;
-        let [[psnr_before, ssim_before], [psnr, ssim]] = [before.mean(there), after.mean(there)];
+        let [[psnr_before, ssim_before], [psnr, ssim]] =
+            [before, after].map(|near| [near.psnr(), near.ssim().unwrap_or(f64::NAN)]);
         if self.json {
             let number = |value: f64| Some(value).filter(|v| v.is_finite() && !self.as_is);
             super::print_json(&serde_json::json!({

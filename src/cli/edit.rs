@@ -11,9 +11,10 @@ use clap::ArgGroup;
 use elbo::data::{Dataset, Selection};
 use elbo::error::Result;
 use elbo::inference::Trained;
+use serde_json::{Value, json};
 
 use super::data::DataArgs;
-use super::shared::{ModelArgs, PictureArgs, require, require_picture};
+use super::shared::{ModelArgs, PictureArgs, require, require_picture, wrote};
 
 /// Pictures side by side at most.
 const COLUMNS: usize = 16;
@@ -39,8 +40,8 @@ pub struct Args {
     /// pictures without it to the mean of those with it
     #[arg(long, value_name = "LABEL+X")]
     attribute: Option<String>,
-    /// Draw --content in the style of this one, numbers of test pictures or files: its latent dimensions that the labels
-    /// of the training pictures explain least
+    /// Draw --content in the style of this one, numbers of test pictures or files: its latent dimensions that the
+    /// labels of the training pictures explain least
     #[arg(long, value_name = "PICTURE", requires = "content")]
     style: Option<String>,
     /// The picture whose other latent dimensions are kept
@@ -97,31 +98,54 @@ impl Args {
         compression::run(&self, &mut model)
     }
 
-    /// The test pictures that are asked for; where `is_trained_on`, with the training pictures of the run.
+    /// The data set that is asked for. Errors: those of opening it.
     fn open(&self, model: &Trained) -> Result<Dataset> {
         let data = self.data.open(&self.model, model, false)?;
         Ok(data.limited(Selection::ByName, [None, Some(self.test_limit).filter(|&n| n > 0)]))
     }
 
+    /// The same, opened the first time that it is asked for.
+    fn opened<'a>(&self, model: &Trained, data: &'a mut Option<Dataset>) -> Result<&'a Dataset> {
+        if data.is_none() {
+            *data = Some(self.open(model)?);
+        }
+        Ok(data.as_ref().expect("it was opened"))
+    }
+
     /// The pictures of these numbers of test pictures, or files, (N,D); and their labels for a model that is told them.
-    fn pictures(&self, model: &Trained, option: &str, given: &[&str]) -> Result<(Vec<f32>, Option<Vec<usize>>)> {
-        let mut test = None;
+    /// `data` is opened where a number is given.
+    fn pictures(
+        &self,
+        model: &Trained,
+        data: &mut Option<Dataset>,
+        option: &str,
+        given: &[&str],
+    ) -> Result<(Vec<f32>, Option<Vec<usize>>)> {
         let (mut pictures, mut labels) = (Vec::new(), Vec::new());
         for text in given {
-            let (data, index) = match text.parse::<usize>() {
-                Ok(index) if !Path::new(text).exists() => {
-                    if test.is_none() {
-                        test = Some(self.open(model)?);
-                    }
-                    let data = test.clone().expect("it was opened");
-                    require_picture(option, index, &data)?;
-                    (data, index)
+            let file;
+            let (of, index) = match text.parse::<usize>() {
+                Ok(index) if !Path::new(text).exists() => (self.opened(model, data)?, index),
+                _ => {
+                    file = DataArgs::of(Path::new(text)).open(&self.model, model, false)?;
+                    (&file, 0)
                 }
-                _ => (DataArgs::of(Path::new(text)).open(&self.model, model, false)?, 0),
             };
-            pictures.extend(data.test.values(index..index + 1));
-            labels.extend(model.labels_of("encode", &data.test, index..index + 1)?.unwrap_or_default());
+            require_picture(option, index, of)?;
+            pictures.extend(of.test.values(index..index + 1));
+            labels.extend(model.labels_of("encode", &of.test, index..index + 1)?.unwrap_or_default());
         }
         Ok((pictures, (!labels.is_empty()).then_some(labels)))
+    }
+
+    /// Ends with the line that says what was written, or with the JSON object that a program reads.
+    fn tell(&self, picture: &Path, what: &str, mut object: Value) {
+        match self.json {
+            false => wrote(picture, what),
+            true => {
+                object["picture"] = json!(picture);
+                super::print_json(&object);
+            }
+        }
     }
 }

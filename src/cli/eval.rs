@@ -7,9 +7,9 @@ use elbo::data::table::Table;
 use elbo::data::{Dataset, Selection};
 use elbo::error::{Error, Result};
 use elbo::inference::evidence::Evidence;
-use elbo::inference::latents::{ACTIVE, Latents};
+use elbo::inference::latents::{ACTIVE, Dimension, Latents, by_kl, dimensions};
 use elbo::inference::levels::LevelError;
-use elbo::inference::{Trained, kl_by_dimension, neighbours};
+use elbo::inference::{Trained, neighbours};
 use elbo::mean::Mean;
 use elbo::models::Term;
 use elbo::models::parts::likelihood::Likelihood;
@@ -78,7 +78,7 @@ impl Args {
         let data = self.data.open(&self.model, &model, false)?;
         let limit = Some(self.test_limit).filter(|&n| n > 0);
         let data = data.limited(Selection::ByName, [None, limit]);
-        let mut asked = self.metrics.prepare(&data.name, &data.test, self.seed, model.device())?;
+        let mut asked = self.metrics.prepare(&data, &model.views, self.seed, model.device())?;
         let latent = if self.mean { Latent::Mean } else { Latent::Sampled };
         let means = model.evaluate(&data.test, latent, self.seed, self.batch_size)?;
         let dimensions = if self.dimensions { sorted(&mut model, &data.test)? } else { Vec::new() };
@@ -100,7 +100,7 @@ impl Args {
         let latents = if self.latent_report { Some(self.latents(&mut model, &data.test)?) } else { None };
 
         let count = data.test.count;
-        let terms = (elbo::models::find(&model.card.model)?.terms)(&model.card.settings);
+        let terms = model.terms();
         let output = model.output;
         let nats = means.sum(terms);
         let is_pictures = data.test.shape().is_some();
@@ -136,7 +136,7 @@ impl Args {
                 object["nearest_neighbour_accuracy"] = accuracy.into();
             }
             if self.dimensions {
-                let row = |(dimension, kl): &(usize, f64)| json!({ "dimension": dimension, "kl": kl });
+                let row = |d: &Dimension| json!({ "dimension": d.index, "kl": d.kl });
                 object["dimensions"] = dimensions.iter().map(row).collect();
             }
             if let Some((evidence, seconds)) = &evidence {
@@ -192,7 +192,7 @@ impl Args {
                 100.0 * accuracy
             ));
         }
-        for (dimension, kl) in dimensions {
+        for Dimension { index: dimension, kl, .. } in dimensions {
             super::print(&format!("kl of dimension {dimension}: {kl:.4}"));
         }
         if let Some((evidence, seconds)) = &evidence {
@@ -276,12 +276,9 @@ impl Sentences {
 }
 
 /// Each latent dimension with its KL, the largest first.
-fn sorted(model: &mut Trained, split: &Table) -> Result<Vec<(usize, f64)>> {
+fn sorted(model: &mut Trained, split: &Table) -> Result<Vec<Dimension>> {
     let [mean, logvar] = model.encode_split(split)?;
-    let kl = kl_by_dimension(&mean, &logvar, model.latent()?);
-    let mut dimensions: Vec<(usize, f64)> = kl.into_iter().enumerate().collect();
-    dimensions.sort_by(|a, b| b.1.total_cmp(&a.1));
-    Ok(dimensions)
+    Ok(by_kl(&dimensions(&mean, &logvar, model.latent()?)))
 }
 
 // ---- log p(x)
@@ -308,23 +305,16 @@ fn print_nll(evidence: &Evidence, seconds: f64, is_likelihood: bool, example: &s
 
 // ---- What the latent dimensions are used for
 
-/// The dimension of the largest KL first.
-fn by_kl(latents: &Latents) -> Vec<elbo::inference::latents::Dimension> {
-    let mut dimensions = latents.dimensions.clone();
-    dimensions.sort_by(|a, b| b.kl.total_cmp(&a.kl));
-    dimensions
-}
-
 fn latents_object(latents: &Latents) -> Value {
-    let row = |d: elbo::inference::latents::Dimension| {
+    let row = |d: Dimension| {
         json!({
-            "dimension": d.index, "kl": d.kl, "activity": d.activity, "is_active": d.activity > ACTIVE,
+            "dimension": d.index, "kl": d.kl, "activity": d.activity, "is_active": d.is_active(),
             "mean": d.mean, "variance": d.variance,
         })
     };
     json!({
         "kl": latents.kl, "active": latents.active(), "information": latents.information,
-        "marginal_kl": latents.marginal_kl, "dimensions": by_kl(latents).into_iter().map(row).collect::<Vec<_>>(),
+        "marginal_kl": latents.marginal_kl, "dimensions": by_kl(&latents.dimensions).into_iter().map(row).collect::<Vec<_>>(),
     })
 }
 
@@ -336,11 +326,11 @@ fn print_latents(latents: &Latents, count: usize, example: &str) {
         ("mean of q(z)", Column::Right),
         ("variance of q(z)", Column::Right),
     ];
-    let row = |d: elbo::inference::latents::Dimension| {
+    let row = |d: Dimension| {
         let numbers = [d.kl, d.activity, d.mean, d.variance].map(|value| format!("{value:.4}"));
         std::iter::once(d.index.to_string()).chain(numbers).collect()
     };
-    super::print(&format!("\n{}", table(&heads, &by_kl(latents).into_iter().map(row).collect::<Vec<_>>())));
+    super::print(&format!("\n{}", table(&heads, &by_kl(&latents.dimensions).into_iter().map(row).collect::<Vec<_>>())));
     super::print(&format!(
         "\n{} of {} dimensions are active: their mean varies by more than {ACTIVE} from {example} to {example}",
         latents.active(),

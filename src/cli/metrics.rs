@@ -4,13 +4,13 @@
 use std::path::PathBuf;
 
 use elbo::backend::Device;
+use elbo::data::Dataset;
 use elbo::data::table::Table;
 use elbo::error::{Error, Result};
 use elbo::fidelity::Judge;
-use elbo::files::write_atomic;
 use elbo::inference::Trained;
-use elbo::inference::pictures::{Measured, Measuring, Metric};
-use elbo::train::run_folder::RunFolder;
+use elbo::inference::pictures::{self, Measured, Measuring, Metric};
+use elbo::models::View;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
@@ -43,17 +43,19 @@ fn metric(name: &str) -> std::result::Result<Vec<Metric>, String> {
 }
 
 impl MetricArgs {
-    /// What is asked for of a data set's test pictures, with the classifier opened where a metric needs one. Errors: no
-    /// pictures; those of opening the classifier.
-    pub fn prepare(&self, dataset: &str, test: &Table, seed: u64, device: &Device) -> Result<Option<Asked>> {
+    /// What is asked for of a data set's test pictures and a model of these views, with the classifier opened where a
+    /// metric needs one. Errors: no pictures; those of [`pictures::check`] and of opening the classifier.
+    pub fn prepare(&self, data: &Dataset, views: &[View], seed: u64, device: &Device) -> Result<Option<Asked>> {
         let metrics = self.metrics.concat();
         if metrics.is_empty() {
             return Ok(None);
         }
+        let Dataset { name: dataset, test, .. } = data;
         let none = || Error::Usage(format!("--metrics are of pictures, and {dataset} has none"));
         let shape = test.shape().ok_or_else(none)?;
         let samples = self.metric_samples.unwrap_or(test.count);
         require(samples > 0, "--metric-samples is 0, but must be at least 1")?;
+        pictures::check(&metrics, views, test.count, samples)?;
         let is_judged = metrics.iter().any(|metric| metric.is_judged());
         let judge = match (is_judged, &self.inception) {
             (false, _) => None,
@@ -84,7 +86,11 @@ impl Asked {
 }
 
 pub fn object(measured: &[Measured]) -> Value {
-    let row = |m: &Measured| json!({ "metric": m.name, "of": m.of, "value": m.value, "deviation": m.deviation, "pictures": m.count });
+    let row = |Measured { name, of, value, deviation, count }: &Measured| {
+        json!({
+            "metric": name, "of": of, "value": value, "deviation": deviation, "pictures": count,
+        })
+    };
     measured.iter().map(row).collect()
 }
 
@@ -101,42 +107,4 @@ pub fn print(measured: &[Measured]) {
         vec![m.name.clone(), m.of.into(), format!("{:.5}", m.value), deviation, m.count.to_string()]
     };
     super::print(&format!("\n{}", table(&heads, &measured.iter().map(row).collect::<Vec<_>>())));
-}
-
-/// The metrics of a run's epochs, in `picture_metrics.csv` of its folder: a row for each epoch that was measured.
-pub struct Gauge {
-    asked: Asked,
-    every: usize,
-    test: Table,
-    device: Device,
-    folder: RunFolder,
-}
-
-impl Gauge {
-    pub fn new(asked: Asked, every: usize, test: Table, device: &Device, folder: &RunFolder) -> Gauge {
-        Gauge { asked, every, test, device: device.clone(), folder: folder.clone() }
-    }
-
-    /// Measures the model that this epoch has left in the folder, if the epoch is one of every N. Errors: those of
-    /// [`Trained::measure`] and of the disk.
-    pub fn epoch(&mut self, epoch: usize) -> Result<()> {
-        if !epoch.is_multiple_of(self.every) {
-            return Ok(());
-        }
-        let mut model = Trained::open(&self.folder.model(), &self.device)?;
-        let measured = self.asked.measure(&mut model, &self.test, &ProgressBar::hidden())?;
-        let columns = measured.iter().map(|m| format!("{}_{}", m.of, m.name));
-        let head = std::iter::once("epoch".to_string()).chain(columns).collect::<Vec<_>>().join(",");
-        let values = measured.iter().map(|m| format!("{:?}", m.value));
-        let row = std::iter::once(epoch.to_string()).chain(values).collect::<Vec<_>>().join(",");
-        let path = self.folder.picture_metrics();
-        // Rows of epochs that are trained again, or of other metrics, go.
-        let before = std::fs::read_to_string(&path).unwrap_or_default();
-        let is_earlier =
-            |line: &&str| line.split(',').next().and_then(|n| n.parse().ok()).is_some_and(|n: usize| n < epoch);
-        let has_same = before.lines().next() == Some(&head);
-        let kept = before.lines().skip(1).filter(|line| has_same && is_earlier(line));
-        let lines: Vec<&str> = std::iter::once(head.as_str()).chain(kept).chain([row.as_str()]).collect();
-        write_atomic(&path, format!("{}\n", lines.join("\n")).as_bytes())
-    }
 }

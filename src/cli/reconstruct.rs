@@ -10,7 +10,7 @@ use elbo::picture;
 use super::data::DataArgs;
 use super::sentences::{note_unknown, refuse, written_by};
 use super::series::{Drawn, check_panels, panels};
-use super::shared::{LabelArgs, ModelArgs, PictureArgs, require, wrote};
+use super::shared::{LabelArgs, ModelArgs, PictureArgs, require, spread_labels, wrote};
 use super::sounds;
 
 /// Pictures side by side at most.
@@ -93,11 +93,7 @@ impl Args {
         check(count, &model)?;
         let originals = data.test.spread(count);
         // Encoded under its own label; under another the same z becomes another digit in the same hand.
-        let own = |view: &str| {
-            let labels = data.test.spread_indices(count).map(|i| model.labels_of(view, &data.test, i..i + 1));
-            labels.map(|label| Ok(label?.map(|label| label[0]))).collect::<Result<Option<Vec<usize>>>>()
-        };
-        let own = own("reconstruct")?;
+        let own = spread_labels(&model, "reconstruct", &data, count)?;
         let (made, names, what) = match label {
             Some(label) => {
                 let [mean, _] = model.encode(&originals, own.as_deref())?;

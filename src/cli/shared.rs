@@ -341,6 +341,13 @@ pub fn picture_name(index: usize, data: &Dataset) -> String {
     }
 }
 
+/// The labels that a view is told of test pictures that are spread over the set; `None` where it takes none. Errors:
+/// those of [`Trained::labels_of`].
+pub fn spread_labels(model: &Trained, view: &str, data: &Dataset, count: usize) -> Result<Option<Vec<usize>>> {
+    let labels = data.test.spread_indices(count).map(|i| model.labels_of(view, &data.test, i..i + 1));
+    labels.map(|label| Ok(label?.map(|label| label[0]))).collect()
+}
+
 /// `count` values from `low` to `high`, both included.
 pub fn evenly(low: f32, high: f32, count: usize) -> Vec<f32> {
     (0..count).map(|i| low + (high - low) * i as f32 / (count - 1).max(1) as f32).collect()

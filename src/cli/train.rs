@@ -1,5 +1,7 @@
 //! `elbo train`
 
+mod beside;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,26 +11,25 @@ use elbo::data::binarise::is_binary;
 use elbo::data::{self, Binarise, Choice, Dataset, Fingerprint, Form, Preparation, Selection};
 use elbo::error::{Error, Result};
 use elbo::messages::notice;
+use elbo::models::Term;
 use elbo::models::parts::network::HELP;
-use elbo::models::{Knob, Term};
 use elbo::report::{self, Examples};
 use elbo::train::checkpoint::Checkpoint;
 use elbo::train::fit::{self, Asked};
 use elbo::train::given::Given;
 use elbo::train::init::Init;
 use elbo::train::metrics::{self, EpochMetrics, Means};
-use elbo::train::rows::schedules;
 use elbo::train::run_folder::{RunFolder, RunRecord, git_revision, now_utc};
 use elbo::train::settings::Settings;
-use elbo::train::tensorboard::EventFile;
 use elbo::train::trainer::{Ending, Event, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::flags::Flags;
-use super::metrics::{Gauge, MetricArgs};
+use super::metrics::MetricArgs;
 use super::shared::{bound_name, describe_loss, require};
 use super::signals::Stop;
 use super::{animate, progress, tune};
+use beside::{Beside, Board, Gauge, Reporting};
 
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
@@ -142,6 +143,7 @@ impl Args {
         let binary = shape.is_some() && (settings.binarise != Binarise::None || is_binary(&data.test));
         let outline = settings.outline(&data.columns())?;
         let (output, told, knobs) = (outline.output(), outline.notice(), outline.knobs());
+        let asked = self.metrics.prepare(&data, &outline.views(), settings.seed, &device)?;
         drop(outline);
         let (test, class_names) = (data.test.spread_table(report::EXAMPLES), data.class_names.clone());
         let reporting = Reporting {
@@ -149,7 +151,6 @@ impl Args {
             examples: Examples { test: &test, class_names: &class_names },
             device: &device,
         };
-        let asked = self.metrics.prepare(&data.name, &data.test, settings.seed, &device)?;
         let gauge = asked.map(|asked| Gauge::new(asked, self.metrics_every, data.test.clone(), &device, &folder));
         let mut trainer = Trainer::new(settings.clone(), data, &device, folder.clone(), resume)?;
         let (done, root) = (trainer.epochs_done(), folder.root().display());
@@ -183,9 +184,9 @@ impl Args {
             ));
         }
         let stop = Stop::on_signals();
-        let mut board =
+        let board =
             self.tensorboard.then(|| Board::open(&folder, &settings, knobs, trainer.steps_an_epoch())).transpose()?;
-        let beside = Beside { board: board.as_mut(), gauge };
+        let beside = Beside { board, gauge };
         let (ending, last) = train(&mut trainer, &settings, (count, examples), &stop, self.json, beside)?;
         let root = folder.root().display();
         match ending {
@@ -241,30 +242,6 @@ fn complete(trainer: &Trainer, folder: &RunFolder, reporting: &Reporting) -> Res
     }
     reporting.write(folder);
     Ok(())
-}
-
-/// The report at the end of a run.
-struct Reporting<'a> {
-    is_asked: bool,
-    examples: Examples<'a>,
-    device: &'a Device,
-}
-
-impl Reporting<'_> {
-    /// Writes it where it is missing or older than the model. A failure is a note: the run went well.
-    fn write(&self, folder: &RunFolder) {
-        let written = |path: PathBuf| {
-            std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).and_then(|found| found.modified().ok())
-        };
-        let out = folder.report();
-        if !self.is_asked || written(out.clone()).is_some_and(|made| Some(made) >= written(folder.model())) {
-            return;
-        }
-        match report::write(folder.root(), Some(self.examples), self.device, &out) {
-            Ok(()) => notice(&format!("report: {}", out.display())),
-            Err(e) => notice(&format!("no report of the run: {e}")),
-        }
-    }
 }
 
 /// The settings of a new run, and which of them were given: the preset's with a settings file's over them, or those of
@@ -356,45 +333,6 @@ fn train(
     });
     bar.finish_and_clear();
     Ok((ending?, last))
-}
-
-/// What is done with each epoch beside the run itself, which its failures do not end.
-struct Beside<'a> {
-    board: Option<&'a mut Board>,
-    gauge: Option<Gauge>,
-}
-
-impl Beside<'_> {
-    /// What went wrong.
-    fn epoch(&mut self, metrics: &EpochMetrics) -> Vec<String> {
-        let board = self.board.as_mut().and_then(|board| board.write(metrics).err());
-        let gauge = self.gauge.as_mut().and_then(|gauge| gauge.epoch(metrics.epoch).err());
-        let for_board = board.map(|e| format!("for TensorBoard: {e}"));
-        for_board.into_iter().chain(gauge.map(|e| format!("in the metrics of pictures: {e}"))).collect()
-    }
-}
-
-/// What a run writes for TensorBoard.
-struct Board {
-    events: EventFile,
-    folder: RunFolder,
-    settings: Settings,
-    knobs: Vec<Knob>,
-    steps: usize,
-}
-
-impl Board {
-    fn open(folder: &RunFolder, settings: &Settings, knobs: Vec<Knob>, steps: usize) -> Result<Board> {
-        let events = EventFile::create(folder.root())?;
-        Ok(Board { events, folder: folder.clone(), settings: settings.clone(), knobs, steps })
-    }
-
-    fn write(&mut self, metrics: &EpochMetrics) -> Result<()> {
-        let Board { events, folder, settings, knobs, steps } = self;
-        let schedules = schedules(settings, knobs, *steps, metrics.epoch).into_iter();
-        let at_end = schedules.filter_map(|(name, points)| Some((name, points.last()?.1)));
-        events.epoch(folder, settings.terms()?, metrics, &at_end.collect::<Vec<_>>())
-    }
 }
 
 /// The unit of how fast examples are trained on.

@@ -130,8 +130,8 @@ impl Preparation {
         match self.channels {
             None | Some(1 | 3) => Ok(()),
             Some(other) => Err(Error::Usage(format!(
-                "--channels is {other}, but must be 1 (grey) or 3 (colour); 0, or none given, takes 3 if any picture is \
-                 in colour, else 1. Transparency is no channel: --background says what is behind it"
+                "--channels is {other}, but must be 1 (grey) or 3 (colour); 0, or none given, takes 3 if any picture \
+                 is in colour, else 1. Transparency is no channel: --background says what is behind it"
             ))),
         }
     }

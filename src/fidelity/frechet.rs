@@ -2,8 +2,9 @@
 //!
 //!   d^2 = |m - n|^2 + tr(A + B - 2 (A B)^(1/2))
 //!
-//! (Dowson & Landau 1982; as a metric of pictures Heusel et al. 2017, arXiv 1706.08500). The trace of (A B)^(1/2) is the
-//! sum of the roots of the eigenvalues of A^(1/2) B A^(1/2), which is symmetric: no root of a general matrix is needed.
+//! (Dowson & Landau 1982; as a metric of pictures Heusel et al. 2017, arXiv 1706.08500). The trace of (A B)^(1/2) is
+//! the sum of the roots of the eigenvalues of A^(1/2) B A^(1/2), which is symmetric: no root of a general matrix is
+//! needed.
 
 use faer::{Mat, Side};
 
@@ -12,11 +13,11 @@ use crate::error::{Error, Result};
 
 /// Mean and covariance of features.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Gaussian {
+struct Gaussian {
     /// (F)
-    pub mean: Vec<f64>,
+    mean: Vec<f64>,
     /// (F,F), divided by N - 1.
-    pub covariance: Vec<f64>,
+    covariance: Vec<f64>,
 }
 
 /// Pictures whose products are added up at once.
@@ -24,7 +25,7 @@ const BLOCK: usize = 1024;
 
 impl Gaussian {
     /// Of two pictures or more. Errors: there are fewer.
-    pub fn of(features: &Features) -> Result<Gaussian> {
+    fn of(features: &Features) -> Result<Gaussian> {
         let (n, width) = (features.count(), features.width);
         if n < 2 {
             return Err(Error::Usage(format!("a covariance needs at least 2 pictures, and there are {n}")));
@@ -52,7 +53,7 @@ impl Gaussian {
 }
 
 /// d^2 of two Gaussians of the same F. Errors: the eigenvalues do not converge, or a feature is no number.
-pub fn frechet(a: &Gaussian, b: &Gaussian) -> Result<f64> {
+fn frechet(a: &Gaussian, b: &Gaussian) -> Result<f64> {
     let n = a.mean.len();
     assert!(n == b.mean.len(), "Gaussians of {n} and {} features", b.mean.len());
     let failed = |_| Error::Usage("the eigenvalues of the features' covariance do not converge".into());

@@ -1,11 +1,11 @@
 //! Inception v3 (Szegedy et al. 2015, arXiv 1512.00567) as pytorch-fid runs it: the features that published Fréchet
-//! distances are of. Its weights are the user's, a safetensors file with torchvision's names.
+//! distances are of. The user brings its weights, a safetensors file with torchvision's names.
 //!
 //! It differs from torchvision's network after the TensorFlow graph that the first distances were taken with: averages
 //! of three by three leave out the border, and the last block takes the largest of three by three in the place of the
-//! average. The features are what the last average leaves. The classes are softmax(W f) without a bias, as the inception
-//! score is taken.
-//! Pictures are resized to 299 x 299, bilinear without corners aligned and without antialiasing, values to -1 to 1.
+//! average. The features are what the last average leaves. The classes are softmax(W f) without a bias, as the
+//! inception score is taken. Pictures are resized to 299 x 299, bilinear without corners aligned and without
+//! antialiasing, values to -1 to 1.
 
 use std::collections::BTreeMap;
 use std::path::Path;

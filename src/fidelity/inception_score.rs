@@ -1,12 +1,13 @@
 //! The inception score, exp E_x KL(q(y|x) || q(y)), where q(y) is the mean of q(y|x): 1 where all pictures are taken
 //! for the same, K where each is surely of one class and all classes are as frequent.
 
-use super::{Features, Spread};
+use super::Features;
+use crate::mean::Spread;
 
 /// Parts of the pictures that a score is taken of, as by Salimans et al.
 const PARTS: usize = 10;
 
-/// Mean and standard deviation over ten parts, or over as many as there are pictures.
+/// Over ten parts, or over as many as there are pictures. Published tables have the deviation of all parts, too.
 pub fn inception_score(features: &Features) -> Spread {
     let (n, classes) = (features.count(), features.classes);
     let parts = PARTS.min(n);
@@ -14,7 +15,7 @@ pub fn inception_score(features: &Features) -> Spread {
     let scores: Vec<f64> = (0..parts)
         .map(|part| of(&features.probabilities[part * n / parts * classes..(part + 1) * n / parts * classes], classes))
         .collect();
-    Spread::of(&scores)
+    Spread::of_all(&scores)
 }
 
 fn of(probabilities: &[f32], classes: usize) -> f64 {
@@ -43,7 +44,7 @@ mod tests {
     #[test]
     fn sure_and_varied_pictures_score_the_classes() {
         let sure = score(&[[1.0, 0.0], [0.0, 1.0]], 10);
-        assert!((sure.mean - 2.0).abs() < 1e-12 && sure.deviation < 1e-12);
+        assert!((sure.mean - 2.0).abs() < 1e-12 && sure.standard_deviation < 1e-12);
         assert!((score(&[[1.0, 0.0]], 20).mean - 1.0).abs() < 1e-12, "all the same");
         assert!((score(&[[0.5, 0.5]], 20).mean - 1.0).abs() < 1e-12, "none is sure");
     }

@@ -9,7 +9,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::{Features, Spread, products};
+use super::{Features, products};
+use crate::mean::Spread;
 
 /// Parts that it is taken of, and pictures in each, as published.
 const PARTS: usize = 100;
@@ -36,7 +37,7 @@ pub fn kernel_distance(a: &Features, b: &Features, seed: u64) -> Spread {
             discrepancy(&x, &y, a.width)
         })
         .collect();
-    Spread::of(&values)
+    Spread::of_all(&values)
 }
 
 fn rows(features: &Features, wanted: impl Iterator<Item = usize>) -> Vec<f64> {
@@ -70,7 +71,9 @@ mod tests {
         let within_y = (k(ys[0], ys[1]) + k(ys[0], ys[2]) + k(ys[1], ys[2])) / 3.0;
         let across = xs.iter().flat_map(|&x| ys.iter().map(move |&y| k(x, y))).sum::<f64>() / 6.0;
         let found = kernel_distance(&a, &b, 1);
-        assert!((found.mean - (k(xs[0], xs[1]) + within_y - 2.0 * across)).abs() < 1e-12 && found.deviation == 0.0);
+        assert!(
+            (found.mean - (k(xs[0], xs[1]) + within_y - 2.0 * across)).abs() < 1e-12 && found.standard_deviation == 0.0
+        );
     }
 
     #[test]
@@ -83,7 +86,7 @@ mod tests {
         let apart = kernel_distance(&a, &b, 1);
         assert_eq!(apart, kernel_distance(&a, &b, 1));
         assert_ne!(apart, kernel_distance(&a, &b, 2));
-        assert!(apart.mean > 0.5 && apart.deviation > 0.0, "{apart:?}");
+        assert!(apart.mean > 0.5 && apart.standard_deviation > 0.0, "{apart:?}");
         assert!(kernel_distance(&a, &a, 1).mean.abs() < 1e-2);
     }
 }

@@ -6,7 +6,7 @@
 //! | `fid` | two Gaussians, fitted to the features | lower | Heusel et al. 2017, arXiv 1706.08500 |
 //! | `kid` | the features, through a polynomial kernel | lower | Bińkowski et al. 2018, arXiv 1801.01401 |
 //! | `is` | the classes that one set is taken for | higher | Salimans et al. 2016, arXiv 1606.03498 |
-//! | `prdc` | neighbours among the features | higher | Kynkäänniemi et al. 2019, arXiv 1904.06991; Naeem et al. 2020, arXiv 2002.09797 |
+//! | `prdc` | neighbours among the features | higher | arXiv 1904.06991 and 2002.09797 (see `neighbours`) |
 //!
 //! Each is biased by the number of pictures, which stands beside it for that reason. Published numbers are of a network
 //! trained on ImageNet; those of another classifier have its data set in front of their names, as in `mnist-fid`.
@@ -18,7 +18,6 @@ mod judge;
 mod kernel;
 mod neighbours;
 
-pub use frechet::{Gaussian, frechet};
 pub use inception::Inception;
 pub use inception_score::inception_score;
 pub use judge::Judge;
@@ -42,23 +41,6 @@ impl Features {
     /// N
     pub fn count(&self) -> usize {
         self.features.len() / self.width
-    }
-}
-
-/// A value that is the mean over parts of the pictures, and its standard deviation over these.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
-    /// The mean.
-    pub mean: f64,
-    /// The standard deviation, of all parts and no estimate from some, as the published tables have it.
-    pub deviation: f64,
-}
-
-impl Spread {
-    fn of(values: &[f64]) -> Spread {
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        Spread { mean, deviation: (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Gradients that one dispatch alone makes are assigned; where all are, no dispatch has to clear them first. A gradient
 //! that several dispatches add to, as that of a shared weight, is cleared as before.
 
-use super::steps::{Steps, is, param, same};
+use super::steps::{Steps, is, same};
 use crate::kernels::{clip, fill, fused_linear, fused_weights, matmul};
 use crate::program::Step;
 
@@ -20,7 +20,7 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
         is(step, &fused_linear::BACKWARD)
             || is(step, &fused_weights::BACKWARD)
             || is(step, &clip::FORWARD)
-            || (is(step, &matmul::BACKWARD_W) && param(step, "accumulate") == 0)
+            || (is(step, &matmul::BACKWARD_W) && step.param("accumulate") == 0)
     };
     let others = steps.list.iter().enumerate().filter(|&(i, _)| i != fill).map(|(_, step)| step);
     if same(steps.list[fill].writes[0], gradients) && others.filter(|step| writes(step)).all(assigns) {

@@ -5,7 +5,7 @@
 //! else uses what lies between them; that the tally alone reads the KL, which gets another shape; and that the forward
 //! steps may run where the decoder's first layer does, the backward steps where the last of them does.
 
-use super::steps::{Steps, is, param, same};
+use super::steps::{Steps, is, same};
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::fused_latent::{self, LARGEST, Middle};
 use crate::kernels::fused_weights::{self, Gradients};
@@ -47,8 +47,8 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
 
     let [clock, kl_clock] = [steps.list[normal].reads[0], steps.list[kl_backward].reads[3]];
     let [layer_w, layer_b] = [steps.list[layer].reads[1], steps.list[layer].reads[2]];
-    let after = Activation::from_number(param(&steps.list[layer], "activation"));
-    let free = [kl, kl_backward].map(|i| f32::from_bits(param(&steps.list[i], "free")));
+    let after = Activation::from_number(steps.list[layer].param("activation"));
+    let free = [kl, kl_backward].map(|i| f32::from_bits(steps.list[i].param("free")));
     let latent = z.matrix()[1];
     if latent > LARGEST || free != [0.0, 0.0] || !same(clock, kl_clock) || !after.saves_output() {
         return None;
@@ -56,7 +56,7 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     // The activation that left h, whose backward follows; where there is none, dh is what the heads leave.
     let slope =
         steps.only(&activation::BACKWARD, heads.dh, |s| same(s.reads[0], heads.h) && same(s.reads[1], heads.dh));
-    let before = slope.map_or(Activation::Identity, |i| Activation::from_number(param(&steps.list[i], "kind")));
+    let before = slope.map_or(Activation::Identity, |i| Activation::from_number(steps.list[i].param("kind")));
     if !before.saves_output() {
         return None;
     }
@@ -90,8 +90,8 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
         layer: [layer_w, layer_b],
         before,
         after,
-        site: param(&steps.list[normal], "site"),
-        scale: f32::from_bits(param(&steps.list[kl_backward], "scale")),
+        site: steps.list[normal].param("site"),
+        scale: f32::from_bits(steps.list[kl_backward].param("scale")),
     };
     let (y, dy) = (steps.list[layer].writes[0], steps.list[layer_backward_w].reads[1]);
     let [layer_dw, layer_db] = *steps.list[layer_backward_w].writes else { return None };
@@ -110,7 +110,7 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
 }
 
 fn is_linear(steps: &Steps, i: usize) -> bool {
-    param(&steps.list[i], "activation") == Activation::Identity as u32
+    steps.list[i].param("activation") == Activation::Identity as u32
 }
 
 /// One layer for the mean and one for the logvar, both of h; the first assigns dh, the second adds to it.
@@ -123,7 +123,7 @@ fn split(steps: &Steps, q: [Tensor; 2], dq: [Tensor; 2]) -> Option<Heads> {
     let [mw, vw] = [backward_w(dq[0])?, backward_w(dq[1])?];
     let [mx, vx] = [backward_x(dq[0])?, backward_x(dq[1])?];
     let dh = steps.list[mx].writes[0];
-    let adds = [mx, vx].map(|i| param(&steps.list[i], "accumulate"));
+    let adds = [mx, vx].map(|i| steps.list[i].param("accumulate"));
     let fits = same(h, h_too) && same(dh, steps.list[vx].writes[0]) && adds == [0, 1] && mx < vx;
     if !fits || !is_linear(steps, m) || !is_linear(steps, v) {
         return None;
@@ -150,7 +150,7 @@ fn joined(steps: &Steps, [mean, logvar]: [Tensor; 2], [dmean, dlogvar]: [Tensor;
     let dboth = steps.list[concat].writes[0];
     let backward_w = steps.only(&matmul::BACKWARD_W, dboth, |s| same(s.reads[1], dboth))?;
     let backward_x = steps.only(&matmul::BACKWARD_X, dboth, |s| same(s.reads[1], dboth))?;
-    if !is_linear(steps, layer) || param(&steps.list[backward_x], "accumulate") != 0 {
+    if !is_linear(steps, layer) || steps.list[backward_x].param("accumulate") != 0 {
         return None;
     }
     let [dw, db] = *steps.list[backward_w].writes else { return None };

@@ -4,7 +4,7 @@
 //! It asks that nothing else uses the logits, that the tally alone reads the loss, which gets another shape, and that
 //! the three may run where the last of them does.
 
-use super::steps::{Steps, param, same};
+use super::steps::{Steps, same};
 use crate::kernels::activation::Activation;
 use crate::kernels::{bce, matmul, matmul_bce};
 
@@ -13,14 +13,14 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     let [logits, picture] = *steps.list[backward].reads else { return None };
     let loss = steps.only(&bce::LOSS, logits, |s| same(s.reads[0], logits) && same(s.reads[1], picture))?;
     let layer = steps.writer(&matmul::FORWARD, logits)?;
-    let is_linear = param(&steps.list[layer], "activation") == Activation::Identity as u32;
+    let is_linear = steps.list[layer].param("activation") == Activation::Identity as u32;
     let gone = [layer, loss, backward];
     let (recon, dy) = (steps.list[loss].writes[0], steps.list[backward].writes[0]);
     let is_free = steps.makes_alone(loss, &[recon]) && steps.can_meet(&gone, backward);
     if !is_linear || !is_free || !steps.is_private(logits, &gone) || !steps.is_only_tallied(recon, &gone) {
         return None;
     }
-    let scale = f32::from_bits(param(&steps.list[backward], "scale"));
+    let scale = f32::from_bits(steps.list[backward].param("scale"));
     let [x, w, b] = *steps.list[layer].reads else { return None };
     let scope = steps.list[layer].scope.clone();
     let (parts, put) =

@@ -3,7 +3,7 @@
 //! It asks that this one is the last to add to the gradient, that nothing else reads it, and that the activation's
 //! backward may run there: its result then lies in the gradient's place, under either name.
 
-use super::steps::{Steps, is, param, same};
+use super::steps::{Steps, is, same};
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::matmul;
 use crate::program::Step;
@@ -30,15 +30,15 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
 
 fn epilogue(steps: &mut Steps, slope: usize) -> Option<Joined> {
     let ([x, dx], dh) = (*steps.list[slope].reads.first_chunk()?, steps.list[slope].writes[0]);
-    let activation = Activation::from_number(param(&steps.list[slope], "kind"));
+    let activation = Activation::from_number(steps.list[slope].param("kind"));
     // Where several layers add their parts of dx up, the last of them.
     let backward_x = steps.users(dx).rev().find(|&i| i < slope)?;
     let step = &steps.list[backward_x];
-    if !is(step, &matmul::BACKWARD_X) || param(step, "activation") != 0 || !activation.saves_output() {
+    if !is(step, &matmul::BACKWARD_X) || step.param("activation") != 0 || !activation.saves_output() {
         return None;
     }
     let ([w, dy], sum) = (*step.reads.first_chunk()?, step.writes[0]);
-    let (adds, scope) = (param(step, "accumulate") != 0, step.scope.clone());
+    let (adds, scope) = (step.param("accumulate") != 0, step.scope.clone());
     let is_last = steps.users(dx).next_back() == Some(slope);
     let is_free = steps.can_meet(&[backward_x, slope], backward_x) && steps.writers(dh).next() == Some(slope);
     if !same(sum, dx) || !is_last || !is_free {

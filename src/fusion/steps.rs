@@ -43,12 +43,6 @@ pub fn is(step: &Step, kernel: &'static Kernel) -> bool {
     std::ptr::eq(step.kernel, kernel)
 }
 
-/// A field of the step's params, by the kernel's name for it.
-pub fn param(step: &Step, name: &str) -> u32 {
-    let index = step.kernel.params.iter().position(|p| *p == name);
-    step.params[index.unwrap_or_else(|| panic!("{} has no params field {name}", step.kernel.name))]
-}
-
 impl<'a> Steps<'a> {
     pub fn new(arena: &'a mut Arena, list: Vec<Step>, fusion: Fusion) -> Steps<'a> {
         Steps { arena, fusion, list, users: OnceCell::new() }

@@ -5,7 +5,7 @@
 //! It asks that the losses are two terms, and that these may become views of one buffer: every step that uses one uses
 //! all of it, and none reads one where it writes the other.
 
-use super::steps::{Steps, is, param, same};
+use super::steps::{Steps, is, same};
 use crate::kernels::adam::{self, Adam};
 use crate::kernels::fused_update::{self, Terms};
 use crate::kernels::{clock, fused_batch, gather, one_hot};
@@ -18,7 +18,7 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
     let [tally] = *steps.all(&clock::TALLY) else { return None };
     let [tick] = *steps.all(&clock::TICK) else { return None };
     let [data, order, clock] = *steps.list[gather].reads else { return None };
-    let is_whole = param(&steps.list[gather], "first") == 0;
+    let is_whole = steps.list[gather].param("first") == 0;
     let in_order = (0..gather).all(|i| !steps.list[i].reads.iter().any(|&t| same(t, clock)));
     if !is_whole || !in_order || adam + 2 != tick || tally + 1 != tick || tick + 1 != steps.list.len() {
         return None;
@@ -30,21 +30,21 @@ pub fn apply(steps: &mut Steps) -> Option<()> {
         let is_whole = |t: &&Tensor| same(**t, recon) || same(**t, kl);
         (reads.is_empty() || writes.is_empty()) && reads.iter().chain(&writes).all(is_whole)
     };
-    if param(&steps.list[tally], "width") != 4 || same(recon, kl) || !steps.list.iter().all(is_apart) {
+    if steps.list[tally].param("width") != 4 || same(recon, kl) || !steps.list.iter().all(is_apart) {
         return None;
     }
     let x = steps.list[gather].writes[0];
-    let stride = param(&steps.list[gather], "stride") as usize;
+    let stride = steps.list[gather].param("stride") as usize;
     let step = &steps.list[adam];
-    let real = |name| f32::from_bits(param(step, name));
+    let real = |name| f32::from_bits(step.param(name));
     let settings = Adam {
         betas: [real("beta1"), real("beta2")],
         eps: real("eps"),
         weight_decay: real("weight_decay"),
-        decoupled: param(step, "decoupled") != 0,
+        decoupled: step.param("decoupled") != 0,
     };
     let (gradients, state) = (step.reads[0], *step.writes.first_chunk()?);
-    let rows = param(&steps.list[tally], "B") as usize;
+    let rows = steps.list[tally].param("B") as usize;
 
     let scope = steps.list[gather].scope.clone();
     let (moment, begin) = steps.record(&scope, |r| fused_batch::begin(r, [data, order, clock], x, stride))?;

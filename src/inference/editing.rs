@@ -3,8 +3,9 @@
 use super::Trained;
 use crate::error::{Error, Result};
 
-/// Steps of the search for a latent point, and Adam's rate and decays there.
-const STEPS: usize = 300;
+/// Steps of the search for a latent point.
+pub const STEPS: usize = 300;
+/// Adam's rate and decays there.
 const RATE: f64 = 0.05;
 const FIRST: f64 = 0.9;
 const SECOND: f64 = 0.999;
@@ -57,8 +58,7 @@ impl Trained {
     ///   -log p(x_seen|z) + |z|^2 / 2
     ///
     /// is least at, as 300 steps of Adam find it from the mean of q(z|x), with unknown pixels black. `seen` (N,D) is 1
-    /// where a pixel is known and 0 where it is not. `progress` is told the steps that were made, of
-    /// [`steps_to_fill`](Trained::steps_to_fill).
+    /// where a pixel is known and 0 where it is not. `progress` is told the steps that were made, of [`STEPS`].
     ///
     /// Errors: a model without the view `fill`; those of the device; a point that is not finite.
     pub fn fill(&mut self, x: &[f32], seen: &[f32], progress: &mut dyn FnMut(usize)) -> Result<(Vec<f32>, Vec<f32>)> {
@@ -83,11 +83,6 @@ impl Trained {
         }
         let filled = self.view("fill", &[("x", &known), ("seen", seen), ("z", &z)], 0)?.swap_remove(0);
         Ok((filled, z))
-    }
-
-    /// Steps that [`fill`](Trained::fill) makes.
-    pub fn steps_to_fill() -> usize {
-        STEPS
     }
 }
 

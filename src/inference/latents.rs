@@ -36,23 +36,41 @@ pub struct Dimension {
     pub variance: f64,
 }
 
+impl Dimension {
+    /// Whether it is in use.
+    pub fn is_active(&self) -> bool {
+        self.activity > ACTIVE
+    }
+}
+
 impl Latents {
     /// Of these encodings, with one z drawn of each by this seed for the information. `progress` is told how many of
     /// them are done. Panics where they are not whole rows of `latent`, or none.
     pub fn of(mean: &[f32], logvar: &[f32], latent: usize, seed: u64, progress: &(dyn Fn(usize) + Sync)) -> Latents {
         assert!(!mean.is_empty() && mean.len() == logvar.len() && mean.len().is_multiple_of(latent));
-        let kl = kl_by_dimension(mean, logvar, latent);
-        let dimensions: Vec<Dimension> =
-            kl.iter().enumerate().map(|(j, &kl)| dimension(mean, logvar, latent, j, kl)).collect();
-        let kl = kl.iter().sum();
+        let dimensions = dimensions(mean, logvar, latent);
+        let kl = dimensions.iter().map(|dimension| dimension.kl).sum();
         let information = information(mean, logvar, latent, seed, progress);
         Latents { dimensions, kl, information, marginal_kl: kl - information }
     }
 
     /// Dimensions in use.
     pub fn active(&self) -> usize {
-        self.dimensions.iter().filter(|dimension| dimension.activity > ACTIVE).count()
+        self.dimensions.iter().filter(|dimension| dimension.is_active()).count()
     }
+}
+
+/// Every dimension of encodings (N,Z), by its number.
+pub fn dimensions(mean: &[f32], logvar: &[f32], latent: usize) -> Vec<Dimension> {
+    let kl = kl_by_dimension(mean, logvar, latent).into_iter().enumerate();
+    kl.map(|(j, kl)| dimension(mean, logvar, latent, j, kl)).collect()
+}
+
+/// The dimension of the largest KL first.
+pub fn by_kl(dimensions: &[Dimension]) -> Vec<Dimension> {
+    let mut dimensions = dimensions.to_vec();
+    dimensions.sort_by(|a, b| b.kl.total_cmp(&a.kl));
+    dimensions
 }
 
 fn dimension(mean: &[f32], logvar: &[f32], latent: usize, index: usize, kl: f64) -> Dimension {

@@ -7,8 +7,9 @@ use super::{Trained, chunk};
 use crate::data::table::{PICTURES, Table};
 use crate::error::{Error, Result};
 use crate::fidelity::{Features, Judge, NEAREST, inception_score, kernel_distance, prdc};
+use crate::models::View;
 use crate::models::parts::networks::require;
-use crate::picture::quality;
+use crate::picture::quality::Near;
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,12 +92,34 @@ pub struct Measuring<'a> {
     pub seed: u64,
 }
 
+/// That these metrics can be taken: of reconstructions, or of samples where a classifier judges them, and of enough
+/// pictures. Errors: which cannot, and why.
+pub fn check(metrics: &[Metric], views: &[View], pictures: usize, samples: usize) -> Result<()> {
+    let has = |name: &str| views.iter().any(|view| view.name == name);
+    let is_judged = metrics.iter().any(|metric| metric.is_judged());
+    if !(has("reconstruct") || has("decode") && is_judged) {
+        let of = if is_judged {
+            "reconstructions and samples, and this model gives neither"
+        } else {
+            "reconstructions, and this model gives none"
+        };
+        let names: Vec<&str> = views.iter().map(|view| view.name).collect();
+        return Err(Error::Usage(format!("these metrics are of {of}: it can {}", names.join(", "))));
+    }
+    let fewest = if has("decode") { pictures.min(samples) } else { pictures };
+    if metrics.contains(&Metric::Prdc) && fewest <= NEAREST {
+        let problem = format!("precision and recall ask for the {NEAREST} nearest of more pictures than {fewest}");
+        return Err(Error::Usage(problem));
+    }
+    require(!is_judged || fewest > 1, "the number of pictures to measure by a classifier", fewest, "must be at least 2")
+}
+
 impl Trained {
-    /// The metrics of the model's reconstructions of a split's pictures, and of as many samples as are asked for against
-    /// these pictures. `progress` is told how many pictures are done, of [`to_measure`](Trained::to_measure).
+    /// The metrics of the model's reconstructions of a split's pictures, and of as many samples as are asked for
+    /// against these pictures. `progress` is told how many pictures are done, of [`to_measure`](Trained::to_measure).
     ///
     /// What the model cannot be asked is left out: one that does not reconstruct is judged by its samples alone.
-    /// Errors: no pictures, none of the two, too few for a metric; those of the device.
+    /// Errors: those of [`check`] and of the device.
     pub fn measure(
         &mut self,
         split: &Table,
@@ -107,10 +130,7 @@ impl Trained {
         let shape = self.card.picture()?;
         let (dims, rows) = (split.dims(), chunk(split.dims()));
         let [reconstructs, draws] = ["reconstruct", "decode"].map(|view| self.find_view(view).is_ok());
-        let is_judged = metrics.iter().any(|metric| metric.is_judged());
-        if !reconstructs && (!draws || !is_judged) {
-            self.find_view("reconstruct")?;
-        }
+        check(metrics, &self.views, split.count, samples)?;
         let mut done = 0;
         let mut near = Near::default();
         let [mut real, mut again, mut drawn] = [const { None }; 3];
@@ -146,7 +166,7 @@ impl Trained {
             }
         }
 
-        let mut found = if reconstructs { near.measured(metrics, split.count) } else { Vec::new() };
+        let mut found = if reconstructs { of_reconstructions(&near, metrics, split.count) } else { Vec::new() };
         let (Some(judge), Some(real)) = (judge, real) else { return Ok(found) };
         let prefix = &judge.prefix;
         let sets = [("reconstructions", &again), ("samples", &drawn)];
@@ -195,77 +215,41 @@ fn judged(
         deviation,
         count: made.count(),
     };
-    let few = format!("pictures to measure by {} are {} and {}", metric.name(), real.count(), made.count());
-    require(real.count() > 1 && made.count() > 1, "the number of", few, "must be at least 2")?;
     Ok(match metric {
         Metric::Fid => vec![value("fid", real.frechet(made)?, None)],
         Metric::Kid => {
             let spread = kernel_distance(real, made, seed);
-            vec![value("kid", spread.mean, Some(spread.deviation))]
+            vec![value("kid", spread.mean, Some(spread.standard_deviation))]
         }
         Metric::Is => {
             let spread = inception_score(made);
-            vec![value("is", spread.mean, Some(spread.deviation))]
+            vec![value("is", spread.mean, Some(spread.standard_deviation))]
         }
-        Metric::Prdc => match prdc(real, made, NEAREST) {
-            None => {
-                return Err(Error::Usage(format!(
-                    "precision and recall ask for the {NEAREST} nearest of more pictures than {} and {}",
-                    real.count(),
-                    made.count()
-                )));
-            }
-            Some(found) => [
+        Metric::Prdc => {
+            let found = prdc(real, made, NEAREST).expect("there are enough pictures");
+            let shares = [
                 ("precision", found.precision),
                 ("recall", found.recall),
                 ("density", found.density),
                 ("coverage", found.coverage),
-            ]
-            .map(|(name, share)| value(name, share, None))
-            .into(),
-        },
+            ];
+            shares.map(|(name, share)| value(name, share, None)).into()
+        }
         Metric::Recon | Metric::Ssim | Metric::Psnr => Vec::new(),
     })
 }
 
-/// Sums over reconstructions.
-#[derive(Default)]
-struct Near {
-    squared: f64,
-    absolute: f64,
-    psnr: f64,
-    ssim: Option<f64>,
-}
-
-impl Near {
-    fn add(&mut self, made: &[f32], picture: &[f32], shape: [usize; 3]) {
-        let pairs = || made.iter().zip(picture).map(|(&a, &b)| f64::from(a) - f64::from(b));
-        self.squared += pairs().map(|d| d * d).sum::<f64>() / made.len() as f64;
-        self.absolute += pairs().map(f64::abs).sum::<f64>() / made.len() as f64;
-        self.psnr += quality::psnr(made, picture);
-        if let Some(ssim) = quality::ssim(made, picture, shape) {
-            self.ssim = Some(self.ssim.unwrap_or(0.0) + ssim);
-        }
+/// The metrics that need no classifier.
+fn of_reconstructions(near: &Near, metrics: &[Metric], count: usize) -> Vec<Measured> {
+    let value =
+        |name: &str, value: f64| Measured { name: name.into(), of: "reconstructions", value, deviation: None, count };
+    let mut found = Vec::new();
+    if metrics.contains(&Metric::Recon) {
+        found.extend([value("mse", near.mean_squared()), value("mae", near.mean_absolute())]);
     }
-
-    fn measured(&self, metrics: &[Metric], count: usize) -> Vec<Measured> {
-        let value = |name: &str, sum: f64| Measured {
-            name: name.into(),
-            of: "reconstructions",
-            value: sum / count as f64,
-            deviation: None,
-            count,
-        };
-        let mut found = Vec::new();
-        if metrics.contains(&Metric::Recon) {
-            found.extend([value("mse", self.squared), value("mae", self.absolute)]);
-        }
-        if metrics.contains(&Metric::Psnr) {
-            found.push(value("psnr", self.psnr));
-        }
-        if let Some(ssim) = self.ssim.filter(|_| metrics.contains(&Metric::Ssim)) {
-            found.push(value("ssim", ssim));
-        }
-        found
+    if metrics.contains(&Metric::Psnr) {
+        found.push(value("psnr", near.psnr()));
     }
+    found.extend(near.ssim().filter(|_| metrics.contains(&Metric::Ssim)).map(|ssim| value("ssim", ssim)));
+    found
 }

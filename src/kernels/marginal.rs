@@ -125,6 +125,13 @@ pub fn weights(r: &mut Recorder, logits: Tensor, y: Tensor) -> Tensor {
     pi
 }
 
+/// [`weights`] where no label is known: softmax of each row, (B,K).
+pub fn probabilities(r: &mut Recorder, logits: Tensor) -> Tensor {
+    // Nothing writes this tensor, and it starts as zeros.
+    let none = r.tensor("labels", logits.shape());
+    weights(r, logits, none)
+}
+
 /// KL(pi || uniform) of each row in nats: (B,K) to (B). For a label that is known that is log K, the cost of the label.
 pub fn loss(r: &mut Recorder, pi: Tensor) -> Tensor {
     let [b, k] = pi.matrix();

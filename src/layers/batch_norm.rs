@@ -81,8 +81,8 @@ impl BatchNorm {
         batch_norm::backward_input(r, normalised, dh, self.weight.value, activation)
     }
 
-    /// In evaluation y = act((x - mean) / sqrt(var + 1e-5) * weight + bias) with constants, so that dx is the same of dh
-    /// without mean and bias.
+    /// In evaluation y = act((x - mean) / sqrt(var + 1e-5) * weight + bias) with constants, so that dx is the same of
+    /// dh without mean and bias.
     fn backward_evaluation(&self, r: &mut Recorder, saved: &Saved, dy: Tensor) -> Tensor {
         r.scope(&self.name);
         let dh = activation::backward(r, saved.activated, dy, self.activation);

@@ -12,6 +12,7 @@ use toml::Table;
 
 use super::batch::Batch;
 use super::draw::Draw;
+use super::parts::encoder::Encoder;
 use super::parts::network::{Network, Shape};
 use super::parts::networks::lone_batch_norm;
 use super::parts::{complete, read, reads};
@@ -19,12 +20,9 @@ use super::{Entry, Losses, Model, Term, View, Weight, presets};
 use crate::arena::Arena;
 use crate::data::table::{Columns, Kind, LABELS, PICTURES};
 use crate::error::Result;
-use crate::kernels::activation::Activation;
-use crate::kernels::{channels, cross_entropy, marginal};
+use crate::kernels::{cross_entropy, marginal};
 use crate::keys;
 use crate::layers::Mode;
-use crate::layers::linear::{self, Linear};
-use crate::layers::sequential::{self, Sequential};
 use crate::program::Recorder;
 use crate::tensor::Tensor;
 
@@ -77,16 +75,8 @@ pub struct Classifier {
     features: usize,
     /// K
     classes: usize,
-    body: Sequential,
-    head: Linear,
-}
-
-/// What the backward needs of the forward.
-struct Saved {
-    body: sequential::Saved,
-    /// Shape of what the body left.
-    left: Tensor,
-    head: linear::Saved,
+    /// The listed network and the layer of the classes.
+    network: Encoder,
 }
 
 impl Classifier {
@@ -94,59 +84,29 @@ impl Classifier {
     /// a network that does not fit.
     pub fn open(arena: &mut Arena, config: Config, columns: &Columns) -> Result<Classifier> {
         let (shape, classes) = (columns.picture(PICTURES)?, columns.label(LABELS)?);
-        let (network, input) = (&config.network.body, Shape::Picture(shape));
-        let features = network.sizes("body", input)?.0.len();
-        let body = network.build(arena, "body", input);
-        let head = Linear::new(arena, "fc", features, classes, Activation::Identity);
-        Ok(Classifier { config, shape, features, classes, body, head })
-    }
-
-    /// x (B,D) to f(x), (B,F), channels first where the body leaves a picture.
-    fn features(&self, r: &mut Recorder, x: Tensor, mode: Mode) -> (Tensor, sequential::Saved, Tensor) {
-        r.scope("body");
-        let x = channels::last(r, x, self.shape);
-        let (left, saved) = self.body.forward(r, x, mode);
-        let f = if left.shape().len() == 4 { channels::first(r, left) } else { left };
-        (f, saved, left)
-    }
-
-    /// x (B,D) to the logits of q(y|x), (B,K).
-    fn forward(&self, r: &mut Recorder, x: Tensor, mode: Mode) -> (Tensor, Saved) {
-        let (f, body, left) = self.features(r, x, mode);
-        r.scope("fc");
-        let (logits, head) = self.head.forward(r, f);
-        (logits, Saved { body, left, head })
-    }
-
-    /// The parameters' gradients, from that of the logits, (B,K).
-    fn backward(&self, r: &mut Recorder, saved: Saved, dlogits: Tensor) {
-        r.scope("fc");
-        let df = self.head.backward(r, saved.head, dlogits);
-        r.scope("body");
-        let dleft = match *saved.left.shape() {
-            [_, h, w, c] => channels::last(r, df, [c, h, w]),
-            _ => df,
-        };
-        self.body.backward_parameters(r, saved.body, dleft);
+        let body = &config.network.body;
+        let features = body.sizes("body", Shape::Picture(shape))?.0.len();
+        let network = Encoder::listed(arena, "body", body, shape, Some(("fc", classes)));
+        Ok(Classifier { config, shape, features, classes, network })
     }
 }
 
 impl Model for Classifier {
     fn step(&self, r: &mut Recorder, batch: &Batch, _: &mut Draw) -> Losses {
         let (x, y) = (batch.pictures(r, PICTURES), batch.one_hot(r, LABELS)); // (B,D), (B,K)
-        let (logits, saved) = self.forward(r, x, batch.mode);
+        let (logits, saved) = self.network.forward(r, x, batch.mode); // (B,K)
         r.scope("loss");
         let losses = [cross_entropy::loss(r, logits, y), cross_entropy::errors(r, logits, y)];
 
         let backward = |r: &mut Recorder, scale| [cross_entropy::backward(r, logits, y, scale)];
         let [dlogits] = batch.weight.apply(r, backward);
-        self.backward(r, saved, dlogits);
+        self.network.backward(r, saved, dlogits);
         losses.into()
     }
 
     fn evaluate(&self, r: &mut Recorder, batch: &Batch, _: &mut Draw) -> Losses {
         let (x, y) = (batch.pictures(r, PICTURES), batch.one_hot(r, LABELS));
-        let (logits, _) = self.forward(r, x, Mode::Evaluate);
+        let (logits, _) = self.network.forward(r, x, Mode::Evaluate);
         vec![cross_entropy::loss(r, logits, y), cross_entropy::errors(r, logits, y)]
     }
 
@@ -160,12 +120,10 @@ impl Model for Classifier {
 
     fn view(&self, r: &mut Recorder, name: &str, inputs: &[Tensor], _: &mut Draw) -> Vec<Tensor> {
         match (name, inputs) {
-            ("features", &[x]) => vec![self.features(r, x, Mode::Evaluate).0],
+            ("features", &[x]) => vec![self.network.features(r, x)],
             ("classify", &[x]) => {
-                let (logits, _) = self.forward(r, x, Mode::Evaluate);
-                // Nothing writes this tensor, and it starts as zeros: no label is known.
-                let none = r.tensor("labels", logits.shape());
-                vec![marginal::weights(r, logits, none)]
+                let (logits, _) = self.network.forward(r, x, Mode::Evaluate);
+                vec![marginal::probabilities(r, logits)]
             }
             _ => panic!("classifier has no view {name} of {} inputs", inputs.len()),
         }
@@ -184,7 +142,7 @@ impl Model for Classifier {
     }
 
     fn initial(&self, rng: &mut ChaCha8Rng) -> Vec<(Tensor, Vec<f32>)> {
-        [self.body.initial(rng), self.head.initial(rng)].concat()
+        self.network.initial(rng)
     }
 
     fn check_batch(&self, batch_size: usize) -> Result<()> {

@@ -300,7 +300,8 @@ pub trait Model {
         Ok(())
     }
 
-    /// Refuses training examples that the distribution of its output is none of. Errors: why, by the name of the option.
+    /// Refuses training examples that the distribution of its output is none of. Errors: why, by the name of the
+    /// option.
     fn check_values(&self, _train: &Examples) -> Result<()> {
         Ok(())
     }

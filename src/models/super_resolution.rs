@@ -5,11 +5,11 @@
 //!   p(x|z,low) has the mean   up(low) + decoder(z, low),   up = bilinear interpolation
 //!
 //! so that the decoder has only the details to draw, which the small picture lacks; z says which of those that it
-//! allows (the skip as in Gatopoulos, Stol & Tomczak 2020, arXiv 2006.05218). Who enlarges a picture knows no z. The last
-//! term is for them: a decoder that always saw a z of the picture itself draws badly at the middle of the prior. Sohn,
-//! Lee & Yan 2015 ("Learning structured output representation using deep conditional generative models", section 4.2)
-//! train on both in the same way, with z of a prior.
-//! B batch, D = C H W pixels, d = C h w of the small picture, P = h w, Z latent dimensions.
+//! allows (the skip as in Gatopoulos, Stol & Tomczak 2020, arXiv 2006.05218). Whoever enlarges a picture has no z. The
+//! last term is for them: a decoder that always saw a z of the picture itself draws badly at the middle of the prior.
+//! Sohn, Lee & Yan 2015 ("Learning structured output representation using deep conditional generative models", section
+//! 4.2) train on both in the same way, with z of a prior. B batch, D = C H W pixels, d = C h w of the small picture, P
+//! = h w, Z latent dimensions.
 
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -63,7 +63,8 @@ keys! {
     }
 }
 
-/// With a Gaussian output, where none is given: the small picture is added to a mean, and the networks' default has none.
+/// With a Gaussian output, where none is given: the small picture is added to a mean, and the networks' default has
+/// none.
 fn with_output(mut table: Table) -> Table {
     table.entry("output").or_insert("gaussian".into());
     table
@@ -92,8 +93,8 @@ impl Config {
             Likelihood::Gaussian | Likelihood::OptimalSigma | Likelihood::Laplace | Likelihood::DiscretisedLogistic
         );
         let name = serde_json::to_value(self.networks.output).expect("it has a name");
-        let rule = "must be gaussian, optimal_sigma, laplace or discretised_logistic: the small picture is added to its \
-                    mean";
+        let rule = "must be gaussian, optimal_sigma, laplace or discretised_logistic: the small picture is added to \
+                    its mean";
         require(is_moved, "output", name, rule)?;
         self.networks.check()?;
         self.divergence.check()

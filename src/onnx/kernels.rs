@@ -14,7 +14,7 @@ pub fn translate(program: &Program, graph: &mut Graph) -> Result<(), &'static st
     // The products that a fold sums, by place: with it they are one transposed convolution.
     let mut products = BTreeMap::new();
     for step in &program.steps {
-        let word = |name: &str| word(step, name);
+        let word = |name: &str| step.param(name);
         match (step.kernel.name, &step.reads[..], &step.writes[..]) {
             // ANCHOR: gemm
             ("matmul.forward", &[x, w, b], &[y]) => {
@@ -147,12 +147,6 @@ pub fn translate(program: &Program, graph: &mut Graph) -> Result<(), &'static st
     Ok(())
 }
 
-/// A param of the step by its name. Panics where the kernel has none of that name.
-fn word(step: &Step, name: &str) -> u32 {
-    let at = step.kernel.params.iter().position(|param| *param == name);
-    step.params[at.unwrap_or_else(|| panic!("{} has no param {name}", step.kernel.name))]
-}
-
 fn put_like(graph: &mut Graph, is_picture: bool, tensor: Tensor, value: String) {
     if is_picture { graph.put_picture(tensor, value) } else { graph.put(tensor, value) }
 }
@@ -187,21 +181,21 @@ fn activated(graph: &mut Graph, x: String, number: u32) -> String {
 
 /// Kernel, stride, padding, dilation and groups of a convolution.
 fn geometry(step: &Step) -> Vec<Attribute> {
-    let pair = |name: &str| [format!("{name}_h"), format!("{name}_w")].map(|name| word(step, &name) as usize);
+    let pair = |name: &str| [format!("{name}_h"), format!("{name}_w")].map(|name| step.param(&name) as usize);
     let [top, left] = pair("padding");
     vec![
-        Attribute::ints("kernel_shape", &[word(step, "KH") as usize, word(step, "KW") as usize]),
+        Attribute::ints("kernel_shape", &[step.param("KH") as usize, step.param("KW") as usize]),
         Attribute::ints("strides", &pair("stride")),
         Attribute::ints("pads", &[top, left, top, left]),
         Attribute::ints("dilations", &pair("dilation")),
-        Attribute::int("group", word(step, "groups") as usize),
+        Attribute::int("group", step.param("groups") as usize),
     ]
 }
 
 /// A convolution read backwards: w (I,KH,KW,O/G), b (O), x (B,P,Q,I) to y (B,H,W,O). The output padding is what the
 /// large picture has beyond the last window.
 fn transposed(graph: &mut Graph, step: &Step, [w, b, x]: [Tensor; 3], y: Tensor) {
-    let word = |name: &str| word(step, name) as usize;
+    let word = |name: &str| step.param(name) as usize;
     // The products before a fold took it as a matrix of places.
     let x = x.reshape(&[y.shape()[0], word("P"), word("Q"), word("O")]);
     let x = graph.picture(x);
@@ -224,14 +218,14 @@ fn transposed(graph: &mut Graph, step: &Step, [w, b, x]: [Tensor; 3], y: Tensor)
 
 /// Each group is an instance of its own: (B,G,C/G*H*W). Of a picture the result is (B,C,H,W), of a vector (B,C).
 fn group_norm(graph: &mut Graph, step: &Step, [x, w, b]: [Tensor; 3]) -> String {
-    let [channels, groups] = [word(step, "C") as usize, word(step, "G") as usize];
+    let [channels, groups] = [step.param("C") as usize, step.param("G") as usize];
     let is_picture = x.shape().len() == 4;
     let value = if is_picture { graph.picture(x) } else { graph.rows(x) };
     let elements = x.shape()[1..].iter().product::<usize>();
     let instances = graph.reshape(value, &[groups, elements / groups]);
     let ones = graph.numbers(&format!("ones_{groups}"), &[groups], &vec![1.0; groups]);
     let zeros = graph.numbers(&format!("zeros_{groups}"), &[groups], &vec![0.0; groups]);
-    let eps = vec![Attribute::float("epsilon", f32::from_bits(word(step, "eps")))];
+    let eps = vec![Attribute::float("epsilon", f32::from_bits(step.param("eps")))];
     let h = graph.node("InstanceNormalization", &[&instances, &ones, &zeros], eps);
     let (shape, of_channel) = match *x.shape() {
         [_, height, width, _] => (vec![channels, height, width], vec![channels, 1, 1]),

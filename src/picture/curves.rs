@@ -41,9 +41,9 @@ pub struct Curves {
     pub series: Vec<Series>,
 }
 
-/// Charts beside and below each other, at most three in a row, over one range of x, with one legend: `names` are those of the
-/// lines' colours. `blocks` begin a row each: the losses, and below them the schedules, say. What is drawn of a line is
-/// what [`curves`] draws. A chart is 400 pixels wide, and the legend beside.
+/// Charts beside and below each other, at most three in a row, over one range of x, with one legend: `names` are those
+/// of the lines' colours. `blocks` begin a row each: the losses, and below them the schedules, say. What is drawn of a
+/// line is what [`curves`] draws. A chart is 400 pixels wide, and the legend beside.
 pub fn curve_panels(blocks: &[Vec<Curves>], names: &[String], title: &str, x_label: &str) -> Picture {
     let columns = blocks.iter().map(Vec::len).max().unwrap_or(1).clamp(1, MOST_COLUMNS);
     let rows: Vec<&[Curves]> = blocks.iter().flat_map(|block| block.chunks(columns)).collect();

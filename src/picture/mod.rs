@@ -1,10 +1,11 @@
 //! Pictures out: grids of images, charts of losses, scatters of latents, and the latent points they start from.
 //!
 //! - `grid` arranges (N,C,H,W) values as one picture; `bands` puts originals above their reconstructions.
-//! - `curves` draws losses over epochs or steps, `curve_panels` several such charts at once, `scatter` draws 2-D encodings coloured by label, `roofline`
-//!   what kernels reach of a device, `bars` rates side by side, `powers` times over sizes, `histogram` how many rows
-//!   have which score, `heat` numbers as coloured cells, `confusion` what a classifier takes for what, `panels`
-//!   series and what was made of them; `chart` is what they share.
+//! - `curves` draws losses over epochs or steps, `curve_panels` several such charts at once, `scatter` 2-D encodings
+//!   coloured by label, `roofline` what kernels reach of a device, `bars` rates side by side, `powers` times over
+//!   sizes, `histogram` how many rows have which score, `heat` numbers as coloured cells, `confusion` what a classifier
+//!   takes for what, `panels` series and what was made of them; `chart` is what they share.
+//! - `quality` says how near pictures are to others, `enlarge` draws them larger without a model.
 //! - `save_gif` shows pictures one after the other.
 //! - `latent` has the points to decode: interpolations, traversals, the manifold of a 2-D latent.
 //!

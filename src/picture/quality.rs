@@ -13,6 +13,51 @@ pub fn psnr(a: &[f32], b: &[f32]) -> f64 {
     -10.0 * (squares / a.len() as f64).log10()
 }
 
+/// How near made pictures are to others, picture by picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Near {
+    count: usize,
+    /// Sums over pictures.
+    squared: f64,
+    absolute: f64,
+    psnr: f64,
+    ssim: Option<f64>,
+}
+
+impl Near {
+    /// Counts a made picture, and the one (C,H,W) that it should be. Panics on different lengths.
+    pub fn add(&mut self, made: &[f32], picture: &[f32], shape: [usize; 3]) {
+        let differences = || made.iter().zip(picture).map(|(&a, &b)| f64::from(a) - f64::from(b));
+        self.count += 1;
+        self.squared += differences().map(|d| d * d).sum::<f64>() / made.len() as f64;
+        self.absolute += differences().map(f64::abs).sum::<f64>() / made.len() as f64;
+        self.psnr += psnr(made, picture);
+        if let Some(ssim) = ssim(made, picture, shape) {
+            self.ssim = Some(self.ssim.unwrap_or(0.0) + ssim);
+        }
+    }
+
+    /// Mean squared error of a pixel. NaN before a picture was counted, as all of these.
+    pub fn mean_squared(&self) -> f64 {
+        self.squared / self.count as f64
+    }
+
+    /// Mean absolute error of a pixel.
+    pub fn mean_absolute(&self) -> f64 {
+        self.absolute / self.count as f64
+    }
+
+    /// Mean of [`psnr`] in decibels.
+    pub fn psnr(&self) -> f64 {
+        self.psnr / self.count as f64
+    }
+
+    /// Mean of [`ssim`]; `None` of pictures smaller than its window.
+    pub fn ssim(&self) -> Option<f64> {
+        Some(self.ssim? / self.count as f64)
+    }
+}
+
 /// The mean structural similarity (Wang et al. 2004, equation 13) of pictures (C,H,W) with values in `[0,1]`: a
 /// Gaussian window of 11 x 11 and 1.5 pixels, K1 = 0.01, K2 = 0.03, where the window lies inside the picture; over all
 /// channels. 1 where they are equal. `None` for pictures smaller than the window. Panics where a length is not the
@@ -76,6 +121,16 @@ mod tests {
         assert!((psnr(&[0.5; 40], &[0.6; 40]) - 20.0).abs() < 1e-5);
         // Black against white.
         assert_eq!(psnr(&[0.0; 9], &[1.0; 9]), 0.0);
+    }
+
+    #[test]
+    fn pictures_are_counted_and_their_means_taken() {
+        let mut near = Near::default();
+        near.add(&[0.5; 4], &[0.6; 4], [1, 2, 2]);
+        near.add(&[0.5; 4], &[0.2, 0.8, 0.2, 0.8], [1, 2, 2]);
+        assert!((near.mean_squared() - 0.05).abs() < 1e-6 && (near.mean_absolute() - 0.2).abs() < 1e-6);
+        assert!((near.psnr() - (20.0 - 10.0 * 0.09f64.log10()) / 2.0).abs() < 1e-5);
+        assert_eq!(near.ssim(), None, "smaller than the window");
     }
 
     /// Flat pictures have no variance: what is left is (2 m n + C1) / (m^2 + n^2 + C1).

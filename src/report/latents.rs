@@ -5,8 +5,8 @@ use super::html::{details, escape, number, table};
 use super::{EXAMPLES, Examples, image};
 use crate::data::table::Kind;
 use crate::error::Result;
-use crate::inference::latents::ACTIVE;
-use crate::inference::{Trained, kl_by_dimension};
+use crate::inference::Trained;
+use crate::inference::latents::{ACTIVE, Dimension, by_kl, dimensions};
 use crate::picture;
 use crate::picture::latent::traverse_points;
 
@@ -37,8 +37,8 @@ pub struct Encoded {
     names: Vec<String>,
     /// (N,D) of the first of them.
     x: Vec<f32>,
-    /// Dimensions, that of the largest KL from N(0,1) first, and that KL.
-    order: Vec<(usize, f64)>,
+    /// That of the largest KL from N(0,1) first.
+    order: Vec<Dimension>,
     has_normal_prior: bool,
 }
 
@@ -63,8 +63,7 @@ impl Encoded {
             return Ok(None);
         }
         let [mean, logvar] = model.encode(&x, told.map(Vec::as_slice))?;
-        let mut order: Vec<(usize, f64)> = kl_by_dimension(&mean, &logvar, latent).into_iter().enumerate().collect();
-        order.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let order = by_kl(&dimensions(&mean, &logvar, latent));
         let has_normal_prior = model.require_normal_prior("").is_ok();
         let x = x[..JUDGED.min(count) * test.dims()].to_vec();
         Ok(Some(Encoded {
@@ -86,8 +85,8 @@ impl Encoded {
 
     /// The means in the plane of the two dimensions of the largest KL.
     pub fn scatter(&self) -> String {
-        let first = self.order[0].0;
-        let second = self.order.get(1).map_or(first, |d| d.0);
+        let first = self.order[0].index;
+        let second = self.order.get(1).map_or(first, |d| d.index);
         let points: Vec<[f64; 2]> =
             self.mean.chunks(self.latent).map(|z| [f64::from(z[first]), f64::from(z[second])]).collect();
         let told = match self.latent {
@@ -116,7 +115,7 @@ impl Encoded {
         let values: Vec<f32> = (0..STEPS).map(|i| -3.0 + 6.0 * i as f32 / (STEPS - 1) as f32).collect();
         let points = traverse_points(&self.mean[..latent], &values);
         let shown = &self.order[..dimensions];
-        let z: Vec<f32> = shown.iter().flat_map(|(d, _)| points[d * STEPS..(d + 1) * STEPS].concat()).collect();
+        let z: Vec<f32> = shown.iter().flat_map(|d| points[d.index * STEPS..(d.index + 1) * STEPS].concat()).collect();
         let label = model.classes("decode")?.map(|_| self.labels.as_ref().map_or(0, |labels| labels[0]));
         let labels = label.map(|label| vec![label; dimensions * STEPS]);
         let pictures = model.decode(&z, labels.as_deref())?;
@@ -124,7 +123,7 @@ impl Encoded {
             "<p>The code of the first of the test examples, with one dimension varied from -3 to 3; those of the \
              largest KL first.</p><div class=\"sliders\">",
         );
-        for ((dimension, _), strip) in shown.iter().zip(pictures.chunks(STEPS * dims)) {
+        for (Dimension { index: dimension, .. }, strip) in shown.iter().zip(pictures.chunks(STEPS * dims)) {
             let own = self.mean[*dimension];
             let nearest = values.iter().enumerate().min_by(|a, b| (a.1 - own).abs().total_cmp(&(b.1 - own).abs()));
             let start = nearest.map_or(0, |(i, _)| i);
@@ -149,18 +148,17 @@ impl Encoded {
         if !self.has_normal_prior {
             return None;
         }
-        let activity = self.activity();
-        let name = |dimension: usize| format!("z{}", dimension + 1);
-        let bar = |(dimension, kl): &(usize, f64)| (name(*dimension), *kl, activity[*dimension] > ACTIVE);
+        let name = |d: &Dimension| format!("z{}", d.index + 1);
+        let bar = |d: &Dimension| (name(d), d.kl, d.is_active());
         let drawn: Vec<_> = self.order.iter().take(MOST_BARS).map(bar).collect();
-        let row = |(dimension, kl): &(usize, f64)| {
-            let is_active = if activity[*dimension] > ACTIVE { "yes" } else { "no" };
-            vec![name(*dimension), number(*kl), number(activity[*dimension]), is_active.into()]
+        let row = |d: &Dimension| {
+            vec![name(d), number(d.kl), number(d.activity), if d.is_active() { "yes" } else { "no" }.into()]
         };
         let rows: Vec<Vec<String>> = self.order.iter().map(row).collect();
-        let total: f64 = self.order.iter().map(|(_, kl)| kl).sum();
+        let total: f64 = self.order.iter().map(|d| d.kl).sum();
         Some(format!(
-            "<p>KL(q(z|x) || N(0,1)) in nats, the mean over {} test examples; together {}. Pale bars are dimensions out of use.</p>{}{}",
+            "<p>KL(q(z|x) || N(0,1)) in nats, the mean over {} test examples; together {}. Pale bars are dimensions \
+             out of use.</p>{}{}",
             self.count(),
             number(total),
             bars(&drawn),
@@ -168,22 +166,11 @@ impl Encoded {
         ))
     }
 
-    /// The variance over the examples of the mean of each dimension.
-    fn activity(&self) -> Vec<f64> {
-        let count = self.count() as f64;
-        let of = |dimension: usize| {
-            let column = || self.mean.iter().skip(dimension).step_by(self.latent).map(|&v| f64::from(v));
-            let mean = column().sum::<f64>() / count;
-            column().map(|value| (value - mean).powi(2)).sum::<f64>() / count
-        };
-        (0..self.latent).map(of).collect()
-    }
-
     /// Dimensions out of use, and pixels that are black or white beside those of the data.
     pub fn health(&self, model: &mut Trained) -> Result<String> {
-        let activity = self.activity();
-        let collapsed: Vec<String> =
-            (0..self.latent).filter(|&d| activity[d] <= ACTIVE).map(|d| format!("z{}", d + 1)).collect();
+        let mut collapsed: Vec<usize> = self.order.iter().filter(|d| !d.is_active()).map(|d| d.index).collect();
+        collapsed.sort();
+        let collapsed: Vec<String> = collapsed.iter().map(|d| format!("z{}", d + 1)).collect();
         let mut rows = vec![vec![
             "collapsed dimensions".to_string(),
             format!("{} of {}", collapsed.len(), self.latent),

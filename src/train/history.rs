@@ -121,25 +121,6 @@ impl Comparison {
     }
 }
 
-/// A mean over runs, and how far they lie apart.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
-    /// Of the values.
-    pub mean: f64,
-    /// Of a sample: the squares are divided by one less than there are values. NaN of a single value.
-    pub standard_deviation: f64,
-}
-
-impl Spread {
-    /// Of some values; NaN of none.
-    pub fn of(values: &[f64]) -> Spread {
-        let count = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / count;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        Spread { mean, standard_deviation: (squares / (count - 1.0)).sqrt() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,12 +180,5 @@ mod tests {
         let own = compared.differing.iter().find(|key| compared.setting(0, key) == "-");
         assert!(own.is_some(), "{:?}", compared.differing);
         assert_eq!(compared.groups.len(), 2);
-    }
-
-    #[test]
-    fn a_spread_is_of_a_sample() {
-        let Spread { mean, standard_deviation } = Spread::of(&[1.0, 2.0, 4.0]);
-        assert!((mean - 7.0 / 3.0).abs() < 1e-12 && (standard_deviation - (7f64 / 3.0).sqrt()).abs() < 1e-12);
-        assert!(Spread::of(&[1.0]).standard_deviation.is_nan());
     }
 }

@@ -8,6 +8,7 @@
 //! state.safetensors    what --resume needs: parameters, optimiser's moments, progress
 //! curves.png           samples/epoch_001.png   reconstructions/epoch_001.png
 //! samples.gif          the samples, epoch after epoch
+//! picture_metrics.csv  metrics of pictures, a row for each epoch that was measured
 //! report.html          all of it, to look at in a browser
 //! ```
 //!
@@ -118,8 +119,16 @@ impl RunFolder {
 
     /// Removes what a killed run left of files that it was writing. Best effort: they are in nobody's way.
     fn remove_leftovers(&self) {
-        let own =
-            [self.run_toml(), self.metrics(), self.model(), self.best(), self.state(), self.curves(), self.report()];
+        let own = [
+            self.run_toml(),
+            self.metrics(),
+            self.picture_metrics(),
+            self.model(),
+            self.best(),
+            self.state(),
+            self.curves(),
+            self.report(),
+        ];
         let own: Vec<_> = own.iter().filter_map(|path| path.file_name()?.to_str()).collect();
         let is_own = |found: &str| own.iter().any(|name| is_leftover_of(found, name));
         let is_picture = |found: &str| found.starts_with(".epoch_") && found.ends_with(".tmp");

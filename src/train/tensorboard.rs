@@ -1,23 +1,16 @@
 //! Event files for TensorBoard: each epoch's losses, schedules and pictures, and histograms of the parameters.
 //!
 //! A file is a list of records: the length of the data (u64), the masked CRC32C of its eight bytes (u32), the data, and
-//! their masked CRC32C; little-endian. The data are a protobuf message `Event`, of which the fields used here are
-//!
-//! ```text
-//! Event      1 wall_time: double   2 step: int64   3 file_version: string   5 summary: Summary
-//! Summary    1 value: repeated Value
-//! Value      1 tag: string   2 simple_value: float   4 image: Image   5 histo: HistogramProto
-//! Image      1 height: int32   2 width: int32   3 colorspace: int32   4 encoded_image_string: bytes
-//! HistogramProto   1 min   2 max   3 num   4 sum   5 sum_squares: double
-//!                  6 bucket_limit   7 bucket: repeated double, packed
-//! ```
-//!
-//! (tensorflow/core/lib/io/record_writer.h, tensorboard/compat/proto/event.proto and summary.proto.)
+//! their masked CRC32C; little-endian. The data are a protobuf message [`Event`]; the messages here have the fields
+//! that are used, with the numbers of tensorboard/compat/proto/event.proto and summary.proto (the records are those of
+//! tensorflow/core/lib/io/record_writer.h).
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use prost::Message;
 
 use super::checkpoint::Checkpoint;
 use super::metrics::{EpochMetrics, monitors};
@@ -46,7 +39,7 @@ impl EventFile {
         let path = (0..).map(path).find(|path| !path.exists()).expect("there are more numbers than files");
         let file = File::create_new(&path).map_err(Error::io("write", &path))?;
         let mut events = EventFile { path, file };
-        events.write(&Message::new().double(1, now()).bytes(3, b"brain.Event:2"))?;
+        events.write(&Event { wall_time: now(), file_version: Some("brain.Event:2".into()), ..Event::default() })?;
         Ok(events)
     }
 
@@ -59,37 +52,40 @@ impl EventFile {
         metrics: &EpochMetrics,
         schedules: &[(String, f64)],
     ) -> Result<()> {
-        let mut summary = Message::new();
+        let mut values = Vec::new();
         for (name, value) in monitors(terms).iter().zip(metrics.values()) {
             let (split, term) = name.split_once('_').expect("a split and a term");
-            summary = summary.message(1, &scalar(&format!("{term}/{split}"), value));
+            values.push(scalar(format!("{term}/{split}"), value));
         }
-        summary = summary.message(1, &scalar("seconds", metrics.seconds));
-        for (name, value) in schedules {
-            summary = summary.message(1, &scalar(&format!("schedules/{}", name.replace(' ', "_")), *value));
-        }
+        values.push(scalar("seconds".into(), metrics.seconds));
+        values.extend(
+            schedules.iter().map(|(name, value)| scalar(format!("schedules/{}", name.replace(' ', "_")), *value)),
+        );
         for (tag, path) in
             [("samples", folder.samples(metrics.epoch)), ("reconstructions", folder.reconstructions(metrics.epoch))]
         {
             if path.is_file() {
-                summary = summary.message(1, &picture(tag, &path)?);
+                let image = Some(picture(&path)?);
+                values.push(Value { tag: tag.into(), image, ..Value::default() });
             }
         }
         let model = Checkpoint::read(&folder.model())?;
-        for (name, (_, values)) in model.tensors.iter().filter(|(_, (_, values))| !values.is_empty()) {
-            let tag = Message::new().bytes(1, format!("parameters/{name}").as_bytes());
-            summary = summary.message(1, &tag.message(5, &histogram(values)));
+        for (name, (_, parameters)) in model.tensors.iter().filter(|(_, (_, values))| !values.is_empty()) {
+            let histo = Some(histogram(parameters));
+            values.push(Value { tag: format!("parameters/{name}"), histo, ..Value::default() });
         }
-        self.write(&Message::new().double(1, now()).varint(2, metrics.epoch as u64).message(5, &summary))
+        let summary = Some(Summary { value: values });
+        self.write(&Event { wall_time: now(), step: metrics.epoch as i64, summary, ..Event::default() })
     }
 
     /// Appends a record by one write.
-    fn write(&mut self, event: &Message) -> Result<()> {
-        let length = (event.0.len() as u64).to_le_bytes();
+    fn write(&mut self, event: &Event) -> Result<()> {
+        let data = event.encode_to_vec();
+        let length = (data.len() as u64).to_le_bytes();
         let mut record = length.to_vec();
         record.extend(masked_crc(&length).to_le_bytes());
-        record.extend(&event.0);
-        record.extend(masked_crc(&event.0).to_le_bytes());
+        record.extend(&data);
+        record.extend(masked_crc(&data).to_le_bytes());
         self.file.write_all(&record).map_err(Error::io("write", &self.path))
     }
 }
@@ -98,89 +94,101 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
-fn scalar(tag: &str, value: f64) -> Message {
-    Message::new().bytes(1, tag.as_bytes()).float(2, value as f32)
+fn scalar(tag: String, value: f64) -> Value {
+    Value { tag, simple_value: Some(value as f32), ..Value::default() }
 }
 
 /// A PNG file as it is: width and height stand at the beginning of it.
-fn picture(tag: &str, path: &Path) -> Result<Message> {
+fn picture(path: &Path) -> Result<Image> {
     let png = read_regular(path, LARGEST_PICTURE)?;
-    let size = |at: usize| png.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+    let size = |at: usize| png.get(at..at + 4).map(|b| i32::from_be_bytes([b[0], b[1], b[2], b[3]]));
     let (Some(width), Some(height)) = (size(16), size(20)) else {
         return Err(Error::file(path, "not a whole PNG picture"));
     };
-    let image = Message::new().varint(1, height.into()).varint(2, width.into()).varint(3, 3).bytes(4, &png);
-    Ok(Message::new().bytes(1, tag.as_bytes()).message(4, &image))
+    Ok(Image { height, width, colorspace: 3, encoded_image_string: png })
 }
 
-fn histogram(values: &[f32]) -> Message {
+fn histogram(values: &[f32]) -> Histogram {
     let numbers = || values.iter().map(|value| f64::from(*value));
     let (low, high) = numbers().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     let width = ((high - low) / BUCKETS as f64).max(f64::MIN_POSITIVE);
-    let mut counts = vec![0.0; BUCKETS];
-    numbers().for_each(|value| counts[(((value - low) / width) as usize).min(BUCKETS - 1)] += 1.0);
-    let limits: Vec<f64> = (1..=BUCKETS).map(|i| if i == BUCKETS { high } else { low + i as f64 * width }).collect();
-    let message = Message::new().double(1, low).double(2, high).double(3, values.len() as f64);
-    let message = message.double(4, numbers().sum()).double(5, numbers().map(|value| value * value).sum());
-    message.doubles(6, &limits).doubles(7, &counts)
-}
-
-/// A protobuf message as it is written, field by field.
-struct Message(Vec<u8>);
-
-impl Message {
-    fn new() -> Message {
-        Message(Vec::new())
-    }
-
-    fn raw_varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    /// The number of a field and how its value is written: 0 varint, 1 eight bytes, 2 a length and so many bytes, 5
-    /// four bytes.
-    fn key(&mut self, field: u64, wire: u64) {
-        self.raw_varint(field << 3 | wire);
-    }
-
-    fn varint(mut self, field: u64, value: u64) -> Message {
-        self.key(field, 0);
-        self.raw_varint(value);
-        self
-    }
-
-    fn double(mut self, field: u64, value: f64) -> Message {
-        self.key(field, 1);
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    fn float(mut self, field: u64, value: f32) -> Message {
-        self.key(field, 5);
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    fn bytes(mut self, field: u64, bytes: &[u8]) -> Message {
-        self.key(field, 2);
-        self.raw_varint(bytes.len() as u64);
-        self.0.extend(bytes);
-        self
-    }
-
-    fn doubles(self, field: u64, values: &[f64]) -> Message {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.bytes(field, &bytes)
-    }
-
-    fn message(self, field: u64, message: &Message) -> Message {
-        self.bytes(field, &message.0)
+    let mut bucket = vec![0.0; BUCKETS];
+    numbers().for_each(|value| bucket[(((value - low) / width) as usize).min(BUCKETS - 1)] += 1.0);
+    Histogram {
+        min: low,
+        max: high,
+        num: values.len() as f64,
+        sum: numbers().sum(),
+        sum_squares: numbers().map(|value| value * value).sum(),
+        bucket_limit: (1..=BUCKETS).map(|i| if i == BUCKETS { high } else { low + i as f64 * width }).collect(),
+        bucket,
     }
 }
+
+// ---- The messages
+
+#[derive(Clone, PartialEq, Message)]
+struct Event {
+    #[prost(double, tag = "1")]
+    wall_time: f64,
+    #[prost(int64, tag = "2")]
+    step: i64,
+    #[prost(string, optional, tag = "3")]
+    file_version: Option<String>,
+    #[prost(message, optional, tag = "5")]
+    summary: Option<Summary>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Summary {
+    #[prost(message, repeated, tag = "1")]
+    value: Vec<Value>,
+}
+
+/// One of the three, under a name.
+#[derive(Clone, PartialEq, Message)]
+struct Value {
+    #[prost(string, tag = "1")]
+    tag: String,
+    #[prost(float, optional, tag = "2")]
+    simple_value: Option<f32>,
+    #[prost(message, optional, tag = "4")]
+    image: Option<Image>,
+    #[prost(message, optional, tag = "5")]
+    histo: Option<Histogram>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Image {
+    #[prost(int32, tag = "1")]
+    height: i32,
+    #[prost(int32, tag = "2")]
+    width: i32,
+    #[prost(int32, tag = "3")]
+    colorspace: i32,
+    #[prost(bytes = "vec", tag = "4")]
+    encoded_image_string: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Histogram {
+    #[prost(double, tag = "1")]
+    min: f64,
+    #[prost(double, tag = "2")]
+    max: f64,
+    #[prost(double, tag = "3")]
+    num: f64,
+    #[prost(double, tag = "4")]
+    sum: f64,
+    #[prost(double, tag = "5")]
+    sum_squares: f64,
+    #[prost(double, repeated, tag = "6")]
+    bucket_limit: Vec<f64>,
+    #[prost(double, repeated, tag = "7")]
+    bucket: Vec<f64>,
+}
+
+// ---- The records
 
 /// As records keep it, so that a CRC of data that hold CRCs is no special number.
 fn masked_crc(bytes: &[u8]) -> u32 {
@@ -207,19 +215,18 @@ mod tests {
 
     #[test]
     fn fields_are_written_as_protobuf_has_them() {
-        // The examples of the encoding's documentation: 150 in field 1, "testing" in field 2.
-        assert_eq!(Message::new().varint(1, 150).0, [0x08, 0x96, 0x01]);
-        assert_eq!(Message::new().bytes(2, b"testing").0, b"\x12\x07testing");
-        assert_eq!(Message::new().float(2, 1.0).0, [0x15, 0, 0, 0x80, 0x3f]);
+        // The examples of the encoding's documentation: 150 in field 1, "testing" in a field of text.
+        assert_eq!(Image { height: 150, ..Image::default() }.encode_to_vec(), [0x08, 0x96, 0x01]);
+        let version = Event { file_version: Some("testing".into()), ..Event::default() };
+        assert_eq!(version.encode_to_vec(), b"\x1a\x07testing");
+        assert_eq!(scalar(String::new(), 1.0).encode_to_vec(), [0x15, 0, 0, 0x80, 0x3f]);
+        // A scalar of 0 is there, too.
+        assert_eq!(scalar(String::new(), 0.0).encode_to_vec(), [0x15, 0, 0, 0, 0]);
     }
 
     #[test]
     fn every_value_is_in_a_bucket() {
-        let count = |values: &[f32]| {
-            let message = histogram(values);
-            let buckets = &message.0[message.0.len() - 8 * BUCKETS..];
-            buckets.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).sum::<f64>()
-        };
+        let count = |values: &[f32]| histogram(values).bucket.iter().sum::<f64>();
         assert_eq!(count(&[1.0; 7]), 7.0);
         assert_eq!(count(&(0..1000).map(|i| (i as f32).sin()).collect::<Vec<_>>()), 1000.0);
     }

@@ -4,8 +4,8 @@
     pip install torch torchvision pytorch-fid safetensors
     python3 tests/golden/record_inception.py
 
-Trained weights are the user's to have. These are numbers by a formula, which the test makes again, so the file holds
-pictures and features alone.
+The weights are numbers by a formula, as trained ones cannot be given away here. The test makes them again, so the file
+holds pictures and features alone.
 """
 
 import math

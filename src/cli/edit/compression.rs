@@ -8,6 +8,7 @@ use elbo::picture;
 use elbo::train::evaluation::Latent;
 use rayon::prelude::*;
 
+use super::super::table::{Column, table};
 use super::Args;
 
 /// Pictures of an evaluation step.
@@ -27,14 +28,13 @@ pub fn run(args: &Args, model: &mut Trained) -> Result<()> {
     };
     if !codes {
         return Err(Error::Usage(
-            "only a distribution of the pixels' levels can code them: train with --output discretised_logistic, or with \
-             --binarise static, whose pixels are black or white"
+            "only a distribution of the pixels' levels can code them: train with --output discretised_logistic, or \
+             with --binarise static, whose pixels are black or white"
                 .into(),
         ));
     }
     let means = model.evaluate(&data.test, Latent::Sampled, 1, BATCH)?;
-    let terms = (elbo::models::find(&model.card.model)?.terms)(&model.card.settings);
-    let bits = means.sum(terms) / std::f64::consts::LN_2 / dims as f64;
+    let bits = means.sum(model.terms()) / std::f64::consts::LN_2 / dims as f64;
     let count = data.test.count;
     let sizes: Vec<Result<usize>> = (0..count)
         .into_par_iter()
@@ -50,9 +50,11 @@ pub fn run(args: &Args, model: &mut Trained) -> Result<()> {
         }));
         return Ok(());
     }
+    let rows = [("as they are", raw), ("PNG, each a file", png), ("this model, by bits back", bits)];
+    let rows = rows.map(|(name, bits)| vec![name.to_string(), format!("{bits:.4}")]);
+    super::super::print(&table(&[("test pictures", Column::Left), ("bits a dimension", Column::Right)], &rows));
     super::super::print(&format!(
-        "{count} test pictures of {}, bits a dimension\nas they are                {raw:.4}\nPNG, each a file           \
-         {png:.4}\nthis model, by bits back   {bits:.4}, an estimate: the bound of -log p(x), without the model itself",
+        "{count} pictures of {}; that of the model is an estimate: the bound of -log p(x), without the model itself",
         data.name
     ));
     Ok(())

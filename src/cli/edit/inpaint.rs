@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use elbo::error::{Error, Result};
-use elbo::inference::Trained;
+use elbo::inference::{Trained, editing};
 use elbo::picture::quality;
+use serde_json::json;
 
 use super::super::data::DataArgs;
 use super::super::progress;
-use super::super::shared::wrote;
 use super::{Args, COLUMNS};
 
 /// Draws test pictures without the pixels where the mask is white, filled in, and whole.
@@ -28,7 +28,7 @@ pub fn run(args: &Args, model: &mut Trained, mask: &Path) -> Result<()> {
     let originals = data.test.spread(count);
     let seen = seen_of_one.repeat(count);
 
-    let bar = progress::counting("", "steps", Trained::steps_to_fill());
+    let bar = progress::counting("", "steps", editing::STEPS);
     let filled = model.fill(&originals, &seen, &mut |step| bar.set_position(step as u64));
     bar.finish_and_clear();
     let (filled, _) = filled?;
@@ -40,13 +40,11 @@ pub fn run(args: &Args, model: &mut Trained, mask: &Path) -> Result<()> {
     let psnr = quality::psnr(&of_hidden(&filled), &of_hidden(&originals));
     let sets = [("hidden", shown.as_slice()), ("filled", filled.as_slice()), ("original", originals.as_slice())];
     let path = args.picture.write_bands(&args.model, "inpainted.png", model, &sets, COLUMNS)?;
-    if args.json {
-        super::super::print_json(&serde_json::json!({
-            "dataset": data.name, "pictures": count, "hidden": hidden, "psnr_hidden": psnr, "picture": path,
-        }));
-        return Ok(());
+    if !args.json {
+        super::super::print(&format!("{hidden} of {dims} pixels are filled in: PSNR {psnr:.2} dB of these alone"));
     }
-    super::super::print(&format!("{hidden} of {dims} pixels are filled in: PSNR {psnr:.2} dB of these alone"));
-    wrote(&path, &format!("{count} test pictures of {}, hidden above filled in above whole", data.name));
+    let what = format!("{count} test pictures of {}, hidden above filled in above whole", data.name);
+    let object = json!({ "dataset": data.name, "pictures": count, "hidden": hidden, "psnr_hidden": psnr });
+    args.tell(&path, &what, object);
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! Edits of latent points: fused pictures, attributes, styles.
 
+use elbo::data::Dataset;
 use elbo::error::{Error, Result};
 use elbo::inference::Trained;
 use elbo::inference::editing::{direction, explained, mix};
-use elbo::inference::labels;
+use serde_json::json;
 
-use super::super::shared::{require, wrote};
+use super::super::shared::{require, spread_labels};
 use super::{Args, COLUMNS};
 
 /// Draws the pictures, then the one between them.
@@ -20,14 +21,15 @@ pub fn fuse(args: &Args, model: &mut Trained) -> Result<()> {
     require(weights.len() == count && weights.iter().all(|weight| weight.is_finite()), &problem)?;
     args.picture.check([1, count + 1], "--fuse", model)?;
     let given: Vec<&str> = args.fuse.iter().map(String::as_str).collect();
-    let (mut pictures, labels) = args.pictures(model, "--fuse", &given)?;
+    let (mut pictures, labels) = args.pictures(model, &mut None, "--fuse", &given)?;
     let [means, _] = model.encode(&pictures, labels.as_deref())?;
     // Of one label: the first picture's.
     let label = labels.map(|labels| vec![labels[0]]);
     pictures.extend(model.decode(&mix(&means, &weights), label.as_deref())?);
     let path = args.picture.write(&args.model, "fused.png", model, &pictures, count + 1)?;
-    let weights: Vec<String> = weights.iter().map(f32::to_string).collect();
-    wrote(&path, &format!("{count} pictures, and what lies between them by weights {}", weights.join(", ")));
+    let shown: Vec<String> = weights.iter().map(f32::to_string).collect();
+    let what = format!("{count} pictures, and what lies between them by weights {}", shown.join(", "));
+    args.tell(&path, &what, json!({ "weights": weights }));
     Ok(())
 }
 
@@ -58,13 +60,7 @@ pub fn attribute(args: &Args, model: &mut Trained, text: &str) -> Result<()> {
     let along = direction(&means, latent, has).ok_or_else(every)?;
 
     let originals = data.test.spread(count);
-    let own: Option<Vec<usize>> = match model.classes("encode")? {
-        None => None,
-        Some(classes) => {
-            let of = data.test.spread_indices(count).map(|i| labels(&data.test, i..i + 1, classes));
-            Some(of.collect::<Result<Vec<_>>>()?.concat())
-        }
-    };
+    let own = spread_labels(model, "encode", &data, count)?;
     let [mut z, _] = model.encode(&originals, own.as_deref())?;
     for z in z.chunks_mut(latent) {
         z.iter_mut().zip(&along).for_each(|(z, along)| *z += strength * along);
@@ -72,7 +68,9 @@ pub fn attribute(args: &Args, model: &mut Trained, text: &str) -> Result<()> {
     let edited = model.decode(&z, own.as_deref())?;
     let sets = [("original", originals.as_slice()), ("edited", edited.as_slice())];
     let path = args.picture.write_bands(&args.model, "attribute.png", model, &sets, COLUMNS)?;
-    wrote(&path, &format!("{count} test pictures of {} above themselves with {name} x {strength}", data.name));
+    let what = format!("{count} test pictures of {} above themselves with {name} x {strength}", data.name);
+    let object = json!({ "dataset": data.name, "pictures": count, "label": name, "strength": strength });
+    args.tell(&path, &what, object);
     Ok(())
 }
 
@@ -91,10 +89,11 @@ pub fn style(args: &Args, model: &mut Trained, given: [&str; 2]) -> Result<()> {
     let problem =
         format!("--style-dimensions has {}, but the model has dimensions 0 to {}", beyond.unwrap_or(&0), latent - 1);
     require(beyond.is_none(), &problem)?;
-    let (mut pictures, labels) = args.pictures(model, "--style", &given)?;
+    let mut data = None;
+    let (mut pictures, labels) = args.pictures(model, &mut data, "--style", &given)?;
     let of_style = match args.style_dimensions.is_empty() {
         false => args.style_dimensions.clone(),
-        true => fitted(args, model, latent)?,
+        true => fitted(args, model, &mut data, latent)?,
     };
     let [means, _] = model.encode(&pictures, labels.as_deref())?;
     let (style, content) = means.split_at(latent);
@@ -104,17 +103,17 @@ pub fn style(args: &Args, model: &mut Trained, given: [&str; 2]) -> Result<()> {
     let path = args.picture.write(&args.model, "style.png", model, &pictures, 3)?;
     let named: Vec<String> = of_style.iter().map(usize::to_string).collect();
     let what = format!("style, content, and both; dimensions {} are style", named.join(", "));
-    wrote(&path, &what);
+    args.tell(&path, &what, json!({ "style_dimensions": of_style }));
     Ok(())
 }
 
 /// The half of the dimensions that the training labels explain least. A model that is told the label has nothing of it
 /// in its latent point: there all are style.
-fn fitted(args: &Args, model: &mut Trained, latent: usize) -> Result<Vec<usize>> {
+fn fitted(args: &Args, model: &mut Trained, data: &mut Option<Dataset>, latent: usize) -> Result<Vec<usize>> {
     if model.classes("encode")?.is_some() {
         return Ok((0..latent).collect());
     }
-    let data = args.open(model)?;
+    let data = args.opened(model, data)?;
     let Some(labels) = data.train.labels().filter(|labels| !labels.is_empty()) else {
         return Err(Error::Usage(format!(
             "which dimensions are style is fitted from the labels of training pictures, and {} has none: name them by \

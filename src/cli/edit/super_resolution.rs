@@ -3,11 +3,12 @@
 use elbo::data::table::Kind;
 use elbo::error::{Error, Result};
 use elbo::inference::Trained;
-use elbo::picture::{enlarge, quality};
+use elbo::picture::enlarge;
+use elbo::picture::quality::Near;
+use serde_json::json;
 
 use super::super::data::DataArgs;
 use super::super::progress;
-use super::super::shared::wrote;
 use super::{Args, COLUMNS};
 
 /// Pictures that go through the model between two moves of the bar.
@@ -25,8 +26,7 @@ pub fn run(args: &Args, model: &mut Trained) -> Result<()> {
     args.picture.check([4 * drawn.div_ceil(COLUMNS), COLUMNS.min(drawn)], "--count", model)?;
     let wanted: Vec<usize> = data.test.spread_indices(drawn).collect();
     let mut rows = vec![Vec::new(); 4];
-    // PSNR and SSIM of the model and of bicubic interpolation.
-    let (mut of_model, mut of_bicubic) = ([0.0; 2], [0.0; 2]);
+    let (mut of_model, mut of_bicubic) = (Near::default(), Near::default());
     let bar = progress::counting("", "pictures", there);
     for start in (0..there).step_by(CHUNK) {
         let range = start..(start + CHUNK).min(there);
@@ -37,10 +37,8 @@ pub fn run(args: &Args, model: &mut Trained) -> Result<()> {
         for (at, i) in range.clone().enumerate() {
             let of = |values: &[f32]| values[at * dims..(at + 1) * dims].to_vec();
             let [original, made, cubic, blocks] = [&originals, &made, &cubic, &blocks].map(|values| of(values));
-            for (sums, picture) in [(&mut of_model, &made), (&mut of_bicubic, &cubic)] {
-                sums[0] += quality::psnr(picture, &original);
-                sums[1] += quality::ssim(picture, &original, shape).unwrap_or(f64::NAN);
-            }
+            of_model.add(&made, &original, shape);
+            of_bicubic.add(&cubic, &original, shape);
             if wanted.contains(&i) {
                 rows.iter_mut().zip([blocks, cubic, made, original]).for_each(|(row, picture)| row.extend(picture));
             }
@@ -52,19 +50,18 @@ pub fn run(args: &Args, model: &mut Trained) -> Result<()> {
     let sets: Vec<(&str, &[f32])> = names.into_iter().zip(rows.iter().map(Vec::as_slice)).collect();
     let path = args.picture.write_bands(&args.model, "super_resolution.png", model, &sets, COLUMNS)?;
     let [[psnr, ssim], [psnr_bicubic, ssim_bicubic]] =
-        [of_model, of_bicubic].map(|sums| sums.map(|sum| sum / there as f64));
-    if args.json {
-        let number = |value: f64| Some(value).filter(|v| v.is_finite());
-        super::super::print_json(&serde_json::json!({
-            "dataset": data.name, "pictures": there, "psnr": number(psnr), "ssim": number(ssim),
-            "psnr_bicubic": number(psnr_bicubic), "ssim_bicubic": number(ssim_bicubic), "picture": path,
-        }));
-        return Ok(());
+        [of_model, of_bicubic].map(|near| [near.psnr(), near.ssim().unwrap_or(f64::NAN)]);
+    if !args.json {
+        super::super::print(&format!("{there} test pictures of {}, made small and large again", data.name));
+        super::super::print(&format!("          PSNR (dB)  SSIM\nbicubic   {psnr_bicubic:<9.4}  {ssim_bicubic:.4}"));
+        super::super::print(&format!("the model {psnr:<9.4}  {ssim:.4}"));
     }
-    super::super::print(&format!("{there} test pictures of {}, made small and large again", data.name));
-    super::super::print(&format!("          PSNR (dB)  SSIM\nbicubic   {psnr_bicubic:<9.4}  {ssim_bicubic:.4}"));
-    super::super::print(&format!("the model {psnr:<9.4}  {ssim:.4}"));
-    wrote(&path, &format!("{drawn} pictures of {}: small, bicubic, by the model, as they were", data.name));
+    let number = |value: f64| Some(value).filter(|v| v.is_finite());
+    let object = json!({
+        "dataset": data.name, "pictures": there, "psnr": number(psnr), "ssim": number(ssim),
+        "psnr_bicubic": number(psnr_bicubic), "ssim_bicubic": number(ssim_bicubic),
+    });
+    args.tell(&path, &format!("{drawn} pictures of {}: small, bicubic, by the model, as they were", data.name), object);
     Ok(())
 }
 
@@ -86,7 +83,8 @@ fn small(args: &Args, model: &mut Trained, low @ [_, h, w]: [usize; 3]) -> Resul
     let sets = [("small", blocks.as_slice()), ("enlarged", made.as_slice())];
     let path = args.picture.write_bands(&args.model, "super_resolution.png", model, &sets, COLUMNS)?;
     let count = pictures.len() / low.iter().product::<usize>();
-    wrote(&path, &format!("{count} pictures of {h}x{w} above the same of {large_h}x{large_w}"));
+    let what = format!("{count} pictures of {h}x{w} above the same of {large_h}x{large_w}");
+    args.tell(&path, &what, json!({ "pictures": count }));
     Ok(())
 }
 

@@ -111,9 +111,7 @@ impl Classifier {
     /// q(y|x), (B,K): for whoever asks.
     pub fn probabilities(&self, r: &mut Recorder, x: Tensor) -> Tensor {
         let (logits, _) = self.forward(r, x, Mode::Evaluate);
-        // Nothing writes this tensor, and it starts as zeros: no label is known.
-        let none = r.tensor("labels", logits.shape());
-        marginal::weights(r, logits, none)
+        marginal::probabilities(r, logits)
     }
 
     /// The terms [`CLASSIFY`] and [`ERROR`], (B) each, for logits (B,K) and labels y (B,K), rows of zeros where there
