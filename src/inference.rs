@@ -6,6 +6,7 @@ pub mod evidence;
 pub mod latents;
 pub mod levels;
 pub mod neighbours;
+#[cfg(feature = "native")]
 pub mod pictures;
 pub mod ranking;
 pub mod samples;
@@ -13,42 +14,28 @@ pub mod scores;
 pub mod sentences;
 pub mod sequences;
 pub mod series;
+pub mod stages;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::arena::Arena;
-use crate::backend::{Backend, Device, Loaded};
+use crate::backend::{Backend, Device};
 use crate::data::audio::spectrogram::Spectrogram;
 use crate::data::table::{Kind, LABELS, TEXT, Table};
 use crate::data::text::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
-use crate::kernels::clock::{Clock, Row};
 use crate::kernels::gaussian_kl::divergence;
-use crate::models::draw::Draw;
 use crate::models::parts::likelihood::Likelihood;
-use crate::models::{Model, Port, Term, View, Weight};
-use crate::program::{Program, Recorder};
+use crate::models::{Model, Term, View, Weight};
+use crate::program::Program;
 use crate::tensor::Tensor;
 use crate::train::checkpoint::{Checkpoint, ModelCard};
 use crate::train::evaluation::{Evaluation, Latent};
 use crate::train::metrics::Means;
 use crate::train::pictures::{classes, one_hot};
 use crate::train::rows::of_bound;
-
-/// Rows a replay encodes or decodes. More go through in chunks of it; the last one is filled up with zeros.
-const CHUNK: usize = 256;
-/// The most values of a chunk's pictures; of larger pictures a chunk has fewer.
-const CHUNK_VALUES: usize = 1 << 24;
-
-/// The most steps of a chunk's sequences.
-const CHUNK_STEPS: usize = 1 << 13;
-
-/// Rows of a chunk of pictures of `input` values.
-fn chunk(input: usize) -> usize {
-    (CHUNK_VALUES / input).clamp(1, CHUNK)
-}
+use stages::{Stages, chunk};
 
 /// A model file opened on a device.
 pub struct Trained {
@@ -67,18 +54,7 @@ pub struct Trained {
     arena: Arena,
     model: Box<dyn Model>,
     backend: Backend,
-    /// Of the views' noise.
-    clock: Tensor,
-    /// By view, recorded when it is first asked for.
-    stages: BTreeMap<String, Stage>,
-}
-
-/// A program from a chunk's rows to others.
-struct Stage {
-    program: Loaded,
-    rows: usize,
-    inputs: Vec<Tensor>,
-    outputs: Vec<Tensor>,
+    stages: Stages,
 }
 
 /// The model file that `path` means: itself, or in a run folder `model.safetensors`, or `best.safetensors` if `best`.
@@ -121,11 +97,11 @@ impl Trained {
         let model = card.open(&mut arena)?;
         // Before anything of the sizes that the card claims is allocated.
         checkpoint.check_model(&arena, &path)?;
-        let clock = Clock::tensor(&mut arena, "clock", 1);
+        let stages = Stages::new(&mut arena);
         let (views, output, described) = (model.views(), model.output(), model.describe());
-        let (backend, stages) = (device.backend(), BTreeMap::new());
+        let backend = device.backend();
         let device = device.clone();
-        Ok(Trained { path, card, views, output, described, device, checkpoint, arena, model, backend, clock, stages })
+        Ok(Trained { path, card, views, output, described, device, checkpoint, arena, model, backend, stages })
     }
 
     /// The terms of its loss.
@@ -206,63 +182,30 @@ impl Trained {
     /// its noise.
     ///
     /// Errors: no such view, no room on the device. Panics where an input is missing, or not N whole rows.
-    pub fn view(&mut self, name: &str, inputs: &[(&str, &[f32])], seed: u64) -> Result<Vec<Vec<f32>>> {
+    pub async fn view_async(&mut self, name: &str, inputs: &[(&str, &[f32])], seed: u64) -> Result<Vec<Vec<f32>>> {
         let view = self.find_view(name)?.clone();
-        let given = |port: &Port| {
-            let found = inputs.iter().find(|(name, _)| *name == port.name);
-            let values = found.unwrap_or_else(|| panic!("{name} takes {}, which is not given", port.name)).1;
-            let width = port.kind.width();
-            assert!(values.len().is_multiple_of(width), "{} values are no rows of {width}", values.len());
-            values
-        };
-        let given: Vec<&[f32]> = view.inputs.iter().map(given).collect();
-        let rows = given[0].len() / view.inputs[0].kind.width();
-        let in_step = view.inputs.iter().zip(&given).all(|(port, values)| values.len() == rows * port.kind.width());
-        assert!(in_step, "the inputs of {name} are of different numbers of rows");
-        self.load(&view)?;
-        let Trained { backend, clock, stages, .. } = self;
-        let row = Row { kl_weight: 1.0, ..Row::default() };
-        stages[name].run(backend, &given, rows, |backend, chunk| {
-            let time = Clock { seed, step: chunk, batch: 0, epoch: 0, rows: vec![row] };
-            backend.write_words(*clock, &time.words());
-        })
+        let Trained { backend, arena, model, stages, checkpoint, path, .. } = self;
+        let is_first = stages.is_empty();
+        stages.load(arena, &**model, backend, &view).await?;
+        if is_first {
+            checkpoint.load_model(arena, backend, path)?;
+        }
+        stages.run(backend, &view, inputs, seed).await
+    }
+
+    /// [`view_async`](Trained::view_async), blocking. Errors and panics: the same.
+    pub fn view(&mut self, name: &str, inputs: &[(&str, &[f32])], seed: u64) -> Result<Vec<Vec<f32>>> {
+        pollster::block_on(self.view_async(name, inputs, seed))
     }
 
     /// Records a view for so many rows: the program, its inputs and its outputs, (rows, width of its kind) each.
-    pub(crate) fn record(&mut self, view: &View, rows: usize) -> (Program, Vec<Tensor>, Vec<Tensor>) {
-        let mut r = Recorder::new(&mut self.arena);
-        r.scope(view.name);
-        let tensor = |port: &Port| r.tensor(port.name, &[rows, port.kind.width()]);
-        let inputs: Vec<Tensor> = view.inputs.iter().map(tensor).collect();
-        let outputs = self.model.view(&mut r, view.name, &inputs, &mut Draw::Clock(self.clock));
-        (r.finish(view.name), inputs, outputs)
+    pub fn record(&mut self, view: &View, rows: usize) -> (Program, Vec<Tensor>, Vec<Tensor>) {
+        self.stages.record(&mut self.arena, &*self.model, view, rows)
     }
 
     /// Where its parameters and statistics are declared, and what holds their values.
-    pub(crate) fn parameters(&self) -> (&Arena, &Checkpoint) {
+    pub fn parameters(&self) -> (&Arena, &Checkpoint) {
         (&self.arena, &self.checkpoint)
-    }
-
-    /// Records and loads a view, if that has not been done. Errors: no room on the device.
-    fn load(&mut self, view: &View) -> Result<()> {
-        if self.stages.contains_key(view.name) {
-            return Ok(());
-        }
-        let rows = view.inputs.iter().chain(&view.outputs).map(|port| chunk(port.kind.width())).min().unwrap_or(1);
-        // Each step of a sequence passes through layers of its own.
-        let steps = view.inputs.iter().map(|port| match port.kind {
-            Kind::Steps { longest, .. } => longest,
-            _ => 1,
-        });
-        let rows = steps.max().map_or(rows, |steps| rows.min(CHUNK_STEPS / steps)).max(1);
-        let (program, inputs, outputs) = self.record(view, rows);
-        let is_first = self.stages.is_empty();
-        let program = self.backend.load(&self.arena, &program)?;
-        if is_first {
-            self.checkpoint.load_model(&self.arena, &mut self.backend, &self.path)?;
-        }
-        self.stages.insert(view.name.into(), Stage { program, rows, inputs, outputs });
-        Ok(())
     }
 
     /// Mean and logvar of q(z|x), (N,Z) each, of pictures (N,D) with values in `[0,1]`, or of what else the model takes,
@@ -381,35 +324,6 @@ impl Trained {
             return Ok(means);
         }
         Err(Error::file(&self.path, format!("its loss is {}: this model cannot be used", means.loss)))
-    }
-}
-
-impl Stage {
-    /// The outputs for so many rows. `before` is called before each chunk, with its number.
-    fn run(
-        &self,
-        backend: &mut Backend,
-        inputs: &[&[f32]],
-        rows: usize,
-        before: impl Fn(&mut Backend, u32),
-    ) -> Result<Vec<Vec<f32>>> {
-        let mut results = vec![Vec::new(); self.outputs.len()];
-        for (chunk, first) in (0..rows).step_by(self.rows).enumerate() {
-            let count = self.rows.min(rows - first);
-            for (&tensor, values) in self.inputs.iter().zip(inputs) {
-                let width = tensor.matrix()[1];
-                let mut filled = values[first * width..(first + count) * width].to_vec();
-                filled.resize(tensor.len(), 0.0);
-                backend.write(tensor, &filled);
-            }
-            before(backend, chunk as u32);
-            backend.run(&[(self.program, 1)])?;
-            let read = backend.read(&self.outputs)?;
-            for (result, (values, output)) in results.iter_mut().zip(read.iter().zip(&self.outputs)) {
-                result.extend(&values[..count * output.matrix()[1]]);
-            }
-        }
-        Ok(results)
     }
 }
 

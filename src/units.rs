@@ -34,8 +34,8 @@ pub fn metric(value: f64) -> String {
 
 /// Bytes in units of 1024, as in `1.5 MiB`.
 pub fn memory(bytes: usize) -> String {
-    const UNITS: [(usize, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match UNITS.into_iter().find(|&(unit, _)| bytes >= unit) {
+    const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.into_iter().find(|&(unit, _)| bytes as u64 >= unit) {
         Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
         None => format!("{bytes} bytes"),
     }

@@ -1,7 +1,7 @@
 //! The CPU device: the same programs, each dispatch a function over slices.
 
 use std::ops::Range;
-use std::time::Instant;
+use web_time::Instant;
 
 use super::{Counters, Plan, TimingClock, Timings, room};
 use crate::arena::Arena;

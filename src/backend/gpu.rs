@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use futures_channel::oneshot;
+
 use super::{room, shipped};
 use crate::error::{Error, Result};
 use crate::kernel::{Candidate, Kernel, Shader};
@@ -72,6 +74,12 @@ pub struct Gpu {
     choices: Mutex<HashMap<(String, Vec<u32>), &'static Candidate>>,
     pipelines: Arc<Mutex<Pipelines>>,
     lost: Arc<Mutex<Option<String>>>,
+}
+
+/// Work that was handed to the device.
+struct Submission {
+    index: wgpu::SubmissionIndex,
+    done: oneshot::Receiver<()>,
 }
 
 impl Gpu {
@@ -186,6 +194,24 @@ impl Gpu {
                 "{what}\nWhat was saved last is whole: continue with --resume, perhaps with a smaller --batch-size or another --device."
             ))),
         }
+    }
+
+    /// Hands the encoder's work over.
+    fn submit(&self, encoder: wgpu::CommandEncoder) -> Submission {
+        let index = self.queue.submit([encoder.finish()]);
+        let (sender, done) = oneshot::channel();
+        self.queue.on_submitted_work_done(move || {
+            let _ = sender.send(());
+        });
+        Submission { index, done }
+    }
+
+    /// Waits until work that was handed over is done. A browser tells of it by itself; elsewhere the message is there
+    /// after `poll`.
+    async fn wait(&self, submission: Submission) -> Result<()> {
+        self.poll(wgpu::PollType::Wait { submission_index: Some(submission.index), timeout: None })?;
+        submission.done.await.map_err(|_| Error::Device("waiting for the device failed: it fell silent".into()))?;
+        self.health()
     }
 
     /// wgpu panics in `poll` when the device is gone; the program must end with a message instead.

@@ -163,18 +163,23 @@ impl Backend {
 
     /// Makes the program ready to run: memory for the arena's buffers, one pipeline a kernel, all params written.
     /// Programs of one arena share its buffers. Errors: a buffer larger than the device binds, out of memory.
-    pub fn load(&mut self, arena: &Arena, program: &Program) -> Result<Loaded> {
+    pub async fn load_async(&mut self, arena: &Arena, program: &Program) -> Result<Loaded> {
         match self {
-            Backend::Gpu(session) => session.load(arena, program).map(Loaded),
+            Backend::Gpu(session) => session.load(arena, program).await.map(Loaded),
             Backend::Cpu(session) => session.load(arena, program).map(Loaded),
         }
     }
 
+    /// [`load_async`](Backend::load_async), blocking. Errors: the same.
+    pub fn load(&mut self, arena: &Arena, program: &Program) -> Result<Loaded> {
+        pollster::block_on(self.load_async(arena, program))
+    }
+
     /// Builds what programs need that are loaded next, all on all cores at once: sooner than one program after the
     /// other.
-    pub fn prepare(&self, programs: &[&Program]) {
+    pub async fn prepare(&self, programs: &[&Program]) {
         match self {
-            Backend::Gpu(session) => session.prepare(programs),
+            Backend::Gpu(session) => session.prepare(programs).await,
             Backend::Cpu(_) => {}
         }
     }
@@ -200,17 +205,22 @@ impl Backend {
     }
 
     /// Runs the program once and times each of its dispatches. Errors: the device was lost.
-    pub fn time(&mut self, program: Loaded) -> Result<Timings> {
+    pub async fn time_async(&mut self, program: Loaded) -> Result<Timings> {
         match self {
-            Backend::Gpu(session) => session.time(program.0),
+            Backend::Gpu(session) => session.time(program.0).await,
             Backend::Cpu(session) => Ok(session.time(program.0)),
         }
+    }
+
+    /// [`time_async`](Backend::time_async), blocking. Errors: the same.
+    pub fn time(&mut self, program: Loaded) -> Result<Timings> {
+        pollster::block_on(self.time_async(program))
     }
 
     /// [`time`](Backend::time) by the host's clock, where the device's own is not to be trusted. Errors: the same.
     pub fn time_by_wall(&mut self, program: Loaded) -> Result<Timings> {
         match self {
-            Backend::Gpu(session) => session.time_by_wall(program.0),
+            Backend::Gpu(session) => pollster::block_on(session.time_by_wall(program.0)),
             Backend::Cpu(session) => Ok(session.time(program.0)),
         }
     }
@@ -238,10 +248,15 @@ impl Backend {
         }
     }
 
-    /// [`read_words_async`](Backend::read_words_async), blocking, the words as f32. Errors: the same.
-    pub fn read(&mut self, tensors: &[Tensor]) -> Result<Vec<Vec<f32>>> {
-        let words = pollster::block_on(self.read_words_async(tensors))?;
+    /// [`read_words_async`](Backend::read_words_async), the words as f32. Errors: the same.
+    pub async fn read_async(&mut self, tensors: &[Tensor]) -> Result<Vec<Vec<f32>>> {
+        let words = self.read_words_async(tensors).await?;
         Ok(words.into_iter().map(bytemuck::allocation::cast_vec).collect())
+    }
+
+    /// [`read_async`](Backend::read_async), blocking. Errors: the same.
+    pub fn read(&mut self, tensors: &[Tensor]) -> Result<Vec<Vec<f32>>> {
+        pollster::block_on(self.read_async(tensors))
     }
 
     /// [`read`](Backend::read) of a single tensor. Errors: the same.

@@ -1,8 +1,6 @@
 //! Whether there can be room: asked before anything is allocated, because a system that has none left ends the program
 //! instead of answering. And what to make smaller where there is none.
 
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
-
 use crate::arena::{Arena, Buffer};
 use crate::error::{Error, Result};
 use crate::units::memory;
@@ -73,7 +71,7 @@ pub fn check(arena: &Arena, beside: usize) -> Result<()> {
             "there is no memory for {}: it would be {} in one buffer, and kernels count up to {}; {}",
             buffer.name,
             memory(bytes(buffer)),
-            memory(4 * u32::MAX as usize),
+            memory((u32::MAX as usize).saturating_mul(4)),
             advice(&buffer.name)
         )));
     }
@@ -112,12 +110,21 @@ pub fn require(bytes: usize, what: &str, advice: &str) -> Result<()> {
 
 /// Bytes of memory and swap of this machine, or of the part of it that this program may use; `None` where the system
 /// does not say.
+#[cfg(feature = "native")]
 fn machine() -> Option<usize> {
+    use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
     let system = System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::everything()));
     let all = system.total_memory().saturating_add(system.total_swap());
     let most =
         system.cgroup_limits().map_or(all, |limits| all.min(limits.total_memory.saturating_add(system.total_swap())));
     usize::try_from(most).ok().filter(|&most| most > 0)
+}
+
+/// A browser does not say.
+#[cfg(not(feature = "native"))]
+fn machine() -> Option<usize> {
+    None
 }
 
 #[cfg(test)]

@@ -39,16 +39,16 @@ fn record(arena: &mut Arena, kernel: &'static Kernel, case: &Case) -> (Program, 
 /// Builds the pipeline of the case's dispatch: loading it then takes no time. Panics where the driver refuses it.
 pub fn build(device: &Device, kernel: &'static Kernel, case: &Case) {
     let (program, ..) = record(&mut Arena::new(), kernel, case);
-    device.backend().prepare(&[&program]);
+    pollster::block_on(device.backend().prepare(&[&program]));
 }
 
 /// Loads the case's dispatch and writes its inputs. Errors: those of [`Backend::load`]. Panics on a case that has not
 /// the kernel's params.
-pub fn prepare(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Prepared> {
+pub async fn prepare_async(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Prepared> {
     let mut arena = Arena::new();
     let (program, reads, writes) = record(&mut arena, kernel, case);
     let mut backend = device.backend();
-    let program = backend.load(&arena, &program)?;
+    let program = backend.load_async(&arena, &program).await?;
     for (tensor, values) in reads.iter().zip(&case.reads) {
         backend.write(*tensor, values);
     }
@@ -60,12 +60,22 @@ pub fn prepare(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<
     Ok(Prepared { backend, program, writes })
 }
 
+/// [`prepare_async`], blocking. Errors and panics: the same.
+pub fn prepare(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Prepared> {
+    pollster::block_on(prepare_async(device, kernel, case))
+}
+
 /// Runs the case once and returns each output with its guard band. Errors: the device cannot load the kernel, or is
 /// lost.
+pub async fn run_async(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Vec<Vec<f32>>> {
+    let Prepared { mut backend, program, writes } = prepare_async(device, kernel, case).await?;
+    backend.run_async(&[(program, 1)], &mut |_| true).await?;
+    backend.read_async(&writes).await
+}
+
+/// [`run_async`], blocking. Errors: the same.
 pub fn run(device: &Device, kernel: &'static Kernel, case: &Case) -> Result<Vec<Vec<f32>>> {
-    let Prepared { mut backend, program, writes } = prepare(device, kernel, case)?;
-    backend.run(&[(program, 1)])?;
-    backend.read(&writes)
+    pollster::block_on(run_async(device, kernel, case))
 }
 
 /// The outputs of a case on a device beside the reference's.
@@ -83,8 +93,13 @@ pub fn reference(kernel: &'static Kernel, case: &Case) -> Result<Vec<Vec<f32>>> 
 
 /// Runs the case on `device` and compares with `want`, what [`reference()`] returned for it.
 pub fn measure(device: &Device, kernel: &'static Kernel, case: &Case, want: &[Vec<f32>]) -> Outcome {
+    pollster::block_on(measure_async(device, kernel, case, want))
+}
+
+/// [`measure`], where nothing may block.
+pub async fn measure_async(device: &Device, kernel: &'static Kernel, case: &Case, want: &[Vec<f32>]) -> Outcome {
     let where_ = |what: String| format!("{} [{}]: {what}", kernel.name, case.label);
-    let got = match run(device, kernel, case) {
+    let got = match run_async(device, kernel, case).await {
         Ok(got) => got,
         Err(e) => return Outcome { outputs: Vec::new(), failure: Some(where_(e.to_string())) },
     };

@@ -270,7 +270,7 @@ fn build(bar: &ProgressBar, device: &Device, steps: &[Step]) {
     for step in steps {
         let program = Program { name: step.kernel.name.into(), steps: vec![step.clone()] };
         building(bar, step.kernel.name, || {
-            let _ = catch_unwind(AssertUnwindSafe(|| device.backend().prepare(&[&program])));
+            let _ = catch_unwind(AssertUnwindSafe(|| pollster::block_on(device.backend().prepare(&[&program]))));
         });
     }
 }

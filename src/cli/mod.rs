@@ -40,6 +40,7 @@ mod series;
 mod shared;
 mod signals;
 mod sounds;
+mod studio;
 mod sweep;
 mod table;
 mod train;
@@ -112,6 +113,8 @@ enum Command {
     Compare(compare::Args),
     /// Write a run as one HTML file to look at in a browser
     Report(report::Args),
+    /// Serve the studio, the same engine in a browser's tab, from this machine
+    Studio(studio::Args),
     /// Take the same training steps here and in PyTorch, and compare losses, gradients and parameters
     Parity(parity::Args),
     /// List the adapters of this machine and say which one `--device auto` takes
@@ -165,6 +168,7 @@ impl Cli {
             Command::Animate(args) => args.run(),
             Command::Compare(args) => args.run(),
             Command::Report(args) => args.run(),
+            Command::Studio(args) => args.run(),
             Command::Parity(args) => args.run(),
             Command::Devices(args) => args.run(),
             Command::Kernels(args) => args.run(),

@@ -68,6 +68,11 @@ impl Idx {
         Idx::parse(decompressed(BufReader::new(file)).map_err(Error::io("read", path))?, path, kind)
     }
 
+    /// The content of a file, plain or compressed; `path` is for messages. Errors: those of [`read`](Idx::read).
+    pub fn of_bytes(bytes: &[u8], path: &Path, kind: Kind) -> Result<Idx> {
+        Idx::parse(decompressed(bytes).map_err(Error::io("read", path))?, path, kind)
+    }
+
     /// Size of the uncompressed file in bytes.
     pub fn file_bytes(&self) -> u64 {
         (self.header.len() + self.body.len()) as u64

@@ -1,6 +1,7 @@
 //! How far the reconstructions of recordings are from them, in decibels.
 
-use super::{Trained, chunk};
+use super::Trained;
+use super::stages::chunk;
 use crate::data::table::Table;
 use crate::error::Result;
 

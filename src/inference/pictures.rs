@@ -3,7 +3,8 @@
 
 use std::str::FromStr;
 
-use super::{Trained, chunk};
+use super::Trained;
+use super::stages::chunk;
 use crate::data::table::{PICTURES, Table};
 use crate::error::{Error, Result};
 use crate::fidelity::{Features, Judge, NEAREST, inception_score, kernel_distance, prdc};

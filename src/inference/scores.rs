@@ -12,7 +12,8 @@
 
 use std::ops::Range;
 
-use super::{Trained, chunk, kl_by_row};
+use super::stages::chunk;
+use super::{Trained, kl_by_row};
 use crate::data::table::{LABELS, PICTURES, Table};
 use crate::error::{Error, Result};
 use crate::kernels::random::host_normal;

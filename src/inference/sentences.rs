@@ -10,7 +10,8 @@ use std::cmp::Ordering;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{CHUNK, Trained};
+use super::Trained;
+use super::stages::CHUNK;
 use crate::data::ragged::Ragged;
 use crate::data::table::{TEXT, Table, Values};
 use crate::data::text::vocabulary::{BOS, EOS, FIRST_WORD, PAD, UNK};

@@ -1,6 +1,7 @@
 //! Sequences of a trained model with a latent at each step: drawn of its prior, a step at a time, by the views `start`,
 //! `emit` and `advance`; and what it makes of those that there are. C numbers of a step, O outputs of the network.
 
+#[cfg(feature = "native")]
 pub mod drawing;
 
 use rand::SeedableRng;

@@ -1,4 +1,5 @@
 use super::scores::Score;
+use super::stages::CHUNK;
 use super::*;
 use crate::backend::cpu::Cpu;
 use crate::data::digits;

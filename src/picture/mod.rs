@@ -1,10 +1,7 @@
 //! Pictures out: grids of images, charts of losses, scatters of latents, and the latent points they start from.
 //!
 //! - `grid` arranges (N,C,H,W) values as one picture; `bands` puts originals above their reconstructions.
-//! - `curves` draws losses over epochs or steps, `curve_panels` several such charts at once, `scatter` 2-D encodings
-//!   coloured by label, `roofline` what kernels reach of a device, `bars` rates side by side, `powers` times over
-//!   sizes, `histogram` how many rows have which score, `heat` numbers as coloured cells, `confusion` what a classifier
-//!   takes for what, `panels` series and what was made of them; `chart` is what they share.
+//! - `charts` draws losses, latents, times and scores.
 //! - `quality` says how near pictures are to others, `enlarge` draws them larger without a model.
 //! - `save_gif` shows pictures one after the other.
 //! - `latent` has the points to decode: interpolations, traversals, the manifold of a 2-D latent.
@@ -12,35 +9,17 @@
 //! Everything ends as a [`Picture`], and [`Picture::save`] and [`save_gif`] are the only ways to a file.
 
 mod animation;
-mod bars;
-mod chart;
-mod confusion;
-mod curves;
+#[cfg(feature = "native")]
+mod charts;
 pub mod enlarge;
 mod grid;
-mod heat;
-mod histogram;
 pub mod latent;
-mod panels;
-mod powers;
 pub mod quality;
-mod roofline;
-mod scatter;
-mod strokes;
 
 pub use animation::{save_gif, save_gif_of};
-pub use bars::{Bar, Bars, bars};
-pub(crate) use chart::class_color;
-pub use confusion::confusion;
-pub use curves::{Curves, Series, curve_panels, curves};
+#[cfg(feature = "native")]
+pub use charts::*;
 pub use grid::{Fit, bands, fit, grid, grid_size, plain};
-pub use heat::heat;
-pub use histogram::{Heap, histogram};
-pub use panels::{Panel, panels};
-pub use powers::powers;
-pub use roofline::{Mark, roofline};
-pub use scatter::scatter;
-pub use strokes::strokes;
 
 use crate::error::{Error, Result};
 use crate::files::{read_regular, write_atomic};
@@ -49,6 +28,9 @@ use std::path::Path;
 
 /// Largest PNG file read, in bytes. This program's own are far below it.
 const LARGEST_PNG: u64 = 1 << 28;
+
+/// A line of a chart: its name for the legend, and points (x, y) in their order.
+pub type Series = (String, Vec<(f64, f64)>);
 
 /// A finished picture in memory, 8 bits a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use super::html::{details, escape, number, section, table};
 use crate::picture::class_color;
+use crate::train::drawing::loss_curves;
 use crate::train::history::History;
-use crate::train::pictures::loss_curves;
 
 /// A chart in its own units, which the page stretches.
 const WIDTH: f64 = 380.0;

@@ -1,6 +1,7 @@
 //! Checkpoints: safetensors files that PyTorch loads under the names and shapes of its `state_dict`, and the reverse.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -17,7 +18,7 @@ use crate::data::features::Features;
 use crate::data::table::{Columns, Kind, PICTURES, TEXT};
 use crate::data::text::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
-use crate::files::read_regular;
+use crate::files::{read_regular, write_atomic_by};
 use crate::models::parts::complete;
 use crate::models::parts::networks::{Head, Networks};
 use crate::models::{Model, find, presets, vae};
@@ -150,10 +151,21 @@ fn outgoing<'a>(name: &'a str, shape: &'a [usize], values: &'a [f32]) -> Outgoin
 pub fn write_model(
     path: &Path,
     arena: &Arena,
-    [parameters, statistics]: [&[f32]; 2],
+    values: [&[f32]; 2],
     more: &[(&str, &[f32])],
     metadata: (&str, &str),
 ) -> Result<()> {
+    write_atomic_by(path, |file| model_to(file, arena, values, more, metadata))
+}
+
+/// The bytes of such a file. Errors: those of the writer.
+pub fn model_to(
+    out: &mut dyn io::Write,
+    arena: &Arena,
+    [parameters, statistics]: [&[f32]; 2],
+    more: &[(&str, &[f32])],
+    metadata: (&str, &str),
+) -> io::Result<()> {
     let kept: Vec<_> = entries(arena).collect();
     let more: Vec<_> = more.iter().map(|&(name, values)| (name, [values.len()], values)).collect();
     let of_model = kept.iter().map(|(name, tensor, layout, shape)| {
@@ -163,7 +175,7 @@ pub fn write_model(
         Outgoing { name, values, shape: tensor.shape(), layout, file_shape, is_count: is_count(name) }
     });
     let tensors = of_model.chain(more.iter().map(|(name, shape, values)| outgoing(name, shape, values)));
-    tensor_file::write(path, tensors.collect(), Some(metadata))
+    tensor_file::write_to(out, tensors.collect(), Some(metadata))
 }
 
 impl Checkpoint {

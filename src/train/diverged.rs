@@ -24,12 +24,12 @@ fn place(arena: &Arena, tensor: Tensor, i: usize) -> (String, String) {
 
 /// Runs the program once, one dispatch at a time. The text names tensor, element, kernel and layer; `None`: everything
 /// it wrote is finite. Errors: a device that is lost or has no room.
-pub fn first_offender(backend: &mut Backend, arena: &Arena, program: &Program) -> Result<Option<String>> {
+pub async fn first_offender(backend: &mut Backend, arena: &Arena, program: &Program) -> Result<Option<String>> {
     for step in &program.steps {
         let one = Program { name: step.kernel.name.into(), steps: vec![step.clone()] };
-        let loaded: Loaded = backend.load(arena, &one)?;
-        backend.run(&[(loaded, 1)])?;
-        let values = backend.read(&step.writes)?;
+        let loaded: Loaded = backend.load_async(arena, &one).await?;
+        backend.run_async(&[(loaded, 1)], &mut |_| true).await?;
+        let values = backend.read_async(&step.writes).await?;
         for ((tensor, values), name) in step.writes.iter().zip(values).zip(step.kernel.writes) {
             if INTEGERS.contains(name) {
                 continue;
@@ -78,7 +78,7 @@ mod tests {
         let mut values = vec![0.0; p.len()];
         values[parameters[1].value.offset + 2] = second;
         backend.write(p, &values);
-        first_offender(&mut backend, &arena, &program).unwrap()
+        pollster::block_on(first_offender(&mut backend, &arena, &program)).unwrap()
     }
 
     #[test]

@@ -56,10 +56,9 @@ impl RecordedEvaluation {
         RecordedEvaluation { order, data, steps }
     }
 
-    pub fn load(self, arena: &Arena, backend: &mut Backend) -> Result<Evaluation> {
-        let order = backend.load(arena, &self.order)?;
-        let steps = self.steps.iter().map(|program| backend.load(arena, program));
-        let walk = Walk(steps.collect::<Result<_>>()?);
+    pub async fn load(self, arena: &Arena, backend: &mut Backend) -> Result<Evaluation> {
+        let order = backend.load_async(arena, &self.order).await?;
+        let walk = Walk::load(arena, backend, &self.steps).await?;
         Ok(Evaluation { data: self.data, order, walk })
     }
 }
@@ -78,7 +77,7 @@ impl Evaluation {
     ) -> Result<Evaluation> {
         let sizes = Sizes::of(split, batch_size);
         let evaluation = RecordedEvaluation::new(arena, model, columns, sizes, latent, largest_part);
-        let evaluation = evaluation.load(arena, backend)?;
+        let evaluation = pollster::block_on(evaluation.load(arena, backend))?;
         evaluation.data.upload(backend, split);
         Ok(evaluation)
     }

@@ -1,17 +1,14 @@
-//! The pictures that each epoch leaves: samples, reconstructions, curves. Large ones are drawn smaller or fewer, so
+//! The pictures that each epoch leaves: samples and reconstructions. Large ones are drawn smaller or fewer, so
 //! that no run ends because of them.
 
-use super::metrics::{EpochMetrics, Means};
-use super::run_folder::RunFolder;
 use crate::arena::Arena;
 use crate::backend::Backend;
 use crate::data::table::{Columns, Kind, PICTURES, Table};
-use crate::error::Result;
 use crate::kernels::clock::{Clock, Row};
 use crate::kernels::random;
 use crate::models::draw::Draw;
-use crate::models::{Model, Term, View};
-use crate::picture::{self, Curves, Fit, Series};
+use crate::models::{Model, View};
+use crate::picture::{self, Fit};
 use crate::program::{Program, Recorder};
 use crate::tensor::Tensor;
 
@@ -213,7 +210,7 @@ impl EpochPictures {
         }
     }
 
-    /// What the host reads after an epoch, for [`save`](EpochPictures::save).
+    /// What the host reads after an epoch.
     pub(crate) fn tensors(&self) -> Vec<Tensor> {
         let samples = self.samples.iter().flat_map(|drawn| &drawn.outputs);
         let made =
@@ -221,50 +218,14 @@ impl EpochPictures {
         samples.chain(made).copied().collect()
     }
 
-    /// Draws the values of [`tensors`](EpochPictures::tensors): a result for each picture. Errors: a file that cannot
-    /// be written.
-    pub(crate) fn save(&self, folder: &RunFolder, epoch: usize, values: &[Vec<f32>]) -> Vec<Result<()>> {
-        let [c, h, w] = self.layout.shape;
+    /// The values of [`tensors`](EpochPictures::tensors) as samples, and as bands of originals above what was made of
+    /// them: each (count,C,H,W), with how many there are and how they are laid out; `None` of what is not drawn.
+    pub fn parted<'a>(&self, values: &'a [Vec<f32>]) -> [Option<(&'a [Vec<f32>], Fit)>; 2] {
         let (samples, made) = values.split_at(self.samples.iter().map(|drawn| drawn.outputs.len()).sum());
-        let mut results = Vec::new();
-        if let (Some(Fit { count, columns, upscale }), [samples, ..]) = (self.layout.samples, samples) {
-            let grid = picture::grid(samples, [count, c, h, w], columns, upscale);
-            results.push(grid.and_then(|grid| grid.save(folder.samples(epoch))));
-        }
-        if let Some(Fit { count, columns, upscale }) = self.layout.reconstructions.filter(|_| !made.is_empty()) {
-            let sets: Vec<&[f32]> = made.iter().map(Vec::as_slice).collect();
-            let bands = picture::bands(&sets, [count, c, h, w], columns, upscale);
-            results.push(bands.and_then(|bands| bands.save(folder.reconstructions(epoch))));
-        }
-        results
+        let drawn =
+            |values: &'a [Vec<f32>], fit: Option<Fit>| fit.filter(|_| !values.is_empty()).map(|fit| (values, fit));
+        [drawn(&samples[..samples.len().min(1)], self.layout.samples), drawn(made, self.layout.reconstructions)]
     }
-}
-
-/// Draws the loss and each of the model's terms of all epochs so far, of training and test in one chart, and below
-/// them the `schedules` of the learning rate and the knobs. Errors: a file that cannot be written.
-pub fn save_curves(
-    folder: &RunFolder,
-    title: &str,
-    terms: &[Term],
-    rows: &[EpochMetrics],
-    schedules: Vec<Series>,
-) -> Result<()> {
-    let schedules = schedules.into_iter().map(|series| Curves { title: series.0.clone(), series: vec![series] });
-    let blocks = [loss_curves(terms, rows), schedules.collect()];
-    picture::curve_panels(&blocks, &["train", "test"].map(String::from), title, "epoch").save(folder.curves())
-}
-
-/// A chart of the loss and one of each term, with a line of the training and one of the test set.
-pub fn loss_curves(terms: &[Term], rows: &[EpochMetrics]) -> Vec<Curves> {
-    let names = std::iter::once("loss").chain(terms.iter().map(|term| term.name));
-    let chart = |(number, name): (usize, &str)| {
-        let line = |split: &str, of: fn(&EpochMetrics) -> &Means| {
-            let value = |m: &Means| if number == 0 { m.loss } else { m.terms[number - 1] };
-            (split.to_string(), rows.iter().map(|row| (row.epoch as f64, value(of(row)))).collect())
-        };
-        Curves { title: name.to_string(), series: vec![line("train", |m| &m.train), line("test", |m| &m.test)] }
-    };
-    names.enumerate().map(chart).collect()
 }
 
 #[cfg(test)]
@@ -320,17 +281,5 @@ mod tests {
             assert!(shares.iter().all(|share| (share - 400.0).abs() < 80.0), "{k}: {shares:?}");
         }
         assert_eq!(codes.len(), 2000);
-    }
-
-    #[test]
-    fn the_loss_and_each_term_have_a_chart_with_training_and_test() {
-        let terms = [crate::models::vae::RECON, crate::models::vae::KL];
-        let means = |loss: f64| Means { loss, terms: vec![loss + 1.0, loss + 2.0] };
-        let row = |epoch: usize| EpochMetrics { epoch, train: means(10.0), test: means(20.0), seconds: 1.0 };
-        let charts = loss_curves(&terms, &[row(1), row(2)]);
-        let titles: Vec<&str> = charts.iter().map(|chart| chart.title.as_str()).collect();
-        assert_eq!(titles, ["loss", "recon", "kl"]);
-        assert_eq!(charts[2].series[0], ("train".into(), vec![(1.0, 12.0), (2.0, 12.0)]));
-        assert_eq!(charts[1].series[1], ("test".into(), vec![(1.0, 21.0), (2.0, 21.0)]));
     }
 }

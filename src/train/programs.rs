@@ -57,13 +57,7 @@ pub(crate) fn initial(arena: &Arena, model: &dyn Model, seed: u64) -> Vec<f32> {
 }
 
 /// Writes what a training run starts from: the seed's parameters, statistics, moments.
-pub(crate) fn write_initial(
-    backend: &mut Backend,
-    arena: &Arena,
-    model: &dyn Model,
-    optimizer: &OptimizerState,
-    seed: u64,
-) {
+pub fn write_initial(backend: &mut Backend, arena: &Arena, model: &dyn Model, optimizer: &OptimizerState, seed: u64) {
     backend.write(arena.flat_parameters(), &initial(arena, model, seed));
     for statistic in arena.statistics() {
         backend.write(statistic.value, &vec![statistic.initial; statistic.value.len()]);
@@ -78,12 +72,12 @@ impl Programs {
     /// device; a data set without a column that the model takes.
     pub fn new(backend: &mut Backend, settings: &Settings, data: Dataset) -> Result<Programs> {
         let largest_part = backend.largest_binding();
-        Programs::with_largest_part(backend, settings, data, largest_part)
+        pollster::block_on(Programs::with_largest_part(backend, settings, data, largest_part))
     }
 
     /// [`new`](Programs::new) with the pictures in buffers of at most `largest_part` bytes. Where they are parted
     /// changes no result. Its errors are the same.
-    pub fn with_largest_part(
+    pub async fn with_largest_part(
         backend: &mut Backend,
         settings: &Settings,
         data: Dataset,
@@ -120,17 +114,16 @@ impl Programs {
         }
         // The first one loaded makes the buffers: the pictures are on their way while the pipelines of the others are
         // built.
-        let shuffle = backend.load(arena, &shuffled)?;
+        let shuffle = backend.load_async(arena, &shuffled).await?;
         pictures.write(backend, &data.test, settings.seed);
         train.hand_over(backend, data.train);
         test.data.hand_over(backend, data.test);
         let others = steps.iter().chain([&drawn]).chain(&test.steps);
-        backend.prepare(&others.collect::<Vec<_>>());
+        backend.prepare(&others.collect::<Vec<_>>()).await;
 
-        let test = test.load(arena, backend)?;
-        let mut load = |program: &Program| backend.load(arena, program);
-        let training = Walk(steps.iter().map(&mut load).collect::<Result<_>>()?);
-        let drawing = load(&drawn)?;
+        let test = test.load(arena, backend).await?;
+        let training = Walk::load(arena, backend, &steps).await?;
+        let drawing = backend.load_async(arena, &drawn).await?;
         let arena = arena.clone();
         Ok(Programs { arena, model, optimizer, train, test, pictures, steps, shuffle, training, drawing })
     }
@@ -145,8 +138,13 @@ impl Programs {
     /// Evaluation of the whole test set, and the epoch's pictures.
     pub fn evaluation(&self) -> Vec<(Loaded, usize)> {
         let mut plan = self.test.plan();
-        plan.push((self.drawing, 1));
+        plan.push(self.drawing());
         plan
+    }
+
+    /// What draws the epoch's pictures.
+    pub fn drawing(&self) -> (Loaded, usize) {
+        (self.drawing, 1)
     }
 
     /// Dispatches of one training step.

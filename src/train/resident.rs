@@ -7,6 +7,7 @@ use super::batches::{Batches, Size};
 use crate::arena::Arena;
 use crate::backend::{Backend, Loaded};
 use crate::data::table::{Columns, Kind, Table, Values};
+use crate::error::Result;
 use crate::kernels::rows::Rows;
 use crate::kernels::{gather, steps};
 use crate::layers::Mode;
@@ -187,7 +188,7 @@ impl Resident {
     }
 
     /// Indices of its buffers in the arena.
-    pub(crate) fn buffers(&self) -> Vec<usize> {
+    pub fn buffers(&self) -> Vec<usize> {
         let columns = self.columns.iter().flat_map(|(_, source)| tensors(source));
         let others = [self.order, self.clock, self.losses].into_iter().chain(self.slots);
         columns.chain(others).map(|tensor| tensor.buffer).collect()
@@ -295,6 +296,15 @@ fn words(values: &Values, range: Range<usize>) -> Cow<'_, [u32]> {
 pub(crate) struct Walk(pub Vec<Loaded>);
 
 impl Walk {
+    /// Loads the programs, in their order. Errors: no room on the device.
+    pub async fn load(arena: &Arena, backend: &mut Backend, programs: &[Program]) -> Result<Walk> {
+        let mut loaded = Vec::new();
+        for program in programs {
+            loaded.push(backend.load_async(arena, program).await?);
+        }
+        Ok(Walk(loaded))
+    }
+
     /// Replays for the batches from `first` on.
     pub fn plan(&self, batches: &Batches, first: usize) -> Vec<(Loaded, usize)> {
         batches.plan(first).into_iter().map(|(size, times)| (self.0[size], times)).collect()

@@ -24,8 +24,6 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Fingerprint, Selection};
 use crate::error::{Error, Result};
 use crate::files::{is_leftover_of, write_atomic};
-use crate::train::checkpoint::Checkpoint;
-use crate::train::early_stopping::EarlyStopping;
 use crate::train::given::{describe, read_text};
 use crate::train::hold::Hold;
 use crate::train::settings::Settings;
@@ -284,46 +282,6 @@ impl RunRecord {
         let record: RunRecord = toml::from_str(text).map_err(|e| Error::file(path, describe(&e, text)))?;
         record.settings.validate().map_err(|e| Error::file(path, e.to_string()))?;
         Ok(record)
-    }
-}
-
-/// Metadata key of the progress in a state file.
-pub(super) const PROGRESS: &str = "elbo.progress";
-
-/// How far a run has come. It travels as text inside `state.safetensors`, so that one rename publishes both the
-/// tensors and the place they belong to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Epochs completed.
-    pub epoch: usize,
-    /// Batches completed of the epoch under way: 0 unless the run was interrupted inside an epoch.
-    pub batch: usize,
-    /// What has been seen of the monitored loss.
-    pub early_stopping: EarlyStopping,
-}
-
-impl Progress {
-    /// TOML, which [`Progress::from_text`] reads back to an equal value.
-    pub fn to_text(&self) -> String {
-        toml::to_string(self).expect("counts and floats always have a TOML form")
-    }
-
-    /// That in the state of a run; `None` before its first epoch has ended or was interrupted. Errors: a file that
-    /// cannot be read or is no state.
-    pub fn read(folder: &RunFolder) -> Result<Option<Progress>> {
-        let path = folder.state();
-        path.exists().then(|| Progress::of(&Checkpoint::read(&path)?, &path)).transpose()
-    }
-
-    /// That in a state that was read from `path`. Errors: it has none.
-    pub fn of(state: &Checkpoint, path: &Path) -> Result<Progress> {
-        let text = state.metadata.get(PROGRESS).ok_or_else(|| Error::file(path, "holds no progress"))?;
-        Progress::from_text(text, path)
-    }
-
-    /// Reads what [`Progress::to_text`] wrote; `path` is the file that it came from, for the error.
-    pub fn from_text(text: &str, path: &Path) -> Result<Progress> {
-        toml::from_str(text).map_err(|e| Error::file(path, format!("its progress cannot be read: {}", e.message())))
     }
 }
 

@@ -18,7 +18,8 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::given::{Given, describe, read_text};
-use super::run_folder::{Progress, RunFolder, RunRecord};
+use super::progress::Progress;
+use super::run_folder::{RunFolder, RunRecord};
 use super::settings::Settings;
 use crate::error::{Error, Result};
 
@@ -183,7 +184,7 @@ impl Planned {
         let mut given = Given::default();
         self.changeable().for_each(|(key, text)| given.flag(key, text));
         let settings = Settings::resume(record.settings, &given).map_err(|e| other(e.to_string()))?;
-        let Some(progress) = Progress::read(&folder)? else { return Ok(State::Begun) };
+        let Some(progress) = Progress::read(&folder.state())? else { return Ok(State::Begun) };
         let stopping = progress.early_stopping.resume(&settings);
         let is_finished = progress.epoch >= settings.epochs || stopping.is_out_of_patience();
         Ok(if is_finished { State::Finished } else { State::Begun })

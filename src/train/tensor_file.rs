@@ -67,10 +67,16 @@ impl Outgoing<'_> {
     }
 }
 
-/// Replaces the file as a whole. The bytes depend on the content alone. `metadata` is text under a key: the format
-/// keeps it in a hash map, whose order changes from run to run, so there is at most one. Errors: those of
-/// [`write_atomic`](crate::files::write_atomic). Panics where values do not fill a shape.
-pub fn write(path: &Path, mut tensors: Vec<Outgoing>, metadata: Option<(&str, &str)>) -> Result<()> {
+/// Replaces the file as a whole. Its bytes are those of [`write_to`]. Errors: those of
+/// [`write_atomic`](crate::files::write_atomic).
+pub fn write(path: &Path, tensors: Vec<Outgoing>, metadata: Option<(&str, &str)>) -> Result<()> {
+    write_atomic_by(path, |file| write_to(file, tensors, metadata))
+}
+
+/// The bytes of a file, which depend on the content alone. `metadata` is text under a key: the format keeps it in a hash
+/// map, whose order changes from run to run, so there is at most one. Errors: those of the writer. Panics where values
+/// do not fill a shape.
+pub fn write_to(out: &mut dyn Write, mut tensors: Vec<Outgoing>, metadata: Option<(&str, &str)>) -> io::Result<()> {
     // The format's order: the widest types first, then by name.
     tensors.sort_by(|a, b| b.dtype().cmp(&a.dtype()).then(a.name.cmp(b.name)));
     let mut end = 0;
@@ -85,11 +91,9 @@ pub fn write(path: &Path, mut tensors: Vec<Outgoing>, metadata: Option<(&str, &s
     let header = Metadata::new(Some(metadata), infos.collect()).expect("values fill their shapes");
     let mut header = serde_json::to_vec(&header).expect("names and shapes are plain data");
     header.resize(header.len().next_multiple_of(8), b' ');
-    write_atomic_by(path, |file| {
-        let mut file = BufWriter::new(file);
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
-        tensors.iter().try_for_each(|tensor| tensor.write(&mut file))?;
-        file.flush()
-    })
+    let mut out = BufWriter::new(out);
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    tensors.iter().try_for_each(|tensor| tensor.write(&mut out))?;
+    out.flush()
 }

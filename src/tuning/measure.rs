@@ -2,7 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+
+use web_time::Instant;
 
 use crate::arena::Arena;
 use crate::backend::gpu::Gpu;
@@ -42,7 +43,7 @@ pub fn measure(
     let mut bench = Bench::new(gpu, step);
     // All at once, on all cores; what a driver refuses is found again below, where it is said.
     let shaders = candidates.iter().map(|candidate| (step.kernel, &candidate.shader)).collect();
-    let _ = catch_unwind(AssertUnwindSafe(|| gpu.build(shaders)));
+    let _ = catch_unwind(AssertUnwindSafe(|| pollster::block_on(gpu.build(shaders))));
     let mut measured: Vec<(Measured, Option<Loaded>)> = Vec::new();
     let mut first: Option<Vec<Vec<f32>>> = None;
     for candidate in candidates {

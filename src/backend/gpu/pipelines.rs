@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+#[cfg(not(target_arch = "wasm32"))]
 use rayon::prelude::*;
 
 use super::{Checks, Gpu};
@@ -29,7 +30,7 @@ impl Gpu {
     }
 
     /// Builds the pipelines of programs that there are not yet, on all cores: most of a start is spent here.
-    pub(super) fn build_pipelines(&self, programs: &[&Program]) {
+    pub(super) async fn build_pipelines(&self, programs: &[&Program]) {
         let mut missing: Vec<(&'static Kernel, &'static Shader)> = Vec::new();
         let steps = programs.iter().flat_map(|program| &program.steps);
         for step in steps.filter(|step| self.lacks(step.kernel).is_none()) {
@@ -38,23 +39,45 @@ impl Gpu {
                 missing.push((kernel, shader));
             }
         }
-        if let Some((kernel, problem)) = self.build(missing).first() {
+        if let Some((kernel, problem)) = self.build(missing).await.first() {
             panic!("{} does not validate: {problem}", kernel.name);
         }
     }
 
     /// Builds pipelines on all cores; those that do not validate, with wgpu's words, are not kept.
-    pub(crate) fn build(&self, wanted: Vec<(&'static Kernel, &'static Shader)>) -> Vec<(&'static Kernel, String)> {
-        // One by one: a pipeline may take a hundred times as long as another.
-        let built = wanted.into_par_iter().with_max_len(1).filter_map(|(kernel, shader)| {
-            // A thread hears of errors in its own scopes alone.
+    pub(crate) async fn build(
+        &self,
+        wanted: Vec<(&'static Kernel, &'static Shader)>,
+    ) -> Vec<(&'static Kernel, String)> {
+        // A thread hears of errors in its own scopes alone.
+        let begin = |(kernel, shader): (&'static Kernel, &'static Shader)| {
             let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
             self.pipeline(kernel, shader);
-            let problem = pollster::block_on(validation.pop())?;
+            (kernel, shader, validation.pop())
+        };
+        let judge = |kernel: &'static Kernel, shader: &Shader, problem: Option<wgpu::Error>| {
+            let problem = problem?;
             self.pipelines.lock().unwrap().remove(&(kernel.name, shader.id()));
             Some((kernel, problem.to_string()))
+        };
+        // One by one: a pipeline may take a hundred times as long as another.
+        #[cfg(not(target_arch = "wasm32"))]
+        let built = wanted.into_par_iter().with_max_len(1).filter_map(|each| {
+            let (kernel, shader, problem) = begin(each);
+            judge(kernel, shader, pollster::block_on(problem))
         });
-        built.collect()
+        #[cfg(not(target_arch = "wasm32"))]
+        return built.collect();
+        // A browser compiles on threads of its own once it is asked, and tells later.
+        #[cfg(target_arch = "wasm32")]
+        {
+            let begun: Vec<_> = wanted.into_iter().map(begin).collect();
+            let mut refused = Vec::new();
+            for (kernel, shader, problem) in begun {
+                refused.extend(judge(kernel, shader, problem.await));
+            }
+            refused
+        }
     }
 
     fn build_pipeline(&self, kernel: &Kernel, shader: &Shader) -> Pipeline {

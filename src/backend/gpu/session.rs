@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use futures_channel::oneshot;
+use web_time::Instant;
 
 use super::pipelines::Pipeline;
-use super::{Gpu, room};
+use super::{Gpu, Submission, room};
 use crate::arena::Arena;
 use crate::backend::{Counters, Plan};
 use crate::error::{Error, Result};
@@ -66,20 +69,22 @@ impl Session {
     }
 
     /// [`Backend::prepare`](crate::backend::Backend::prepare)
-    pub fn prepare(&self, programs: &[&Program]) {
-        self.gpu.build_pipelines(programs);
+    pub async fn prepare(&self, programs: &[&Program]) {
+        self.gpu.build_pipelines(programs).await;
     }
 
     /// Makes buffers, pipelines and bind groups, and writes all params. Returns the program's number. Errors: a buffer
     /// larger than a binding may be, more workgroups than a dimension holds, a feature that the adapter lacks, out of
     /// memory, a lost device. Panics on a shader that does not validate.
-    pub fn load(&mut self, arena: &Arena, program: &Program) -> Result<usize> {
+    pub async fn load(&mut self, arena: &Arena, program: &Program) -> Result<usize> {
+        self.gpu.build_pipelines(&[program]).await;
         let device = &self.gpu.device;
         let allocation = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let outcome = self.load_steps(arena, program);
-        let invalid = pollster::block_on(validation.pop());
-        let out_of_memory = pollster::block_on(allocation.pop());
+        // Both are asked for before one is waited for: scopes are a stack.
+        let (invalid, out_of_memory) = (validation.pop(), allocation.pop());
+        let (invalid, out_of_memory) = (invalid.await, out_of_memory.await);
         let steps = outcome?;
         if let Some(e) = out_of_memory {
             return Err(Error::Device(format!(
@@ -123,7 +128,6 @@ impl Session {
                 mapped_at_creation: false,
             }));
         }
-        self.gpu.build_pipelines(&[program]);
         let mut params = vec![0u8; program.steps.len().max(1) * PARAMS_SLOT];
         for (slot, step) in params.chunks_mut(PARAMS_SLOT).zip(&program.steps) {
             let bytes: &[u8] = bytemuck::cast_slice(&step.params);
@@ -181,7 +185,7 @@ impl Session {
     /// Records and submits replays. At most two submissions are under way: the device never runs dry, and the host
     /// hears about progress without reading anything back.
     pub async fn run(&mut self, plan: &Plan, progress: &mut dyn FnMut(usize) -> bool) -> Result<usize> {
-        let mut under_way: VecDeque<(wgpu::SubmissionIndex, usize, usize)> = VecDeque::new();
+        let mut under_way: VecDeque<(Submission, usize, usize)> = VecDeque::new();
         let mut handed = 0;
         let mut go_on = true;
         let mut last_end = Instant::now();
@@ -190,14 +194,14 @@ impl Session {
             while left > 0 {
                 let replays = self.replays_a_submission(program.0).min(left);
                 let start = Instant::now();
-                let index = self.submit(program.0, replays);
+                let submission = self.submit(program.0, replays);
                 self.counters.recording += start.elapsed();
-                under_way.push_back((index, program.0, replays));
+                under_way.push_back((submission, program.0, replays));
                 left -= replays;
                 handed += replays;
                 // A program not yet measured is waited for, so that its next submission can be sized.
                 while under_way.len() > 2 || (self.seconds[program.0].is_none() && !under_way.is_empty()) {
-                    self.finish_oldest(&mut under_way, &mut last_end)?;
+                    self.finish_oldest(&mut under_way, &mut last_end).await?;
                 }
                 go_on = progress(handed);
                 if !go_on {
@@ -207,20 +211,20 @@ impl Session {
         }
         if !go_on {
             while !under_way.is_empty() {
-                self.finish_oldest(&mut under_way, &mut last_end)?;
+                self.finish_oldest(&mut under_way, &mut last_end).await?;
             }
         }
         self.gpu.health()?;
         Ok(handed)
     }
 
-    fn finish_oldest(
+    async fn finish_oldest(
         &mut self,
-        under_way: &mut VecDeque<(wgpu::SubmissionIndex, usize, usize)>,
+        under_way: &mut VecDeque<(Submission, usize, usize)>,
         last_end: &mut Instant,
     ) -> Result<()> {
-        let Some((index, program, replays)) = under_way.pop_front() else { return Ok(()) };
-        self.gpu.poll(wgpu::PollType::Wait { submission_index: Some(index), timeout: None })?;
+        let Some((submission, program, replays)) = under_way.pop_front() else { return Ok(()) };
+        self.gpu.wait(submission).await?;
         let seconds = last_end.elapsed().as_secs_f64() / replays as f64;
         *last_end = Instant::now();
         // The first submission pays for driver compilation; later ones correct it.
@@ -236,7 +240,7 @@ impl Session {
     }
 
     // ANCHOR: submit
-    fn submit(&mut self, program: usize, replays: usize) -> wgpu::SubmissionIndex {
+    fn submit(&mut self, program: usize, replays: usize) -> Submission {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
@@ -248,7 +252,7 @@ impl Session {
         }
         self.counters.dispatches += (self.programs[program].len() * replays) as u64;
         self.counters.submits += 1;
-        self.gpu.queue.submit([encoder.finish()])
+        self.gpu.submit(encoder)
     }
     // ANCHOR_END: submit
 
@@ -294,7 +298,7 @@ impl Session {
     /// Waits for the device and reads a buffer that was filled to be read.
     pub(super) async fn map<T>(&self, staging: &wgpu::Buffer, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let name = &self.gpu.info.name;
-        let (sender, receiver) = futures_channel::oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |outcome| {
             let _ = sender.send(outcome);
         });

@@ -202,17 +202,6 @@ fn a_spoilt_record_is_an_error_that_names_it() {
 }
 
 #[test]
-fn progress_reads_back_exactly() {
-    let mut early_stopping = EarlyStopping::new(&settings());
-    early_stopping.update(1, 155.0 / 7.0);
-    early_stopping.update(2, f64::NAN);
-    let progress = Progress { epoch: 2, batch: 17, early_stopping };
-    assert_eq!(Progress::from_text(&progress.to_text(), Path::new("s")).unwrap(), progress);
-    let message = Progress::from_text("epoch = 2", Path::new("s")).unwrap_err().to_string();
-    assert!(message.starts_with("s: ") && message.contains("missing field `batch`"), "{message}");
-}
-
-#[test]
 fn dates_follow_the_calendar() {
     assert_eq!(utc(0), "1970-01-01T00:00:00Z");
     assert_eq!(utc(951_782_399), "2000-02-28T23:59:59Z");
