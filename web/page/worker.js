@@ -177,7 +177,8 @@ async function withReference(kernel) {
     const text = answer?.ok ? await answer.text() : `// ${kernel.reference} is not beside this page.`;
     const from = text.search(/^\/\/ ---- References?/m);
     const rest = from < 0 ? text : text.slice(from);
-    const end = rest.slice(1).search(/^\/\/ ---- /m);
+    // A fused kernel's reference is the kernels that it stands for: its whole file says which.
+    const end = from < 0 ? -1 : rest.slice(1).search(/^\/\/ ---- /m);
     return { ...kernel, reference: end < 0 ? rest : rest.slice(0, end + 1) };
 }
 

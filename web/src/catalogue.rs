@@ -26,11 +26,17 @@ pub fn catalogue() -> String {
     json!({ "presets": presets, "kernels": kernels, "ladder": rungs }).to_string()
 }
 
-/// Whether it trains on pictures and labels alone, and reconstructs or decodes.
+/// Whether it trains on pictures and labels alone, decodes, and stands on no trained model that a file would have.
 fn fits(entry: &'static Entry, preset: &'static Preset) -> bool {
     let takes = entry.takes.iter().all(|column| [PICTURES, LABELS].contains(column));
-    let model = || preset.settings().outline(&preset.columns());
-    takes && matches!(preset.x, Kind::Picture(_)) && model().is_ok_and(|model| model.find_view("decode").is_some())
+    let settings = preset.settings();
+    let mut keys = entry.keys.iter().flat_map(|group| group.iter());
+    let stands_alone = !keys.any(|key| ["PATH", "RUN"].contains(&key.value) && settings.own(key.name).is_some());
+    let model = || settings.outline(&preset.columns());
+    takes
+        && stands_alone
+        && matches!(preset.x, Kind::Picture(_))
+        && model().is_ok_and(|model| model.find_view("decode").is_some())
 }
 
 fn described((entry, preset): (&'static Entry, &'static Preset)) -> Value {

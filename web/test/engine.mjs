@@ -56,12 +56,10 @@ await test('every shader compiles in the browser', async () => {
         const device = await (await navigator.gpu.requestAdapter()).requestDevice();
         const shaders = JSON.parse(window.elbo.shaders());
         const problems = [];
-        for (const { kernel, entry, text } of shaders) {
+        for (const { kernel, text } of shaders) {
             device.pushErrorScope('validation');
             const module = device.createShaderModule({ code: text });
             const { messages } = await module.getCompilationInfo();
-            const pipeline = device.createComputePipelineAsync({ layout: 'auto', compute: { module, entryPoint: entry } });
-            await pipeline.catch((error) => problems.push(`${kernel}: ${error.message}`));
             const error = await device.popErrorScope();
             if (error) problems.push(`${kernel}: ${error.message}`);
             problems.push(...messages.map(({ message, lineNum }) => `${kernel}, line ${lineNum}: ${message}`));
@@ -83,7 +81,7 @@ await test('every preset of the page takes a step on the CPU device', async () =
             const [c, h, w] = shape;
             const pixels = (count) => Uint8Array.from({ length: count * c * h * w }, (_, i) => (i * 37) % 251);
             const labels = (count) => Uint8Array.from({ length: count }, (_, i) => i % 10);
-            const rows = settings.some(({ key }) => key === 'codes') ? 64 : 16;
+            const rows = 64;
             engine.use_pictures('drawn', pixels(rows), pixels(8), labels(rows), labels(8), [], c, h, w);
             const few = { batch_size: '8', epochs: '1' };
             if (settings.some(({ key }) => key === 'labels')) few.labels = '10';
@@ -94,7 +92,7 @@ await test('every preset of the page takes a step on the CPU device', async () =
         }
         return results;
     });
-    assert(results.length >= 15, `${results.length} presets`);
+    assert(results.length >= 30, `${results.length} presets`);
     results.forEach(({ name, total }) => assert(Number.isFinite(total), `${name}: a loss of ${total}`));
     return `${results.length} presets`;
 });
@@ -128,7 +126,7 @@ function tensors(file) {
 }
 
 if (given.program) {
-    await test('16 steps are those of the program on the same driver, bit for bit, and the program goes on', async () => {
+    await test('16 steps are those of the program on the same driver, bit for bit', async () => {
         const [train, rest, preset] = [2048, 256, 'mnist-mlp'];
         const state = Buffer.from(await page.evaluate(async ([train, rest, preset]) => {
             const engine = await window.elbo.Engine.open('software');
