@@ -131,6 +131,9 @@ impl Layout {
     }
 }
 
+/// Sets of pictures, each (count,C,H,W), and how many there are and how they are laid out.
+pub type Part<'a> = (&'a [Vec<f32>], Fit);
+
 /// What a trained model draws after each epoch, by a program that is recorded once.
 pub struct EpochPictures {
     /// How the grids are drawn.
@@ -220,7 +223,7 @@ impl EpochPictures {
 
     /// The values of [`tensors`](EpochPictures::tensors) as samples, and as bands of originals above what was made of
     /// them: each (count,C,H,W), with how many there are and how they are laid out; `None` of what is not drawn.
-    pub fn parted<'a>(&self, values: &'a [Vec<f32>]) -> [Option<(&'a [Vec<f32>], Fit)>; 2] {
+    pub fn parted<'a>(&self, values: &'a [Vec<f32>]) -> [Option<Part<'a>>; 2] {
         let (samples, made) = values.split_at(self.samples.iter().map(|drawn| drawn.outputs.len()).sum());
         let drawn =
             |values: &'a [Vec<f32>], fit: Option<Fit>| fit.filter(|_| !values.is_empty()).map(|fit| (values, fit));

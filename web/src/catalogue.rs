@@ -31,7 +31,7 @@ fn fits(entry: &'static Entry, preset: &'static Preset) -> bool {
     let takes = entry.takes.iter().all(|column| [PICTURES, LABELS].contains(column));
     let settings = preset.settings();
     let mut keys = entry.keys.iter().flat_map(|group| group.iter());
-    let stands_alone = !keys.any(|key| ["PATH", "RUN"].contains(&key.value) && settings.own(key.name).is_some());
+    let stands_alone = !keys.any(|key| ["PATH", "RUN", "MODEL"].contains(&key.value) && settings.own(key.name).is_some());
     let model = || settings.outline(&preset.columns());
     takes
         && stands_alone
