@@ -214,7 +214,7 @@ impl EpochPictures {
     }
 
     /// What the host reads after an epoch.
-    pub(crate) fn tensors(&self) -> Vec<Tensor> {
+    pub fn tensors(&self) -> Vec<Tensor> {
         let samples = self.samples.iter().flat_map(|drawn| &drawn.outputs);
         let made =
             self.reconstructions.iter().flat_map(|drawn| std::iter::once(&drawn.inputs[0]).chain(&drawn.outputs));

@@ -1,7 +1,7 @@
 //! Event files for TensorBoard: each epoch's losses, schedules and pictures, and histograms of the parameters.
 //!
 //! A file is a list of records: the length of the data (u64), the masked CRC32C of its eight bytes (u32), the data, and
-//! their masked CRC32C; little-endian. The data are a protobuf message [`Event`]; the messages here have the fields
+//! their masked CRC32C; little-endian. The data are a protobuf message `Event`; the messages here have the fields
 //! that are used, with the numbers of tensorboard/compat/proto/event.proto and summary.proto (the records are those of
 //! tensorflow/core/lib/io/record_writer.h).
 
