@@ -11,7 +11,7 @@ cargo=(cargo build --release --target "$target")
 export RUSTFLAGS="-C target-feature=+simd128"
 
 std_source() {
-    local library version release index path
+    local library version mirror release index path
     library=$(rustc --print sysroot)/lib/rustlib/src/rust/library
     [ -f "$library/Cargo.lock" ] && return
     version=$(rustc --version | cut -d' ' -f2)
@@ -19,12 +19,14 @@ std_source() {
     if [ "$(command -v rustup)" ] && rustup component add rust-src 2>/dev/null; then
         return
     fi
-    for release in bookworm-backports trixie trixie-backports forky sid; do
-        index=http://deb.debian.org/debian/dists/$release/main/binary-all/Packages.xz
+    # Where this system's own packages come from.
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep -m1 '/debian/$' || true)
+    for release in ${mirror:+bookworm-backports trixie trixie-backports forky sid}; do
+        index=${mirror}dists/$release/main/binary-all/Packages.xz
         path=$(curl -sf --max-time 120 "$index" | xz -dc |
-            awk -v want="$version" '/^Package: /{p=$2} /^Version: /{v=$2} /^Filename: /{if (p=="rust-src" && index(v, want)==1) print $2}')
+            awk -v want="$version" '/^Package: /{p=$2} /^Version: /{v=$2} /^Filename: /{if (p=="rust-src" && index(v, want)==1) print $2}') || true
         if [ -n "$path" ]; then
-            curl -sf --max-time 300 -o target/rust-src.deb "http://deb.debian.org/debian/$path"
+            curl -sf --max-time 300 -o target/rust-src.deb "$mirror$path"
             mkdir -p target/rust-src "$(dirname "$library")"
             dpkg-deb --fsys-tarfile target/rust-src.deb | tar -x -C target/rust-src --wildcards "./usr/src/*/library/*"
             mv target/rust-src/usr/src/*/library "$library"
