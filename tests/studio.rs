@@ -70,7 +70,7 @@ fn the_page_is_served_to_this_machine_alone() {
     // A foreign page whose name was made to point here.
     assert!(ask(&server, "GET /", "example.org").0.starts_with("HTTP/1.1 403"));
     let (head, body) = ask(&server, "HEAD /", &server.address);
-    assert!(head.contains("Content-Length: 35") && body.is_empty(), "{head}");
+    assert!(head.contains("Content-Length: 36") && body.is_empty(), "{head}");
 }
 
 #[test]

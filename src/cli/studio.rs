@@ -13,7 +13,7 @@ use elbo::error::{Error, Result};
 use elbo::files::read_regular;
 use elbo::inference::Trained;
 use elbo::messages::notice;
-use elbo::train::run_folder::RunFolder;
+use elbo::train::run_folder::{RunFolder, RunRecord};
 use serde_json::json;
 
 use super::data::DataArgs;
@@ -91,6 +91,10 @@ impl Run {
         let model = Trained::open(path, &device)?;
         model.card.picture()?;
         let data = DataArgs::default().open(&ModelArgs::of_run(path, &device), &model, true)?;
+        // As many of them as the run trains and tests on: a state goes on with no others.
+        let RunRecord { settings, selection, .. } = RunRecord::read(&folder)?;
+        let limits = [settings.train_limit, settings.test_limit];
+        let data = data.normal_alone(&settings.normal)?.limited(selection, limits);
         Ok(Run { folder, data })
     }
 
