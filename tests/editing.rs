@@ -24,6 +24,7 @@ fn latent_points_are_mixed_moved_and_filled_in() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     train(here, "mnist-mlp", "--hidden 16 --latent 4");
+    train(here, "mnist-cvae", "--hidden 16 --latent 4");
     let run = |text: &str| succeeds(here, &format!("edit mnist-mlp --device cpu --test-limit 40 --scale 1 {text}"));
 
     let found = json(here, "edit mnist-mlp --device cpu --test-limit 40 --fuse 0 1 --json");
@@ -47,6 +48,9 @@ fn latent_points_are_mixed_moved_and_filled_in() {
     mask.save(here.join("half.png")).unwrap();
     let found = json(here, "edit mnist-mlp --device cpu --test-limit 40 --inpaint half.png --count 4 --json");
     assert_eq!((found["hidden"].as_u64(), found["pictures"].as_u64()), (Some(392), Some(4)));
+    assert!(found["psnr_hidden"].as_f64().unwrap() > 5.0, "{found}");
+    // A model that is told labels has those of the pictures.
+    let found = json(here, "edit mnist-cvae --device cpu --test-limit 40 --inpaint half.png --count 4 --json");
     assert!(found["psnr_hidden"].as_f64().unwrap() > 5.0, "{found}");
 
     let refused = |text: &str, parts: &[&str]| {

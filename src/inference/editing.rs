@@ -2,6 +2,7 @@
 
 use super::Trained;
 use crate::error::{Error, Result};
+use crate::train::pictures::one_hot;
 
 /// Steps of the search for a latent point.
 pub const STEPS: usize = 300;
@@ -58,16 +59,29 @@ impl Trained {
     ///   -log p(x_seen|z) + |z|^2 / 2
     ///
     /// is least at, as 300 steps of Adam find it from the mean of q(z|x), with unknown pixels black. `seen` (N,D) is 1
-    /// where a pixel is known and 0 where it is not. `progress` is told the steps that were made, of [`STEPS`].
+    /// where a pixel is known and 0 where it is not, and a model that is told labels has those of the pictures.
+    /// `progress` is told the steps that were made, of [`STEPS`].
     ///
-    /// Errors: a model without the view `fill`; those of the device; a point that is not finite.
-    pub fn fill(&mut self, x: &[f32], seen: &[f32], progress: &mut dyn FnMut(usize)) -> Result<(Vec<f32>, Vec<f32>)> {
-        self.find_view("fill")?;
+    /// Errors: a model without the view `fill`; those of the device; a point that is not finite. Panics where labels
+    /// are missing.
+    pub fn fill(
+        &mut self,
+        [x, seen]: [&[f32]; 2],
+        labels: Option<&[usize]>,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<(Vec<f32>, Vec<f32>)> {
+        let classes = self.classes("fill")?;
         let known: Vec<f32> = x.iter().zip(seen).map(|(x, seen)| x * seen).collect();
-        let [mut z, _] = self.encode(&known, None)?;
+        let [mut z, _] = self.encode(&known, labels)?;
+        let told = classes.zip(labels).map(|(classes, labels)| one_hot(labels.iter().copied(), classes));
+        let label = told.as_deref().map(|told| ("label", told));
+        let filled_at = |model: &mut Trained, z: &[f32]| {
+            let inputs = [("x", known.as_slice()), ("seen", seen), ("z", z)];
+            model.view("fill", &inputs.into_iter().chain(label).collect::<Vec<_>>(), 0)
+        };
         let mut moments = vec![[0.0f64; 2]; z.len()];
         for step in 1..=STEPS {
-            let dz = self.view("fill", &[("x", &known), ("seen", seen), ("z", &z)], 0)?.swap_remove(1);
+            let dz = filled_at(self, &z)?.swap_remove(1);
             for ((z, dz), [m, v]) in z.iter_mut().zip(dz).zip(&mut moments) {
                 // Of the prior N(0,1): d(z^2/2)/dz = z.
                 let gradient = f64::from(dz + *z);
@@ -81,7 +95,7 @@ impl Trained {
         if z.iter().any(|z| !z.is_finite()) {
             return Err(Error::file(&self.path, "the search for a latent point ends in numbers that are not finite"));
         }
-        let filled = self.view("fill", &[("x", &known), ("seen", seen), ("z", &z)], 0)?.swap_remove(0);
+        let filled = filled_at(self, &z)?.swap_remove(0);
         Ok((filled, z))
     }
 }

@@ -148,14 +148,30 @@ impl Model for Conditional {
                 .gives("mean", z)
                 .gives("logvar", z),
             View::new("likelihood").takes("x", x).takes("z", z).takes("label", y).gives("recon", Kind::Vector(1)),
+            View::new("fill")
+                .takes("x", x)
+                .takes("seen", x)
+                .takes("z", z)
+                .takes("label", y)
+                .gives("filled", x)
+                .gives("dz", z),
         ]
     }
     // ANCHOR_END: views
 
     fn view(&self, r: &mut Recorder, name: &str, inputs: &[Tensor], _: &mut Draw) -> Vec<Tensor> {
-        if let ("likelihood", &[x, z, y]) = (name, inputs) {
-            let zy = joint::concat(r, z, y);
-            return vec![self.decoder.recon(r, zy, x)];
+        match (name, inputs) {
+            ("likelihood", &[x, z, y]) => {
+                let zy = joint::concat(r, z, y);
+                return vec![self.decoder.recon(r, zy, x)];
+            }
+            ("fill", &[x, seen, z, y]) => {
+                let zy = joint::concat(r, z, y);
+                let [filled, dzy] = self.decoder.fill(r, [x, seen, zy]);
+                let (dz, _dy) = joint::split(r, dzy, self.config.networks.latent);
+                return vec![filled, dz];
+            }
+            _ => {}
         }
         let &[input, y] = inputs else { panic!("conditional has no view {name} of {} inputs", inputs.len()) };
         if name == "decode" {

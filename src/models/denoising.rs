@@ -156,13 +156,16 @@ impl Model for Denoising {
             View::new("reconstruct").takes("x", x).gives("noisy", x).gives("reconstruction", x),
             View::new("denoise").takes("x", x).gives("x", x),
             View::new("likelihood").takes("x", x).takes("z", z).gives("recon", Kind::Vector(1)),
+            View::new("fill").takes("x", x).takes("seen", x).takes("z", z).gives("filled", x).gives("dz", z),
         ]
     }
 
     /// `encode` and `denoise` take pictures as they are, which may be noisy; `reconstruct` corrupts clean ones first.
     fn view(&self, r: &mut Recorder, name: &str, inputs: &[Tensor], draw: &mut Draw) -> Vec<Tensor> {
-        if let ("likelihood", &[x, z]) = (name, inputs) {
-            return vec![self.decoder.recon(r, z, x)];
+        match (name, inputs) {
+            ("likelihood", &[x, z]) => return vec![self.decoder.recon(r, z, x)],
+            ("fill", &[x, seen, z]) => return self.decoder.fill(r, [x, seen, z]).into(),
+            _ => {}
         }
         let &[x] = inputs else { panic!("denoising has no view {name} of {} inputs", inputs.len()) };
         let denoised = |r: &mut Recorder, x| {

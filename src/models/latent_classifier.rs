@@ -156,11 +156,15 @@ impl Model for LatentClassifier {
             View::new("encode").takes("x", x).gives("mean", z).gives("logvar", z),
             View::new("decode").takes("z", z).gives("x", x),
             View::new("reconstruct").takes("x", x).gives("reconstruction", x),
+            View::new("fill").takes("x", x).takes("seen", x).takes("z", z).gives("filled", x).gives("dz", z),
             View::new("classify").takes("x", x).gives("label", Kind::Label(self.classes)),
         ]
     }
 
     fn view(&self, r: &mut Recorder, name: &str, inputs: &[Tensor], _: &mut Draw) -> Vec<Tensor> {
+        if let ("fill", &[x, seen, z]) = (name, inputs) {
+            return self.decoder.fill(r, [x, seen, z]).into();
+        }
         let &[input] = inputs else { panic!("latent_classifier has no view {name} of {} inputs", inputs.len()) };
         if name == "decode" {
             return vec![self.decoder.generate(r, input)];

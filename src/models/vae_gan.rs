@@ -289,10 +289,14 @@ impl Model for VaeGan {
             View::new("encode").takes("x", x).gives("mean", z).gives("logvar", z),
             View::new("decode").takes("z", z).gives("x", x),
             View::new("reconstruct").takes("x", x).gives("reconstruction", x),
+            View::new("fill").takes("x", x).takes("seen", x).takes("z", z).gives("filled", x).gives("dz", z),
         ]
     }
 
     fn view(&self, r: &mut Recorder, name: &str, inputs: &[Tensor], _: &mut Draw) -> Vec<Tensor> {
+        if let ("fill", &[x, seen, z]) = (name, inputs) {
+            return self.decoder.fill(r, [x, seen, z]).into();
+        }
         let &[input] = inputs else { panic!("vae_gan has no view {name} of {} inputs", inputs.len()) };
         if name == "decode" {
             return vec![self.decoder.generate(r, input)];

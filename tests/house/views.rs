@@ -189,10 +189,17 @@ fn unknown_pixels_are_filled_and_pull_at_nothing() {
     let x = uniform(1, ROWS * 16, 0.05, 0.95);
     let z = host_normal(2, 0, ROWS * 2);
     let seen: Vec<f32> = (0..ROWS * 16).map(|i| f32::from(i % 3 != 0)).collect();
+    let label = one_hot([2, 0, 3], CLASSES);
     // A batch norm in evaluation, too.
-    for networks in [CONNECTED, &LISTED.replace("linear 8, silu", "linear 8, batchnorm, silu")] {
-        let settings = of_model("vae", networks);
-        let view = |name: &str, inputs: &[&[f32]]| viewed(&settings, [1, 4, 4], name, inputs);
+    let listed = LISTED.replace("linear 8, silu", "linear 8, batchnorm, silu");
+    let models = ["vae", "conditional", "denoising", "latent_classifier", "vae_gan"];
+    for (name, networks) in models.into_iter().flat_map(|name| [(name, CONNECTED), (name, &listed)]) {
+        let settings = of_model(name, networks);
+        let view = |name: &str, inputs: &[&[f32]]| {
+            let told = (settings.model == "conditional").then_some(label.as_slice());
+            viewed(&settings, [1, 4, 4], name, &inputs.iter().copied().chain(told).collect::<Vec<_>>())
+        };
+        let networks = format!("{name}: {networks}");
         let [filled, dz] = view("fill", &[&x, &seen, &z]).try_into().unwrap();
         let [mean] = view("decode", &[&z]).try_into().unwrap();
         for (i, &seen) in seen.iter().enumerate() {

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::super::data::DataArgs;
 use super::super::progress;
+use super::super::shared::spread_labels;
 use super::{Args, COLUMNS};
 
 /// Draws test pictures without the pixels where the mask is white, filled in, and whole.
@@ -26,10 +27,11 @@ pub fn run(args: &Args, model: &mut Trained, mask: &Path) -> Result<()> {
     let count = args.count.min(data.test.count);
     args.picture.check([3 * count.div_ceil(COLUMNS), COLUMNS.min(count)], "--count", model)?;
     let originals = data.test.spread(count);
+    let labels = spread_labels(model, "fill", &data, count)?;
     let seen = seen_of_one.repeat(count);
 
     let bar = progress::counting("", "steps", editing::STEPS);
-    let filled = model.fill(&originals, &seen, &mut |step| bar.set_position(step as u64));
+    let filled = model.fill([&originals, &seen], labels.as_deref(), &mut |step| bar.set_position(step as u64));
     bar.finish_and_clear();
     let (filled, _) = filled?;
     // Hidden pixels are drawn grey.

@@ -175,6 +175,41 @@ fn exif(orientation: u16) -> Vec<u8> {
     [&b"II*\0\x08\0\0\0\x01\0"[..], &entry, &[0; 4]].concat()
 }
 
+/// A grey picture as a TIFF file of one strip, which has the orientation among its own tags.
+fn tiff(picture: &GrayImage, orientation: u16) -> Vec<u8> {
+    let (size, tags) = (picture.len() as u32, 7u16);
+    let first = 8 + 2 + u32::from(tags) * 12 + 4;
+    // Width, height, bits, black is 0, strip, orientation, bytes of the strip: each a number of 32 bits.
+    let entries = [
+        (256, picture.width()),
+        (257, picture.height()),
+        (258, 8),
+        (262, 1),
+        (273, first),
+        (274, u32::from(orientation)),
+        (279, size),
+    ];
+    assert_eq!(entries.len(), usize::from(tags));
+    let mut file = [&b"II*\0\x08\0\0\0"[..], &tags.to_le_bytes()].concat();
+    for (tag, value) in entries {
+        file.extend([&(tag as u16).to_le_bytes()[..], &[4, 0, 1, 0, 0, 0], &value.to_le_bytes()].concat());
+    }
+    [&file[..], &[0; 4], picture.as_raw()].concat()
+}
+
+/// A grey picture as a WebP file: its header with EXIF's bit, the picture without loss, the note.
+fn webp(picture: &GrayImage, orientation: u16) -> Vec<u8> {
+    let chunk = |name: &[u8; 4], content: &[u8]| {
+        let padding = vec![0; content.len() % 2];
+        [&name[..], &(content.len() as u32).to_le_bytes(), content, &padding].concat()
+    };
+    let [width, height] = [picture.width(), picture.height()].map(|side| (side - 1) as u8);
+    let header = chunk(b"VP8X", &[8, 0, 0, 0, width, 0, 0, height, 0, 0]);
+    let plain = written(&DynamicImage::from(picture.clone()), ImageFormat::WebP);
+    let chunks = [&b"WEBP"[..], &header, &plain[12..], &chunk(b"EXIF", &exif(orientation))].concat();
+    [&b"RIFF"[..], &(chunks.len() as u32).to_le_bytes(), &chunks].concat()
+}
+
 /// A 3 x 2 picture, as it is stored under each of EXIF's orientations, from 1 on, so that it shows the first one.
 const TURNED: [(u32, u32, [u8; 6]); 8] = [
     (3, 2, [10, 60, 110, 160, 210, 250]),
@@ -221,6 +256,11 @@ fn a_picture_is_turned_as_its_camera_noted() {
             let found = decoded.planes[(at / 3 * 8 + 4) * 24 + at % 3 * 8 + 4];
             assert!(found.abs_diff(*expected) < 6, "orientation {n}, pixel {at}: {found} and {expected}");
         }
+
+        for noted in [tiff(&picture, n), webp(&picture, n)] {
+            let decoded = decode_bytes(&noted, NONE).unwrap();
+            assert_eq!((decoded.width, decoded.height, &decoded.planes[..6]), (3, 2, &upright[..]), "orientation {n}");
+        }
     }
     // A note that cannot be read is none.
     let plain = jpeg(grey(8, 8));
@@ -260,7 +300,7 @@ fn other_formats_are_read() {
             assert!(decode_bytes(&bytes[..length], NONE).is_err(), "{format:?}, {length} of {} bytes", bytes.len());
         }
     }
-    // 16 bits become 8, the orientation stands among the tags of a TIFF file.
+    // 16 bits become 8.
     let deep = DynamicImage::from(image::ImageBuffer::from_fn(2, 1, |x, _| Luma([x as u16 * 0xffff])));
     assert_eq!(decode_bytes(&written(&deep, ImageFormat::Tiff), NONE).unwrap().planes, [0, 255]);
 }
