@@ -114,8 +114,9 @@ class PixelCNN(nn.Module):
     def __init__(self, settings, shape):
         super().__init__()
         self.codes, self.dim, c = settings["codes"], settings["code_dim"], settings["width"]
-        # Of the codebook the codes alone, whatever moved them.
-        self.vq = VQVAE(settings | {"codebook": "gradient"}, shape).requires_grad_(False)
+        # Of a codebook that averages moved the codes alone.
+        moved = "fsq" if settings["codebook"] == "fsq" else "gradient"
+        self.vq = VQVAE(settings | {"codebook": moved}, shape).requires_grad_(False)
         _, *self.places = self.vq.code_shape if self.vq.code_shape[0] == self.dim else (0, 1, settings["latent"])
         body = lambda: nn.Sequential(
             nn.ReLU(), nn.Conv2d(c, c // 2, 1), nn.ReLU(), MaskedConv2d(c // 2, c // 2, 3, True), nn.ReLU(),
@@ -129,7 +130,8 @@ class PixelCNN(nn.Module):
     def encode(self, x):
         """(B, C, H, W) to the numbers of its codes, (B, V)."""
         self.vq.eval()
-        return self.vq.codebook(self.vq.encode(x).reshape(-1, self.dim), 0)[0].view(len(x), -1)
+        vectors = self.vq.encode(x).reshape(-1, self.dim)
+        return self.vq.codebook(vectors.tanh() if self.vq.codebook.is_fixed else vectors, 0)[0].view(len(x), -1)
 
     def logits(self, ids):
         """(B, V) to the logits of each code given those before it, (B, K, V)."""
@@ -143,7 +145,7 @@ class PixelCNN(nn.Module):
 
 
 class Codebook(nn.Module):
-    """K codes of D numbers: a parameter that the gradient moves, or buffers that averages move.
+    """K codes of D numbers: a parameter that the gradient moves, or buffers that averages move, or levels that stay.
 
     forward(z, step) takes vectors (R, D) and gives the numbers of the nearest codes (R) and the codes (R, D); in
     training with averages it then moves the codes.
@@ -153,9 +155,15 @@ class Codebook(nn.Module):
         super().__init__()
         shape = (settings["codes"], settings["code_dim"])
         self.settings, self.is_averaged = settings, settings["codebook"] == "ema"
+        self.is_fixed = settings["codebook"] == "fsq"
         if self.is_averaged:
             for name, size in [("weight", shape), ("cluster_size", shape[:1]), ("embed_avg", shape)]:
                 self.register_buffer(name, torch.zeros(size))
+        elif self.is_fixed:
+            # All combinations of levels from -1 to 1, the first number changing fastest.
+            levels = [torch.linspace(-1, 1, level) for level in settings["levels"]]
+            codes = torch.cartesian_prod(*reversed(levels)).view(shape).flip(1)
+            self.register_buffer("weight", codes)
         else:
             self.weight = nn.Parameter(torch.empty(shape).uniform_(-1 / shape[0], 1 / shape[0]))
 
@@ -195,10 +203,12 @@ class VQVAE(Networks):
     def terms(self, reconstruction, x, noise, knobs):
         z = self.encode(x)  # (B, V*D)
         vectors = z.view(-1, self.settings["code_dim"])
+        if self.codebook.is_fixed:
+            vectors = vectors.tanh()
         ids, q = self.codebook(vectors, self.step)
         self.step += self.training
         codes, commit = (q - vectors.detach()).square().sum(), (vectors - q.detach()).square().sum()
-        if self.codebook.is_averaged:
+        if self.codebook.is_averaged or self.codebook.is_fixed:
             codes = 0 * codes
         recon = reconstruction(self.decode((vectors + (q - vectors).detach()).view_as(z)), x.flatten(1))
         shares = torch.bincount(ids, minlength=self.settings["codes"]) / len(ids)

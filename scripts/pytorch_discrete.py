@@ -5,8 +5,8 @@
     python3 scripts/pytorch_discrete.py vq DATA_DIR [--preset NAME] [--codebook NAME] [--epochs N] [--seed N]
 
 `gumbel` is the preset mnist-gumbel: 784-400-20x10, Adam 1e-3, batches of 128, temperature
-max(0.5, e^(-1e-4 step)); the test loss is that of exact samples. `vq` is the preset mnist-vq-conv, or
-mnist-vq, as its settings file has it; perplexity and used are means over batches. The modules are those of
+max(0.5, e^(-1e-4 step)); the test loss is that of exact samples. `vq` is the preset mnist-vq-conv,
+mnist-vq or mnist-fsq, as its settings file has it; perplexity and used are means over batches. The modules are those of
 `elbo parity` (pytorch_codes.py). DATA_DIR holds the four MNIST files in IDX form, gzip-compressed or
 not. Losses are in nats, summed over dimensions and averaged over pictures.
 Exit code 2: something is missing or wrong, and the message says what.
@@ -75,7 +75,9 @@ def gumbel(args):
 
 def vq(args):
     settings = MLP | {"decay": 0.99, "restart": 0.01}
-    settings |= tomllib.loads((PRESETS / f"{args.preset}.toml").read_text()) | {"codebook": args.codebook}
+    settings |= tomllib.loads((PRESETS / f"{args.preset}.toml").read_text())
+    if args.codebook:
+        settings["codebook"] = args.codebook
     fit(VQVAE(settings, (1, 28, 28)), args, lambda step: {"commitment": settings["commitment"]}, lambda rows: [])
 
 
@@ -94,9 +96,9 @@ def parse_arguments():
     command.add_argument("--estimator", choices=names, default="gumbel", help="how the gradient passes the sample")
     command.set_defaults(run=gumbel)
     command = commands.add_parser("vq", parents=[common], help="the nearest codes of a codebook, straight through")
-    names = ["mnist-vq-conv", "mnist-vq"]
+    names = ["mnist-vq-conv", "mnist-vq", "mnist-fsq"]
     command.add_argument("--preset", choices=names, default=names[0], help="whose settings (mnist-vq-conv)")
-    command.add_argument("--codebook", choices=["ema", "gradient"], default="ema", help="what moves the codes (ema)")
+    command.add_argument("--codebook", choices=["ema", "gradient"], help="what moves the codes (the preset's)")
     command.set_defaults(run=vq)
     return parser.parse_args()
 

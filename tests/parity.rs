@@ -187,6 +187,12 @@ fn pytorch_takes_the_same_steps() {
             small("mnist-vq", "codebook = 'gradient'\ncodes = 6\ncode_dim = 4\nhidden = [19, 11]\nreduction = 'mean'"),
         ),
         ("a grid of codes", [1, 8, 8], small("mnist-vq-conv", "latent = 4\ncodes = 9\nrestart = 0.2")),
+        ("levels", [1, 8, 8], small("mnist-fsq", "latent = 4\nlevels = [4, 3, 2]\ncodes = 24")),
+        (
+            "levels in a row, mean",
+            [1, 6, 5],
+            small("mnist-vq", "codebook = 'fsq'\nlevels = [3, 5]\ncodes = 15\ncode_dim = 2\nreduction = 'mean'"),
+        ),
         ("a mask, listed", [2, 18, 17], small("mnist-denoise", listed).with("noise = 'mask:0.3'").unwrap()),
         ("a classifier on z", [1, 6, 5], small("mnist-ss-z", "labels = 12\nclassifier = [7]")),
         ("a classifier beside z", [1, 6, 5], small("mnist-m1", "labels = 12")),

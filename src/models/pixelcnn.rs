@@ -136,9 +136,11 @@ impl PixelCnn {
     pub fn open(arena: &mut Arena, config: Config, columns: &Columns) -> Result<PixelCnn> {
         config.check()?;
         let shape = columns.picture(PICTURES)?;
-        // Of the codebook the codes alone are needed, whatever moved them.
+        // Of a codebook that averages moved the codes alone are needed.
         let mut frozen = config.vq.clone();
-        frozen.codebook.codebook = Movement::Gradient;
+        if frozen.codebook.codebook == Movement::Ema {
+            frozen.codebook.codebook = Movement::Gradient;
+        }
         let (vq, constants) = Frozen::declare(arena, "vq.", |arena| Vq::open(arena, frozen, columns));
         let vq = vq?;
         let [grid @ [dim, ..], _] = config.vq.grid(shape)?;

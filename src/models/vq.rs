@@ -6,7 +6,8 @@
 //! in nats, summed over pixels, places and numbers. The nearest code moves in steps, so the decoder's gradient dq is
 //! handed to the encoder as it is (straight through). The second part moves the codes; running averages may do that in
 //! its place. q(z|x) is certain of one code, and under a uniform prior costs V log K nats whatever x is: a constant
-//! that is left out. A prior over the codes that is better than uniform is a model of its own.
+//! that is left out. A prior over the codes that is better than uniform is a model of its own. Finite scalar
+//! quantisation (FSQ) is the same with codes that stay where they are: [`parts::codebook`](super::parts::codebook).
 //! B batch, D' = C H W pixels, V codes a picture, D numbers of a code, K codes.
 
 use rand_chacha::ChaCha8Rng;
@@ -15,7 +16,7 @@ use toml::Table;
 
 use super::batch::Batch;
 use super::draw::Draw;
-use super::parts::codebook::{Codebook, CodebookKeys};
+use super::parts::codebook::{Codebook, CodebookKeys, Movement};
 use super::parts::decoder::Decoder;
 use super::parts::encoder::Encoder;
 use super::parts::network::Shape;
@@ -50,7 +51,7 @@ pub static ENTRY: Entry = Entry {
     reads: reads::<Config>,
     check: |table| read::<Config>(table)?.check(),
     overlay: Networks::overlay,
-    fill_in: |_, _| Ok(()),
+    fill_in: CodebookKeys::fill_in,
     presets: &presets::VQ,
     open: |arena, table, columns| Ok(Box::new(Vq::open(arena, read(table)?, columns)?)),
 };
@@ -130,7 +131,7 @@ impl Vq {
     /// x (B,D') to the numbers of its codes, (B,V).
     pub(super) fn encode(&self, r: &mut Recorder, x: Tensor) -> Tensor {
         let (z, _) = self.encoder.forward(r, x, Mode::Evaluate);
-        self.codebook.nearest(r, z).reshape(&[x.matrix()[0], self.config.networks.latent])
+        self.codebook.encode(r, z).reshape(&[x.matrix()[0], self.config.networks.latent])
     }
 
     /// Numbers of codes (B,V) to the vectors of the codes, (B,V*D).
@@ -213,6 +214,10 @@ impl Model for Vq {
         [self.encoder.initial(rng), self.codebook.initial(rng), self.decoder.initial(rng)].concat()
     }
 
+    fn constants(&self) -> Result<Vec<(Tensor, Vec<f32>)>> {
+        Ok(self.codebook.constants())
+    }
+
     fn knobs(&self) -> Vec<Knob> {
         vec![self.config.codebook.knob()]
     }
@@ -223,7 +228,7 @@ impl Model for Vq {
 
     fn check_examples(&self, count: usize) -> Result<()> {
         let (codes, places) = (self.config.codebook.codes, self.config.networks.latent);
-        if codes <= count.saturating_mul(places) {
+        if codes <= count.saturating_mul(places) || self.config.codebook.codebook == Movement::Fsq {
             return Ok(());
         }
         Err(Error::Usage(format!(

@@ -15,7 +15,7 @@ const STEPS: usize = 8;
 
 /// Dispatches of a training step: a limit for each preset as a device with few fused kernels runs it, and one as it is
 /// run by a device that takes every fused kernel, as GPUs do, and the CPU device those that it has.
-const BUDGETS: [(&str, usize, usize); 47] = [
+const BUDGETS: [(&str, usize, usize); 48] = [
     ("mnist-mlp", 30, 8),
     ("mnist-fused", 30, 8),
     ("mnist-2d", 30, 8),
@@ -49,6 +49,7 @@ const BUDGETS: [(&str, usize, usize); 47] = [
     ("mnist-bayes", 69, 69),
     ("mnist-vq", 29, 21),
     ("mnist-vq-conv", 98, 98),
+    ("mnist-fsq", 98, 98),
     ("mnist-vq-prior", 118, 118),
     ("mnist-ladder", 60, 47),
     ("mnist-vae-gan", 204, 196),

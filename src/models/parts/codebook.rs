@@ -5,15 +5,22 @@
 //!
 //! The codes go to the vectors that are theirs by the gradient of the first part, or by running averages in its place
 //! (appendix A.1): then they are statistics, not parameters, and a code that nothing is near is put onto a vector.
+//!
+//! Or nothing moves them: finite scalar quantisation (Mentzer et al. 2023, arXiv 2309.15505) rounds each number of
+//! tanh(z) to one of its L levels -1, ..., 1, evenly apart. All combinations of levels are the codes, and the nearest
+//! is the rounded one. No part of the loss is of the codes, which have nowhere to go.
 //! B batch, V codes a picture, D numbers of a code, K codes.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
 use super::networks::{LARGEST_SIZE, require};
+use super::read;
 use crate::arena::{Arena, Parameter};
 use crate::error::Result;
+use crate::kernels::activation::{self, Activation};
 use crate::kernels::codebook::{self, Averages};
 use crate::kernels::rows::Rows;
 use crate::keys;
@@ -31,6 +38,8 @@ pub enum Movement {
     Gradient,
     /// Exponential moving averages of the vectors that are theirs.
     Ema,
+    /// Nothing: they are a grid of levels.
+    Fsq,
 }
 
 /// More codes are typing errors: each is compared with every vector.
@@ -46,7 +55,10 @@ keys! {
         "Loss" {
             codebook: Movement = Movement::Ema, "NAME",
                 "What moves the codes: ema (running averages of the vectors that are theirs, and codes without any \
-                 start anew) or gradient (the optimiser, by the squared distance to them)";
+                 start anew), gradient (the optimiser, by the squared distance to them) or fsq (nothing: each number \
+                 is rounded to one of its --set levels)";
+            levels: Vec<usize> = vec![8, 5, 5], "N",
+                "Of fsq, how many levels each number of a code has, 2 or more: codes and code_dim follow from them";
             commitment: f64 = 0.25, "X",
                 "Weight of the squared distance to the codes by which the encoder keeps to them (beta)";
             decay: f64 = 0.99, "X", "Of the running averages: 0 takes those of the batch alone";
@@ -67,12 +79,40 @@ impl CodebookKeys {
         require(holds, "commitment", self.commitment, "must be 0 or a positive number")?;
         require((0.0..1.0).contains(&self.decay), "decay", self.decay, "must be 0 or more and below 1")?;
         let holds = self.restart > 0.0 && self.restart < 1.0;
-        require(holds, "restart", self.restart, "must be above 0 and below 1: the codes start by it")
+        require(holds, "restart", self.restart, "must be above 0 and below 1: the codes start by it")?;
+        if self.codebook != Movement::Fsq {
+            return Ok(());
+        }
+        let levels = format!("{:?}", self.levels);
+        require(self.levels.iter().all(|&l| l >= 2), "levels", &levels, "must be 2 or more each")?;
+        let fits = |[codes, dim]: [usize; 2]| codes == self.codes && dim == self.code_dim;
+        let rule = format!(
+            "must make codes, {}, and code_dim, {}: the product and how many they are",
+            self.codes, self.code_dim
+        );
+        require(self.of_levels().is_some_and(fits), "levels", &levels, &rule)
+    }
+
+    /// The codes and their numbers that the levels make; `None` of more codes than can be counted.
+    fn of_levels(&self) -> Option<[usize; 2]> {
+        let codes = self.levels.iter().try_fold(1usize, |all, &level| all.checked_mul(level))?;
+        Some([codes, self.levels.len()])
+    }
+
+    /// With fsq, what follows from the levels. Errors: settings that cannot be read.
+    pub fn fill_in(own: &mut Table, _: usize) -> Result<()> {
+        let keys: CodebookKeys = read(own)?;
+        if let (Movement::Fsq, Some([codes, dim])) = (keys.codebook, keys.of_levels()) {
+            own.insert("codes".into(), Value::Integer(codes as i64));
+            own.insert("code_dim".into(), Value::Integer(dim as i64));
+        }
+        Ok(())
     }
 
     /// The weight of the commitment, the same over the run.
     pub fn knob(&self) -> Knob {
-        Knob { name: "commitment", value: self.commitment, schedule: KnobSchedule::Constant }
+        let value = if self.codebook == Movement::Fsq { 0.0 } else { self.commitment };
+        Knob { name: "commitment", value, schedule: KnobSchedule::Constant }
     }
 }
 
@@ -80,6 +120,8 @@ impl CodebookKeys {
 enum Codes {
     Trained(Parameter),
     Averaged(Averages),
+    /// (K,D), and how many levels each of the D numbers has.
+    Levels(Tensor, Vec<usize>),
 }
 
 /// The codebook.
@@ -93,7 +135,7 @@ pub struct Codebook {
 
 /// The codes of a batch, and what the backward needs.
 pub struct Quantised {
-    /// (B*V,D)
+    /// (B*V,D); with levels their tanh.
     z: Tensor,
     /// (B*V): the numbers of the codes.
     pub ids: Tensor,
@@ -105,7 +147,7 @@ pub struct Quantised {
 
 impl Codebook {
     /// Declares `codebook.weight` (K,D): a parameter, or with averages a statistic beside `codebook.cluster_size` (K)
-    /// and `codebook.embed_avg` (K,D), all of them zeros at first.
+    /// and `codebook.embed_avg` (K,D), all of them zeros at first. Levels are a statistic, too.
     pub fn new(arena: &mut Arena, keys: &CodebookKeys) -> Codebook {
         let (count, dim) = (keys.codes, keys.code_dim);
         let codes = match keys.codebook {
@@ -117,6 +159,7 @@ impl Codebook {
                 decay: keys.decay as f32,
                 restart: keys.restart as f32,
             }),
+            Movement::Fsq => Codes::Levels(arena.statistic("codebook.weight", &[count, dim], 0.0), keys.levels.clone()),
         };
         Codebook { count, dim, codes }
     }
@@ -124,7 +167,7 @@ impl Codebook {
     /// The initial values of the codes, where they are parameters: uniform within 1/K.
     pub fn initial(&self, rng: &mut ChaCha8Rng) -> Vec<(Tensor, Vec<f32>)> {
         match &self.codes {
-            Codes::Averaged(_) => Vec::new(),
+            Codes::Averaged(_) | Codes::Levels(..) => Vec::new(),
             Codes::Trained(codes) => {
                 let bound = 1.0 / self.count as f32;
                 let values = (0..codes.value.len()).map(|_| bound * (2.0 * rng.random::<f32>() - 1.0));
@@ -133,16 +176,45 @@ impl Codebook {
         }
     }
 
+    /// The levels of all codes, where they are levels: of code k the first number changes fastest.
+    pub fn constants(&self) -> Vec<(Tensor, Vec<f32>)> {
+        let Codes::Levels(codes, levels) = &self.codes else { return Vec::new() };
+        let value = |i: usize, level: usize| 2.0 * (i % level) as f32 / (level - 1) as f32 - 1.0;
+        let mut values = Vec::with_capacity(codes.len());
+        for mut code in 0..self.count {
+            for &level in levels {
+                values.push(value(code, level));
+                code /= level;
+            }
+        }
+        vec![(*codes, values)]
+    }
+
+    /// z (B,V*D) as what is near the codes: of levels its tanh.
+    fn bounded(&self, r: &mut Recorder, z: Tensor) -> Tensor {
+        r.scope("codebook");
+        match self.codes {
+            Codes::Levels(..) => activation::forward(r, z, Activation::Tanh),
+            _ => z,
+        }
+    }
+
     /// (K,D)
     fn values(&self) -> Tensor {
         match &self.codes {
+            Codes::Levels(codes, _) => *codes,
             Codes::Trained(codes) => codes.value,
             Codes::Averaged(averages) => averages.codes,
         }
     }
 
-    /// z (B,V*D) to the numbers of the nearest codes, (B*V).
-    pub fn nearest(&self, r: &mut Recorder, z: Tensor) -> Tensor {
+    /// z (B,V*D) to the numbers of its codes, (B*V).
+    pub fn encode(&self, r: &mut Recorder, z: Tensor) -> Tensor {
+        let z = self.bounded(r, z);
+        self.nearest(r, z)
+    }
+
+    fn nearest(&self, r: &mut Recorder, z: Tensor) -> Tensor {
         r.scope("codebook");
         codebook::nearest(r, z.reshape(&[z.len() / self.dim, self.dim]), self.values())
     }
@@ -158,6 +230,7 @@ impl Codebook {
     /// z (B,V*D) to the codes that stand for it.
     pub fn forward(&self, r: &mut Recorder, z: Tensor) -> Quantised {
         let [rows, numbers] = z.matrix();
+        let z = self.bounded(r, z);
         let ids = self.nearest(r, z);
         let q = self.gather(r, ids.reshape(&[rows, numbers / self.dim]));
         let z = z.reshape(&[ids.len(), self.dim]);
@@ -165,7 +238,7 @@ impl Codebook {
         Quantised { z, ids, q, tallied }
     }
 
-    /// The terms: |sg(z) - e|^2 of each picture (B), zeros where averages move the codes; |z - sg(e)|^2 of each (B);
+    /// The terms: |sg(z) - e|^2 of each picture (B), zeros where no gradient moves the codes; |z - sg(e)|^2 of each (B);
     /// perplexity and number of the codes that the batch takes, (1) each and times B, so that their means over batches
     /// are in codes.
     pub fn terms(&self, r: &mut Recorder, quantised: &Quantised) -> [Tensor; 4] {
@@ -176,7 +249,7 @@ impl Codebook {
         let of_codes = match self.codes {
             Codes::Trained(_) => distance,
             // Nothing writes this tensor, and it starts as zeros.
-            Codes::Averaged(_) => r.tensor("codebook", &[rows]),
+            Codes::Averaged(_) | Codes::Levels(..) => r.tensor("codebook", &[rows]),
         };
         let [perplexity, used] = codebook::perplexity(r, counts, ids.len(), rows as f32);
         [of_codes, distance, perplexity, used]
@@ -194,8 +267,51 @@ impl Codebook {
         match &self.codes {
             Codes::Trained(codes) => codebook::backward(r, tallied, codes.value, codes.grad, scale),
             Codes::Averaged(averages) => codebook::update(r, tallied, z, batch.clock, averages),
+            Codes::Levels(..) => {}
         }
+        let dz = match self.codes {
+            Codes::Levels(..) => activation::backward(r, z, dz, Activation::Tanh),
+            _ => dz,
+        };
         dz.reshape(&[batch.rows, z.len() / batch.rows])
     }
     // ANCHOR_END: backward
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_lie_evenly_from_minus_one_to_one_in_every_combination() {
+        let keys = CodebookKeys {
+            codebook: Movement::Fsq,
+            levels: vec![3, 2],
+            codes: 6,
+            code_dim: 2,
+            ..CodebookKeys::default()
+        };
+        let of_levels = Codebook::new(&mut Arena::new(), &keys).constants().remove(0).1;
+        let expected = [[-1.0, -1.0], [0.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [0.0, 1.0], [1.0, 1.0]];
+        assert_eq!(of_levels, expected.concat());
+        let moved = CodebookKeys { codebook: Movement::Ema, ..keys };
+        assert!(Codebook::new(&mut Arena::new(), &moved).constants().is_empty());
+    }
+
+    #[test]
+    fn what_follows_from_the_levels_is_filled_in_and_held() {
+        let mut own: Table = "codebook = 'fsq'\nlevels = [8, 5, 5]".parse().unwrap();
+        CodebookKeys::fill_in(&mut own, 1).unwrap();
+        assert_eq!((own["codes"].as_integer(), own["code_dim"].as_integer()), (Some(200), Some(3)));
+        read::<CodebookKeys>(&own).unwrap().check().unwrap();
+        for wrong in ["codes = 100", "code_dim = 2", "levels = [200, 1, 1]", "levels = [8, 5]"] {
+            let mut changed = own.clone();
+            changed.extend(wrong.parse::<Table>().unwrap());
+            let message = read::<CodebookKeys>(&changed).unwrap().check().unwrap_err().to_string();
+            assert!(message.contains("levels is ["), "{message}");
+        }
+        let mut own: Table = "codebook = 'ema'".parse().unwrap();
+        CodebookKeys::fill_in(&mut own, 1).unwrap();
+        assert_eq!(own.len(), 1);
+    }
 }

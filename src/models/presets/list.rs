@@ -368,7 +368,7 @@ pub static BAYESIAN: [Preset; 1] = [Preset {
 }];
 
 /// Of the model `vq`.
-pub static VQ: [Preset; 2] = [
+pub static VQ: [Preset; 3] = [
     Preset {
         name: "mnist-vq",
         about: "784-400-20x16: 20 codes a picture of a codebook of 256, which averages move, 10 epochs",
@@ -384,6 +384,14 @@ pub static VQ: [Preset; 2] = [
         x: MNIST,
         classes: 0,
         text: include_str!("mnist-vq-conv.toml"),
+    },
+    Preset {
+        name: "mnist-fsq",
+        about: "the same convolutions, each number of a code rounded to 8, 5 and 5 levels: 200 codes, 10 epochs",
+        article: OVERVIEW,
+        x: MNIST,
+        classes: 0,
+        text: include_str!("mnist-fsq.toml"),
     },
 ];
 
