@@ -168,6 +168,7 @@ fn each_mistake_on_a_page_is_found() {
         ("`claus.rs`", "no file is called `claus.rs`"),
         ("`matmul.backward_y`", "no kernel is called `matmul.backward_y`"),
         ("`matmull.forward`", "no kernel is called `matmull.forward`"),
+        ("<p data-kernel=\"matmul.backward_y\"></p>", "no kernel is called `matmul.backward_y`"),
         ("`Recorder::randem_site`", "src/ has no `randem_site`"),
         ("`elbo trian mnist-2d`", "`elbo` takes no `trian`"),
         ("broken `elbo\ntrian` in two", "`elbo` takes no `trian`"),

@@ -70,6 +70,10 @@ pub fn items(text: &str) -> Vec<Item> {
 /// The inline code and the links of a paragraph.
 fn prose(paragraph: Option<(usize, String)>, items: &mut Vec<Item>) {
     let Some((line, text)) = paragraph else { return };
+    // The place where docs/studio.js offers to run a kernel.
+    for rest in text.split("data-kernel=\"").skip(1) {
+        items.push(Item { line, kind: Kind::Span(rest.split('"').next().unwrap_or("").into()) });
+    }
     for (i, part) in text.split('`').enumerate() {
         if i % 2 == 1 {
             items.push(Item { line, kind: Kind::Span(part.into()) });

@@ -261,6 +261,22 @@ export const cases = [
         },
     },
     {
+        name: 'a kernel in a frame of the guide',
+        async run({ page, real, shot }) {
+            const address = new URL(page.url());
+            const of = (name) => page.goto(`${address.origin}/kernel.html${address.search}&name=${name}`);
+            await page.setViewportSize({ width: 600, height: 160 });
+            await of('gaussian_kl.loss');
+            await until('the verdict', async () => /numbers compared .* none failed/.test(await text(page, 'said')));
+            assert.ok(await text(page, 'formula'), 'The formula is there');
+            await narrow(page);
+            await shot('one-kernel');
+            if (!real) return;
+            await of('no.kernel');
+            await until('a sentence', async () => /no kernel no\.kernel/.test(await text(page, 'said')));
+        },
+    },
+    {
         name: 'no SIMD',
         options: {},
         async run({ page }) {
