@@ -238,6 +238,11 @@ impl Arena {
         &self.parameters
     }
 
+    /// Trainable numbers of all parameters.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters().iter().map(|p| p.value.len()).sum()
+    }
+
     /// All statistics in the order of their declaration; none in a model without batch norm.
     pub fn statistics(&self) -> &[Statistic] {
         &self.statistics

@@ -112,7 +112,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         let card = serde_json::to_string(&card).unwrap();
-        write_model(&path, &arena, [&parameters, &statistics], &[], (MODEL, &card)).unwrap();
+        write_model(
+            &mut std::fs::File::create(&path).unwrap(),
+            &arena,
+            [&parameters, &statistics],
+            &[],
+            (MODEL, &card),
+        )
+        .unwrap();
         let mut model = Trained::open(&path, &Device::Cpu(Cpu::Accelerated)).unwrap();
         ["encode", "decode"].map(|view| {
             let graph = proto::Model::decode(&export(&mut model, view).unwrap().0[..]).unwrap().graph.unwrap();

@@ -20,11 +20,14 @@ std_source() {
         return
     fi
     # Where this system's own packages come from.
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep -m1 '/debian/$' || true)
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+        grep -m1 '/debian/$' || true)
     for release in ${mirror:+bookworm-backports trixie trixie-backports forky sid}; do
         index=${mirror}dists/$release/main/binary-all/Packages.xz
-        path=$(curl -sf --max-time 120 "$index" | xz -dc |
-            awk -v want="$version" '/^Package: /{p=$2} /^Version: /{v=$2} /^Filename: /{if (p=="rust-src" && index(v, want)==1) print $2}') || true
+        path=$(curl -sf --max-time 120 "$index" | xz -dc | awk -v want="$version" '
+            /^Package: / { package = $2 }
+            /^Version: / { version = $2 }
+            /^Filename: / { if (package == "rust-src" && index(version, want) == 1) print $2 }') || true
         if [ -n "$path" ]; then
             curl -sf --max-time 300 -o target/rust-src.deb "$mirror$path"
             mkdir -p target/rust-src "$(dirname "$library")"

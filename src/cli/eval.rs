@@ -314,7 +314,8 @@ fn latents_object(latents: &Latents) -> Value {
     };
     json!({
         "kl": latents.kl, "active": latents.active(), "information": latents.information,
-        "marginal_kl": latents.marginal_kl, "dimensions": by_kl(&latents.dimensions).into_iter().map(row).collect::<Vec<_>>(),
+        "marginal_kl": latents.marginal_kl,
+        "dimensions": by_kl(&latents.dimensions).into_iter().map(row).collect::<Vec<_>>(),
     })
 }
 

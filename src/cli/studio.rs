@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
 use elbo::data::Dataset;
-use elbo::data::table::{LABELS, Table, Values};
+use elbo::data::table::{LABELS, PICTURES, Table, Values};
 use elbo::error::{Error, Result};
 use elbo::files::read_regular;
 use elbo::inference::Trained;
-use elbo::messages::notice;
 use elbo::train::run_folder::{RunFolder, RunRecord};
 use serde_json::json;
 
@@ -53,7 +52,8 @@ impl Args {
         let port = listener.local_addr().map_err(|e| Error::Usage(format!("the server has no address: {e}")))?.port();
         let query = if run.is_some() { "?run" } else { "" };
         super::print(&format!("studio: http://127.0.0.1:{port}/{query} (Ctrl-C ends it)"));
-        serve(listener, &|path| answer(&files, run.as_ref(), path))
+        serve(listener, &|path| answer(&files, run.as_ref(), path));
+        Ok(())
     }
 }
 
@@ -127,7 +127,7 @@ impl Run {
 }
 
 fn pixels(table: &Table) -> Answer {
-    match table.columns.iter().map(|column| &column.values).next() {
+    match table.column(PICTURES).map(|column| &column.values) {
         Some(Values::Bytes(bytes)) => Answer::Bytes(bytes.clone(), "application/octet-stream"),
         _ => Answer::NotFound,
     }
@@ -160,12 +160,5 @@ fn answer(files: &Path, run: Option<&Run>, path: &str) -> Answer {
     match read_regular(&files.join(name), LARGEST) {
         Ok(bytes) => Answer::Bytes(bytes, kind),
         Err(_) => Answer::NotFound,
-    }
-}
-
-/// A line about a connection that went wrong is of no use to anybody but whoever looks for a mistake in the server.
-fn ignored(what: &std::io::Error) {
-    if std::env::var_os("ELBO_STUDIO_LOG").is_some() {
-        notice(&format!("studio: {what}"));
     }
 }

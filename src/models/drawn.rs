@@ -57,7 +57,7 @@ fn run(text: &str, input: [usize; 3], cpu: Cpu) -> Option<Vec<f32>> {
     let (after, _) = network.sizes("n", Shape::Picture(input)).ok()?;
     let mut arena = Arena::new();
     let layers = network.build(&mut arena, "n", Shape::Picture(input));
-    let weights = arena.parameters().iter().map(|p| p.value.len()).sum::<usize>();
+    let weights = arena.parameter_count();
     if after.len() > SMALL || weights > 4 * SMALL {
         return None;
     }

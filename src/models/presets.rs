@@ -135,7 +135,7 @@ mod tests {
             let (entry, preset) = find(name).unwrap();
             let arena = &mut Arena::new();
             (entry.open)(arena, &preset.settings().own, &preset.columns()).unwrap();
-            assert_eq!(arena.parameters().iter().map(|p| p.value.len()).sum::<usize>(), parameters, "{name}");
+            assert_eq!(arena.parameter_count(), parameters, "{name}");
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! `curves` draws losses over epochs or steps, `curve_panels` several such charts at once, `scatter` 2-D encodings
 //! coloured by label, `roofline` what kernels reach of a device, `bars` rates side by side, `powers` times over sizes,
-//! `histogram` how many rows have which score, `heat` numbers as coloured cells, `confusion` what a classifier takes for
-//! what, `panels` series and what was made of them, `strokes` drawings of a pen; `chart` is what they share.
+//! `histogram` how many rows have which score, `heat` numbers as coloured cells, `confusion` what a classifier takes
+//! for what, `panels` series and what was made of them, `strokes` drawings of a pen; `chart` is what they share.
 
 mod bars;
 mod chart;

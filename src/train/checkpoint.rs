@@ -146,20 +146,9 @@ fn outgoing<'a>(name: &'a str, shape: &'a [usize], values: &'a [f32]) -> Outgoin
     Outgoing { name, values, shape, layout: Layout::Same, file_shape: shape.to_vec(), is_count: is_count(name) }
 }
 
-/// Writes [`Checkpoint::of_model`] straight from the flat buffers' values, without a copy of them, and with it `more`
-/// flat tensors by name; `metadata` is text under a key. Errors: those of [`write_atomic`](crate::files::write_atomic).
+/// Writes the bytes of [`Checkpoint::of_model`] straight from the flat buffers' values, without a copy of them, and with
+/// them `more` flat tensors by name; `metadata` is text under a key. Errors: those of the writer.
 pub fn write_model(
-    path: &Path,
-    arena: &Arena,
-    values: [&[f32]; 2],
-    more: &[(&str, &[f32])],
-    metadata: (&str, &str),
-) -> Result<()> {
-    write_atomic_by(path, |file| model_to(file, arena, values, more, metadata))
-}
-
-/// The bytes of such a file. Errors: those of the writer.
-pub fn model_to(
     out: &mut dyn io::Write,
     arena: &Arena,
     [parameters, statistics]: [&[f32]; 2],
@@ -175,7 +164,7 @@ pub fn model_to(
         Outgoing { name, values, shape: tensor.shape(), layout, file_shape, is_count: is_count(name) }
     });
     let tensors = of_model.chain(more.iter().map(|(name, shape, values)| outgoing(name, shape, values)));
-    tensor_file::write_to(out, tensors.collect(), Some(metadata))
+    tensor_file::write(out, tensors.collect(), Some(metadata))
 }
 
 impl Checkpoint {
@@ -240,7 +229,7 @@ impl Checkpoint {
         let tensors = self.tensors.iter().map(|(name, (shape, values))| outgoing(name, shape, values));
         assert!(self.metadata.len() <= 1, "a checkpoint has one metadata entry");
         let metadata = self.metadata.iter().next().map(|(key, text)| (key.as_str(), text.as_str()));
-        tensor_file::write(path, tensors.collect(), metadata)
+        write_atomic_by(path, |file| tensor_file::write(file, tensors.collect(), metadata))
     }
 
     /// The parameters and statistics of an arena, by name and in PyTorch's order, from the flat buffers' values.

@@ -8,7 +8,7 @@ use std::io;
 
 use web_time::Instant;
 
-use super::checkpoint::{Checkpoint, MODEL, ModelCard, model_to};
+use super::checkpoint::{Checkpoint, MODEL, ModelCard, write_model};
 use super::early_stopping::EarlyStopping;
 use super::fit;
 use super::metrics::{EpochMetrics, Means};
@@ -16,12 +16,8 @@ use super::programs::Programs;
 use super::progress::{PROGRESS, Progress, portable};
 use super::rows::{rows, whole};
 use super::settings::Settings;
-use crate::backend::{Backend, Device};
+use crate::backend::{Backend, Device, Loaded};
 use crate::data::Dataset;
-use crate::data::audio::spectrogram::Spectrogram;
-use crate::data::features::Features;
-use crate::data::table::Columns;
-use crate::data::text::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 use crate::inference::stages::Stages;
 use crate::kernels::clock::Clock;
@@ -49,11 +45,8 @@ pub struct Epochs {
     knobs: Vec<Knob>,
     /// The model's views, recorded in its arena when they are first asked for.
     stages: Option<Stages>,
-    data_name: String,
-    columns: Columns,
-    features: Option<Features>,
-    vocabulary: Option<Vocabulary>,
-    spectrogram: Option<Spectrogram>,
+    /// What a model file says of the data; settings and epochs are those of the moment when it is written.
+    card: ModelCard,
     /// Everything training changes, as it was when the epoch under way began or was resumed: what a replay starts from.
     snapshot: Snapshot,
 }
@@ -85,27 +78,29 @@ impl Epochs {
     ) -> Result<Epochs> {
         fit::check(&settings, &data)?;
         let mut backend = device.backend();
-        let (data_name, columns, features) = (data.name.clone(), data.columns(), data.train.features().cloned());
-        let (vocabulary, spectrogram) = (data.vocabulary.clone(), data.spectrogram.clone());
+        let card = ModelCard {
+            model: settings.model.clone(),
+            settings: settings.own.clone(),
+            columns: data.columns().only(settings.entry()?.takes)?,
+            features: data.train.features().cloned(),
+            vocabulary: data.vocabulary.clone(),
+            spectrogram: data.spectrogram.clone(),
+            dataset: data.name.clone(),
+            epoch: 0,
+        };
         let programs = Programs::with_largest_part(&mut backend, &settings, data, largest_part).await?;
         let progress = match state {
             Some((state, path)) => {
                 let progress = Progress::of(state, path)?;
-                Progress {
-                    early_stopping: progress.early_stopping.resume(&settings),
-                    settings: Some(portable(&settings)),
-                    ..progress
-                }
+                Progress { early_stopping: progress.early_stopping.resume(&settings), ..progress }
             }
-            None => {
-                let early_stopping = EarlyStopping::new(&settings);
-                Progress { epoch: 0, batch: 0, early_stopping, settings: Some(portable(&settings)) }
-            }
+            None => Progress { epoch: 0, batch: 0, early_stopping: EarlyStopping::new(&settings), settings: None },
         };
         let begun = progress.epoch + usize::from(progress.batch > 0);
         if settings.epochs < begun {
             return Err(Error::Usage(format!(
-                "--epochs is {}, but {begun} are trained of this run, the last of them perhaps in part: give at least {begun}",
+                "--epochs is {}, but {begun} are trained of this run, the last of them perhaps in part: give at least \
+                 {begun}",
                 settings.epochs
             )));
         }
@@ -114,22 +109,14 @@ impl Epochs {
             None => Snapshot::initial(&programs, &settings)?,
         };
         let knobs = programs.model.knobs();
-        let mut epochs = Epochs {
-            settings,
-            backend,
-            programs,
-            progress,
-            knobs,
-            stages: None,
-            data_name,
-            columns,
-            features,
-            vocabulary,
-            spectrogram,
-            snapshot,
-        };
+        let mut epochs = Epochs { settings, backend, programs, progress, knobs, stages: None, card, snapshot };
         epochs.restore();
         Ok(epochs)
+    }
+
+    /// The name of the data set.
+    pub fn data_name(&self) -> &str {
+        &self.card.dataset
     }
 
     /// Training batches of an epoch.
@@ -151,7 +138,6 @@ impl Epochs {
             None if key == "lr" => {}
             None => return Err(Error::Usage(format!("{key} cannot change while a model is trained"))),
         }
-        self.progress.settings = Some(portable(&settings));
         self.settings = settings;
         Ok(())
     }
@@ -182,8 +168,8 @@ impl Epochs {
         self.backend.read_async(&self.programs.pictures.tensors()).await
     }
 
-    /// Hands the device at most `most` of the batches that are left of the epoch under way. `progress` hears how many of
-    /// the epoch were handed over and returns false to stop there. Returns whether no batch of the epoch is left.
+    /// Hands the device at most `most` of the batches that are left of the epoch under way. `progress` hears how many
+    /// of the epoch were handed over and returns false to stop there. Returns whether no batch of the epoch is left.
     /// Errors: those of the device.
     pub async fn train(&mut self, most: usize, progress: &mut dyn FnMut(usize) -> bool) -> Result<bool> {
         self.write_clocks();
@@ -203,7 +189,8 @@ impl Epochs {
         Ok(self.backend.run_async(&plan, &mut |_| progress()).await? == replays)
     }
 
-    /// The epoch's one synchronisation: losses, state and pictures come back and are judged. `started` is when it began.
+    /// The epoch's one synchronisation: losses, state and pictures come back and are judged. `started` is when it
+    /// began.
     ///
     /// Errors: [`Error::Diverged`], naming the first tensor that is not finite where it can be found; those of the
     /// device.
@@ -240,18 +227,10 @@ impl Epochs {
     /// Writes the model as it was when the last epoch ended or was paused, as `model.safetensors` has it. Errors: those
     /// of the writer.
     pub fn write_model(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        let card = ModelCard {
-            model: self.settings.model.clone(),
-            settings: self.settings.own.clone(),
-            columns: self.columns.only(self.programs.model.entry().takes).map_err(io::Error::other)?,
-            features: self.features.clone(),
-            vocabulary: self.vocabulary.clone(),
-            spectrogram: self.spectrogram.clone(),
-            dataset: self.data_name.clone(),
-            epoch: self.progress.epoch,
-        };
+        let (settings, epoch) = (self.settings.own.clone(), self.progress.epoch);
+        let card = ModelCard { settings, epoch, ..self.card.clone() };
         let card = serde_json::to_string(&card).expect("a card is plain data");
-        model_to(out, &self.programs.arena, self.snapshot.model(), &[], (MODEL, &card))
+        write_model(out, &self.programs.arena, self.snapshot.model(), &[], (MODEL, &card))
     }
 
     /// Writes what a run goes on from, as `state.safetensors` has it: one file, so that one rename publishes all of it.
@@ -260,8 +239,8 @@ impl Epochs {
         let names = self.programs.optimizer.moments.iter().map(|(name, _)| *name);
         let moments = names.zip(self.snapshot.moments.iter().map(Vec::as_slice));
         let more: Vec<(&str, &[f32])> = moments.chain([("losses", self.snapshot.losses.as_slice())]).collect();
-        let progress = self.progress.to_text();
-        model_to(out, &self.programs.arena, self.snapshot.model(), &more, (PROGRESS, &progress))
+        let progress = Progress { settings: Some(portable(&self.settings)), ..self.progress.clone() }.to_text();
+        write_model(out, &self.programs.arena, self.snapshot.model(), &more, (PROGRESS, &progress))
     }
 
     fn write_clocks(&mut self) {
@@ -314,7 +293,7 @@ impl Epochs {
 }
 
 /// The first `most` replays of a plan.
-fn limited(mut plan: Vec<(crate::backend::Loaded, usize)>, most: usize) -> Vec<(crate::backend::Loaded, usize)> {
+fn limited(mut plan: Vec<(Loaded, usize)>, most: usize) -> Vec<(Loaded, usize)> {
     let mut left = most;
     for (_, times) in &mut plan {
         *times = left.min(*times);

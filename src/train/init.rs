@@ -62,7 +62,8 @@ mod tests {
         let model = (settings.entry().unwrap().open)(&mut arena, &settings.own, &columns()).unwrap();
         let parameters = initial(&arena, &*model, 7);
         let statistics = vec![0.0; arena.flat_statistics().map_or(0, |flat| flat.len())];
-        write_model(&path, &arena, [&parameters, &statistics], &[], (MODEL, "{}")).unwrap();
+        write_model(&mut std::fs::File::create(&path).unwrap(), &arena, [&parameters, &statistics], &[], (MODEL, "{}"))
+            .unwrap();
         (folder, path)
     }
 

@@ -1,9 +1,9 @@
 //! Training: settings in, a run folder out.
 //!
 //! In reading order: [`settings`] and [`given`], [`init`], [`resident`], [`programs`] and [`evaluation`] (what runs on
-//! the device), [`epochs`] (the loop), [`trainer`] (the same in a run folder), [`checkpoint`] and [`run_folder`] (what is left), [`history`] and [`sweep`]
-//! (runs beside each other, and many of them from one file), [`tensorboard`] (the same for another program),
-//! [`tensor_file`] and [`hold`] (how it is written, and by whom alone).
+//! the device), [`epochs`] (the loop), [`trainer`] (the same in a run folder), [`checkpoint`] and [`run_folder`] (what
+//! is left), [`history`] and [`sweep`] (runs beside each other, and many of them from one file), [`tensorboard`] (the
+//! same for another program), [`tensor_file`] and [`hold`] (how it is written, and by whom alone).
 
 pub(crate) mod batches;
 pub mod checkpoint;

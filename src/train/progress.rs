@@ -23,8 +23,8 @@ pub struct Progress {
     pub batch: usize,
     /// What has been seen of the monitored loss.
     pub early_stopping: EarlyStopping,
-    /// The run's settings, but for places of this machine: where there is no run folder beside the state, these open it.
-    /// Absent in states of older versions.
+    /// The run's settings without places of this machine, filled in when the state is written: they open a state that
+    /// has no run folder beside it. Absent in states of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<Table>,
 }

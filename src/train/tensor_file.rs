@@ -5,13 +5,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use crate::arena::Layout;
-use crate::error::Result;
-use crate::files::write_atomic_by;
 
 /// A tensor on its way into a file.
 pub struct Outgoing<'a> {
@@ -67,16 +64,10 @@ impl Outgoing<'_> {
     }
 }
 
-/// Replaces the file as a whole. Its bytes are those of [`write_to`]. Errors: those of
-/// [`write_atomic`](crate::files::write_atomic).
-pub fn write(path: &Path, tensors: Vec<Outgoing>, metadata: Option<(&str, &str)>) -> Result<()> {
-    write_atomic_by(path, |file| write_to(file, tensors, metadata))
-}
-
-/// The bytes of a file, which depend on the content alone. `metadata` is text under a key: the format keeps it in a hash
-/// map, whose order changes from run to run, so there is at most one. Errors: those of the writer. Panics where values
-/// do not fill a shape.
-pub fn write_to(out: &mut dyn Write, mut tensors: Vec<Outgoing>, metadata: Option<(&str, &str)>) -> io::Result<()> {
+/// Writes the bytes of a file, which depend on the content alone. `metadata` is text under a key: the format keeps it in
+/// a hash map, whose order changes from run to run, so there is at most one. Errors: those of the writer. Panics where
+/// values do not fill a shape.
+pub fn write(out: &mut dyn Write, mut tensors: Vec<Outgoing>, metadata: Option<(&str, &str)>) -> io::Result<()> {
     // The format's order: the widest types first, then by name.
     tensors.sort_by(|a, b| b.dtype().cmp(&a.dtype()).then(a.name.cmp(b.name)));
     let mut end = 0;

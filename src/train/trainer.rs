@@ -60,7 +60,6 @@ pub struct Trainer {
     epochs: Epochs,
     folder: RunFolder,
     log: MetricsLog,
-    data_name: String,
 }
 
 impl Trainer {
@@ -80,12 +79,12 @@ impl Trainer {
         resume: bool,
         largest_part: usize,
     ) -> Result<Trainer> {
-        let (data_name, path) = (data.name.clone(), folder.state());
+        let path = folder.state();
         let state = if resume && path.exists() { Some(Checkpoint::read(&path)?) } else { None };
         let state = state.as_ref().map(|state| (state, path.as_path()));
         let epochs = pollster::block_on(Epochs::new(settings, data, device, largest_part, state))?;
         let log = MetricsLog::open(folder.metrics(), epochs.programs.model.terms(), epochs.progress.epoch)?;
-        Ok(Trainer { epochs, folder, log, data_name })
+        Ok(Trainer { epochs, folder, log })
     }
 
     /// Kernels that one training step runs.
@@ -117,7 +116,7 @@ impl Trainer {
 
     /// Trainable numbers of the model.
     pub fn parameters(&self) -> usize {
-        self.epochs.programs.arena.parameters().iter().map(|p| p.value.len()).sum()
+        self.epochs.programs.arena.parameter_count()
     }
 
     /// What the backend did in this process, resumed epochs not counted.
@@ -183,7 +182,7 @@ impl Trainer {
 
     fn save_curves(&self) -> Result<()> {
         let Epochs { settings, programs, progress, .. } = &self.epochs;
-        let title = format!("{} on {}", settings.preset, self.data_name);
+        let title = format!("{} on {}", settings.preset, self.epochs.data_name());
         let schedules = schedules(settings, &programs.model.knobs(), self.epochs.batches(), progress.epoch);
         drawing::save_curves(&self.folder, &title, programs.model.terms(), self.log.rows(), schedules)
     }

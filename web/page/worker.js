@@ -70,7 +70,8 @@ async function serve({ id, method, args }) {
 /** @param {any} error */
 function sentence(error) {
     // A trap says nothing itself; the engine kept what it wanted to say.
-    if (error instanceof WebAssembly.RuntimeError && elbo?.last_words?.()) return `The engine stopped: ${elbo.last_words()}`;
+    const words = error instanceof WebAssembly.RuntimeError && elbo?.last_words?.();
+    if (words) return `The engine stopped: ${words}`;
     return String(error?.message ?? error) || 'The engine gave no reason.';
 }
 

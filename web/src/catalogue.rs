@@ -2,8 +2,8 @@
 
 use elbo::data::table::{Kind, LABELS, PICTURES};
 use elbo::kernels::ladder::matmul;
-use elbo::models::Entry;
 use elbo::models::presets::{self, Preset};
+use elbo::models::{Entry, Model};
 use elbo::train::settings::{Run, Settings};
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
@@ -26,17 +26,12 @@ pub fn catalogue() -> String {
     json!({ "presets": presets, "kernels": kernels, "ladder": rungs }).to_string()
 }
 
-/// Whether it trains on pictures and labels alone, decodes, and stands on no trained model that a file would have.
+/// Whether it trains on pictures and labels alone and decodes, and stands on no trained model: a tab has no file of one,
+/// and the constants that such a model gives cannot be read.
 fn fits(entry: &'static Entry, preset: &'static Preset) -> bool {
     let takes = entry.takes.iter().all(|column| [PICTURES, LABELS].contains(column));
-    let settings = preset.settings();
-    let mut keys = entry.keys.iter().flat_map(|group| group.iter());
-    let stands_alone = !keys.any(|key| ["PATH", "RUN", "MODEL"].contains(&key.value) && settings.own(key.name).is_some());
-    let model = || settings.outline(&preset.columns());
-    takes
-        && stands_alone
-        && matches!(preset.x, Kind::Picture(_))
-        && model().is_ok_and(|model| model.find_view("decode").is_some())
+    let works = |model: Box<dyn Model>| model.find_view("decode").is_some() && model.constants().is_ok();
+    takes && matches!(preset.x, Kind::Picture(_)) && preset.settings().outline(&preset.columns()).is_ok_and(works)
 }
 
 fn described((entry, preset): (&'static Entry, &'static Preset)) -> Value {

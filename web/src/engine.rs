@@ -8,7 +8,7 @@ use elbo::data::table::Table;
 use elbo::error::{Error, Result as Outcome};
 use elbo::inference::{Trained, kl_by_dimension, kl_by_row};
 use elbo::models::parts::likelihood::Likelihood;
-use elbo::models::{Term, View, Weight};
+use elbo::models::{Term, View};
 use elbo::train::checkpoint::Checkpoint;
 use elbo::train::epochs::Epochs;
 use elbo::train::fit::{self, Asked};
@@ -39,7 +39,7 @@ pub struct Engine {
     device: Device,
     words: String,
     data: Option<Dataset>,
-    /// The first test pictures.
+    /// Test pictures spread over the set.
     test: Option<Table>,
     open: Open,
     /// When the epoch under way began.
@@ -156,7 +156,9 @@ impl Engine {
         let terms = epochs.programs.model.terms();
         let (first, batches) = (epochs.progress.batch, epochs.batches());
         let is_over = epochs.train(most, &mut |_| true).await.map_err(told)?;
-        let (losses, total) = by_batch(&epochs.losses(first).await.map_err(told)?, terms);
+        let losses = epochs.losses(first).await.map_err(told)?;
+        let (losses, total): (Vec<Vec<f64>>, Vec<f64>) =
+            losses.chunks(terms.len() + 2).map(|batch| Means::of(batch, terms)).map(|m| (m.terms, m.loss)).unzip();
         let mut news = json!({
             "epoch": epochs.progress.epoch, "batch": epochs.progress.batch, "batches": batches,
             "losses": losses, "total": total,
@@ -220,7 +222,7 @@ impl Engine {
 
     /// Pictures of latent points (N,Z), with a label each where the model is told it.
     pub async fn decode(&mut self, z: Vec<f32>, labels: Vec<u32>) -> Result<Vec<f32>, JsError> {
-        Ok(self.view("decode", ("z", &z), &labels).await.map_err(told)?.remove(0))
+        Ok(self.view("decode", &[("z", &z)], &labels).await.map_err(told)?.remove(0))
     }
 
     /// Mean and logvar of q(z|x).
@@ -252,7 +254,7 @@ impl Engine {
     pub async fn loss(&mut self, x: Vec<f32>, labels: Vec<u32>) -> Result<String, JsError> {
         let [mean, logvar] = self.gaussian(&x, &labels).await.map_err(told)?;
         let terms = self.loss_by_row(&x, &labels, &mean, &logvar).await.map_err(told)?;
-        let made = self.view("decode", ("z", &mean), &labels).await.map_err(told)?.remove(0);
+        let made = self.view("decode", &[("z", &mean)], &labels).await.map_err(told)?.remove(0);
         let is_bernoulli = matches!(self.output(), Some(Likelihood::Bernoulli));
         let by_pixel = |(x, p): (&f32, &f32)| match is_bernoulli {
             true => -(x * p.max(1e-7).ln() + (1.0 - x) * (1.0 - p).max(1e-7).ln()),
@@ -342,15 +344,16 @@ impl Engine {
         }
     }
 
-    /// A view of one input, and of labels where it takes them. Errors: no such view, labels that are missing or beyond
-    /// the model's classes, another size of the input.
-    async fn view(&mut self, name: &str, input: (&str, &[f32]), labels: &[u32]) -> Outcome<Vec<Vec<f32>>> {
+    /// A view of inputs by name, and of labels where it takes them. Errors: no such view, labels that are missing or
+    /// beyond the model's classes, another size of the first input.
+    async fn view(&mut self, name: &str, inputs: &[(&str, &[f32])], labels: &[u32]) -> Outcome<Vec<Vec<f32>>> {
         let view = self.find_view(name).ok_or_else(|| Error::Usage(format!("This model cannot {name}.")))?;
-        let width = view.input(input.0).map_or(1, |kind| kind.width());
-        if !input.1.len().is_multiple_of(width) {
-            return Err(Error::Usage(format!("{} numbers are no rows of {width}: another size.", input.1.len())));
+        let (first, values) = inputs[0];
+        let width = view.input(first).map_or(1, |kind| kind.width());
+        if !values.len().is_multiple_of(width) {
+            return Err(Error::Usage(format!("{} numbers are no rows of {width}: another size.", values.len())));
         }
-        let rows = input.1.len() / width;
+        let rows = values.len() / width;
         let one_hot = match classes(&view) {
             None => Vec::new(),
             Some(classes) if labels.len() == rows && labels.iter().all(|&label| (label as usize) < classes) => {
@@ -360,11 +363,11 @@ impl Engine {
                 return Err(Error::Usage(format!("This model is told a label, 0 to {}, with each.", classes - 1)));
             }
         };
-        let inputs = [input, ("label", one_hot.as_slice())];
-        let inputs = if one_hot.is_empty() { &inputs[..1] } else { &inputs[..] };
+        // A view that takes no labels does not look at these.
+        let inputs = [inputs, &[("label", one_hot.as_slice())]].concat();
         match &mut self.open {
-            Open::Training(epochs) => epochs.view(name, inputs, 0).await,
-            Open::Trained(trained) => trained.view_async(name, inputs, 0).await,
+            Open::Training(epochs) => epochs.view(name, &inputs, 0).await,
+            Open::Trained(trained) => trained.view_async(name, &inputs, 0).await,
             Open::Nothing => unreachable!("what is not open has no view"),
         }
     }
@@ -373,34 +376,27 @@ impl Engine {
         if self.latent() == 0 {
             return Err(Error::Usage("This model does not encode to a Gaussian.".into()));
         }
-        let outputs = self.view("encode", ("x", x), labels).await?;
+        let outputs = self.view("encode", &[("x", x)], labels).await?;
         Ok(outputs.try_into().unwrap_or_else(|_| unreachable!("the encoder has two outputs")))
     }
 
     /// -log p(x|z) at the mean of q(z|x), and KL(q(z|x) || N(0,1)), of each row; nothing of a model that cannot say.
     async fn loss_by_row(&mut self, x: &[f32], labels: &[u32], mean: &[f32], logvar: &[f32]) -> Outcome<Vec<[f64; 2]>> {
-        let Some(view) = self.find_view("likelihood") else { return Ok(Vec::new()) };
-        let latent = self.latent();
-        let one_hot = classes(&view).map(|classes| one_hot(labels.iter().map(|&label| label as usize), classes));
-        let mut inputs = vec![("x", x), ("z", mean)];
-        inputs.extend(one_hot.as_deref().map(|labels| ("label", labels)));
-        let outputs = match &mut self.open {
-            Open::Training(epochs) => epochs.view("likelihood", &inputs, 0).await?,
-            Open::Trained(trained) => trained.view_async("likelihood", &inputs, 0).await?,
-            Open::Nothing => return Ok(Vec::new()),
-        };
-        let kl = kl_by_row(mean, logvar, latent);
+        if self.find_view("likelihood").is_none() {
+            return Ok(Vec::new());
+        }
+        let outputs = self.view("likelihood", &[("x", x), ("z", mean)], labels).await?;
+        let kl = kl_by_row(mean, logvar, self.latent());
         Ok(outputs[0].iter().zip(kl).map(|(&recon, kl)| [f64::from(recon), kl]).collect())
     }
 
     /// What the page shows of a run or a model, as JSON.
     fn described(&self) -> String {
-        let described = match &self.open {
+        let mut described = match &self.open {
             Open::Training(epochs) => of_run(epochs),
             Open::Trained(trained) => of_model(trained),
             Open::Nothing => Value::Null,
         };
-        let mut described = described;
         let told = self.find_view("decode").as_ref().and_then(classes).unwrap_or(0);
         described["latent"] = self.latent().into();
         described["classes"] = told.into();
@@ -418,7 +414,6 @@ fn of_terms(terms: &[Term]) -> Vec<Value> {
 
 fn of_run(epochs: &Epochs) -> Value {
     let (settings, programs) = (&epochs.settings, &epochs.programs);
-    let parameters: usize = programs.arena.parameters().iter().map(|p| p.value.len()).sum();
     let lr = json!({
         "key": "lr", "value": settings.lr, "help": "Learning rate", "min": 1e-5, "max": 0.1, "log": true,
     });
@@ -438,7 +433,7 @@ fn of_run(epochs: &Epochs) -> Value {
         "preset": settings.preset,
         "model": settings.model,
         "described": programs.model.describe(),
-        "parameters": parameters,
+        "parameters": programs.arena.parameter_count(),
         "dispatches": programs.dispatches_a_step(),
         "batches": epochs.batches(),
         "batch_size": settings.batch_size,
@@ -454,13 +449,12 @@ fn of_run(epochs: &Epochs) -> Value {
 
 fn of_model(trained: &Trained) -> Value {
     let (arena, _) = trained.parameters();
-    let parameters: usize = arena.parameters().iter().map(|p| p.value.len()).sum();
     let shape = trained.card.picture().ok();
     json!({
         "preset": trained.card.model,
         "model": trained.card.model,
         "described": trained.described,
-        "parameters": parameters,
+        "parameters": arena.parameter_count(),
         "dispatches": 0,
         "batches": 0,
         "batch_size": 0,
@@ -472,20 +466,4 @@ fn of_model(trained: &Trained) -> Value {
         "epochs": trained.card.epoch,
         "shape": shape,
     })
-}
-
-/// The terms of each batch for each example, and their weighted sums: `losses` is (batches, T+2).
-fn by_batch(losses: &[f32], terms: &[Term]) -> (Vec<Vec<f64>>, Vec<f64>) {
-    let of = |row: &[f32]| {
-        let rows = f64::from(row[terms.len() + 1]);
-        let values: Vec<f64> = row[..terms.len()].iter().map(|&value| f64::from(value) / rows).collect();
-        let weight = f64::from(row[terms.len()]);
-        let weighted = |(term, value): (&Term, &f64)| match term.weight {
-            Weight::Zero => 0.0,
-            other => other.of(weight) * value,
-        };
-        let total = terms.iter().zip(&values).map(weighted).sum::<f64>();
-        (values, total)
-    };
-    losses.chunks(terms.len() + 2).map(of).unzip()
 }

@@ -1,11 +1,9 @@
-//! A server for one page on this machine: `GET` and `HEAD` over HTTP/1.1, a thread a connection, nothing else. A library
-//! would bring more than these hundred lines need.
+//! A server for one page on this machine: `GET` and `HEAD` over HTTP/1.1, a thread a connection, nothing else. A
+//! library would bring more than these hundred lines need.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
-
-use elbo::error::Result;
 
 /// The most bytes of a request's lines.
 const LONGEST_REQUEST: u64 = 1 << 14;
@@ -20,19 +18,13 @@ pub enum Answer {
 }
 
 /// Answers requests until the program ends. Only pages of this machine may ask: a request whose `Host` is another name
-/// is of a foreign page that had its name point here.
-pub fn serve(listener: TcpListener, answer: &(dyn Fn(&str) -> Answer + Sync)) -> Result<()> {
+/// is of a foreign page that had its name point here. A connection that goes wrong is closed, and its page asks again.
+pub fn serve(listener: TcpListener, answer: &(dyn Fn(&str) -> Answer + Sync)) {
     std::thread::scope(|threads| {
-        for stream in listener.incoming() {
-            match stream {
-                Ok(stream) => {
-                    threads.spawn(move || converse(stream, answer).unwrap_or_else(|e| super::ignored(&e)));
-                }
-                Err(e) => super::ignored(&e),
-            }
+        for stream in listener.incoming().flatten() {
+            threads.spawn(move || converse(stream, answer));
         }
     });
-    Ok(())
 }
 
 /// One request, and its answer.

@@ -1,4 +1,5 @@
-//! What is done beside a run that trains, and what its failures do not end: event files, metrics of pictures, the report.
+//! What is done beside a run that trains: event files, metrics of pictures, the report. None of their failures ends the
+//! run.
 
 use std::path::PathBuf;
 

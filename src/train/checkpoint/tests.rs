@@ -97,7 +97,8 @@ fn a_model_goes_to_a_file_in_pytorchs_order_and_comes_back_in_the_devices() {
 
     Checkpoint::of_model(arena, &parameters, &statistics).write(&path).unwrap();
     let bytes = fs::read(&path).unwrap();
-    write_model(&path, arena, [&parameters, &statistics], &[], ("key", "text")).unwrap();
+    write_model(&mut std::fs::File::create(&path).unwrap(), arena, [&parameters, &statistics], &[], ("key", "text"))
+        .unwrap();
     let straight = Checkpoint::read(&path).unwrap();
     assert_eq!(straight.metadata, BTreeMap::from([("key".into(), "text".into())]));
     Checkpoint { metadata: BTreeMap::new(), ..straight }.write(&path).unwrap();

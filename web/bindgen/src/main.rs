@@ -11,7 +11,9 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let mut bindgen = Bindgen::new();
-    let written = bindgen.input_path(file).web(true).and_then(|bindgen| bindgen.typescript(false).omit_default_module_path(false).generate(folder));
+    // The module lies beside its JavaScript, where that looks for it.
+    bindgen.input_path(file).typescript(false).omit_default_module_path(false);
+    let written = bindgen.web(true).and_then(|bindgen| bindgen.generate(folder));
     match written {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
