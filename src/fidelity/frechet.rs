@@ -6,7 +6,7 @@
 //! the sum of the roots of the eigenvalues of A^(1/2) B A^(1/2), which is symmetric: no root of a general matrix is
 //! needed.
 
-use faer::{Mat, Side};
+use nalgebra::DMatrix;
 
 use super::{Features, products};
 use crate::error::{Error, Result};
@@ -22,6 +22,8 @@ struct Gaussian {
 
 /// Pictures whose products are added up at once.
 const BLOCK: usize = 1024;
+/// Turns of the iteration for each eigenvalue at most; two or three are usual.
+const MOST_TURNS: usize = 100;
 
 impl Gaussian {
     /// Of two pictures or more. Errors: there are fewer.
@@ -56,16 +58,18 @@ impl Gaussian {
 fn frechet(a: &Gaussian, b: &Gaussian) -> Result<f64> {
     let n = a.mean.len();
     assert!(n == b.mean.len(), "Gaussians of {n} and {} features", b.mean.len());
-    let failed = |_| Error::Usage("the eigenvalues of the features' covariance do not converge".into());
-    let matrix = |m: &[f64]| Mat::from_fn(n, n, |i, j| m[i * n + j]);
+    let failed = || Error::Usage("the eigenvalues of the features' covariance do not converge".into());
+    // Symmetric: rows are columns.
+    let matrix = |m: &[f64]| DMatrix::from_column_slice(n, n, m);
+    let eigen = |m: DMatrix<f64>| m.try_symmetric_eigen(f64::EPSILON, MOST_TURNS * n).ok_or_else(failed);
     let trace = |m: &[f64]| (0..n).map(|i| m[i * n + i]).sum::<f64>();
-    let decomposed = matrix(&a.covariance).self_adjoint_eigen(Side::Lower).map_err(failed)?;
-    let roots = decomposed.S().column_vector().iter().map(|&v| v.max(0.0).sqrt()).collect::<Vec<f64>>();
+    let decomposed = eigen(matrix(&a.covariance))?;
+    let roots = decomposed.eigenvalues.map(|v| v.max(0.0).sqrt());
     // A^(1/2) = U sqrt(L) U^T. U^T (A^(1/2) B A^(1/2)) U has the same eigenvalues, and needs no last product.
-    let u = decomposed.U();
-    let rotated = u.transpose() * matrix(&b.covariance) * u;
-    let inner = Mat::from_fn(n, n, |i, j| roots[i] * rotated[(i, j)] * roots[j]);
-    let eigenvalues = inner.self_adjoint_eigenvalues(Side::Lower).map_err(failed)?;
+    let u = decomposed.eigenvectors;
+    let rotated = u.tr_mul(&(matrix(&b.covariance) * &u));
+    let inner = DMatrix::from_fn(n, n, |i, j| roots[i] * rotated[(i, j)] * roots[j]);
+    let eigenvalues = eigen(inner)?.eigenvalues;
     // Rounding leaves some of those that are 0 below it.
     let root_trace: f64 = eigenvalues.iter().map(|&v| v.max(0.0).sqrt()).sum();
     let means: f64 = a.mean.iter().zip(&b.mean).map(|(m, n)| (m - n).powi(2)).sum();

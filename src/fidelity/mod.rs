@@ -18,6 +18,8 @@ mod judge;
 mod kernel;
 mod neighbours;
 
+use nalgebra::{DMatrixView, DMatrixViewMut};
+
 pub use inception::Inception;
 pub use inception_score::inception_score;
 pub use judge::Judge;
@@ -48,14 +50,9 @@ impl Features {
 fn products(a: &[f64], b: &[f64], width: usize) -> Vec<f64> {
     let [n, m] = [a, b].map(|rows| rows.len() / width);
     let mut product = vec![0.0; n * m];
-    faer::linalg::matmul::matmul(
-        faer::MatMut::from_row_major_slice_mut(&mut product, n, m),
-        faer::Accum::Replace,
-        faer::MatRef::from_row_major_slice(a, n, width),
-        faer::MatRef::from_row_major_slice(b, m, width).transpose(),
-        1.0,
-        faer::Par::Seq,
-    );
+    // nalgebra's matrices go column by column: these are the transposes, and so is the product, B A^T.
+    let [a, b] = [(a, n), (b, m)].map(|(rows, count)| DMatrixView::from_slice(rows, width, count));
+    b.tr_mul_to(&a, &mut DMatrixViewMut::from_slice(&mut product, m, n));
     product
 }
 

@@ -325,7 +325,8 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     shares.enumerate().for_each(|(n, ((((h, q), sample), y), kl))| {
         let rows = kl.len();
         for (which, [w, bias]) in heads.into_iter().enumerate() {
-            let c = matmul::matrix(q, rows, 2 * z).subcols_mut(which * z, z);
+            let mut c = matmul::matrix(q, rows, 2 * z);
+            let c = c.columns(which * z, z);
             product_here(c, [View::rows(h, i), View::rows(w, i).transposed()], i, Store::Assign, &|_, column, q| {
                 matmul::bias_and_activation(q, &bias[column..], Activation::Identity);
             });
@@ -367,8 +368,8 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
         |(n, ((((dy, q), h), dq), dh))| {
             let rows = dy.len() / o;
             // dz in the place of dmean.
-            let dz = matmul::matrix(dq, rows, 2 * z).subcols_mut(0, z);
-            product_here(dz, [View::rows(dy, o), layer], o, Store::Assign, &|_, _, _| ());
+            let mut dz = matmul::matrix(dq, rows, 2 * z);
+            product_here(dz.columns(0, z), [View::rows(dy, o), layer], o, Store::Assign, &|_, _, _| ());
             let mut noise = scratch::any(rows * z);
             random::normals(n * share * z, &mut noise, p.site, clock);
             math::vectorised(|| {

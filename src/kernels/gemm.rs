@@ -5,16 +5,17 @@
 //! An element's sum is made in one order, which the sizes fix and the threads do not: results are the same to the bit
 //! for any number of threads.
 
-use faer::MatMut;
 use pulp::Arch;
 
 use super::scratch;
 
 mod pack;
+mod target;
 mod tile;
 
 use pack::{PackA, PackB};
-use tile::{Band, Tile, row_of};
+pub(crate) use target::Target;
+use tile::{Band, Tile};
 
 /// Rows and columns of a tile: 24 sums of 16 lanes, 3 vectors of B and one of A are 28 of AVX-512's 32 registers.
 /// Where vectors are shorter or fewer, a tile is taken in pieces.
@@ -73,20 +74,20 @@ pub(crate) enum Store {
 /// C = A B or C += A B: C (m,n) with contiguous rows, A (m,k), B (k,n). `finish(row, column, values)` then gets each
 /// piece of a row of C, from that column on, while it is in the cache, once.
 pub(crate) fn product(
-    c: MatMut<'_, f32>,
+    c: Target,
     [a, b]: [View; 2],
     k: usize,
     store: Store,
     finish: &(impl Fn(usize, usize, &mut [f32]) + Sync),
 ) {
-    let (m, n) = (c.nrows(), c.ncols());
+    let [m, n] = c.size();
     let share = (m * n * k).div_ceil(rayon::current_num_threads()).max(SHARE);
     Product { a, b, k, store, finish }.split(c, [0, 0], share);
 }
 
 /// [`product`] in this thread alone, for one that has its share of a larger work.
 pub(crate) fn product_here(
-    c: MatMut<'_, f32>,
+    c: Target,
     [a, b]: [View; 2],
     k: usize,
     store: Store,
@@ -106,26 +107,27 @@ struct Product<'a, F> {
 impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
     /// The part of C that begins at (row, column), halved until a half is a thread's share: the columns, then no two
     /// threads pack the same part of B, or where there are more of them the rows, for A.
-    fn split(&self, c: MatMut<'_, f32>, [row, column]: [usize; 2], share: usize) {
-        let (m, n) = (c.nrows(), c.ncols());
+    fn split(&self, mut c: Target, [row, column]: [usize; 2], share: usize) {
+        let [m, n] = c.size();
         let small = m * n * self.k < share + share / 2;
         if small || (n < 2 * COLUMNS && m < 2 * ROWS) {
             return self.part(c, [row, column]);
         }
         if n >= 2 * COLUMNS && (n >= m || m < 2 * ROWS) {
             let at = half(n, 16);
-            let (left, right) = c.split_at_col_mut(at);
+            let (left, right) = c.split_columns(at);
             rayon::join(|| self.split(left, [row, column], share), || self.split(right, [row, column + at], share));
         } else {
             let at = half(m, ROWS);
-            let (top, bottom) = c.split_at_row_mut(at);
+            let (top, bottom) = c.split_rows(at);
             rayon::join(|| self.split(top, [row, column], share), || self.split(bottom, [row + at, column], share));
         }
     }
 
     /// One thread's part of C. Whether A is packed for it changes no sum.
-    fn part(&self, c: MatMut<'_, f32>, place: [usize; 2]) {
-        if c.nrows() > ROWS && c.ncols().div_ceil(COLUMNS) >= WORTH_PACKING {
+    fn part(&self, c: Target, place: [usize; 2]) {
+        let [m, n] = c.size();
+        if m > ROWS && n.div_ceil(COLUMNS) >= WORTH_PACKING {
             self.part_packed(c, place);
         } else {
             self.part_in_place(c, place);
@@ -137,8 +139,8 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
         if self.a.strides[0] == 1 { COLUMN_DEPTH } else { DEPTH }.min(self.k)
     }
 
-    fn part_packed(&self, mut c: MatMut<'_, f32>, [row, column]: [usize; 2]) {
-        let (m, n, arch) = (c.nrows(), c.ncols(), Arch::new());
+    fn part_packed(&self, mut c: Target, [row, column]: [usize; 2]) {
+        let ([m, n], arch) = (c.size(), Arch::new());
         let deepest = self.depth();
         let mut panel = scratch::any(deepest * COLUMNS + LINE);
         let panel = from_a_line(&mut panel);
@@ -147,7 +149,7 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
         let mut blocks = scratch::any(BAND.min(m).div_ceil(ROWS) * stride);
         for band in (0..m).step_by(BAND) {
             let height = BAND.min(m - band);
-            let mut c = c.as_mut().submatrix_mut(band, 0, height, n);
+            let mut c = c.block([band, 0], [height, n]);
             for first in (0..self.k).step_by(deepest) {
                 let depth = deepest.min(self.k - first);
                 arch.dispatch(PackA {
@@ -163,7 +165,7 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
                     let assign = self.store == Store::Assign && first == 0;
                     for (block, top) in blocks.chunks(stride).zip((0..height).step_by(ROWS)) {
                         let block = &block[..depth * ROWS];
-                        let c = c.as_mut().submatrix_mut(top, left, ROWS.min(height - top), width);
+                        let c = c.block([top, left], [ROWS.min(height - top), width]);
                         if height - top >= ROWS {
                             arch.dispatch(Tile { block, panel, c, assign });
                         } else {
@@ -174,13 +176,13 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
                 }
             }
             for i in 0..height {
-                (self.finish)(row + band + i, column, row_of(&mut c, i));
+                (self.finish)(row + band + i, column, c.row(i));
             }
         }
     }
 
-    fn part_in_place(&self, mut c: MatMut<'_, f32>, [row, column]: [usize; 2]) {
-        let (m, n, arch) = (c.nrows(), c.ncols(), Arch::new());
+    fn part_in_place(&self, mut c: Target, [row, column]: [usize; 2]) {
+        let ([m, n], arch) = (c.size(), Arch::new());
         let deepest = self.depth();
         let mut panel = scratch::any(deepest * COLUMNS + LINE);
         let panel = from_a_line(&mut panel);
@@ -190,17 +192,17 @@ impl<F: Fn(usize, usize, &mut [f32]) + Sync> Product<'_, F> {
             let bottom = m.min(band + height);
             for left in (0..n).step_by(COLUMNS) {
                 let width = COLUMNS.min(n - left);
-                let mut c = c.as_mut().submatrix_mut(band, left, bottom - band, width);
+                let mut c = c.block([band, left], [bottom - band, width]);
                 for first in (0..self.k).step_by(deepest) {
                     let depth = deepest.min(self.k - first);
                     let panel = &mut panel[..depth * COLUMNS];
                     arch.dispatch(PackB { b: self.b.from([first, column + left]), width, panel });
                     let a = self.a.from([row + band, first]);
                     let assign = self.store == Store::Assign && first == 0;
-                    arch.dispatch(Band { a, panel, depth, c: c.as_mut(), assign });
+                    arch.dispatch(Band { a, panel, depth, c: c.whole(), assign });
                 }
-                for i in 0..c.nrows() {
-                    (self.finish)(row + band + i, column + left, row_of(&mut c, i));
+                for i in 0..bottom - band {
+                    (self.finish)(row + band + i, column + left, c.row(i));
                 }
             }
         }

@@ -4,11 +4,10 @@
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
-use faer::MatMut;
 use rayon::prelude::*;
 
 use super::activation::Activation;
-use super::gemm::{Store, View, product};
+use super::gemm::{Store, Target, View, product};
 use super::math;
 use super::tiles::{self, Family, Texts};
 use crate::kernel::{
@@ -360,6 +359,6 @@ pub(super) fn weight_gradients(
 }
 
 /// The first rows * columns values as a matrix.
-pub(super) fn matrix(values: &mut [f32], rows: usize, columns: usize) -> MatMut<'_, f32> {
-    MatMut::from_row_major_slice_mut(&mut values[..rows * columns], rows, columns)
+pub(super) fn matrix(values: &mut [f32], rows: usize, columns: usize) -> Target<'_> {
+    Target::rows(&mut values[..rows * columns], columns)
 }

@@ -1,11 +1,10 @@
 //! The CPU device's forms.
 
-use faer::MatMut;
 use rayon::prelude::*;
 
 use super::{Params, squared};
 use crate::kernel::params;
-use crate::kernels::gemm::{self, Store, View};
+use crate::kernels::gemm::{self, Store, Target, View};
 use crate::kernels::{math, scratch};
 
 /// Vectors that a thread compares with all codes at a time.
@@ -23,7 +22,7 @@ pub(super) fn nearest(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let norms = &norms[..];
     writes[0][..r].par_chunks_mut(BAND).zip(z.par_chunks(BAND * d)).for_each(|(ids, z)| {
         let mut products = scratch::any(ids.len() * k);
-        let c = MatMut::from_row_major_slice_mut(&mut products, ids.len(), k);
+        let c = Target::rows(&mut products, k);
         let operands = [View::rows(z, d), View::rows(codes, d).transposed()];
         gemm::product_here(c, operands, d, Store::Assign, &|_, _, _| {});
         for ((id, z), scores) in ids.iter_mut().zip(z.chunks(d)).zip(products.chunks_mut(k)) {

@@ -143,8 +143,8 @@ pub fn forward(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
                 View::rows(&windows, width)
             };
             let w = View::rows(&reads[1][g * outputs * width..], width).transposed();
-            let y = matmul::matrix(y, rows, s.o).subcols_mut(g * outputs, outputs);
-            product_here(y, [windows, w], width, Store::Assign, &|_, _, _| ());
+            let mut y = matmul::matrix(y, rows, s.o);
+            product_here(y.columns(g * outputs, outputs), [windows, w], width, Store::Assign, &|_, _, _| ());
         }
         epilogue(p, reads[2], s.o, y);
     });

@@ -25,7 +25,7 @@ fn made(threads: usize, [m, n, k]: [usize; 3], [turn_a, turn_b]: [bool; 2], stor
     let mut c = vec![1.0; m * n];
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
-        let c = MatMut::from_row_major_slice_mut(&mut c, m, n);
+        let c = Target::rows(&mut c, n);
         product(c, [a, b], k, store, &|i, j, values| {
             values.iter_mut().enumerate().for_each(|(at, v)| *v += ((i * n + j + at) % 5) as f32);
         });
@@ -67,7 +67,7 @@ fn a_tile_is_the_same_in_pieces_of_any_size() {
     for assign in [true, false] {
         for vectors in [true, false] {
             let mut c = vec![1.0; ROWS * width];
-            let to = MatMut::from_row_major_slice_mut(&mut c, ROWS, width);
+            let to = Target::rows(&mut c, width);
             run(Tile { block: &block, panel: &panel, c: to, assign }, vectors);
             for (at, &got) in c.iter().enumerate() {
                 let (i, j) = (at / width, at % width);

@@ -1,16 +1,15 @@
 //! What a panel of B is multiplied with, tile by tile: sums in vector registers, then C.
 
-use faer::MatMut;
 use pulp::{Simd, WithSimd};
 
-use super::{COLUMNS, ROWS, View};
+use super::{COLUMNS, ROWS, Target, View};
 
 /// Rows of A times a panel, to the columns of C that the panel has.
 pub(super) struct Band<'a> {
     pub a: View<'a>,
     pub panel: &'a [f32],
     pub depth: usize,
-    pub c: MatMut<'a, f32>,
+    pub c: Target<'a>,
     pub assign: bool,
 }
 
@@ -20,9 +19,10 @@ impl WithSimd for Band<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let tall = S::REGISTER_COUNT >= 32;
+        let [rows, _] = self.c.size();
         let mut row = 0;
-        while row < self.c.nrows() {
-            row += match self.c.nrows() - row {
+        while row < rows {
+            row += match rows - row {
                 8.. if tall => self.rows_of::<S, 8>(simd, row),
                 4.. => self.rows_of::<S, 4>(simd, row),
                 _ => self.rows_of::<S, 1>(simd, row),
@@ -34,9 +34,10 @@ impl WithSimd for Band<'_> {
 impl Band<'_> {
     #[inline(always)]
     fn rows_of<S: Simd, const M: usize>(&mut self, simd: S, row: usize) -> usize {
+        let [_, columns] = self.c.size();
         let mut column = 0;
-        while column < self.c.ncols() {
-            let vectors = (self.c.ncols() - column).div_ceil(S::F32_LANES);
+        while column < columns {
+            let vectors = (columns - column).div_ceil(S::F32_LANES);
             column += S::F32_LANES
                 * match vectors {
                     3.. => self.block::<S, M, 3>(simd, [row, column]),
@@ -63,7 +64,7 @@ impl Band<'_> {
                 add_term(simd, &a.values[k * a.strides[1]..], &b[column..], &mut sums);
             }
         }
-        store(simd, self.c.as_mut(), [row, column], sums, self.assign);
+        store(simd, &mut self.c, [row, column], sums, self.assign);
         V
     }
 }
@@ -72,7 +73,7 @@ impl Band<'_> {
 pub(super) struct Tile<'a> {
     pub block: &'a [f32],
     pub panel: &'a [f32],
-    pub c: MatMut<'a, f32>,
+    pub c: Target<'a>,
     pub assign: bool,
 }
 
@@ -81,9 +82,10 @@ impl WithSimd for Tile<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
+        let [_, columns] = self.c.size();
         let mut column = 0;
-        while column < self.c.ncols() {
-            let vectors = (self.c.ncols() - column).div_ceil(S::F32_LANES);
+        while column < columns {
+            let vectors = (columns - column).div_ceil(S::F32_LANES);
             column += S::F32_LANES
                 * match vectors {
                     3.. => self.columns::<S, 3>(simd, column),
@@ -109,7 +111,7 @@ impl Tile<'_> {
     #[inline(always)]
     fn piece<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, place: [usize; 2]) {
         let sums = packed_sums::<S, M, V>(simd, self.block.as_chunks().0, self.panel.as_chunks().0, place);
-        store(simd, self.c.as_mut(), place, sums, self.assign);
+        store(simd, &mut self.c, place, sums, self.assign);
     }
 }
 
@@ -138,13 +140,13 @@ fn packed_sums<S: Simd, const M: usize, const V: usize>(
 #[inline(always)]
 fn store<S: Simd, const M: usize, const V: usize>(
     simd: S,
-    mut c: MatMut<f32>,
+    c: &mut Target,
     [row, column]: [usize; 2],
     sums: [[S::f32s; V]; M],
     assign: bool,
 ) {
     for (i, sums) in sums.iter().enumerate() {
-        let c = &mut row_of(&mut c, row + i)[column..];
+        let c = &mut c.row(row + i)[column..];
         for (j, &sum) in sums.iter().enumerate() {
             let [from, to] = [j * S::F32_LANES, (j + 1) * S::F32_LANES].map(|at| at.min(c.len()));
             let c = &mut c[from..to];
@@ -171,10 +173,4 @@ fn add_term<S: Simd, const M: usize, const V: usize>(simd: S, a: &[f32], b: &[f3
             sums[i][j] = simd.mul_add_e_f32s(a, b[j], sums[i][j]);
         }
     }
-}
-
-/// Row i of C, or of a part of it: its elements lie side by side.
-#[inline(always)]
-pub(super) fn row_of<'a>(c: &'a mut MatMut<'_, f32>, i: usize) -> &'a mut [f32] {
-    c.as_mut().row_mut(i).try_as_row_major_mut().expect("C has contiguous rows").as_slice_mut()
 }
