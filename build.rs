@@ -1,6 +1,7 @@
 //! Tells the program which revision of the source it is built from, as `ELBO_REVISION`: the commit, with `-dirty` after it
 //! where what the program is made of differs from that commit; nothing where neither git nor a package knows. Asked once,
-//! when it is built: a program that asks when it runs names whatever has been checked out since.
+//! when it is built: a program that asks when it runs names whatever has been checked out since. A development build has
+//! none, as each commit would compile all of it again, for minutes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,11 @@ use std::process::Command;
 const PARTS: [&str; 5] = ["src", "shaders", "Cargo.toml", "Cargo.lock", "build.rs"];
 
 fn main() {
+    if std::env::var("PROFILE").is_ok_and(|profile| profile == "debug") {
+        println!("cargo:rerun-if-changed=build.rs");
+        println!("cargo:rustc-env=ELBO_REVISION=");
+        return;
+    }
     let source = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let parts = PARTS.iter().map(|part| source.join(part)).filter(|part| part.exists());
     for path in parts.chain(moved_by_git(&source)) {
