@@ -135,6 +135,8 @@ impl PixelCnn {
     /// networks that do not fit.
     pub fn open(arena: &mut Arena, config: Config, columns: &Columns) -> Result<PixelCnn> {
         config.check()?;
+        let vq = vq::Config { codebook: config.vq.codebook.settled(), ..config.vq };
+        let config = Config { vq, ..config };
         let shape = columns.picture(PICTURES)?;
         // Of a codebook that averages moved the codes alone are needed.
         let mut frozen = config.vq.clone();

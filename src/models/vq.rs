@@ -111,6 +111,7 @@ impl Vq {
     /// Declares the parameters for pictures of the columns' shape. Errors: settings out of range, networks that do not
     /// fit.
     pub fn open(arena: &mut Arena, config: Config, columns: &Columns) -> Result<Vq> {
+        let config = Config { codebook: config.codebook.settled(), ..config };
         let shape = columns.picture(PICTURES)?;
         let [grid, decoded] = config.grid(shape)?;
         let (networks, numbers) = (&config.networks, grid.iter().product());

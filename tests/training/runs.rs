@@ -107,9 +107,7 @@ pub fn with_labels(settings: Settings, count: usize) -> Settings {
 /// Not more codes than a few pictures have vectors, where that is a key of the model.
 pub fn with_few_codes(settings: Settings) -> Settings {
     let has_key = settings.entry().unwrap().key_names().any(|key| key == "codes");
-    let has_levels = settings.own("codebook").and_then(|moved| moved.as_str()) == Some("fsq");
-    let few = if has_levels { "levels = [2, 2, 2]\ncodes = 8" } else { "codes = 8" };
-    if has_key { settings.with(few).unwrap() } else { settings }
+    if has_key { settings.with("codes = 8").unwrap() } else { settings }
 }
 
 /// [`data`], or of a recommender so many users.

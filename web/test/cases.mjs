@@ -10,7 +10,7 @@ async function tour({ page, real, shot }, name) {
     await start(page, 'mnist-2d');
     await until('samples are drawn', async () => await colours(page, 'samples') > 4);
     await until('a test loss is shown', async () => real || /\d/.test(await text(page, 'test-loss')));
-    assert.ok(await colours(page, 'chart') > 8, 'The chart has lines');
+    await until('the chart has lines', async () => await colours(page, 'chart') > 8);
     assert.match(await page.locator('#chart').getAttribute('aria-label'), /^Loss of [\d,]+ batches/);
     await narrow(page);
     await shot(`${name}-train`);

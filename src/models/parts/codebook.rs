@@ -58,7 +58,7 @@ keys! {
                  start anew), gradient (the optimiser, by the squared distance to them) or fsq (nothing: each number \
                  is rounded to one of its --set levels)";
             levels: Vec<usize> = vec![8, 5, 5], "N",
-                "Of fsq, how many levels each number of a code has, 2 or more: codes and code_dim follow from them";
+                "Of fsq, how many levels each number of a code has, 2 or more: codes and code_dim follow";
             commitment: f64 = 0.25, "X",
                 "Weight of the squared distance to the codes by which the encoder keeps to them (beta)";
             decay: f64 = 0.99, "X", "Of the running averages: 0 takes those of the batch alone";
@@ -84,27 +84,34 @@ impl CodebookKeys {
             return Ok(());
         }
         let levels = format!("{:?}", self.levels);
-        require(self.levels.iter().all(|&l| l >= 2), "levels", &levels, "must be 2 or more each")?;
-        let fits = |[codes, dim]: [usize; 2]| codes == self.codes && dim == self.code_dim;
-        let rule = format!(
-            "must make codes, {}, and code_dim, {}: the product and how many they are",
-            self.codes, self.code_dim
-        );
-        require(self.of_levels().is_some_and(fits), "levels", &levels, &rule)
+        let holds = !self.levels.is_empty() && self.levels.iter().all(|&l| l >= 2);
+        require(holds, "levels", &levels, "must be 2 or more each")?;
+        let codes = self.levels.iter().try_fold(1usize, |all, &level| all.checked_mul(level));
+        let rule = format!("must make {MOST_CODES} codes at most: their product");
+        require(codes.is_some_and(|codes| codes <= MOST_CODES), "levels", &levels, &rule)
     }
 
-    /// The codes and their numbers that the levels make; `None` of more codes than can be counted.
-    fn of_levels(&self) -> Option<[usize; 2]> {
-        let codes = self.levels.iter().try_fold(1usize, |all, &level| all.checked_mul(level))?;
-        Some([codes, self.levels.len()])
+    /// With fsq, the codes and their numbers are those that the levels make, whatever else was said.
+    pub fn settled(self) -> CodebookKeys {
+        match self.codebook {
+            Movement::Fsq => CodebookKeys {
+                codes: self.levels.iter().fold(1, |all: usize, &level| all.saturating_mul(level)),
+                code_dim: self.levels.len(),
+                ..self
+            },
+            Movement::Gradient | Movement::Ema => self,
+        }
     }
 
-    /// With fsq, what follows from the levels. Errors: settings that cannot be read.
+    /// The same in a table, so that a run's record says what ran. Errors: settings that cannot be read, levels out of
+    /// range.
     pub fn fill_in(own: &mut Table, _: usize) -> Result<()> {
         let keys: CodebookKeys = read(own)?;
-        if let (Movement::Fsq, Some([codes, dim])) = (keys.codebook, keys.of_levels()) {
-            own.insert("codes".into(), Value::Integer(codes as i64));
-            own.insert("code_dim".into(), Value::Integer(dim as i64));
+        keys.check()?;
+        let keys = keys.settled();
+        if keys.codebook == Movement::Fsq {
+            own.insert("codes".into(), Value::Integer(keys.codes as i64));
+            own.insert("code_dim".into(), Value::Integer(keys.code_dim as i64));
         }
         Ok(())
     }
@@ -299,15 +306,13 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_from_the_levels_is_filled_in_and_held() {
-        let mut own: Table = "codebook = 'fsq'\nlevels = [8, 5, 5]".parse().unwrap();
+    fn what_follows_from_the_levels_is_filled_in() {
+        let mut own: Table = "codebook = 'fsq'\nlevels = [8, 5, 5]\ncodes = 7".parse().unwrap();
         CodebookKeys::fill_in(&mut own, 1).unwrap();
         assert_eq!((own["codes"].as_integer(), own["code_dim"].as_integer()), (Some(200), Some(3)));
-        read::<CodebookKeys>(&own).unwrap().check().unwrap();
-        for wrong in ["codes = 100", "code_dim = 2", "levels = [200, 1, 1]", "levels = [8, 5]"] {
-            let mut changed = own.clone();
-            changed.extend(wrong.parse::<Table>().unwrap());
-            let message = read::<CodebookKeys>(&changed).unwrap().check().unwrap_err().to_string();
+        for wrong in ["levels = [8, 1]", "levels = []", "levels = [300, 300]"] {
+            own.extend(wrong.parse::<Table>().unwrap());
+            let message = read::<CodebookKeys>(&own).unwrap().check().unwrap_err().to_string();
             assert!(message.contains("levels is ["), "{message}");
         }
         let mut own: Table = "codebook = 'ema'".parse().unwrap();
