@@ -1,7 +1,7 @@
 //! Tells the program which revision of the source it is built from, as `ELBO_REVISION`: the commit, with `-dirty` after it
 //! where what the program is made of differs from that commit; nothing where neither git nor a package knows. Asked once,
-//! when it is built: a program that asks when it runs names whatever has been checked out since. A development build has
-//! none, as each commit would compile all of it again, for minutes.
+//! when it is built: a program that asks when it runs names whatever has been checked out since. A development build
+//! has none, as each commit would compile all of it again, for minutes.
 
 use std::fs;
 use std::path::{Path, PathBuf};

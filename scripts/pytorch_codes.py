@@ -130,8 +130,7 @@ class PixelCNN(nn.Module):
     def encode(self, x):
         """(B, C, H, W) to the numbers of its codes, (B, V)."""
         self.vq.eval()
-        vectors = self.vq.encode(x).reshape(-1, self.dim)
-        return self.vq.codebook(vectors.tanh() if self.vq.codebook.is_fixed else vectors, 0)[0].view(len(x), -1)
+        return self.vq.codebook(self.vq.encode(x).reshape(-1, self.dim), 0)[0].view(len(x), -1)
 
     def logits(self, ids):
         """(B, V) to the logits of each code given those before it, (B, K, V)."""
@@ -200,11 +199,14 @@ class VQVAE(Networks):
         super().__init__(settings, shape, settings["latent"] * settings["code_dim"])
         self.codebook, self.step = Codebook(settings), 0
 
+    def encode(self, x):
+        """(B, C, H, W) to what is near the codes, (B, V*D): levels lie between -1 and 1."""
+        z = super().encode(x)
+        return z.tanh() if self.codebook.is_fixed else z
+
     def terms(self, reconstruction, x, noise, knobs):
         z = self.encode(x)  # (B, V*D)
         vectors = z.view(-1, self.settings["code_dim"])
-        if self.codebook.is_fixed:
-            vectors = vectors.tanh()
         ids, q = self.codebook(vectors, self.step)
         self.step += self.training
         codes, commit = (q - vectors.detach()).square().sum(), (vectors - q.detach()).square().sum()

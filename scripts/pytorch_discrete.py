@@ -78,8 +78,6 @@ def vq(args):
     settings |= tomllib.loads((PRESETS / f"{args.preset}.toml").read_text())
     if args.codebook:
         settings["codebook"] = args.codebook
-    if settings["codebook"] == "fsq":
-        settings |= {"codes": math.prod(settings["levels"]), "code_dim": len(settings["levels"])}
     fit(VQVAE(settings, (1, 28, 28)), args, lambda step: {"commitment": settings["commitment"]}, lambda rows: [])
 
 

@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use common::process::{TINY, elbo, end, lines, send, set_up};
 
@@ -185,6 +186,9 @@ fn slow(desk: &Path) -> (Child, impl Sized) {
     let mut child = elbo(desk, slow).spawn().unwrap();
     let mut out = lines(&mut child);
     out.next().unwrap().unwrap();
+    // Into the second epoch's step, which takes most of a second on two cores: a signal between two epochs finds
+    // nothing to wait for.
+    std::thread::sleep(Duration::from_millis(200));
     (child, out)
 }
 

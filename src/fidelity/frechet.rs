@@ -22,7 +22,7 @@ struct Gaussian {
 
 /// Pictures whose products are added up at once.
 const BLOCK: usize = 1024;
-/// Turns of the iteration for each eigenvalue at most; two or three are usual.
+/// Turns of the iteration for each eigenvalue at most.
 const MOST_TURNS: usize = 100;
 
 impl Gaussian {

@@ -146,8 +146,8 @@ fn outgoing<'a>(name: &'a str, shape: &'a [usize], values: &'a [f32]) -> Outgoin
     Outgoing { name, values, shape, layout: Layout::Same, file_shape: shape.to_vec(), is_count: is_count(name) }
 }
 
-/// Writes the bytes of [`Checkpoint::of_model`] straight from the flat buffers' values, without a copy of them, and with
-/// them `more` flat tensors by name; `metadata` is text under a key. Errors: those of the writer.
+/// Writes the bytes of [`Checkpoint::of_model`] straight from the flat buffers' values, without a copy of them, and
+/// with them `more` flat tensors by name; `metadata` is text under a key. Errors: those of the writer.
 pub fn write_model(
     out: &mut dyn io::Write,
     arena: &Arena,

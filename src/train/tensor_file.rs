@@ -64,9 +64,9 @@ impl Outgoing<'_> {
     }
 }
 
-/// Writes the bytes of a file, which depend on the content alone. `metadata` is text under a key: the format keeps it in
-/// a hash map, whose order changes from run to run, so there is at most one. Errors: those of the writer. Panics where
-/// values do not fill a shape.
+/// Writes the bytes of a file, which depend on the content alone. `metadata` is text under a key: the format keeps it
+/// in a hash map, whose order changes from run to run, so there is at most one. Errors: those of the writer. Panics
+/// where values do not fill a shape.
 pub fn write(out: &mut dyn Write, mut tensors: Vec<Outgoing>, metadata: Option<(&str, &str)>) -> io::Result<()> {
     // The format's order: the widest types first, then by name.
     tensors.sort_by(|a, b| b.dtype().cmp(&a.dtype()).then(a.name.cmp(b.name)));

@@ -26,8 +26,8 @@ pub fn catalogue() -> String {
     json!({ "presets": presets, "kernels": kernels, "ladder": rungs }).to_string()
 }
 
-/// Whether it trains on pictures and labels alone and decodes, and stands on no trained model: a tab has no file of one,
-/// and the constants that such a model gives cannot be read.
+/// Whether it trains on pictures and labels alone and decodes, and stands on no trained model: a tab has no file of
+/// one, and the constants that such a model gives cannot be read.
 fn fits(entry: &'static Entry, preset: &'static Preset) -> bool {
     let takes = entry.takes.iter().all(|column| [PICTURES, LABELS].contains(column));
     let works = |model: Box<dyn Model>| model.find_view("decode").is_some() && model.constants().is_ok();

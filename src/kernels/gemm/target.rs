@@ -2,8 +2,8 @@
 
 use nalgebra::DMatrixViewMut;
 
-/// C (m,n), whose rows are contiguous. It is seen as nalgebra's transpose of it, which goes column by column: a row of C
-/// is a column there.
+/// C (m,n), whose rows are contiguous. nalgebra's matrices go column by column, so this is its view of the transpose: a
+/// row of C is a column there.
 pub(crate) struct Target<'a>(DMatrixViewMut<'a, f32>);
 
 impl<'a> Target<'a> {

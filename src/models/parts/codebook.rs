@@ -86,19 +86,19 @@ impl CodebookKeys {
         let levels = format!("{:?}", self.levels);
         let holds = !self.levels.is_empty() && self.levels.iter().all(|&l| l >= 2);
         require(holds, "levels", &levels, "must be 2 or more each")?;
-        let codes = self.levels.iter().try_fold(1usize, |all, &level| all.checked_mul(level));
         let rule = format!("must make {MOST_CODES} codes at most: their product");
-        require(codes.is_some_and(|codes| codes <= MOST_CODES), "levels", &levels, &rule)
+        require(self.of_levels() <= MOST_CODES, "levels", &levels, &rule)
+    }
+
+    /// How many codes the levels make; of more than can be counted, as many as can be.
+    fn of_levels(&self) -> usize {
+        self.levels.iter().fold(1, |all: usize, &level| all.saturating_mul(level))
     }
 
     /// With fsq, the codes and their numbers are those that the levels make, whatever else was said.
     pub fn settled(self) -> CodebookKeys {
         match self.codebook {
-            Movement::Fsq => CodebookKeys {
-                codes: self.levels.iter().fold(1, |all: usize, &level| all.saturating_mul(level)),
-                code_dim: self.levels.len(),
-                ..self
-            },
+            Movement::Fsq => CodebookKeys { codes: self.of_levels(), code_dim: self.levels.len(), ..self },
             Movement::Gradient | Movement::Ema => self,
         }
     }
@@ -245,7 +245,7 @@ impl Codebook {
         Quantised { z, ids, q, tallied }
     }
 
-    /// The terms: |sg(z) - e|^2 of each picture (B), zeros where no gradient moves the codes; |z - sg(e)|^2 of each (B);
+    /// The terms: |sg(z) - e|^2 of each picture (B), zeros where no gradient moves them; |z - sg(e)|^2 of each (B);
     /// perplexity and number of the codes that the batch takes, (1) each and times B, so that their means over batches
     /// are in codes.
     pub fn terms(&self, r: &mut Recorder, quantised: &Quantised) -> [Tensor; 4] {
