@@ -74,7 +74,8 @@ def gumbel(args):
 
 
 def vq(args):
-    settings = MLP | {"decay": 0.99, "restart": 0.01}
+    # Levels have no commitment: the loss is the reconstruction alone.
+    settings = MLP | {"decay": 0.99, "restart": 0.01, "commitment": 0.0}
     settings |= tomllib.loads((PRESETS / f"{args.preset}.toml").read_text())
     if args.codebook:
         settings["codebook"] = args.codebook
