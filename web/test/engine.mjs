@@ -10,33 +10,13 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { chromium } from 'playwright-core';
-import { serve } from './serve.mjs';
+import { openTab, sameDriver } from './engine_tab.mjs';
 
 const { values: given } = parseArgs({
     options: { folder: { type: 'string' }, program: { type: 'string' }, check: { type: 'string' } },
 });
-const folder = given.folder ?? fileURLToPath(new URL('../dist', import.meta.url));
-const server = await serve(folder);
-const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: ['--no-sandbox', '--enable-unsafe-webgpu', '--enable-features=Vulkan', '--use-webgpu-adapter=swiftshader',
-        '--use-angle=swiftshader'],
-});
-const page = await browser.newPage();
-page.setDefaultTimeout(0);
-const said = [];
-page.on('console', (message) => said.push(`${message.type()}: ${message.text()}`));
-page.on('pageerror', (error) => said.push(`error: ${error.stack}`));
-// A page of the same origin without the studio on it.
-await page.route('**/empty.html', (route) => route.fulfill({ contentType: 'text/html', body: '<!doctype html>' }));
-await page.goto(`${server.address}/empty.html`);
-await page.evaluate(async () => {
-    window.elbo = await import('./engine/elbo_web.js');
-    await window.elbo.default();
-});
+const { page, said, close } = await openTab(given.folder);
 
 let failed = 0;
 /** @param {string} name @param {() => Promise<string>} run */
@@ -144,10 +124,9 @@ if (given.program) {
         const home = mkdtempSync(join(tmpdir(), 'elbo-web-'));
         try {
             const out = join(home, 'run');
-            const driver = process.env.SWIFTSHADER ?? '/usr/lib/chromium/vk_swiftshader_icd.json';
-            const env = { ...process.env, VK_ICD_FILENAMES: driver, VK_DRIVER_FILES: driver, NODEVICE_SELECT: '1' };
             execFileSync(given.program, ['train', preset, '--dataset', 'digits', '--train-limit', `${train}`,
-                '--test-limit', `${rest}`, '--epochs', '1', '--device', 'gpu', '--out', out], { env, stdio: 'pipe' });
+                '--test-limit', `${rest}`, '--epochs', '1', '--device', 'gpu', '--out', out],
+            { env: sameDriver(), stdio: 'pipe' });
             const want = tensors(readFileSync(join(out, 'state.safetensors')));
             const got = tensors(state);
             assert.deepEqual([...got.keys()].sort(), [...want.keys()].sort());
@@ -163,6 +142,5 @@ await test('nothing is in the console', async () => {
     assert.deepEqual(said, []);
     return 'empty';
 });
-await browser.close();
-server.close();
+await close();
 process.exitCode = failed ? 1 : 0;

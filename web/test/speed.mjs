@@ -2,17 +2,17 @@
 //
 //     node speed.mjs [--program ELBO] [--memory] [--device cpu|software] [--folder FOLDER] [--turns N]
 //
-// A step of `mnist-mlp` with 128 pictures, in turns with the program: the CPU device on one thread, and the software
-// driver that Chromium brings (SwiftShader). --memory: 10,000 steps of a small model and 500 decodes on both devices.
+// --program: a step of `mnist-mlp` with 128 pictures, in turns with a release build: the CPU device on one thread, and
+// the software driver that Chromium brings (SwiftShader).
+// --memory: 10,000 steps of a small model and 500 decodes on both devices, a tab for each. The buffers of WebGPU are
+// the browser's and are not counted.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { chromium } from 'playwright-core';
-import { serve } from './serve.mjs';
+import { openTab, sameDriver } from './engine_tab.mjs';
 
 const { values: given } = parseArgs({
     options: {
@@ -21,25 +21,11 @@ const { values: given } = parseArgs({
     },
 });
 const devices = given.device ? [given.device] : ['cpu', 'software'];
-const server = await serve(given.folder ?? fileURLToPath(new URL('../dist', import.meta.url)));
-const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: ['--no-sandbox', '--enable-unsafe-webgpu', '--enable-features=Vulkan', '--use-webgpu-adapter=swiftshader',
-        '--use-angle=swiftshader', '--enable-precise-memory-info', '--js-flags=--expose-gc'],
-});
-const page = await browser.newPage();
-page.setDefaultTimeout(0);
-await page.route('**/empty.html', (route) => route.fulfill({ contentType: 'text/html', body: '<!doctype html>' }));
-await page.goto(`${server.address}/empty.html`);
-await page.evaluate(async () => {
-    window.elbo = await import('./engine/elbo_web.js');
-    window.module = await window.elbo.default();
-});
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
 /** Seconds of a step in the tab: windows of ten steps within an epoch, the first of them to warm up. */
-const inTab = (device) => page.evaluate(async (device) => {
+const inTab = (page, device) => page.evaluate(async (device) => {
     const engine = await window.elbo.Engine.open(device);
     engine.use_digits(8 * 1280, 128);
     await engine.start('mnist-mlp', JSON.stringify({ epochs: '9', batch_size: '128' }));
@@ -51,14 +37,12 @@ const inTab = (device) => page.evaluate(async (device) => {
 
 /** Seconds of a step of the program. */
 function inProgram(device) {
-    const driver = process.env.SWIFTSHADER ?? '/usr/lib/chromium/vk_swiftshader_icd.json';
-    const env = { ...process.env, VK_ICD_FILENAMES: driver, VK_DRIVER_FILES: driver, NODEVICE_SELECT: '1' };
     const out = mkdtempSync(join(tmpdir(), 'elbo-speed-'));
     try {
         const threads = device === 'cpu' ? ['--threads', '1'] : [];
         const told = execFileSync(given.program, ['bench', '--device', device, ...threads, '--only', 'steps', '--model',
             'mnist-mlp', '--batch', '128', '--windows', '5', '--seconds', '0.5', '--json', '--out', out],
-        { env, stdio: ['ignore', 'pipe', 'ignore'] });
+        { env: sameDriver(), stdio: ['ignore', 'pipe', 'ignore'] });
         return JSON.parse(told.toString()).rows.find(({ metric }) => metric === 'step').median;
     } finally {
         rmSync(out, { recursive: true });
@@ -66,18 +50,21 @@ function inProgram(device) {
 }
 
 if (given.program) {
+    const { page, close } = await openTab(given.folder);
     for (const device of devices) {
         for (let turn = 0; turn < Number(given.turns); turn += 1) {
-            const [tab, native] = [await inTab(device), inProgram(device === 'cpu' ? 'cpu' : 'gpu')];
+            const [tab, native] = [await inTab(page, device), inProgram(device === 'cpu' ? 'cpu' : 'gpu')];
             const [a, b] = [tab, native].map((seconds) => (1 / seconds).toFixed(1));
             console.log(`${device}: ${a} steps a second in the tab, ${b} in the program: ` +
                 `${(tab / native).toFixed(2)} times as long`);
         }
     }
+    await close();
 }
 
 if (given.memory) {
     for (const device of devices) {
+        const { page, close } = await openTab(given.folder);
         const [early, late, first, decoded] = await page.evaluate(async (device) => {
             const engine = await window.elbo.Engine.open(device);
             engine.use_digits(256, 32);
@@ -102,14 +89,11 @@ if (given.memory) {
             };
             // The first ones record a program of their own.
             taken.push(await decodes(20), await decodes(500));
-            engine.free();
             return taken;
         }, device);
+        await close();
         const told = ([module, heap]) => `${(module / 2 ** 20).toFixed(1)} + ${(heap / 2 ** 20).toFixed(1)} MiB`;
         console.log(`${device}: module and JavaScript hold ${told(early)} after 1,024 steps, ${told(late)} after ` +
             `11,040, ${told(first)} after 20 decodes, ${told(decoded)} after 520`);
     }
 }
-
-await browser.close();
-server.close();
