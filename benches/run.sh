@@ -7,7 +7,7 @@
 #   THREADS   threads of the CPU for all: one a core
 #   DEVICES   elbo's devices: `cpu gpu` (gpu is left out where there is no adapter)
 #   BATCHES   64,128,512,4096
-#   PEERS     libtorch pytorch burn
+#   PEERS     libtorch pytorch jax burn
 #   OPTIONS   more for every `elbo bench`, e.g. `--to-loss` or `--only steps,start`
 #   WINDOWS   5 windows of each measurement, each of WINDOW seconds: 1
 set -euo pipefail
@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 threads=${THREADS:-$(getconf _NPROCESSORS_ONLN)}
 devices=${DEVICES:-cpu gpu}
 batches=${BATCHES:-64,128,512,4096}
-peers=${PEERS:-libtorch pytorch burn}
+peers=${PEERS:-libtorch pytorch jax burn}
 windows=(--windows "${WINDOWS:-5}" --seconds "${WINDOW:-1}")
 out=${1:-benches/results/$(date -u +%F)-$(uname -n)}
 read -ra options <<<"${OPTIONS:-}"
@@ -49,11 +49,17 @@ libtorch() { # number
 
 pytorch() {
     python3 benches/libtorch/peer.py --inputs "$inputs" --out "$out/pytorch-cpu-$1.csv" --threads "$threads" \
-        --batch "$batches" "${windows[@]}" || return
+        --mode eager,compile --batch "$batches" "${windows[@]}" || return
     if [ "$cuda" = yes ]; then
         python3 benches/libtorch/peer.py --inputs "$inputs" --out "$out/pytorch-cuda-$1.csv" --device cuda \
             --mode eager,graph,compile --batch "$batches" "${windows[@]}"
     fi
+}
+
+# On the accelerator that JAX finds, else on the CPU.
+jax() {
+    python3 benches/jax/peer.py --inputs "$inputs" --out "$out/jax-$1.csv" --threads "$threads" --batch "$batches" \
+        "${windows[@]}"
 }
 
 burn() {
@@ -62,7 +68,7 @@ burn() {
 }
 
 all_peers() {
-    for peer in libtorch pytorch burn; do
+    for peer in libtorch pytorch jax burn; do
         if has "$peer"; then
             "$peer" "$1" || missing+=("$peer, run $1")
         fi

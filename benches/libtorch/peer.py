@@ -11,20 +11,14 @@ nothing is read back within a window, TF32 is off. Exit code 2: something is mis
 """
 
 import argparse
-import csv
-import datetime
-import platform
-import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "peer"))
 
-def fail(message):
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
-
+from measuring import JUDGED, Results, choices, fail, measure, parser, peak_memory, processor, spread
 
 try:
     import torch
@@ -34,12 +28,6 @@ try:
 except ImportError as error:
     fail(f"cannot import '{error.name}': this needs PyTorch and safetensors (python3 -m pip install torch safetensors)")
 
-COLUMNS = (
-    "date,peer,version,device,driver,threads,case,batch,metric,unit,median,low,high,windows,note".split(",")
-)
-UNITS = {
-    "step": "s", "loss": "nat", "time_to_loss": "s", "operation": "s", "start_warm": "s", "peak_rss": "B",
-}
 # Adam's betas, weight decay, usual batch; learning rate 1e-3, epsilon 1e-8.
 MODELS = {
     "mnist-mlp": ((0.9, 0.999), 0.0, 128),
@@ -48,8 +36,8 @@ MODELS = {
 }
 MODES = ("eager", "graph", "compile")
 PARTS = ("steps", "operations", "start")
-# Steps whose mean loss is reported, and steps after the first before the memory is read.
-JUDGED, SETTLING = 100, 4
+# Steps after the first before the memory is read.
+SETTLING = 4
 # Epochs in which the loss of --to-loss must be reached.
 MOST_EPOCHS = 30
 
@@ -274,76 +262,13 @@ def operations(device):
 # ---- Measuring
 
 
-def measure(take, windows, seconds):
-    """Seconds of one run: median and quartiles of windows, after a warm-up that finds how many runs make one."""
-
-    def timed(runs):
-        start = time.perf_counter()
-        take(runs)
-        return max(time.perf_counter() - start, 1e-9)
-
-    timed(1)
-    runs, took = 1, timed(1)
-    while took < seconds / 2:
-        wanted = -int(-1.2 * seconds / took * runs // 1)
-        runs = min(max(wanted, runs + 1), 16 * runs)
-        took = timed(runs)
-    runs = max(1, -int(-seconds / took * runs // 1))
-    return spread([timed(runs) / runs for _ in range(windows)])
-
-
-def spread(values):
-    if len(values) == 1:
-        return values[0], values[0], values[0], 1
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return median, low, high, len(values)
-
-
-def processor():
-    """The processor's name, as /proc/cpuinfo has it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def peak_memory():
-    """Most bytes of this process, where the system tells."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
-
-
-class Results:
-    """Rows so far; the file is written anew with each."""
-
-    def __init__(self, args, data):
-        self.path, self.data, self.rows = args.out, data, []
-        if args.device == "cuda":
-            query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-            driver = subprocess.run(query, capture_output=True, text=True).stdout.split("\n")[0].strip()
-            self.device, self.driver, self.threads = torch.cuda.get_device_name(), driver, ""
-        else:
-            self.device, self.driver, self.threads = "cpu", processor(), torch.get_num_threads()
-
-    def add(self, mode, case, batch, metric, values, note=""):
-        median, low, high, windows = values
-        row = [
-            datetime.datetime.now(datetime.timezone.utc).date().isoformat(), f"pytorch-{mode}", torch.__version__,
-            self.device, self.driver, self.threads, case, batch, metric, UNITS[metric],
-            repr(median), repr(low), repr(high), windows, "; ".join(filter(None, [self.data, note])),
-        ]
-        self.rows.append(row)
-        print(f"pytorch-{mode}, {case} {batch}: {metric} {median:.6g} {UNITS[metric]} ({low:.6g} to {high:.6g})", flush=True)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(self.rows)
+def machine(device):
+    """The device, its driver or processor, threads."""
+    if device == "cpu":
+        return "cpu", processor(), torch.get_num_threads()
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    driver = subprocess.run(query, capture_output=True, text=True).stdout.split("\n")[0].strip()
+    return torch.cuda.get_device_name(), driver, ""
 
 
 def starts(args, name, mode):
@@ -380,14 +305,15 @@ def first_step(args):
 
 def run(args):
     inputs = Inputs(args.inputs, args.device)
-    results = Results(args, inputs.data)
+    results = Results(args.out, inputs.data, torch.__version__, *machine(args.device))
     for mode in args.mode:
+        peer = f"pytorch-{mode}"
         if "steps" in args.only:
             for name in args.model:
                 for batch in args.batch:
                     training = Training(inputs, name, batch, mode)
-                    results.add(mode, name, batch, "step", measure(training.take, args.windows, args.seconds))
-                    results.add(mode, name, batch, "loss", spread([training.loss(JUDGED)]))
+                    results.add(peer, name, batch, "step", measure(training.take, args.windows, args.seconds))
+                    results.add(peer, name, batch, "loss", spread([training.loss(JUDGED)]))
         if "operations" in args.only and mode == "eager":
             for name, function in operations(args.device):
 
@@ -397,13 +323,13 @@ def run(args):
                             function()
                     wait(args.device)
 
-                results.add(mode, name, "", "operation", measure(take, args.windows, args.seconds))
+                results.add(peer, name, "", "operation", measure(take, args.windows, args.seconds))
         if "start" in args.only:
             for name in args.model:
                 batch, seconds, memory = starts(args, name, mode)
-                results.add(mode, name, batch, "start_warm", seconds)
+                results.add(peer, name, batch, "start_warm", seconds)
                 if memory:
-                    results.add(mode, name, batch, "peak_rss", memory)
+                    results.add(peer, name, batch, "peak_rss", memory)
         if args.to_loss is not None:
             to_loss(args, inputs, results, mode)
 
@@ -417,7 +343,7 @@ def to_loss(args, inputs, results, mode):
         loss = training.test_loss()
         if loss <= args.to_loss:
             note = f"test loss {loss:.2f} <= {args.to_loss:g} after {epoch} epochs"
-            results.add(mode, "mnist-mlp", 128, "time_to_loss", spread([time.perf_counter() - start]), note)
+            results.add(f"pytorch-{mode}", "mnist-mlp", 128, "time_to_loss", spread([time.perf_counter() - start]), note)
             return
     fail(f"the test loss is {loss:.2f} after {MOST_EPOCHS} epochs and has not reached {args.to_loss:g}")
 
@@ -425,39 +351,14 @@ def to_loss(args, inputs, results, mode):
 # ---- Arguments
 
 
-def choices(known):
-    def parse(text):
-        names = text.split(",")
-        for name in names:
-            if name not in known:
-                raise argparse.ArgumentTypeError(f"there is no `{name}`: there are {', '.join(known)}")
-        return names
-
-    return parse
-
-
-def numbers(text):
-    values = [int(part) for part in text.split(",")]
-    if min(values) < 1:
-        raise argparse.ArgumentTypeError(f"{min(values)} is not a positive number")
-    return values
-
-
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inputs", type=Path, default=Path("inputs.safetensors"), help="what `elbo bench inputs` wrote")
-    parser.add_argument("--out", type=Path, required=True, help="the result file to write (CSV)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--threads", type=int, help="threads of the CPU")
-    parser.add_argument("--mode", type=choices(MODES), default=["eager"], help="eager, graph (CUDA), compile [eager]")
-    parser.add_argument("--model", type=choices(MODELS), default=list(MODELS), help="models [all three]")
-    parser.add_argument("--batch", type=numbers, default=[64, 128, 512, 4096], help="pictures a step [64,128,512,4096]")
-    parser.add_argument("--only", type=choices(PARTS), default=list(PARTS), help="steps, operations, start [all]")
-    parser.add_argument("--windows", type=int, default=5, help="windows of each measurement [5]")
-    parser.add_argument("--seconds", type=float, default=1.0, help="seconds of a window [1]")
-    parser.add_argument("--to-loss", type=float, metavar="NATS", help="time mnist-mlp until its test loss is this")
-    parser.add_argument("--first-step", action="store_true", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    arguments = parser(__doc__, MODELS)
+    arguments.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    arguments.add_argument("--mode", type=choices(MODES), default=["eager"], help="eager, graph (CUDA), compile [eager]")
+    arguments.add_argument("--only", type=choices(PARTS), default=list(PARTS), help="steps, operations, start [all]")
+    arguments.add_argument("--to-loss", type=float, metavar="NATS", help="time mnist-mlp until its test loss is this")
+    arguments.add_argument("--first-step", action="store_true", help=argparse.SUPPRESS)
+    return arguments.parse_args()
 
 
 def main():

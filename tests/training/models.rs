@@ -5,13 +5,22 @@ use elbo::data::Dataset;
 use elbo::train::settings::Settings;
 use elbo::train::trainer::{Ending, Trainer};
 
-use crate::runs::{OTHER_MODELS, Run, assert_same, data, data_of, devices, small_of, trained};
+use crate::runs::{OTHER_MODELS, Run, assert_same, cpu, data, data_of, devices, gpu, small_of, trained};
 
 #[test]
 fn runs_of_every_model_repeat_and_go_on_bit_by_bit() {
-    for (model, device) in OTHER_MODELS.into_iter().flat_map(|m| devices().into_iter().map(move |d| (m, d))) {
+    check_all_on(&cpu());
+}
+
+#[test]
+fn runs_of_every_model_repeat_and_go_on_bit_by_bit_on_a_gpu() {
+    gpu().iter().for_each(check_all_on);
+}
+
+fn check_all_on(device: &Device) {
+    for model in OTHER_MODELS {
         let what = format!("{model} on {}", device.description());
-        check_repeats_and_goes_on(&what, &small_of(model), &data_of(model), &device);
+        check_repeats_and_goes_on(&what, &small_of(model), &data_of(model), device);
     }
 }
 

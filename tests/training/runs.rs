@@ -146,8 +146,15 @@ impl Run {
         Trainer::new(settings.clone(), data.clone(), device, self.folder.clone(), true).unwrap()
     }
 
+    /// To the end of its epochs, each of which waits for the device twice at most, or to an error, which may read more.
     pub fn train(&self, settings: &Settings, data: &Dataset, device: &Device) -> Result<Ending> {
-        self.trainer(settings, data, device).train(&AtomicBool::new(false), &mut |_| ())
+        let mut trainer = self.trainer(settings, data, device);
+        let ending = trainer.train(&AtomicBool::new(false), &mut |_| ());
+        let synchronisations = trainer.counters().synchronisations;
+        let what = format!("{} on {}", settings.model, device.description());
+        let is_within = synchronisations <= 2 * settings.epochs as u64;
+        assert!(ending.is_err() || is_within, "{what}: {synchronisations} synchronisations");
+        ending
     }
 
     /// Trains until `batches` of the epoch under way have been handed to the device, then asks it to stop.
