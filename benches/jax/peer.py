@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "peer"))
 
 from measuring import JUDGED, Results, fail, measure, parser, processor, spread
 
+LAYERS = ("fc1", "fc21", "fc22", "fc3", "fc4")
 # Adam's betas, weight decay; learning rate 1e-3, epsilon 1e-8.
 MODELS = {"mnist-mlp": ((0.9, 0.999), 0.0), "mnist-2d": ((0.9, 0.99), 1e-5)}
 
@@ -29,10 +30,11 @@ def inputs(path):
         with safe_open(path, framework="np") as file:
             data = file.metadata()["data"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}
+        pictures, order = tensors.pop("train"), tensors.pop("order")
     except Exception as error:  # safetensors raises its own error type beside OSError
         fail(f"cannot read {path} ({error}): write it with `elbo bench inputs {path}`")
-    pictures = jnp.asarray(tensors.pop("train"), jnp.float32) / 255
-    return data, pictures.reshape(len(pictures), -1), jnp.asarray(tensors.pop("order")), tensors
+    pictures = jnp.asarray(pictures, jnp.float32) / 255
+    return data, pictures.reshape(len(pictures), -1), jnp.asarray(order), tensors
 
 
 def negative_elbo(p, x, key):
@@ -69,12 +71,15 @@ class Training:
         if self.steps == 0:
             fail(f"a batch of {batch} cannot be taken from {len(pictures)} pictures")
         betas, decay = MODELS[model]
-        own = [name for name in initial if name.startswith(f"{model}/")]
-        p = {name.removeprefix(f"{model}/"): jnp.asarray(initial[name]) for name in own}
+        names = [f"{layer}.{kind}" for layer in LAYERS for kind in ("weight", "bias")]
+        missing = [name for name in names if f"{model}/{name}" not in initial]
+        if missing:
+            fail(f"the inputs lack {missing} of {model}")
+        p = {name: jnp.asarray(initial[f"{model}/{name}"]) for name in names}
         zeros = jax.tree.map(jnp.zeros_like, p)
         self.carry = (p, (jnp.float32(0), zeros, jax.tree.map(jnp.zeros_like, p)), jax.random.key(1))
         self.batches = order[:, : self.steps * batch].reshape(len(order), self.steps, batch)
-        self.pictures, self.epochs = pictures, 0
+        self.pictures, self.taken = pictures, 0
 
         # The buffers of the carry are taken over by what is computed from them.
         @partial(jax.jit, donate_argnums=0)
@@ -92,16 +97,21 @@ class Training:
     def take(self, epochs):
         """Takes the epochs and waits for them."""
         for _ in range(epochs):
-            self.carry, losses = self.epoch(self.carry, self.pictures, self.batches[self.epochs % len(self.batches)])
-            self.epochs += 1
+            self.carry, losses = self.epoch(self.carry, self.pictures, self.batches[self.taken % len(self.batches)])
+            self.taken += 1
         self.losses = losses.block_until_ready()
+
+
+def threads():
+    """As many as the processors that this process may use: so many XLA takes."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def run(args):
     data, pictures, order, initial = inputs(args.inputs)
     device = jax.devices()[0]
     is_cpu = device.platform == "cpu"
-    machine = ("cpu", processor(), args.threads or os.cpu_count()) if is_cpu else (device.device_kind, "", "")
+    machine = ("cpu", processor(), threads()) if is_cpu else (device.device_kind, "", "")
     results = Results(args.out, data, jax.__version__, *machine)
     for model in args.model:
         for batch in args.batch:
@@ -113,8 +123,10 @@ def run(args):
 
 if __name__ == "__main__":
     arguments = parser(__doc__, MODELS).parse_args()
-    if arguments.threads and hasattr(os, "sched_setaffinity"):
-        # XLA takes as many threads as it may have processors, at its import.
+    if arguments.threads and arguments.threads != threads():
+        # XLA has no other way to be told, and asks when it is imported.
+        if arguments.threads > threads() or not hasattr(os, "sched_setaffinity"):
+            fail(f"JAX cannot have {arguments.threads} threads here: leave --threads out, and it has {threads()}")
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
     try:
         import jax

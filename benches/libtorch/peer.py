@@ -343,7 +343,8 @@ def to_loss(args, inputs, results, mode):
         loss = training.test_loss()
         if loss <= args.to_loss:
             note = f"test loss {loss:.2f} <= {args.to_loss:g} after {epoch} epochs"
-            results.add(f"pytorch-{mode}", "mnist-mlp", 128, "time_to_loss", spread([time.perf_counter() - start]), note)
+            seconds = spread([time.perf_counter() - start])
+            results.add(f"pytorch-{mode}", "mnist-mlp", 128, "time_to_loss", seconds, note)
             return
     fail(f"the test loss is {loss:.2f} after {MOST_EPOCHS} epochs and has not reached {args.to_loss:g}")
 
@@ -354,7 +355,8 @@ def to_loss(args, inputs, results, mode):
 def parse_arguments():
     arguments = parser(__doc__, MODELS)
     arguments.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    arguments.add_argument("--mode", type=choices(MODES), default=["eager"], help="eager, graph (CUDA), compile [eager]")
+    modes = "eager, graph (CUDA), compile [eager]"
+    arguments.add_argument("--mode", type=choices(MODES), default=["eager"], help=modes)
     arguments.add_argument("--only", type=choices(PARTS), default=list(PARTS), help="steps, operations, start [all]")
     arguments.add_argument("--to-loss", type=float, metavar="NATS", help="time mnist-mlp until its test loss is this")
     arguments.add_argument("--first-step", action="store_true", help=argparse.SUPPRESS)

@@ -77,6 +77,8 @@ class Results:
     def __init__(self, path, data, version, device, driver, threads):
         self.path, self.data, self.rows = path, data, []
         self.version, self.machine = version, [device, driver, threads]
+        # What cannot be written is said before anything is measured.
+        self.write()
 
     def add(self, peer, case, batch, metric, values, note=""):
         median, low, high, windows = values
@@ -87,11 +89,17 @@ class Results:
         ]
         self.rows.append(row)
         print(f"{peer}, {case} {batch}: {metric} {median:.6g} {UNITS[metric]} ({low:.6g} to {high:.6g})", flush=True)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(self.rows)
+        self.write()
+
+    def write(self):
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "w", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(COLUMNS)
+                writer.writerows(self.rows)
+        except OSError as error:
+            fail(f"cannot write {self.path} ({error.strerror}): give another file to --out")
 
 
 # ---- Arguments
@@ -108,11 +116,15 @@ def choices(known):
     return parse
 
 
+def number(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value
+
+
 def numbers(text):
-    values = [int(part) for part in text.split(",")]
-    if min(values) < 1:
-        raise argparse.ArgumentTypeError(f"{min(values)} is not a positive number")
-    return values
+    return [number(part) for part in text.split(",")]
 
 
 def parser(description, models):
@@ -121,9 +133,9 @@ def parser(description, models):
     inputs = Path("inputs.safetensors")
     parser.add_argument("--inputs", type=Path, default=inputs, help="what `elbo bench inputs` wrote")
     parser.add_argument("--out", type=Path, required=True, help="the result file to write (CSV)")
-    parser.add_argument("--threads", type=int, help="threads of the CPU")
+    parser.add_argument("--threads", type=number, help="threads of the CPU")
     parser.add_argument("--model", type=choices(models), default=list(models), help=f"models [{','.join(models)}]")
     parser.add_argument("--batch", type=numbers, default=[64, 128, 512, 4096], help="pictures a step [64,128,512,4096]")
-    parser.add_argument("--windows", type=int, default=5, help="windows of each measurement [5]")
+    parser.add_argument("--windows", type=number, default=5, help="windows of each measurement [5]")
     parser.add_argument("--seconds", type=float, default=1.0, help="seconds of a window [1]")
     return parser

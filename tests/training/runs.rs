@@ -146,15 +146,9 @@ impl Run {
         Trainer::new(settings.clone(), data.clone(), device, self.folder.clone(), true).unwrap()
     }
 
-    /// To the end of its epochs, each of which waits for the device twice at most, or to an error, which may read more.
     pub fn train(&self, settings: &Settings, data: &Dataset, device: &Device) -> Result<Ending> {
-        let mut trainer = self.trainer(settings, data, device);
-        let ending = trainer.train(&AtomicBool::new(false), &mut |_| ());
-        let synchronisations = trainer.counters().synchronisations;
         let what = format!("{} on {}", settings.model, device.description());
-        let is_within = synchronisations <= 2 * settings.epochs as u64;
-        assert!(ending.is_err() || is_within, "{what}: {synchronisations} synchronisations");
-        ending
+        train_to_the_end(&mut self.trainer(settings, data, device), &what)
     }
 
     /// Trains until `batches` of the epoch under way have been handed to the device, then asks it to stop.
@@ -195,6 +189,15 @@ impl Run {
         let (_, losses) = Checkpoint::read(&self.folder.state()).unwrap().tensors.remove("losses").unwrap();
         losses.chunks(4).map(|row| row.try_into().unwrap()).collect()
     }
+}
+
+/// Trains what is left of a run. An epoch may wait for the device twice; an error reads more, to name a tensor.
+pub fn train_to_the_end(trainer: &mut Trainer, what: &str) -> Result<Ending> {
+    let before = trainer.epochs_done();
+    let ending = trainer.train(&AtomicBool::new(false), &mut |_| ())?;
+    let (synchronisations, epochs) = (trainer.counters().synchronisations, trainer.epochs_done() - before);
+    assert!(synchronisations <= 2 * epochs as u64, "{what}: {synchronisations} synchronisations in {epochs} epochs");
+    Ok(ending)
 }
 
 /// A run of these settings from the start to the end.
