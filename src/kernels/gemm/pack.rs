@@ -2,100 +2,110 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{COLUMNS, ROWS, View};
+use super::View;
+use super::tile::stride;
 
-/// A transposition is made of squares of so many rows, and these are of stretches of columns.
-const SQUARE: usize = 16;
-const STRETCH: usize = 128;
-
-/// Copies rows and columns of A so that 8 rows of a column lie side by side, and their columns follow each other: a
-/// block every `stride` numbers. What lies beyond the last row means nothing.
-pub(super) struct PackA<'a> {
+/// A (m,depth) in blocks of M rows: the M rows of a column lie side by side, and the columns follow each other. What
+/// lies beyond the last row means nothing.
+pub(super) struct PackA<'a, const M: usize> {
     pub a: View<'a>,
-    /// Rows and columns.
+    /// m and depth.
     pub size: [usize; 2],
-    pub stride: usize,
     pub blocks: &'a mut [f32],
 }
 
-impl WithSimd for PackA<'_> {
+impl<const M: usize> WithSimd for PackA<'_, M> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let PackA { a, size: [height, depth], stride, blocks } = self;
-        if a.strides[0] == 1 {
-            for k in 0..depth {
-                let column = &a.values[k * a.strides[1]..][..height];
-                for (block, eight) in blocks.chunks_mut(stride).zip(column.chunks(ROWS)) {
-                    block[k * ROWS..][..eight.len()].copy_from_slice(eight);
-                }
+        let PackA { a, size: [m, depth], blocks } = self;
+        let stride = stride(M, depth);
+        if a.has_rows() {
+            for (block, top) in blocks.chunks_mut(stride).zip((0..m).step_by(M)) {
+                let rows = std::array::from_fn(|i| a.row((top + i).min(m - 1), depth));
+                turn::<M, 16>(rows, block, [M, 0]);
             }
             return;
         }
-        for (block, top) in blocks.chunks_mut(stride).zip((0..height).step_by(ROWS)) {
-            let row = |i: usize| &a.values[(top + i).min(height - 1) * a.strides[0]..][..depth];
-            let rows: [&[f32]; ROWS] = std::array::from_fn(row);
-            let (eights, _) = block.as_chunks_mut::<ROWS>();
-            let (squares, rest) = eights[..depth].as_chunks_mut::<SQUARE>();
-            for (at, square) in squares.iter_mut().enumerate() {
-                let from: [&[f32; SQUARE]; ROWS] =
-                    std::array::from_fn(|i| rows[i][at * SQUARE..].first_chunk().expect("a whole square"));
-                for (k, eight) in square.iter_mut().enumerate() {
-                    *eight = std::array::from_fn(|i| from[i][k]);
-                }
+        for k in 0..depth {
+            let (whole, rest) = a.transposed().row(k, m).as_chunks::<M>();
+            for (block, rows) in blocks.chunks_mut(stride).zip(whole) {
+                block[k * M..][..M].copy_from_slice(rows);
             }
-            let first = depth - rest.len();
-            for (k, eight) in rest.iter_mut().enumerate() {
-                *eight = std::array::from_fn(|i| rows[i][first + k]);
+            if !rest.is_empty() {
+                blocks[whole.len() * stride + k * M..][..rest.len()].copy_from_slice(rest);
             }
         }
     }
 }
 
-/// Copies `width` columns of B so that 48 of a row lie side by side; what lies beyond `width` means nothing.
-pub(super) struct PackB<'a> {
+/// B (depth,n) in panels of V vectors: a row of a panel lies side by side, and the rows follow each other. What lies
+/// beyond the last column means nothing.
+pub(super) struct PackB<'a, const V: usize> {
     pub b: View<'a>,
-    pub width: usize,
-    pub panel: &'a mut [f32],
+    /// depth and n.
+    pub size: [usize; 2],
+    pub panels: &'a mut [f32],
 }
 
-impl WithSimd for PackB<'_> {
+impl<const V: usize> WithSimd for PackB<'_, V> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let PackB { b, width, panel } = self;
-        if b.strides[1] == 1 {
-            for (i, row) in panel.chunks_exact_mut(COLUMNS).enumerate() {
-                let b = &b.values[i * b.strides[0]..][..width];
-                if width == COLUMNS {
-                    row[..COLUMNS].copy_from_slice(&b[..COLUMNS]);
-                } else {
-                    row[..width].copy_from_slice(b);
-                }
-            }
-            return;
+        let columns = V * S::F32_LANES;
+        if !self.b.has_rows() {
+            return match S::F32_LANES {
+                16 => self.turned::<16>(columns),
+                8 => self.turned::<8>(columns),
+                4 => self.turned::<4>(columns),
+                _ => self.turned::<1>(columns),
+            };
         }
-        // Some of 16 columns at a time, read one after the other, which the memory answers fastest, then turned around.
-        let mut columns = [[0f32; STRETCH]; SQUARE];
-        for (stretch, panel) in panel.chunks_mut(STRETCH * COLUMNS).enumerate() {
-            let depth = panel.len() / COLUMNS;
-            for left in (0..width).step_by(SQUARE) {
-                // Beyond the last column stands whatever stood there: its sums are not used.
-                for (j, column) in columns.iter_mut().enumerate().take(width - left) {
-                    let at = (left + j) * b.strides[1] + stretch * STRETCH;
-                    column[..depth].copy_from_slice(&b.values[at..][..depth]);
-                }
-                for (square, panel) in panel.chunks_mut(SQUARE * COLUMNS).enumerate() {
-                    let column = |j: usize| columns[j][square * SQUARE..].first_chunk().expect("a whole square");
-                    let square: [&[f32; SQUARE]; SQUARE] = std::array::from_fn(column);
-                    for (i, row) in panel.chunks_exact_mut(COLUMNS).enumerate() {
-                        let row: &mut [f32; SQUARE] = row[left..].first_chunk_mut().expect("a row of the panel");
-                        *row = std::array::from_fn(|j| square[j][i]);
-                    }
+        let PackB { b, size: [depth, n], panels } = self;
+        for k in 0..depth {
+            for (i, row) in b.row(k, n).chunks(columns).enumerate() {
+                let to = &mut panels[(i * depth + k) * columns..][..columns];
+                let vectors = S::as_simd_f32s(row).0.first_chunk::<V>();
+                match (vectors, S::as_mut_simd_f32s(to).0.first_chunk_mut()) {
+                    (Some(row), Some(to)) => *to = *row,
+                    _ => to[..row.len()].copy_from_slice(row),
                 }
             }
         }
+    }
+}
+
+impl<const V: usize> PackB<'_, V> {
+    /// Where columns are contiguous: N of them at a time, a vector of the panel.
+    #[inline(always)]
+    fn turned<const N: usize>(self, columns: usize) {
+        let PackB { b, size: [depth, n], panels } = self;
+        for left in (0..n).step_by(N) {
+            let lines = std::array::from_fn(|j| b.transposed().row((left + j).min(n - 1), depth));
+            let panel = &mut panels[left / columns * columns * depth..][..columns * depth];
+            turn::<N, N>(lines, panel, [columns, left % columns]);
+        }
+    }
+}
+
+/// Writes N lines down as columns of a matrix with rows of `width`, from the column `at` on: `to[k * width + at + i] =
+/// lines[i][k]`, in blocks of K terms, which stay in registers.
+#[inline(always)]
+fn turn<const N: usize, const K: usize>(lines: [&[f32]; N], to: &mut [f32], [width, at]: [usize; 2]) {
+    let lines = lines.map(|line| line.as_chunks::<K>());
+    let (blocks, rest) = lines[0];
+    let last = blocks.len() * K * width;
+    for (index, to) in to[..last].chunks_exact_mut(K * width).enumerate() {
+        let block: [&[f32; K]; N] = std::array::from_fn(|i| &lines[i].0[index]);
+        for (k, to) in to.chunks_exact_mut(width).enumerate() {
+            let row: &mut [f32; N] = to[at..].first_chunk_mut().expect("N columns");
+            *row = std::array::from_fn(|i| block[i][k]);
+        }
+    }
+    for (k, to) in to[last..].chunks_exact_mut(width).enumerate().take(rest.len()) {
+        let row: &mut [f32; N] = to[at..].first_chunk_mut().expect("N columns");
+        *row = std::array::from_fn(|i| lines[i].1[k]);
     }
 }

@@ -1,5 +1,6 @@
-use pulp::Simd;
+use pulp::{Scalar, Simd};
 
+use super::cut::LARGE;
 use super::*;
 use crate::cases::Tolerance;
 use crate::cases::uniform;
@@ -11,10 +12,10 @@ const SIZES: [[usize; 3]; 8] = [
     [3, 47, 5],
     [8, 48, 16],
     [13, 97, 31],
-    [2 * BAND + 9, 50, 33],
-    [BAND + 1, 30, 7],
-    [5, 17, 2 * DEPTH + 3],
-    [19, 150, 2 * COLUMN_DEPTH + 3],
+    [2 * HEIGHT + 9, 50, 33],
+    [HEIGHT + 1, 30, 7],
+    [5, 17, 2 * LARGE.depth + 3],
+    [19, 150, 2 * LARGE.column_depth + 3],
 ];
 
 /// C of this size, as made by `threads` threads: both operands as they are or transposed, to zeros or to ones.
@@ -56,25 +57,41 @@ fn products_are_the_sums_they_stand_for_and_each_element_is_finished_once() {
     }
 }
 
-/// A CPU with fewer registers takes the tile in pieces, one with shorter vectors more of these.
-#[test]
-fn a_tile_is_the_same_in_pieces_of_any_size() {
-    let (depth, width) = (37, COLUMNS - 5);
-    let (block, panel) = (uniform(1, depth * ROWS, -1.0, 1.0), uniform(2, depth * COLUMNS, -1.0, 1.0));
-    fn run(tile: Tile, vectors: bool) {
-        if vectors { Arch::new().dispatch(tile) } else { pulp::Scalar.vectorize(tile) }
+/// Holds C of this size, made with the vectors of `simd`, against the sums that it stands for.
+fn with(simd: impl Simd, [m, n, k]: [usize; 3], turned: [bool; 2], store: Store) {
+    let (a, b) = (uniform(1, m * k, -1.0, 1.0), uniform(2, k * n, -1.0, 1.0));
+    let views = [
+        if turned[0] { View::rows(&a, m).transposed() } else { View::rows(&a, k) },
+        if turned[1] { View::rows(&b, k).transposed() } else { View::rows(&b, n) },
+    ];
+    let mut c = vec![1.0; m * n];
+    simd.vectorize(Band { c: Target::rows(&mut c, n), a: views[0], b: views[1], k, store });
+    let at = |view: View, i: usize, j: usize| view.values[i * view.strides[0] + j * view.strides[1]] as f64;
+    for (place, &got) in c.iter().enumerate() {
+        let (i, j) = (place / n, place % n);
+        let sum = (0..k).map(|p| at(views[0], i, p) * at(views[1], p, j)).sum::<f64>();
+        let want = sum + if store == Store::Add { 1.0 } else { 0.0 };
+        let bound = Tolerance::Dot(k).bound(want.abs() as f32) as f64;
+        assert!((got as f64 - want).abs() <= bound, "{m} {n} {k}, {turned:?}, {i} {j}: {got}, not {want}");
     }
-    for assign in [true, false] {
-        for vectors in [true, false] {
-            let mut c = vec![1.0; ROWS * width];
-            let to = Target::rows(&mut c, width);
-            run(Tile { block: &block, panel: &panel, c: to, assign }, vectors);
-            for (at, &got) in c.iter().enumerate() {
-                let (i, j) = (at / width, at % width);
-                let terms = (0..depth).map(|k| block[k * ROWS + i] as f64 * panel[k * COLUMNS + j] as f64);
-                let want = terms.sum::<f64>() + if assign { 0.0 } else { 1.0 };
-                let bound = Tolerance::Dot(depth).bound(want.abs() as f32) as f64;
-                assert!((got as f64 - want).abs() <= bound, "{i} {j}, {assign} {vectors}: {got}, not {want}");
+}
+
+/// A CPU with fewer registers has smaller tiles, one with shorter vectors narrower panels: one number, 8 (AVX2) and 16
+/// (AVX-512) to a vector, as far as this CPU has them.
+#[test]
+fn products_are_their_sums_with_vectors_of_each_width() {
+    // Fewer and more rows than a tile has, columns for each number of its vectors, packed rows of A and not.
+    for size in [[1, 1, 1], [5, 3, 7], [6, 9, 37], [13, 40, 18], [31, 48, 33], [20, 150, 35]] {
+        for turned in [[false, false], [false, true], [true, false], [true, true]] {
+            for store in [Store::Assign, Store::Add] {
+                with(Scalar, size, turned, store);
+                #[cfg(target_arch = "x86_64")]
+                {
+                    pulp::x86::V3::try_new().into_iter().for_each(|simd| with(simd, size, turned, store));
+                    pulp::x86::V4::try_new().into_iter().for_each(|simd| with(simd, size, turned, store));
+                }
+                #[cfg(target_arch = "aarch64")]
+                pulp::aarch64::Neon::try_new().into_iter().for_each(|simd| with(simd, size, turned, store));
             }
         }
     }

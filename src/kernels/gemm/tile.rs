@@ -1,152 +1,114 @@
-//! What a panel of B is multiplied with, tile by tile: sums in vector registers, then C.
+//! Rows of A times a panel of B, tile by tile: the terms are added up in vector registers, then C is written.
 
 use pulp::{Simd, WithSimd};
 
-use super::{COLUMNS, ROWS, Target, View};
+use super::{Target, View};
 
-/// Rows of A times a panel, to the columns of C that the panel has.
-pub(super) struct Band<'a> {
-    pub a: View<'a>,
+/// Rows of A times a panel, to the columns of C that the panel has, in tiles of M rows and V vectors. One that runs it
+/// leaves the loop a function of its own (`vectorize`): inside a larger one the compiler runs out of registers.
+pub(super) struct Tiles<'a, const M: usize, const V: usize> {
+    pub a: Rows<'a>,
+    /// V vectors a term, as `pack_b` left them.
     pub panel: &'a [f32],
     pub depth: usize,
     pub c: Target<'a>,
     pub assign: bool,
 }
 
-impl WithSimd for Band<'_> {
+#[derive(Clone, Copy)]
+pub(super) enum Rows<'a> {
+    /// Contiguous where they lie.
+    InPlace(View<'a>),
+    /// Blocks of M rows, as `pack_a` left them.
+    Packed(&'a [f32]),
+}
+
+/// Numbers from one packed block to the next: a line more than it has, so that blocks do not fall on the same lines of
+/// the cache.
+pub(super) fn stride(rows: usize, depth: usize) -> usize {
+    rows * depth + 16
+}
+
+impl<const M: usize, const V: usize> WithSimd for Tiles<'_, M, V> {
     type Output = ();
 
+    /// A panel has V vectors, of which its last columns may need fewer.
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let tall = S::REGISTER_COUNT >= 32;
+    fn with_simd<S: Simd>(self, simd: S) {
+        match self.c.size()[1].div_ceil(S::F32_LANES) {
+            1 => self.vectors::<S, 1>(simd),
+            // Not where 2 are V: two copies of a loop are merged into one that checks each index.
+            2 if V > 2 => self.vectors::<S, 2>(simd),
+            _ => self.vectors::<S, V>(simd),
+        }
+    }
+}
+
+impl<const M: usize, const V: usize> Tiles<'_, M, V> {
+    /// With the first W of V vectors. The last tile may reach beyond the last row: those sums mean nothing, and are not
+    /// stored.
+    #[inline(always)]
+    fn vectors<S: Simd, const W: usize>(mut self, simd: S) {
         let [rows, _] = self.c.size();
-        let mut row = 0;
-        while row < rows {
-            row += match rows - row {
-                8.. if tall => self.rows_of::<S, 8>(simd, row),
-                4.. => self.rows_of::<S, 4>(simd, row),
-                _ => self.rows_of::<S, 1>(simd, row),
-            };
-        }
-    }
-}
-
-impl Band<'_> {
-    #[inline(always)]
-    fn rows_of<S: Simd, const M: usize>(&mut self, simd: S, row: usize) -> usize {
-        let [_, columns] = self.c.size();
-        let mut column = 0;
-        while column < columns {
-            let vectors = (columns - column).div_ceil(S::F32_LANES);
-            column += S::F32_LANES
-                * match vectors {
-                    3.. => self.block::<S, M, 3>(simd, [row, column]),
-                    2 => self.block::<S, M, 2>(simd, [row, column]),
-                    _ => self.block::<S, M, 1>(simd, [row, column]),
-                };
-        }
-        M
-    }
-
-    #[inline(always)]
-    fn block<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, [row, column]: [usize; 2]) -> usize {
-        let a = self.a.from([row, 0]);
-        let panel = &self.panel.as_chunks::<COLUMNS>().0[..self.depth];
-        let mut sums = [[simd.splat_f32s(0.0); V]; M];
-        if a.strides[1] == 1 {
-            let a: [&[f32]; M] = std::array::from_fn(|i| &a.values[i * a.strides[0]..][..self.depth]);
-            for (k, b) in panel.iter().enumerate() {
-                let a: [f32; M] = std::array::from_fn(|i| a[i][k]);
-                add_term(simd, &a, &b[column..], &mut sums);
+        let (panel, _) = S::as_simd_f32s(self.panel);
+        let panel = &panel.as_chunks::<V>().0[..self.depth];
+        match self.a {
+            Rows::InPlace(a) => {
+                for row in (0..rows).step_by(M) {
+                    let a: [&[f32]; M] = std::array::from_fn(|i| a.row((row + i).min(rows - 1), self.depth));
+                    let mut sums = [[simd.splat_f32s(0.0); W]; M];
+                    for (k, b) in panel.iter().enumerate() {
+                        let a: [f32; M] = std::array::from_fn(|i| a[i][k]);
+                        add_term(simd, &a, b, &mut sums);
+                    }
+                    store(simd, &mut self.c, row, sums, self.assign);
+                }
             }
-        } else {
-            for (k, b) in panel.iter().enumerate() {
-                add_term(simd, &a.values[k * a.strides[1]..], &b[column..], &mut sums);
+            Rows::Packed(blocks) => {
+                for (block, row) in blocks.chunks(stride(M, self.depth)).zip((0..rows).step_by(M)) {
+                    let mut sums = [[simd.splat_f32s(0.0); W]; M];
+                    for (a, b) in block.as_chunks::<M>().0.iter().zip(panel) {
+                        add_term(simd, a, b, &mut sums);
+                    }
+                    store(simd, &mut self.c, row, sums, self.assign);
+                }
             }
         }
-        store(simd, &mut self.c, [row, column], sums, self.assign);
-        V
     }
 }
 
-/// A packed block of 8 rows of A times a panel, to the columns of C that the panel has.
-pub(super) struct Tile<'a> {
-    pub block: &'a [f32],
-    pub panel: &'a [f32],
-    pub c: Target<'a>,
-    pub assign: bool,
-}
-
-impl WithSimd for Tile<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let [_, columns] = self.c.size();
-        let mut column = 0;
-        while column < columns {
-            let vectors = (columns - column).div_ceil(S::F32_LANES);
-            column += S::F32_LANES
-                * match vectors {
-                    3.. => self.columns::<S, 3>(simd, column),
-                    2 => self.columns::<S, 2>(simd, column),
-                    _ => self.columns::<S, 1>(simd, column),
-                };
-        }
-    }
-}
-
-impl Tile<'_> {
-    #[inline(always)]
-    fn columns<S: Simd, const V: usize>(&mut self, simd: S, column: usize) -> usize {
-        if S::REGISTER_COUNT >= 32 {
-            self.piece::<S, 8, V>(simd, [0, column]);
-        } else {
-            self.piece::<S, 4, V>(simd, [0, column]);
-            self.piece::<S, 4, V>(simd, [4, column]);
-        }
-        V
-    }
-
-    #[inline(always)]
-    fn piece<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, place: [usize; 2]) {
-        let sums = packed_sums::<S, M, V>(simd, self.block.as_chunks().0, self.panel.as_chunks().0, place);
-        store(simd, &mut self.c, place, sums, self.assign);
-    }
-}
-
+/// Adds the products of M rows of A and W vectors of B for one term.
 #[inline(always)]
-fn packed_sums<S: Simd, const M: usize, const V: usize>(
+fn add_term<S: Simd, const M: usize, const V: usize, const W: usize>(
     simd: S,
-    block: &[[f32; ROWS]],
-    panel: &[[f32; COLUMNS]],
-    [row, column]: [usize; 2],
-) -> [[S::f32s; V]; M] {
-    let mut sums = [[simd.splat_f32s(0.0); V]; M];
-    // Two terms in a turn, and no index to check.
-    let (pairs_of_a, last_of_a) = block.as_chunks::<2>();
-    let (pairs_of_b, last_of_b) = panel.as_chunks::<2>();
-    for (a, b) in pairs_of_a.iter().zip(pairs_of_b) {
-        add_term(simd, &a[0][row..], &b[0][column..], &mut sums);
-        add_term(simd, &a[1][row..], &b[1][column..], &mut sums);
+    a: &[f32; M],
+    b: &[S::f32s; V],
+    sums: &mut [[S::f32s; W]; M],
+) {
+    for i in 0..M {
+        let a = simd.splat_f32s(a[i]);
+        for j in 0..W {
+            sums[i][j] = simd.mul_add_e_f32s(a, b[j], sums[i][j]);
+        }
     }
-    for (a, b) in last_of_a.iter().zip(last_of_b) {
-        add_term(simd, &a[row..], &b[column..], &mut sums);
-    }
-    sums
 }
 
-/// C = sums or C += sums at (row, column), as far as C has columns.
+/// C = sums or C += sums from `row` on, as far as C has rows and columns.
 #[inline(always)]
-fn store<S: Simd, const M: usize, const V: usize>(
+fn store<S: Simd, const M: usize, const W: usize>(
     simd: S,
     c: &mut Target,
-    [row, column]: [usize; 2],
-    sums: [[S::f32s; V]; M],
+    row: usize,
+    sums: [[S::f32s; W]; M],
     assign: bool,
 ) {
+    let rows = c.size()[0] - row;
     for (i, sums) in sums.iter().enumerate() {
-        let c = &mut c.row(row + i)[column..];
+        // A loop of a known length, which leaves the sums in registers.
+        if i == rows {
+            break;
+        }
+        let c = c.row(row + i);
         for (j, &sum) in sums.iter().enumerate() {
             let [from, to] = [j * S::F32_LANES, (j + 1) * S::F32_LANES].map(|at| at.min(c.len()));
             let c = &mut c[from..to];
@@ -157,20 +119,6 @@ fn store<S: Simd, const M: usize, const V: usize>(
                 let sum = if assign { sum } else { simd.add_f32s(simd.partial_load_f32s(c), sum) };
                 simd.partial_store_f32s(c, sum);
             }
-        }
-    }
-}
-
-/// Adds the products of M rows of A and V vectors of B for one term.
-#[inline(always)]
-fn add_term<S: Simd, const M: usize, const V: usize>(simd: S, a: &[f32], b: &[f32], sums: &mut [[S::f32s; V]; M]) {
-    let a: &[f32; M] = a.first_chunk().expect("M rows");
-    let (b, _) = S::as_simd_f32s(&b[..V * S::F32_LANES]);
-    let b: [S::f32s; V] = std::array::from_fn(|j| b[j]);
-    for i in 0..M {
-        let a = simd.splat_f32s(a[i]);
-        for j in 0..V {
-            sums[i][j] = simd.mul_add_e_f32s(a, b[j], sums[i][j]);
         }
     }
 }
