@@ -23,7 +23,7 @@ pub(crate) use target::Target;
 const ROWS: usize = 8;
 const COLUMNS: usize = 48;
 
-/// Rows of C that are made before the next: what they take of A stays in the second cache.
+/// Rows of C that are made and finished before the next.
 const HEIGHT: usize = 512;
 
 /// Multiply-adds that are worth handing to another thread: a few microseconds, what waking one costs.

@@ -1,11 +1,11 @@
-//! Rows of C in one thread, by what the caches hold: some terms of the sums, a group of panels of B, then panel by panel
-//! all rows.
+//! Rows of C in one thread, by what the caches hold: some terms of the sums, a group of panels of B, some rows of A,
+//! then panel by panel.
 
 use pulp::{Simd, WithSimd};
 
 use super::cut::{self, Cut, LARGE, SMALL};
 use super::pack::{PackA, PackB};
-use super::tile::{self, Rows, Tiles};
+use super::tile::{Rows, Tiles, stride};
 use super::{Store, Target, View, scratch};
 
 /// Numbers of a cache line, at whose start a panel begins.
@@ -46,7 +46,7 @@ impl Band<'_> {
         let deepest = self.k.div_ceil(depths.max(1));
         let mut panels = scratch::any(deepest * cut.group.min(n).next_multiple_of(columns) + LINE);
         let panels = from_a_line(&mut panels);
-        let mut blocks = scratch::any(if is_packed { m.div_ceil(M) * tile::stride(M, deepest) } else { 0 });
+        let mut blocks = scratch::any(if is_packed { m.div_ceil(M) * stride(M, deepest) } else { 0 });
         for first in (0..depths).map(|i| i * deepest) {
             let depth = deepest.min(self.k - first);
             let a = self.a.from([0, first]);
@@ -61,9 +61,12 @@ impl Band<'_> {
                 let b = self.b.from([first, group]);
                 simd.vectorize(PackB::<V> { b, size: [depth, width], panels });
                 let assign = self.store == Store::Assign && first == 0;
-                for (panel, left) in panels.chunks(depth * columns).zip((0..width).step_by(columns)) {
-                    let c = self.c.block([0, group + left], [m, columns.min(width - left)]);
-                    simd.vectorize(Tiles::<M, V> { a, panel, depth, c, assign });
+                for top in (0..m).step_by(cut.height) {
+                    let (a, height) = (a.from::<M>(top, depth), cut.height.min(m - top));
+                    for (panel, left) in panels.chunks(depth * columns).zip((0..width).step_by(columns)) {
+                        let c = self.c.block([top, group + left], [height, columns.min(width - left)]);
+                        simd.vectorize(Tiles::<M, V> { a, panel, depth, c, assign });
+                    }
                 }
             }
         }

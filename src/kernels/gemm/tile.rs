@@ -23,6 +23,16 @@ pub(super) enum Rows<'a> {
     Packed(&'a [f32]),
 }
 
+impl Rows<'_> {
+    /// Without the first `top` rows, which are whole tiles of M.
+    pub fn from<const M: usize>(self, top: usize, depth: usize) -> Self {
+        match self {
+            Rows::InPlace(a) => Rows::InPlace(a.from([top, 0])),
+            Rows::Packed(blocks) => Rows::Packed(&blocks[top / M * stride(M, depth)..]),
+        }
+    }
+}
+
 /// Numbers from one packed block to the next: a line more than it has, so that blocks do not fall on the same lines of
 /// the cache.
 pub(super) fn stride(rows: usize, depth: usize) -> usize {
