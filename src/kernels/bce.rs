@@ -1,7 +1,6 @@
 //! Binary cross-entropy from logits, `shaders/bce.wgsl`: `binary_cross_entropy_with_logits` of PyTorch, summed a row.
 
 use bytemuck::{Pod, Zeroable};
-use pulp::{Arch, Simd, WithSimd};
 
 use super::{activation, math};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
@@ -122,36 +121,6 @@ fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 #[inline(always)]
 pub(crate) fn loss_of(l: f32, x: f32) -> f32 {
     (if l < 0.0 { 0.0 } else { l }) - l * x + math::log1p_unit(math::exp_negative(-l.abs()))
-}
-
-/// The loss of some logits of a row, which become scale * its gradient to them, in one pass.
-pub(crate) fn gradient(l: &mut [f32], x: &[f32], scale: f32) -> f32 {
-    Arch::new().dispatch(Gradient { l, x, scale })
-}
-
-struct Gradient<'a> {
-    l: &'a mut [f32],
-    x: &'a [f32],
-    scale: f32,
-}
-
-impl WithSimd for Gradient<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> f32 {
-        let Gradient { l, x, scale } = self;
-        let (mut sums, mut terms) = ([0f32; math::SUMS], [0f32; math::SUMS]);
-        for (l, x) in l.chunks_mut(math::SUMS).zip(x.chunks(math::SUMS)) {
-            for ((l, &x), term) in l.iter_mut().zip(x).zip(&mut terms) {
-                let (positive, e) = (if *l <= 0.0 { 0.0 } else { *l }, math::exp_negative(-l.abs()));
-                *term = positive - *l * x + math::log1p_unit(e);
-                *l = scale * ((if *l >= 0.0 { 1.0 } else { e }) / (1.0 + e) - x);
-            }
-            sums.iter_mut().zip(&terms[..x.len()]).for_each(|(sum, term)| *sum += term);
-        }
-        math::total(sums)
-    }
 }
 
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {

@@ -48,9 +48,18 @@ pub static NORM: Kernel = Kernel {
     accelerated: Some(|p, reads, writes| {
         let p: Params = params(p);
         let groups = p.groups as usize;
-        writes[0][..groups].par_iter_mut().enumerate().for_each(|(g, partial)| {
-            let share = reads[0][..p.n as usize].chunks(64).skip(g).step_by(groups);
-            *partial = share.map(|x| math::sum_pairs([x, x], |a, b| a * b) as f64).sum::<f64>() as f32;
+        // A thread takes neighbouring groups, whose elements lie side by side.
+        const NEIGHBOURS: usize = 8;
+        writes[0][..groups].par_chunks_mut(NEIGHBOURS).enumerate().for_each(|(share, partials)| {
+            let mut sums = [0f32; 64 * NEIGHBOURS];
+            let sums = &mut sums[..64 * partials.len()];
+            for x in reads[0][..p.n as usize].chunks(64 * groups) {
+                let x = x.get(64 * NEIGHBOURS * share..).unwrap_or_default();
+                math::vectorised(|| sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x * x));
+            }
+            for (partial, sums) in partials.iter_mut().zip(sums.chunks(64)) {
+                *partial = sums.iter().map(|&sum| sum as f64).sum::<f64>() as f32;
+            }
         });
     }),
     cost: |p| Cost { flops: 2 * p[0] as u64, bytes: 4 * p[0] as u64 },

@@ -52,6 +52,7 @@ pub fn map_all<const N: usize>(
 /// The sum of `term(y[i], x[i])` in one thread. What `term` captures it must capture by value: a loop that reads its
 /// constants through a reference does not vectorise.
 pub(crate) fn sum_pairs(yx: [&[f32]; 2], term: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
+    assert!(yx[0].len() == yx[1].len(), "sum_pairs: {} and {} elements", yx[0].len(), yx[1].len());
     Arch::new().dispatch(SumPairs(yx, term))
 }
 
@@ -77,7 +78,7 @@ struct Update<'a, F>(&'a mut [f32], F);
 struct MapAll<'a, const N: usize, F>([&'a mut [f32]; 2], [&'a [f32]; N], F);
 
 /// Running sums of a row: they fill the vectors, and each adds up few enough terms for f32.
-pub(crate) const SUMS: usize = 128;
+const SUMS: usize = 128;
 
 impl WithSimd for Largest<'_> {
     type Output = f32;
@@ -98,13 +99,13 @@ impl<F: Fn(f32, f32) -> f32> WithSimd for SumPairs<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> f32 {
         let SumPairs([y, x], term) = self;
-        let (mut sums, mut terms) = ([0f32; SUMS], [0f32; SUMS]);
-        for (y, x) in y.chunks(SUMS).zip(x.chunks(SUMS)) {
-            for ((out, &y), &x) in terms.iter_mut().zip(y).zip(x) {
-                *out = term(y, x);
-            }
-            sums.iter_mut().zip(&terms[..y.len()]).for_each(|(sum, term)| *sum += term);
+        // Pieces of a known length, whose loops vectorise without a remainder.
+        let ((y, last_y), (x, last_x)) = (y.as_chunks::<SUMS>(), x.as_chunks::<SUMS>());
+        let mut sums = [0f32; SUMS];
+        for (y, x) in y.iter().zip(x) {
+            sums.iter_mut().zip(y).zip(x).for_each(|((sum, &y), &x)| *sum += term(y, x));
         }
+        sums.iter_mut().zip(last_y).zip(last_x).for_each(|((sum, &y), &x)| *sum += term(y, x));
         total(sums)
     }
 }
@@ -143,10 +144,10 @@ impl<const N: usize, F: Fn([f32; N]) -> [f32; 2]> WithSimd for MapAll<'_, N, F> 
     }
 }
 
-/// The sum of running sums, by halves.
+/// The sum of running sums, whose number is a power of two, by halves.
 #[inline(always)]
-pub(crate) fn total(mut sums: [f32; SUMS]) -> f32 {
-    let mut half = SUMS / 2;
+pub(crate) fn total<const N: usize>(mut sums: [f32; N]) -> f32 {
+    let mut half = N / 2;
     while half > 0 {
         let (low, high) = sums.split_at_mut(half);
         low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);

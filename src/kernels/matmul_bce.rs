@@ -3,6 +3,7 @@
 //! the logits. [`fusion`](crate::fusion) records it in their place.
 
 use bytemuck::{Pod, Zeroable};
+use pulp::{Arch, Simd, WithSimd};
 
 use rayon::prelude::*;
 
@@ -142,12 +143,46 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let tiles = outputs.div_ceil(COLUMNS);
     let rows = dy.par_chunks_mut(outputs).zip(picture.par_chunks(outputs)).zip(loss.par_chunks_mut(tiles));
     rows.with_min_len((super::CHUNK / outputs).max(1)).for_each(|((dy, picture), loss)| {
-        math::vectorised(|| dy.iter_mut().zip(b).for_each(|(dy, b)| *dy += b));
-        let parts = dy.chunks_mut(COLUMNS).zip(picture.chunks(COLUMNS));
-        for ((dy, picture), loss) in parts.zip(loss) {
-            *loss = bce::gradient(dy, picture, p.scale);
-        }
+        Arch::new().dispatch(Row { sums: dy, b, picture, scale: p.scale, loss });
     });
+}
+
+/// A row of x W^T, which becomes the gradient, and its losses.
+struct Row<'a> {
+    sums: &'a mut [f32],
+    b: &'a [f32],
+    picture: &'a [f32],
+    scale: f32,
+    loss: &'a mut [f32],
+}
+
+impl WithSimd for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Row { sums, b, picture, scale, loss } = self;
+        let gradient = move |sum: &mut f32, b: f32, x: f32| {
+            let l = *sum + b;
+            let (positive, e) = (if l <= 0.0 { 0.0 } else { l }, math::exp_negative(-l.abs()));
+            *sum = scale * ((if l >= 0.0 { 1.0 } else { e }) / (1.0 + e) - x);
+            positive - l * x + math::log1p_unit(e)
+        };
+        let (sums, last_sums) = sums.as_chunks_mut::<COLUMNS>();
+        let ((b, last_b), (picture, last_picture)) = (b.as_chunks::<COLUMNS>(), picture.as_chunks::<COLUMNS>());
+        let (loss, last_loss) = loss.split_at_mut(sums.len());
+        for (((sums, b), picture), loss) in sums.iter_mut().zip(b).zip(picture).zip(loss) {
+            let mut parts = [0f32; COLUMNS];
+            for (((part, sum), &b), &x) in parts.iter_mut().zip(sums).zip(b).zip(picture) {
+                *part = gradient(sum, b, x);
+            }
+            *loss = math::total(parts);
+        }
+        if let Some(loss) = last_loss.first_mut() {
+            let last = last_sums.iter_mut().zip(last_b).zip(last_picture);
+            *loss = last.map(|((sum, &b), &x)| gradient(sum, b, x)).sum();
+        }
+    }
 }
 
 // ---- Cases

@@ -26,9 +26,9 @@ impl WithSimd for Band<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         if cut::has_large::<S>() {
-            self.cut::<S, { LARGE.rows }, { LARGE.vectors }>(simd, &LARGE);
+            self.in_pieces::<S, { LARGE.rows }, { LARGE.vectors }>(simd, &LARGE);
         } else {
-            self.cut::<S, { SMALL.rows }, { SMALL.vectors }>(simd, &SMALL);
+            self.in_pieces::<S, { SMALL.rows }, { SMALL.vectors }>(simd, &SMALL);
         }
     }
 }
@@ -37,7 +37,7 @@ impl Band<'_> {
     /// In tiles of M rows and V vectors. This function has no vectors itself, and those that have are not inlined into
     /// it: in one large function the compiler runs out of registers.
     #[inline(never)]
-    fn cut<S: Simd, const M: usize, const V: usize>(mut self, simd: S, cut: &Cut) {
+    pub fn in_pieces<S: Simd, const M: usize, const V: usize>(mut self, simd: S, cut: &Cut) {
         let ([m, n], columns) = (self.c.size(), V * S::F32_LANES);
         // Whether A is packed changes no sum.
         let is_packed = !self.a.has_rows() || (m > M && n.div_ceil(cut.group) >= cut.worth_packing);

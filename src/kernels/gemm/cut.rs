@@ -32,7 +32,7 @@ pub(super) const LARGE: Cut =
 /// compiler then keeps one sum in memory, and a product takes twice the time. Six rows of A are read as fast where they
 /// lie as packed.
 pub(super) const SMALL: Cut =
-    Cut { rows: 6, vectors: 2, depth: 400, column_depth: 256, group: 480, height: 96, worth_packing: usize::MAX };
+    Cut { rows: 6, vectors: 2, depth: 800, column_depth: 256, group: 480, height: 96, worth_packing: usize::MAX };
 
 pub(super) const fn has_large<S: Simd>() -> bool {
     S::REGISTER_COUNT >= LARGE.rows * LARGE.vectors + LARGE.vectors + 1

@@ -1,6 +1,6 @@
 use pulp::{Scalar, Simd};
 
-use super::cut::LARGE;
+use super::cut::{LARGE, SMALL};
 use super::*;
 use crate::cases::Tolerance;
 use crate::cases::uniform;
@@ -57,17 +57,21 @@ fn products_are_the_sums_they_stand_for_and_each_element_is_finished_once() {
     }
 }
 
-/// Holds C of this size, made with the vectors of `simd`, against the sums that it stands for.
-fn with(simd: impl Simd, [m, n, k]: [usize; 3], turned: [bool; 2], store: Store) {
+/// Holds C of this size, made with the vectors of `simd` in the pieces of both kinds of CPU, against the sums that it
+/// stands for.
+fn with<S: Simd>(simd: S, [m, n, k]: [usize; 3], turned: [bool; 2], store: Store) {
     let (a, b) = (uniform(1, m * k, -1.0, 1.0), uniform(2, k * n, -1.0, 1.0));
     let views = [
         if turned[0] { View::rows(&a, m).transposed() } else { View::rows(&a, k) },
         if turned[1] { View::rows(&b, k).transposed() } else { View::rows(&b, n) },
     ];
-    let mut c = vec![1.0; m * n];
-    simd.vectorize(Band { c: Target::rows(&mut c, n), a: views[0], b: views[1], k, store });
+    let mut large = vec![1.0; m * n];
+    let mut small = large.clone();
+    let band = |c| Band { c, a: views[0], b: views[1], k, store };
+    band(Target::rows(&mut large, n)).in_pieces::<S, { LARGE.rows }, { LARGE.vectors }>(simd, &LARGE);
+    band(Target::rows(&mut small, n)).in_pieces::<S, { SMALL.rows }, { SMALL.vectors }>(simd, &SMALL);
     let at = |view: View, i: usize, j: usize| view.values[i * view.strides[0] + j * view.strides[1]] as f64;
-    for (place, &got) in c.iter().enumerate() {
+    for (place, &got) in large.iter().enumerate().chain(small.iter().enumerate()) {
         let (i, j) = (place / n, place % n);
         let sum = (0..k).map(|p| at(views[0], i, p) * at(views[1], p, j)).sum::<f64>();
         let want = sum + if store == Store::Add { 1.0 } else { 0.0 };
@@ -76,12 +80,13 @@ fn with(simd: impl Simd, [m, n, k]: [usize; 3], turned: [bool; 2], store: Store)
     }
 }
 
-/// A CPU with fewer registers has smaller tiles, one with shorter vectors narrower panels: one number, 8 (AVX2) and 16
-/// (AVX-512) to a vector, as far as this CPU has them.
+/// A CPU with fewer registers has smaller tiles, one with shorter vectors narrower panels: one number to a vector, 8
+/// (AVX2) and 16 (AVX-512), as far as this CPU has them.
 #[test]
 fn products_are_their_sums_with_vectors_of_each_width() {
-    // Fewer and more rows than a tile has, columns for each number of its vectors, packed rows of A and not.
-    for size in [[1, 1, 1], [5, 3, 7], [6, 9, 37], [13, 40, 18], [31, 48, 33], [20, 150, 35]] {
+    // Fewer and more rows than a tile and than a band has, columns for each number of a tile's vectors and more than a
+    // group has, packed rows of A and not.
+    for size in [[1, 1, 1], [5, 3, 7], [6, 9, 37], [13, 40, 18], [31, 48, 33], [20, 150, 35], [101, 490, 9]] {
         for turned in [[false, false], [false, true], [true, false], [true, true]] {
             for store in [Store::Assign, Store::Add] {
                 with(Scalar, size, turned, store);
