@@ -34,6 +34,7 @@ pub(super) const LARGE: Cut =
 pub(super) const SMALL: Cut =
     Cut { rows: 6, vectors: 2, depth: 800, column_depth: 256, group: 480, height: 96, worth_packing: usize::MAX };
 
+/// Whether a CPU has the registers of [`LARGE`].
 pub(super) const fn has_large<S: Simd>() -> bool {
-    S::REGISTER_COUNT >= LARGE.rows * LARGE.vectors + LARGE.vectors + 1
+    S::REGISTER_COUNT >= 32
 }
