@@ -26,6 +26,9 @@ const COLUMNS: usize = 48;
 /// Rows of C that are made and finished before the next.
 const HEIGHT: usize = 512;
 
+/// Numbers of a cache line.
+const LINE: usize = 16;
+
 /// Multiply-adds that are worth handing to another thread: a few microseconds, what waking one costs.
 const SHARE: usize = 1 << 18;
 

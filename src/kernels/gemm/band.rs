@@ -6,10 +6,7 @@ use pulp::{Simd, WithSimd};
 use super::cut::{self, Cut, LARGE, SMALL};
 use super::pack::{PackA, PackB};
 use super::tile::{Rows, Tiles, stride};
-use super::{Store, Target, View, scratch};
-
-/// Numbers of a cache line, at whose start a panel begins.
-const LINE: usize = 16;
+use super::{LINE, Store, Target, View, scratch};
 
 /// C (m,n) = A B or C += A B.
 pub(super) struct Band<'a> {
@@ -73,7 +70,7 @@ impl Band<'_> {
     }
 }
 
-/// Without the first numbers, where they are before the start of a cache line.
+/// Without the first numbers, where they are before the start of a cache line, at which panels begin.
 fn from_a_line(values: &mut [f32]) -> &mut [f32] {
     let before = values.as_ptr().align_offset(4 * LINE);
     &mut values[before..]

@@ -2,13 +2,13 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{Target, View};
+use super::{LINE, Target, View};
 
-/// Rows of A times a panel, to the columns of C that the panel has, in tiles of M rows and V vectors. One that runs it
-/// leaves the loop a function of its own (`vectorize`): inside a larger one the compiler runs out of registers.
+/// Rows of A times a panel, to the columns of C that the panel has, in tiles of M rows and V vectors. The loop must stay
+/// a function of its own (`vectorize`): inside a larger one the compiler runs out of registers.
 pub(super) struct Tiles<'a, const M: usize, const V: usize> {
     pub a: Rows<'a>,
-    /// V vectors a term, as `pack_b` left them.
+    /// V vectors a term, as `PackB` left them.
     pub panel: &'a [f32],
     pub depth: usize,
     pub c: Target<'a>,
@@ -19,7 +19,7 @@ pub(super) struct Tiles<'a, const M: usize, const V: usize> {
 pub(super) enum Rows<'a> {
     /// Contiguous where they lie.
     InPlace(View<'a>),
-    /// Blocks of M rows, as `pack_a` left them.
+    /// Blocks of M rows, as `PackA` left them.
     Packed(&'a [f32]),
 }
 
@@ -36,7 +36,7 @@ impl Rows<'_> {
 /// Numbers from one packed block to the next: a line more than it has, so that blocks do not fall on the same lines of
 /// the cache.
 pub(super) fn stride(rows: usize, depth: usize) -> usize {
-    rows * depth + 16
+    rows * depth + LINE
 }
 
 impl<const M: usize, const V: usize> WithSimd for Tiles<'_, M, V> {
@@ -47,7 +47,7 @@ impl<const M: usize, const V: usize> WithSimd for Tiles<'_, M, V> {
     fn with_simd<S: Simd>(self, simd: S) {
         match self.c.size()[1].div_ceil(S::F32_LANES) {
             1 => self.vectors::<S, 1>(simd),
-            // Not where 2 are V: two copies of a loop are merged into one that checks each index.
+            // Not where V is 2: the compiler merges two copies of a loop into one that checks each index.
             2 if V > 2 => self.vectors::<S, 2>(simd),
             _ => self.vectors::<S, V>(simd),
         }
