@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every target of fuzz/ for a minute, or for as many seconds as the first argument says; further arguments are targets.
-# What cannot run here is named: cargo-fuzz needs a nightly compiler. `cargo test --test mutations` runs everywhere.
+# What cannot run here is named: cargo-fuzz needs a nightly compiler. `cargo test --test program mutations` runs
+# everywhere.
 #
 #     bash scripts/fuzz.sh [SECONDS [TARGET ..]]
 set -euo pipefail

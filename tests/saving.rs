@@ -8,9 +8,10 @@ use elbo::data::{Dataset, digits};
 use elbo::train::run_folder::RunFolder;
 use elbo::train::settings::Settings;
 use elbo::train::trainer::{Event, Trainer};
+use peakmem_alloc::{INSTRUMENTED_SYSTEM, PeakMemAlloc, PeakMemAllocTrait};
 
 #[global_allocator]
-static COUNTING: dhat::Alloc = dhat::Alloc;
+static COUNTING: &PeakMemAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 
 /// What is allocated while an epoch, or an interrupted one, ends and is saved, over the size of what is saved.
 fn share(settings: &Settings, data: &Dataset, is_interrupted: bool) -> f64 {
@@ -19,19 +20,17 @@ fn share(settings: &Settings, data: &Dataset, is_interrupted: bool) -> f64 {
     let device = Device::Cpu(Cpu::Accelerated);
     let mut trainer = Trainer::new(settings.clone(), data.clone(), &device, run.clone(), false).unwrap();
     let stop = AtomicBool::new(false);
-    let mut profiler = None;
     trainer
         .train(&stop, &mut |event| {
             // What was there before is not counted: the device's memory, what the epoch started from, and what the
             // first epoch's steps and pictures keep.
             if matches!(event, Event::Batches { epoch: 2, done: 2, .. }) {
-                profiler = Some(dhat::Profiler::builder().testing().build());
+                COUNTING.reset_peak_memory();
                 stop.store(is_interrupted, Ordering::Relaxed);
             }
         })
         .unwrap();
-    let most = dhat::HeapStats::get().max_bytes;
-    drop(profiler);
+    let most = COUNTING.get_peak_memory();
     let state = std::fs::metadata(run.state()).unwrap().len();
     // Adam's: the parameters and two moments.
     assert!(state as usize >= 3 * 4 * trainer.parameters() && state > 70 << 20, "{state} bytes");

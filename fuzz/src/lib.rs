@@ -1,5 +1,5 @@
 //! Everything that reads bytes of others, each as a target: whatever the bytes are, it returns what is whole or an error. The
-//! fuzzer's binaries and `tests/mutations.rs` share them.
+//! fuzzer's binaries and `tests/program/mutations.rs` share them.
 
 use std::cell::LazyCell;
 use std::io::{Cursor, Write};

@@ -3,10 +3,10 @@
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::math;
+use super::threads::chunks;
+use super::{CHUNK, math};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Constant, Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d};
 use crate::program::Recorder;
@@ -281,9 +281,8 @@ pub fn backward(r: &mut Recorder, saved: Tensor, dy: Tensor, activation: Activat
 fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let n = p[0] as usize;
     let act = Activation::from_number(p[1]);
-    let chunks = writes[0][..n].par_chunks_mut(super::CHUNK).zip(reads[0][..n].par_chunks(super::CHUNK));
-    chunks.for_each(|(y, x)| {
-        y.copy_from_slice(x);
+    chunks([(&mut writes[0][..n], CHUNK)], 1, |i, [y]| {
+        y.copy_from_slice(&reads[0][i * CHUNK..][..y.len()]);
         act.apply(y);
     });
 }
@@ -291,9 +290,10 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let n = p[0] as usize;
     let act = Activation::from_number(p[1]);
-    let (saved, dy, dx) = (&reads[0][..n], &reads[1][..n], &mut writes[0][..n]);
-    let chunks = dx.par_chunks_mut(super::CHUNK).zip(saved.par_chunks(super::CHUNK)).zip(dy.par_chunks(super::CHUNK));
-    chunks.for_each(|((dx, saved), dy)| act.apply_slope(dx, saved, dy));
+    chunks([(&mut writes[0][..n], CHUNK)], 1, |i, [dx]| {
+        let [saved, dy] = [0, 1].map(|t| &reads[t][i * CHUNK..][..dx.len()]);
+        act.apply_slope(dx, saved, dy);
+    });
 }
 
 // ---- Cases

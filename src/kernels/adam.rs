@@ -1,10 +1,10 @@
 //! Adam and AdamW over the flat parameter buffer, `shaders/adam.wgsl`.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::clock::{Clock, Row};
-use super::math;
+use super::threads::chunks;
+use super::{CHUNK, math};
 use crate::cases::{Case, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
@@ -111,10 +111,9 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let (shrink, l2) = if p.decoupled != 0 { (1.0 - row.lr * p.weight_decay, 0.0) } else { (1.0, p.weight_decay) };
     let (rate, root) = (row.lr / row.bias_correction1, 1.0 / row.bias_correction2_sqrt);
     let [values, means, squares] = writes else { unreachable!("adam writes p, m and v") };
-    let chunk = super::CHUNK;
-    let values = values[..n].par_chunks_mut(chunk).zip(means[..n].par_chunks_mut(chunk));
-    let values = values.zip(squares[..n].par_chunks_mut(chunk)).zip(reads[0][..n].par_chunks(chunk));
-    values.for_each(|(((values, means), squares), gradients)| {
+    let outputs = [(&mut values[..n], CHUNK), (&mut means[..n], CHUNK), (&mut squares[..n], CHUNK)];
+    chunks(outputs, 1, |i, [values, means, squares]| {
+        let gradients = &reads[0][i * CHUNK..][..values.len()];
         math::vectorised(|| {
             for (((value, m), v), g) in values.iter_mut().zip(means).zip(squares).zip(gradients) {
                 let g = g + l2 * *value;

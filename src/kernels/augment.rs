@@ -3,10 +3,10 @@
 //! has no gradient.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::clock::Clock;
 use super::random::philox;
+use super::threads::{chunk, chunks};
 use crate::cases::{Case, Tolerance, uniform};
 use crate::kernel::{Constant, Cost, GradientCheck, Kernel, PLAIN_SOURCE, Reference, Shader, Source, params};
 use crate::program::Recorder;
@@ -218,8 +218,8 @@ fn copy_reference(s: Sizes, x: &[f32], y: &mut [f32], place: impl Fn(usize) -> P
 /// A picture a task, row by row: the part inside the picture is copied in one piece.
 fn copy_accelerated(s: Sizes, x: &[f32], y: &mut [f32], place: impl Fn(usize) -> Place + Sync) {
     let size = s.c * s.p * s.q;
-    let pictures = y[..s.b * size].par_chunks_mut(size).zip(x.par_chunks(s.c * s.h * s.w)).enumerate();
-    pictures.with_min_len(super::CHUNK.div_ceil(size)).for_each(|(b, (y, x))| {
+    chunks([(&mut y[..s.b * size], size)], super::CHUNK.div_ceil(size), |b, [y]| {
+        let x = chunk(x, s.c * s.h * s.w, b);
         let Place { top, left, mirrored } = place(b);
         // Columns of the window that lie in the picture, before mirroring.
         let from = s.pad.saturating_sub(left).min(s.q);

@@ -3,11 +3,11 @@
 //! no gradient.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::clock::Clock;
-use super::math;
 use super::random::{philox, to_uniform};
+use super::threads::chunks;
+use super::{CHUNK, math};
 use crate::cases::{Case, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
@@ -98,9 +98,9 @@ fn accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let n = p.n as usize;
     let clock = [0, 1, 2].map(|i: usize| reads[1][i].to_bits());
-    let chunks = writes[0][..n].par_chunks_mut(super::CHUNK).zip(reads[0][..n].par_chunks(super::CHUNK)).enumerate();
-    chunks.for_each(|(chunk, (y, x))| {
-        let first = chunk * super::CHUNK / 4;
+    chunks([(&mut writes[0][..n], CHUNK)], 1, |i, [y]| {
+        let x = &reads[0][i * CHUNK..][..y.len()];
+        let first = i * CHUNK / 4;
         math::vectorised(|| {
             for (block, (y, x)) in y.chunks_mut(4).zip(x.chunks(4)).enumerate() {
                 let words = p.words(clock, first + block);

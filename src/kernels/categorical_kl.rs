@@ -1,10 +1,9 @@
 //! KL(q || uniform) of categorical variables, `shaders/categorical_kl.wgsl`. R rows, each a variable of K classes.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::rows::Rows;
-use super::{CHUNK, clock, math};
+use super::{CHUNK, clock, math, threads};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Constant, Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
@@ -156,8 +155,8 @@ fn each_row(e: &mut [f32], logits: &[f32], k: usize, mut then: impl FnMut(usize,
 fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [r, k] = params::<Params>(p).sizes();
     let log_k = (k as f32).ln();
-    let logits = reads[0][..r * k].par_chunks(chunk(k));
-    writes[0][..r].par_chunks_mut(chunk(k) / k).zip(logits).for_each(|(kl, logits)| {
+    threads::chunks([(&mut writes[0][..r], chunk(k) / k)], 1, |i, [kl]| {
+        let logits = &reads[0][i * chunk(k)..][..kl.len() * k];
         let mut e = super::scratch::any(logits.len());
         each_row(&mut e, logits, k, |row, _, [_, sum, weighted]| kl[row] = weighted - sum.ln() + log_k);
     });
@@ -166,8 +165,8 @@ fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let weight = params::<Params>(p).scale * clock::Row::read(reads[1]).kl_weight;
     let [r, k] = params::<Params>(p).sizes();
-    let logits = reads[0][..r * k].par_chunks(chunk(k));
-    writes[0][..r * k].par_chunks_mut(chunk(k)).zip(logits).for_each(|(dlogits, logits)| {
+    threads::chunks([(&mut writes[0][..r * k], chunk(k))], 1, |i, [dlogits]| {
+        let logits = &reads[0][i * chunk(k)..][..dlogits.len()];
         each_row(dlogits, logits, k, |row, e, [most, sum, weighted]| {
             let scale = weight / sum;
             let logits = &logits[row * k..][..k];

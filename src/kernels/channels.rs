@@ -2,8 +2,8 @@
 //! channels last, as the kernels over pictures read them. Each is the other's inverse and backward.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
+use super::threads::{chunk, chunks};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN_SOURCE, Reference, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
@@ -133,8 +133,8 @@ const BLOCK: usize = 16;
 /// Each picture of x, a matrix of `rows` by `columns`, turned around.
 fn transpose_pictures(x: &[f32], y: &mut [f32], rows: usize, columns: usize) {
     let size = rows * columns;
-    let pictures = y.par_chunks_mut(size).zip(x.par_chunks(size));
-    pictures.with_min_len(super::CHUNK.div_ceil(size)).for_each(|(y, x)| {
+    chunks([(y, size)], super::CHUNK.div_ceil(size), |picture, [y]| {
+        let x = chunk(x, size, picture);
         for (block, y) in y.chunks_mut(BLOCK * rows).enumerate() {
             for (i, x) in x.chunks_exact(columns).enumerate() {
                 // Row i of x holds element i of each line of y.

@@ -1,9 +1,9 @@
 //! Gradient-norm clipping, `shaders/clip.wgsl`: `torch.nn.utils.clip_grad_norm_`.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
-use super::math;
+use super::threads::chunks;
+use super::{CHUNK, math};
 use crate::cases::{Case, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
@@ -50,7 +50,7 @@ pub static NORM: Kernel = Kernel {
         let groups = p.groups as usize;
         // A thread takes neighbouring groups, whose elements lie side by side.
         const NEIGHBOURS: usize = 8;
-        writes[0][..groups].par_chunks_mut(NEIGHBOURS).enumerate().for_each(|(share, partials)| {
+        chunks([(&mut writes[0][..groups], NEIGHBOURS)], 1, |share, [partials]| {
             let mut sums = [0f32; 64 * NEIGHBOURS];
             let sums = &mut sums[..64 * partials.len()];
             for x in reads[0][..p.n as usize].chunks(64 * groups) {
@@ -99,8 +99,7 @@ pub static FORWARD: Kernel = Kernel {
     accelerated: Some(|p, reads, writes| {
         let p: Params = params(p);
         let factor = factor(p, reads[0]) as f32;
-        let shares = writes[0][..p.n as usize].par_chunks_mut(super::CHUNK);
-        shares.for_each(|grad| math::update(grad, move |g| g * factor));
+        chunks([(&mut writes[0][..p.n as usize], CHUNK)], 1, |_, [grad]| math::update(grad, move |g| g * factor));
     }),
     cost: |p| Cost { flops: p[0] as u64, bytes: 8 * p[0] as u64 },
     cases: || {

@@ -2,8 +2,8 @@
 //! the places that looked a row up, in their order.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
+use super::threads::chunks;
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
@@ -63,9 +63,10 @@ pub static FORWARD: Kernel = Kernel {
     },
     accelerated: Some(|p, reads, writes| {
         let [r, v, e] = params::<Params>(p).sizes();
-        let rows = writes[0][..r * e].par_chunks_mut(e).with_min_len((super::CHUNK / e).max(1));
-        rows.zip(&reads[1][..r])
-            .for_each(|(y, id)| y.copy_from_slice(&reads[0][(id.to_bits() as usize).min(v - 1) * e..][..e]));
+        chunks([(&mut writes[0][..r * e], e)], (super::CHUNK / e).max(1), |place, [y]| {
+            let id = reads[1][place];
+            y.copy_from_slice(&reads[0][(id.to_bits() as usize).min(v - 1) * e..][..e]);
+        });
     }),
     cost: |p| Cost { flops: 0, bytes: 8 * p[0] as u64 * p[2] as u64 },
     cases: forward_cases,
@@ -156,8 +157,8 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     let (dy, ids, places) = (reads[0], reads[1], &reads[2][..r]);
     let id = |place: &f32| ids[place.to_bits() as usize].to_bits() as usize;
     let share = v.div_ceil(4 * rayon::current_num_threads());
-    writes[0][..v * e].par_chunks_mut(share * e).enumerate().for_each(|(chunk, dweight)| {
-        let first = chunk * share;
+    chunks([(&mut writes[0][..v * e], share * e)], 1, |i, [dweight]| {
+        let first = i * share;
         let start = places.partition_point(|place| id(place) < first);
         for place in &places[start..] {
             let row = id(place).wrapping_sub(first);

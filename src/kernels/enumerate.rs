@@ -2,9 +2,9 @@
 //! its networks on.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::CHUNK;
+use super::threads::{chunk, chunks};
 use crate::cases::{Case, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
@@ -101,8 +101,10 @@ pub fn labels(r: &mut Recorder, b: usize, classes: usize) -> Tensor {
 fn rows_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let Params { b, d, k } = params(p);
     let [b, d, k] = [b, d, k].map(|n| n as usize);
-    let blocks = writes[0][..b * k * d].par_chunks_mut(k * d).with_min_len((CHUNK / (k * d)).max(1));
-    blocks.zip(reads[0].par_chunks(d)).for_each(|(block, x)| block.chunks_mut(d).for_each(|y| y.copy_from_slice(x)));
+    chunks([(&mut writes[0][..b * k * d], k * d)], (CHUNK / (k * d)).max(1), |r, [block]| {
+        let x = chunk(reads[0], d, r);
+        block.chunks_mut(d).for_each(|y| y.copy_from_slice(x));
+    });
 }
 
 // ---- Cases

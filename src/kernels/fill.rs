@@ -1,8 +1,8 @@
 //! Sets every element, `shaders/fill.wgsl`. It has no backward: its output depends on nothing.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
+use super::threads::chunks;
 use crate::cases::{Case, Tolerance};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
@@ -42,7 +42,7 @@ pub static FORWARD: Kernel = Kernel {
     },
     accelerated: Some(|p, _, writes| {
         let p: Params = params(p);
-        writes[0][..p.n as usize].par_chunks_mut(4 * super::CHUNK).for_each(|y| y.fill(p.value));
+        chunks([(&mut writes[0][..p.n as usize], 4 * super::CHUNK)], 1, |_, [y]| y.fill(p.value));
     }),
     cost: |p| Cost { flops: 0, bytes: 4 * p[0] as u64 },
     cases: || {

@@ -6,11 +6,11 @@
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::activation::Activation;
 use super::clock::Row;
 use super::gemm::{Store, View, product_here};
+use super::threads::{chunk, chunks};
 use super::tiles::Forms;
 use super::{gaussian_kl, math, matmul, random, scratch};
 use crate::kernel::{Candidate, Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, Text, params};
@@ -317,13 +317,14 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [w, bias] = p.layer().map(|words| &parameters[words]);
     let after = Activation::from_number(p.after);
     let share = share(b);
-    let q = q[..b * 2 * z].par_chunks_mut(share * 2 * z);
-    let sample = sample[..b * z].par_chunks_mut(share * z);
-    let y = y[..b * o].par_chunks_mut(share * o);
-    let kl = kl[..b].par_chunks_mut(share);
-    let shares = h[..b * i].par_chunks(share * i).zip(q).zip(sample).zip(y).zip(kl);
-    shares.enumerate().for_each(|(n, ((((h, q), sample), y), kl))| {
-        let rows = kl.len();
+    let outputs = [
+        (&mut q[..b * 2 * z], share * 2 * z),
+        (&mut sample[..b * z], share * z),
+        (&mut y[..b * o], share * o),
+        (&mut kl[..b], share),
+    ];
+    chunks(outputs, 1, |n, [q, sample, y, kl]| {
+        let (rows, h) = (kl.len(), chunk(&h[..b * i], share * i, n));
         for (which, [w, bias]) in heads.into_iter().enumerate() {
             let mut c = matmul::matrix(q, rows, 2 * z);
             let c = c.columns(which * z, z);
@@ -361,34 +362,33 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     let heads = [0, 1].map(|which| View::rows(&parameters[p.head(which)[0].clone()], i));
     let before = Activation::from_number(p.before);
     let share = share(b);
-    let dq = dq[..b * 2 * z].par_chunks_mut(share * 2 * z);
-    let dh = dh[..b * i].par_chunks_mut(share * i);
-    let shares = dy[..b * o].par_chunks(share * o).zip(q[..b * 2 * z].par_chunks(share * 2 * z));
-    shares.zip(h[..b * i].par_chunks(share * i)).zip(dq).zip(dh).enumerate().for_each(
-        |(n, ((((dy, q), h), dq), dh))| {
-            let rows = dy.len() / o;
-            // dz in the place of dmean.
-            let mut dz = matmul::matrix(dq, rows, 2 * z);
-            product_here(dz.columns(0, z), [View::rows(dy, o), layer], o, Store::Assign, &|_, _, _| ());
-            let mut noise = scratch::any(rows * z);
-            random::normals(n * share * z, &mut noise, p.site, clock);
-            math::vectorised(|| {
-                let rows = dq.chunks_exact_mut(2 * z).zip(q.chunks_exact(2 * z)).zip(noise.chunks_exact(z));
-                for ((dq, q), noise) in rows {
-                    let ((dmean, dlogvar), (mean, logvar)) = (dq.split_at_mut(z), q.split_at(z));
-                    for j in 0..z {
-                        let (dz, spread) = (dmean[j], math::exp(0.5 * logvar[j]));
-                        dmean[j] = weight * mean[j] + dz;
-                        dlogvar[j] = 0.5 * weight * (spread * spread - 1.0) + 0.5 * dz * noise[j] * spread;
-                    }
+    let outputs = [(&mut dq[..b * 2 * z], share * 2 * z), (&mut dh[..b * i], share * i)];
+    chunks(outputs, 1, |n, [dq, dh]| {
+        let dy = chunk(&dy[..b * o], share * o, n);
+        let q = chunk(&q[..b * 2 * z], share * 2 * z, n);
+        let h = chunk(&h[..b * i], share * i, n);
+        let rows = dy.len() / o;
+        // dz in the place of dmean.
+        let mut dz = matmul::matrix(dq, rows, 2 * z);
+        product_here(dz.columns(0, z), [View::rows(dy, o), layer], o, Store::Assign, &|_, _, _| ());
+        let mut noise = scratch::any(rows * z);
+        random::normals(n * share * z, &mut noise, p.site, clock);
+        math::vectorised(|| {
+            let rows = dq.chunks_exact_mut(2 * z).zip(q.chunks_exact(2 * z)).zip(noise.chunks_exact(z));
+            for ((dq, q), noise) in rows {
+                let ((dmean, dlogvar), (mean, logvar)) = (dq.split_at_mut(z), q.split_at(z));
+                for j in 0..z {
+                    let (dz, spread) = (dmean[j], math::exp(0.5 * logvar[j]));
+                    dmean[j] = weight * mean[j] + dz;
+                    dlogvar[j] = 0.5 * weight * (spread * spread - 1.0) + 0.5 * dz * noise[j] * spread;
                 }
-            });
-            let dq = View::rows(dq, 2 * z);
-            product_here(matmul::matrix(dh, rows, i), [dq, heads[0]], z, Store::Assign, &|_, _, _| ());
-            let dlogvar = dq.from([0, z]);
-            product_here(matmul::matrix(dh, rows, i), [dlogvar, heads[1]], z, Store::Add, &|row, column, dh| {
-                before.multiply_slope(dh, &h[row * i + column..]);
-            });
-        },
-    );
+            }
+        });
+        let dq = View::rows(dq, 2 * z);
+        product_here(matmul::matrix(dh, rows, i), [dq, heads[0]], z, Store::Assign, &|_, _, _| ());
+        let dlogvar = dq.from([0, z]);
+        product_here(matmul::matrix(dh, rows, i), [dlogvar, heads[1]], z, Store::Add, &|row, column, dh| {
+            before.multiply_slope(dh, &h[row * i + column..]);
+        });
+    });
 }

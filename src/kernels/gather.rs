@@ -5,9 +5,9 @@
 use std::borrow::Cow;
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::clock::Clock;
+use super::threads::chunks;
 use crate::arena::Arena;
 use crate::cases::{Case, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
@@ -207,8 +207,8 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let data: &[u8] = bytemuck::cast_slice(reads[0]);
     let batch = reads[2][3].to_bits() as usize;
     let order = &reads[1][batch * stride..][..b];
-    writes[0][..b * d].par_chunks_mut(d).with_min_len(32).zip(order.par_iter()).for_each(|(x, n)| {
-        let n = n.to_bits().wrapping_sub(first);
+    chunks([(&mut writes[0][..b * d], d)], 32, |r, [x]| {
+        let n = order[r].to_bits().wrapping_sub(first);
         if n >= count {
             return;
         }

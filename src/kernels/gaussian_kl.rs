@@ -2,10 +2,9 @@
 
 use bytemuck::{Pod, Zeroable};
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::rows::Rows;
-use super::{clock, math};
+use super::{clock, math, threads};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::kernels::weighted;
@@ -189,7 +188,7 @@ fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, z] = [p.b as usize, p.z as usize];
     let floor = b as f32 * p.free;
     let share = (super::CHUNK / b).div_ceil(LANES).max(1);
-    writes[0][..z].par_chunks_mut(LANES).with_min_len(share).enumerate().for_each(|(i, kl)| {
+    threads::chunks([(&mut writes[0][..z], LANES)], share, |i, [kl]| {
         let sums = Arch::new().dispatch(Sums { mean: reads[0], logvar: reads[1], b, z, first: i * LANES });
         for (kl, sum) in kl.iter_mut().zip(sums) {
             *kl = if sum < floor { floor } else { sum };
@@ -237,9 +236,8 @@ fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     let kl = &reads[2][..z];
     let [dmean, dlogvar] = writes else { unreachable!("gaussian_kl.backward writes dmean and dlogvar") };
     let chunk = z * (super::CHUNK / z).max(1);
-    let [mean, logvar] = [0, 1].map(|i| reads[i][..b * z].par_chunks(chunk));
-    let outputs = dmean[..b * z].par_chunks_mut(chunk).zip(dlogvar[..b * z].par_chunks_mut(chunk));
-    outputs.zip(mean.zip(logvar)).for_each(|((dmean, dlogvar), (mean, logvar))| {
+    threads::chunks([(&mut dmean[..b * z], chunk), (&mut dlogvar[..b * z], chunk)], 1, |i, [dmean, dlogvar]| {
+        let [mean, logvar] = [0, 1].map(|t| &reads[t][i * chunk..][..dmean.len()]);
         dmean.copy_from_slice(mean);
         math::update(dmean, move |mean| w * mean);
         dlogvar.copy_from_slice(logvar);

@@ -2,9 +2,9 @@
 //! `GaussianNLLLoss` of PyTorch with `full=True`, of a log variance, summed a row.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::rows::Rows;
+use super::threads::chunks;
 use super::{CHUNK, math};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
@@ -127,13 +127,13 @@ pub fn backward(r: &mut Recorder, [mean, logvar]: [Tensor; 2], x: Tensor, seen: 
 fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     const LOG_2PI: f32 = 1.837_877_1;
     let [r, c] = [p[0] as usize, p[1] as usize];
-    writes[0][..r].par_iter_mut().enumerate().with_min_len((CHUNK / c).max(1)).for_each(|(row, sum)| {
+    chunks([(&mut writes[0][..r], 1)], (CHUNK / c).max(1), |row, [sum]| {
         let term = |i: usize| {
             let [mean, logvar, x, seen] = [0, 1, 2, 3].map(|t| reads[t][i]);
             let nats = 0.5 * (LOG_2PI + logvar + (x - mean) * (x - mean) * math::exp(-logvar));
             f64::from(if seen == 0.0 { 0.0 } else { nats })
         };
-        *sum = (row * c..(row + 1) * c).map(term).sum::<f64>() as f32;
+        sum[0] = (row * c..(row + 1) * c).map(term).sum::<f64>() as f32;
     });
 }
 

@@ -2,9 +2,9 @@
 //! network gives, as that of a level of a ladder, or of a step of a sequence.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::rows::Rows;
+use super::threads::chunks;
 use super::{CHUNK, clock, math};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{
@@ -178,13 +178,13 @@ fn backward(
 
 fn rows_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, z] = [p[0] as usize, p[1] as usize];
-    writes[0][..b].par_iter_mut().enumerate().with_min_len((CHUNK / z).max(1)).for_each(|(r, kl)| {
+    chunks([(&mut writes[0][..b], 1)], (CHUNK / z).max(1), |r, [kl]| {
         let term = |i: usize| {
             let [mean_q, logvar_q, mean_p, logvar_p] = [0, 1, 2, 3].map(|t| reads[t][i]);
             let (d, m) = (logvar_q - logvar_p, mean_q - mean_p);
             f64::from(0.5 * (math::expm1(d) - d + m * m * math::exp(-logvar_p)))
         };
-        *kl = (r * z..(r + 1) * z).map(term).sum::<f64>() as f32;
+        kl[0] = (r * z..(r + 1) * z).map(term).sum::<f64>() as f32;
     });
 }
 

@@ -2,10 +2,9 @@
 //! reset gate behind the product with the state. The products with the weights are [`matmul`]'s, as with
 //! [`lstm`](super::lstm).
 
-use rayon::prelude::*;
-
 use super::activation::sigmoid;
 use super::recurrent::{FIELDS, Params, Place, TOLERANCE, cases, cost, grid, lengths};
+use super::threads::{chunk, chunks};
 use super::{joint, math, matmul};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, params};
@@ -196,16 +195,16 @@ fn backward_cell_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]
 fn cell_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [b, size] = p.sizes();
-    let (recur, lengths) = (reads[0][..b * 3 * size].par_chunks(3 * size), reads[1][..b].par_iter());
+    let (recur, lengths) = (reads[0], reads[1]);
     let [gates, h, h_kept, inner_kept, y] = writes else { unreachable!("cell writes five tensors") };
-    let gates = p.rows_mut(gates, 3 * size).par_chunks_mut(3 * size);
-    let h = h[..b * size].par_chunks_mut(size);
-    let [h_kept, inner_kept, y] = [h_kept, inner_kept, y].map(|t| p.rows_mut(t, size).par_chunks_mut(size));
-    let rows = (gates, h, h_kept, inner_kept, y, recur, lengths).into_par_iter().with_min_len(p.share());
-    rows.for_each(|(gates, h, h_kept, inner_kept, y, recur, &length)| {
+    let gates = (p.rows_mut(gates, 3 * size), 3 * size);
+    let h = (&mut h[..b * size], size);
+    let [h_kept, inner_kept, y] = [h_kept, inner_kept, y].map(|t| (p.rows_mut(t, size), size));
+    chunks([gates, h, h_kept, inner_kept, y], p.share(), |row, [gates, h, h_kept, inner_kept, y]| {
+        let recur = chunk(recur, 3 * size, row);
         h_kept.copy_from_slice(h);
         inner_kept.copy_from_slice(&recur[2 * size..]);
-        if p.takes(length) {
+        if p.takes(lengths[row]) {
             let (rz, n) = gates.split_at_mut(2 * size);
             math::update_pairs(rz, [&recur[..2 * size]; 2], |sum, recur, _| math::sigmoid(sum + recur));
             let (r, z) = rz.split_at(size);
@@ -219,18 +218,18 @@ fn cell_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 fn backward_cell_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [b, size] = p.sizes();
-    let lengths = reads[0][..b].par_iter();
-    let [h_before, inner, dy] = [1, 2, 3].map(|t| p.rows(reads[t], size).par_chunks(size));
+    let lengths = reads[0];
+    let [h_before, inner, dy] = [1, 2, 3].map(|t| p.rows(reads[t], size));
     let [gates, dh, drecur, dstep] = writes else { unreachable!("backward_cell writes four tensors") };
-    let [gates, drecur] = [gates, drecur].map(|t| p.rows_mut(t, 3 * size).par_chunks_mut(3 * size));
-    let dh = dh[..b * size].par_chunks_mut(size);
-    let dstep = dstep[..b * 3 * size].par_chunks_mut(3 * size);
-    let rows = (gates, dh, drecur, dstep, h_before, inner, dy, lengths).into_par_iter().with_min_len(p.share());
-    rows.for_each(|(gates, dh, drecur, dstep, h_before, inner, dy, &length)| {
+    let [gates, drecur] = [gates, drecur].map(|t| (p.rows_mut(t, 3 * size), 3 * size));
+    let dh = (&mut dh[..b * size], size);
+    let dstep = (&mut dstep[..b * 3 * size], 3 * size);
+    chunks([gates, dh, drecur, dstep], p.share(), |row, [gates, dh, drecur, dstep]| {
+        let [h_before, inner, dy] = [h_before, inner, dy].map(|t| chunk(t, size, row));
         if p.with_dy != 0 {
             math::vectorised(|| dh.iter_mut().zip(dy).for_each(|(dh, dy)| *dh += dy));
         }
-        if !p.takes(length) {
+        if !p.takes(lengths[row]) {
             [gates, drecur, dstep].into_iter().for_each(|t| t.fill(0.0));
             return;
         }

@@ -2,9 +2,8 @@
 //! 1611.01144), Maddison et al. 2016 (arXiv 1611.00712). R rows, each a variable of K classes.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
-use super::{CHUNK, clock, math};
+use super::{CHUNK, clock, math, threads};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Constant, Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
@@ -209,8 +208,8 @@ fn chunk(k: usize) -> usize {
 fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [r, k] = params::<Params>(p).sizes();
     let scale = 1.0 / clock::Row::read(reads[2]).knobs[0];
-    let [logits, noise] = [0, 1].map(|i| reads[i][..r * k].par_chunks(chunk(k)));
-    writes[0][..r * k].par_chunks_mut(chunk(k)).zip(logits).zip(noise).for_each(|((y, logits), noise)| {
+    threads::chunks([(&mut writes[0][..r * k], chunk(k))], 1, |i, [y]| {
+        let [logits, noise] = [0, 1].map(|t| &reads[t][i * chunk(k)..][..y.len()]);
         math::update_pairs(y, [logits, noise], move |_, logit, u| (logit + gumbel_f32(u)) * scale);
         for row in y.chunks_mut(k) {
             let most = row.iter().fold(f32::NEG_INFINITY, |most, &s| if s > most { s } else { most });
@@ -227,8 +226,8 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [r, k] = params::<Params>(p).sizes();
     let scale = 1.0 / clock::Row::read(reads[2]).knobs[0];
-    let [soft, dy] = [0, 1].map(|i| reads[i][..r * k].par_chunks(chunk(k)));
-    writes[0][..r * k].par_chunks_mut(chunk(k)).zip(soft).zip(dy).for_each(|((dlogits, soft), dy)| {
+    threads::chunks([(&mut writes[0][..r * k], chunk(k))], 1, |i, [dlogits]| {
+        let [soft, dy] = [0, 1].map(|t| &reads[t][i * chunk(k)..][..dlogits.len()]);
         for ((d, soft), dy) in dlogits.chunks_mut(k).zip(soft.chunks(k)).zip(dy.chunks(k)) {
             let inner: f32 = soft.iter().zip(dy).map(|(s, dy)| s * dy).sum();
             d.iter_mut().zip(soft.iter().zip(dy)).for_each(|(d, (s, dy))| *d += scale * s * (dy - inner));

@@ -1,8 +1,8 @@
 //! Where streams of numbers meet or part: sums, products, weights of rows, concatenation, `shaders/joint.wgsl`.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
+use super::threads::{chunk, chunks};
 use super::{CHUNK, math, reduce};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{
@@ -269,8 +269,8 @@ pub fn split(r: &mut Recorder, joined: Tensor, i: usize) -> (Tensor, Tensor) {
 fn weigh_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [n, i] = [p.elements(), p.i as usize];
-    let rows = writes[0][..n].par_chunks_mut(i).with_min_len((CHUNK / i).max(1));
-    rows.zip(reads[1][..n].par_chunks(i)).zip(reads[0]).for_each(|((y, a), &w)| {
+    chunks([(&mut writes[0][..n], i)], (CHUNK / i).max(1), |r, [y]| {
+        let (w, a) = (reads[0][r], chunk(reads[1], i, r));
         math::vectorised(|| y.iter_mut().zip(a).for_each(|(y, a)| *y = w * a));
     });
 }

@@ -1,9 +1,9 @@
 //! Layer normalisation of vectors, `shaders/layer_norm.wgsl`: `torch.nn.LayerNorm` over the last dimension.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::math;
+use super::threads::{chunk, chunks};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, params};
 use crate::program::Recorder;
@@ -210,10 +210,10 @@ fn sum(a: &[f32], b: &[f32], c: &[f32], f: impl Fn(f32, f32, f32) -> f32) -> f32
 fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [b, f] = p.sizes();
-    let (x, weight, bias) = (&reads[0][..b * f], &reads[1][..f], &reads[2][..f]);
+    let (weight, bias) = (&reads[1][..f], &reads[2][..f]);
     let [y, moments] = writes else { unreachable!("forward writes y and the moments") };
-    let rows = y[..b * f].par_chunks_mut(f).with_min_len(share(f)).zip(x.par_chunks(f));
-    rows.zip(moments[..2 * b].par_chunks_mut(2)).for_each(|((y, x), moments)| {
+    chunks([(&mut y[..b * f], f), (&mut moments[..2 * b], 2)], share(f), |r, [y, moments]| {
+        let x = chunk(reads[0], f, r);
         math::vectorised(|| {
             let origin = x[0];
             let mean = origin + sum(x, x, x, |x, _, _| x - origin) / f as f32;
@@ -229,9 +229,9 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 
 fn backward_x_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, f] = params::<Params>(p).sizes();
-    let (x, weight, moments, dy) = (&reads[0][..b * f], &reads[1][..f], &reads[2][..2 * b], &reads[3][..b * f]);
-    let rows = writes[0][..b * f].par_chunks_mut(f).with_min_len(share(f)).zip(x.par_chunks(f));
-    rows.zip(dy.par_chunks(f)).zip(moments.par_chunks(2)).for_each(|(((dx, x), dy), moments)| {
+    let weight = &reads[1][..f];
+    chunks([(&mut writes[0][..b * f], f)], share(f), |r, [dx]| {
+        let (x, moments, dy) = (chunk(reads[0], f, r), chunk(reads[2], 2, r), chunk(reads[3], f, r));
         math::vectorised(|| {
             let (mean, rstd) = (moments[0], moments[1]);
             let mean_g = sum(weight, dy, x, |w, dy, _| w * dy) / f as f32;
@@ -249,8 +249,7 @@ fn backward_w_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]
     let [b, f] = params::<Params>(p).sizes();
     let [x, moments, dy] = *reads else { unreachable!("backward_w reads three tensors") };
     let [dw, db] = writes else { unreachable!("backward_w writes dw and db") };
-    let blocks = dw[..f].par_chunks_mut(FEATURES).zip(db[..f].par_chunks_mut(FEATURES)).enumerate();
-    blocks.for_each(|(block, (dw, db))| {
+    chunks([(&mut dw[..f], FEATURES), (&mut db[..f], FEATURES)], 1, |block, [dw, db]| {
         math::vectorised(|| {
             for r in 0..b {
                 let first = r * f + block * FEATURES;

@@ -2,10 +2,9 @@
 //! Cummins 2000, as `torch.nn.LSTM` has it. The products with the weights are [`matmul`]'s: x W_ih^T of
 //! all steps at once, h W_hh^T a step at a time.
 
-use rayon::prelude::*;
-
 use super::activation::sigmoid;
 use super::recurrent::{FIELDS, Params, Place, TOLERANCE, cases, cost, grid, lengths};
+use super::threads::{chunk, chunks};
 use super::{joint, math, matmul, scratch};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, params};
@@ -187,16 +186,16 @@ fn backward_cell_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]
 fn cell_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [b, size] = p.sizes();
-    let (recur, lengths) = (reads[0][..b * 4 * size].par_chunks(4 * size), reads[1][..b].par_iter());
+    let (recur, lengths) = (reads[0], reads[1]);
     let [gates, h, c, h_kept, c_kept, y] = writes else { unreachable!("cell writes six tensors") };
-    let gates = p.rows_mut(gates, 4 * size).par_chunks_mut(4 * size);
-    let [h, c] = [h, c].map(|state| state[..b * size].par_chunks_mut(size));
-    let [h_kept, c_kept, y] = [h_kept, c_kept, y].map(|t| p.rows_mut(t, size).par_chunks_mut(size));
-    let rows = (gates, h, c, h_kept, c_kept, y, recur, lengths).into_par_iter().with_min_len(p.share());
-    rows.for_each(|(gates, h, c, h_kept, c_kept, y, recur, &length)| {
+    let gates = (p.rows_mut(gates, 4 * size), 4 * size);
+    let [h, c] = [h, c].map(|state| (&mut state[..b * size], size));
+    let [h_kept, c_kept, y] = [h_kept, c_kept, y].map(|t| (p.rows_mut(t, size), size));
+    chunks([gates, h, c, h_kept, c_kept, y], p.share(), |row, [gates, h, c, h_kept, c_kept, y]| {
         h_kept.copy_from_slice(h);
         c_kept.copy_from_slice(c);
-        if p.takes(length) {
+        if p.takes(lengths[row]) {
+            let recur = chunk(recur, 4 * size, row);
             math::vectorised(|| gates.iter_mut().zip(recur).for_each(|(gate, recur)| *gate += recur));
             math::update(&mut gates[..2 * size], math::sigmoid);
             math::update(&mut gates[2 * size..3 * size], math::tanh);
@@ -220,18 +219,18 @@ fn quarters(gates: &[f32]) -> [&[f32]; 4] {
 fn backward_cell_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [b, size] = p.sizes();
-    let lengths = reads[0][..b].par_iter();
-    let [c_before, dy] = [1, 2].map(|t| p.rows(reads[t], size).par_chunks(size));
+    let lengths = reads[0];
+    let [c_before, dy] = [1, 2].map(|t| p.rows(reads[t], size));
     let [gates, dh, dc, dstep] = writes else { unreachable!("backward_cell writes four tensors") };
-    let gates = p.rows_mut(gates, 4 * size).par_chunks_mut(4 * size);
-    let [dh, dc] = [dh, dc].map(|d| d[..b * size].par_chunks_mut(size));
-    let dstep = dstep[..b * 4 * size].par_chunks_mut(4 * size);
-    let rows = (gates, dh, dc, dstep, c_before, dy, lengths).into_par_iter().with_min_len(p.share());
-    rows.for_each(|(gates, dh, dc, dstep, c_before, dy, &length)| {
+    let gates = (p.rows_mut(gates, 4 * size), 4 * size);
+    let [dh, dc] = [dh, dc].map(|d| (&mut d[..b * size], size));
+    let dstep = (&mut dstep[..b * 4 * size], 4 * size);
+    chunks([gates, dh, dc, dstep], p.share(), |row, [gates, dh, dc, dstep]| {
+        let [c_before, dy] = [c_before, dy].map(|t| chunk(t, size, row));
         if p.with_dy != 0 {
             math::vectorised(|| dh.iter_mut().zip(dy).for_each(|(dh, dy)| *dh += dy));
         }
-        if !p.takes(length) {
+        if !p.takes(lengths[row]) {
             gates.fill(0.0);
             dstep.fill(0.0);
             return;

@@ -4,9 +4,9 @@
 use std::f32::consts::FRAC_2_SQRT_PI;
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::CHUNK;
+use super::threads::{chunk, chunks};
 
 /// Runs a loop as compiled for the widest vectors this CPU has, found at run time. The instructions differ, the numbers
 /// do not: without fused multiply-adds a vector computes what its elements would. For short loops: the compiler may
@@ -18,20 +18,17 @@ pub fn vectorised<R>(f: impl FnOnce() -> R) -> R {
 
 /// `rows[r] = sum of term(y, x)` over the row r of two matrices whose rows have length `d`. Threads share the rows.
 pub fn row_sums(rows: &mut [f32], [y, x]: [&[f32]; 2], d: usize, term: impl Fn(f32, f32) -> f32 + Sync + Copy) {
-    let rows = rows.par_iter_mut().with_min_len((CHUNK / d).max(1));
-    rows.zip(y.par_chunks(d)).zip(x.par_chunks(d)).for_each(|((row, y), x)| *row = sum_pairs([y, x], term));
+    chunks([(rows, 1)], (CHUNK / d).max(1), |r, [row]| row[0] = sum_pairs([y, x].map(|t| chunk(t, d, r)), term));
 }
 
 /// `out[i] = value(y[i], x[i])`. Threads share the elements.
-pub fn map_pairs(out: &mut [f32], [y, x]: [&[f32]; 2], value: impl Fn(f32, f32) -> f32 + Sync + Copy) {
-    let chunks = out.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).zip(x.par_chunks(CHUNK));
-    chunks.for_each(|((out, y), x)| update_pairs(out, [y, x], |_, y, x| value(y, x)));
+pub fn map_pairs(out: &mut [f32], yx: [&[f32]; 2], value: impl Fn(f32, f32) -> f32 + Sync + Copy) {
+    update_all_pairs(out, yx, move |_, y, x| value(y, x));
 }
 
 /// `out[i] = value(out[i], y[i], x[i])`. Threads share the elements.
-pub fn update_all_pairs(out: &mut [f32], [y, x]: [&[f32]; 2], value: impl Fn(f32, f32, f32) -> f32 + Sync + Copy) {
-    let chunks = out.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).zip(x.par_chunks(CHUNK));
-    chunks.for_each(|((out, y), x)| update_pairs(out, [y, x], value));
+pub fn update_all_pairs(out: &mut [f32], yx: [&[f32]; 2], value: impl Fn(f32, f32, f32) -> f32 + Sync + Copy) {
+    chunks([(out, CHUNK)], 1, |i, [out]| update_pairs(out, yx.map(|t| &t[i * CHUNK..][..out.len()]), value));
 }
 
 /// `[first[i], second[i]] = value(inputs[i])` for the first `n` elements of two outputs. Threads share the elements.
@@ -42,10 +39,9 @@ pub fn map_all<const N: usize>(
     value: impl Fn([f32; N]) -> [f32; 2] + Sync + Copy,
 ) {
     let [first, second] = outputs else { panic!("{} outputs are not two", outputs.len()) };
-    let chunks = first[..n].par_chunks_mut(CHUNK).zip(second[..n].par_chunks_mut(CHUNK));
-    chunks.enumerate().for_each(|(chunk, (first, second))| {
-        let inputs = inputs.map(|input| &input[chunk * CHUNK..][..first.len()]);
-        Arch::new().dispatch(MapAll([first, second], inputs, value));
+    chunks([(&mut first[..n], CHUNK), (&mut second[..n], CHUNK)], 1, |i, outputs| {
+        let inputs = inputs.map(|input| &input[i * CHUNK..][..outputs[0].len()]);
+        Arch::new().dispatch(MapAll(outputs, inputs, value));
     });
 }
 

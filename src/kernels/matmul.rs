@@ -4,11 +4,11 @@
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::activation::Activation;
 use super::gemm::{Store, Target, View, product};
 use super::math;
+use super::threads::chunks;
 use super::tiles::{self, Family, Texts};
 use crate::kernel::{
     Candidate, Constant, Cost, GradientCheck, Grid, Kernel, PLAIN_SOURCE, Shader, Source, Text, params,
@@ -345,7 +345,7 @@ pub(super) fn weight_gradients(
     product(matrix(dw, wanted.len(), inputs), [dy_columns, View::rows(x, inputs)], rows, store, &|_, _, _| ());
     // A thread some of the outputs, so that each is summed in one order.
     let share = wanted.len().div_ceil(rayon::current_num_threads()).next_multiple_of(16).max(SUMMED / rows.max(1));
-    db[..wanted.len()].par_chunks_mut(share).enumerate().for_each(|(i, db)| {
+    chunks([(&mut db[..wanted.len()], share)], 1, |i, [db]| {
         if store == Store::Assign {
             db.fill(0.0);
         }

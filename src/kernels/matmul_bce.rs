@@ -5,9 +5,8 @@
 use bytemuck::{Pod, Zeroable};
 use pulp::{Arch, Simd, WithSimd};
 
-use rayon::prelude::*;
-
 use super::gemm::{Store, View, product};
+use super::threads::{chunk, chunks};
 use super::tiles::{self, Family, Texts};
 use super::{activation, bce, fill, joint, math, matmul, reduce};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
@@ -141,8 +140,9 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let dy = &mut dy[..rows * outputs];
     product(matmul::matrix(dy, rows, outputs), [x, w.transposed()], inputs, Store::Assign, &|_, _, _| ());
     let tiles = outputs.div_ceil(COLUMNS);
-    let rows = dy.par_chunks_mut(outputs).zip(picture.par_chunks(outputs)).zip(loss.par_chunks_mut(tiles));
-    rows.with_min_len((super::CHUNK / outputs).max(1)).for_each(|((dy, picture), loss)| {
+    let (loss, least) = (&mut loss[..rows * tiles], (super::CHUNK / outputs).max(1));
+    chunks([(dy, outputs), (loss, tiles)], least, |r, [dy, loss]| {
+        let picture = chunk(picture, outputs, r);
         Arch::new().dispatch(Row { sums: dy, b, picture, scale: p.scale, loss });
     });
 }

@@ -83,6 +83,7 @@ pub mod spread;
 pub mod steps;
 pub mod stroke_mixture;
 pub mod tail_dropout;
+mod threads;
 pub mod tiles;
 pub mod token_cross_entropy;
 pub mod tokens;

@@ -2,10 +2,10 @@
 //! (Liang et al. 2018, arXiv 1802.05814). Of one choice a row it is `cross_entropy` of PyTorch.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::math;
 use super::rows::Rows;
+use super::threads::{chunk, chunks};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
@@ -133,14 +133,14 @@ pub fn backward(r: &mut Recorder, loss: Loss, rows: Rows) -> Tensor {
 fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, i] = [p[0] as usize, p[1] as usize];
     let [rows, sums] = writes else { unreachable!("multinomial.loss writes rows and row") };
-    let inputs = reads[0][..b * i].par_chunks(i).zip(reads[1][..b * i].par_chunks(i));
-    let outputs = rows[..b].par_iter_mut().zip(sums[..2 * b].par_chunks_mut(2));
-    outputs.zip(inputs).with_min_len((super::CHUNK / i).max(1)).for_each(|((row, sums), (logits, x))| {
+    let outputs = [(&mut rows[..b], 1), (&mut sums[..2 * b], 2)];
+    chunks(outputs, (super::CHUNK / i).max(1), |r, [row, sums]| {
+        let (logits, x) = (chunk(reads[0], i, r), chunk(reads[1], i, r));
         let most = math::largest(logits);
         let log_sum = math::ln(math::sum_pairs([logits, x], move |l, _| math::exp_negative(l - most)));
         let n = math::sum_pairs([logits, x], |_, x| x);
         let below = math::sum_pairs([logits, x], move |l, x| x * (most - l));
-        *row = n * log_sum + below;
+        row[0] = n * log_sum + below;
         sums.copy_from_slice(&[most + log_sum, n]);
     });
 }
@@ -148,10 +148,9 @@ fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let Params { b, i, scale } = params(p);
     let [b, i] = [b as usize, i as usize];
-    let inputs = reads[0][..b * i].par_chunks(i).zip(reads[1][..b * i].par_chunks(i)).zip(reads[2].par_chunks(2));
-    let rows = writes[0][..b * i].par_chunks_mut(i).with_min_len((super::CHUNK / i).max(1));
-    rows.zip(inputs).for_each(|(dlogits, ((logits, x), sums))| {
-        let [log_sum, n] = [sums[0], sums[1]];
+    chunks([(&mut writes[0][..b * i], i)], (super::CHUNK / i).max(1), |r, [dlogits]| {
+        let (logits, x) = (chunk(reads[0], i, r), chunk(reads[1], i, r));
+        let [log_sum, n] = [reads[2][2 * r], reads[2][2 * r + 1]];
         let gradient = move |_: f32, l: f32, x: f32| scale * (n * math::exp_negative(l - log_sum) - x);
         math::update_pairs(dlogits, [logits, x], gradient);
     });

@@ -2,9 +2,9 @@
 //! not grow with the number of its items. Data has no gradient.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::math;
+use super::threads::{chunk, chunks};
 use crate::cases::{Case, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, params};
 use crate::program::Recorder;
@@ -70,8 +70,8 @@ pub fn forward(r: &mut Recorder, x: Tensor, length: f32) -> Tensor {
 fn accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [b, i] = [p.b as usize, p.i as usize];
-    let rows = writes[0][..b * i].par_chunks_mut(i).with_min_len((super::CHUNK / i).max(1));
-    rows.zip(reads[0][..b * i].par_chunks(i)).for_each(|(y, x)| {
+    chunks([(&mut writes[0][..b * i], i)], (super::CHUNK / i).max(1), |r, [y]| {
+        let x = chunk(reads[0], i, r);
         let squares = math::sum_pairs([x, x], |a, b| a * b);
         let factor = if squares == 0.0 { 0.0 } else { p.length / squares.sqrt() };
         y.copy_from_slice(x);

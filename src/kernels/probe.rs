@@ -2,8 +2,9 @@
 
 use bytemuck::{Pod, Zeroable};
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
+use super::CHUNK;
+use super::threads::chunks;
 use crate::cases::{Case, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
@@ -93,8 +94,7 @@ pub static COPY: Kernel = Kernel {
     },
     accelerated: Some(|p, reads, writes| {
         let n = p[0] as usize;
-        let chunks = writes[0][..n].par_chunks_mut(super::CHUNK).zip(reads[0][..n].par_chunks(super::CHUNK));
-        chunks.for_each(|(y, x)| y.copy_from_slice(x));
+        chunks([(&mut writes[0][..n], CHUNK)], 1, |i, [y]| y.copy_from_slice(&reads[0][i * CHUNK..][..y.len()]));
     }),
     cost: |p| Cost { flops: 0, bytes: 8 * p[0] as u64 },
     cases: || {
@@ -156,8 +156,10 @@ fn multiply_add_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32
     let p: Params = params(p);
     let n = p.n as usize;
     let arch = pulp::Arch::new();
-    let chunks = writes[0][..n].par_chunks_mut(256).zip(reads[0][..n].par_chunks(256));
-    chunks.for_each(|(y, x)| arch.dispatch(Chains { x, y, steps: STEPS * p.rounds as usize }));
+    chunks([(&mut writes[0][..n], 256)], 1, |i, [y]| {
+        let x = &reads[0][i * 256..][..y.len()];
+        arch.dispatch(Chains { x, y, steps: STEPS * p.rounds as usize });
+    });
 }
 
 /// The chains of some elements, as many elements at a time as a vector holds.

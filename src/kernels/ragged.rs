@@ -2,9 +2,9 @@
 //! The data set is never dense, a batch of it is. Examples are picked as [`gather`](super::gather) picks pictures.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::clock::Clock;
+use super::threads::chunks;
 use crate::cases::{Case, Tolerance};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, params};
 use crate::program::Recorder;
@@ -49,9 +49,9 @@ pub static FORWARD: Kernel = Kernel {
     },
     accelerated: Some(|p, reads, writes| {
         let p: Params = params(p);
-        let i = p.i as usize;
-        let rows = writes[0][..p.b as usize * i].par_chunks_mut(i).with_min_len((super::CHUNK / i).max(1));
-        rows.zip(batch(reads, p).par_iter()).for_each(|(y, &n)| row(y, n, reads));
+        let [b, i] = [p.b as usize, p.i as usize];
+        let order = batch(reads, p);
+        chunks([(&mut writes[0][..b * i], i)], (super::CHUNK / i).max(1), |r, [y]| row(y, order[r], reads));
     }),
     cost: |p| Cost { flops: 0, bytes: 4 * p[0] as u64 * p[1] as u64 },
     cases,

@@ -3,10 +3,10 @@
 
 use bytemuck::{Pod, Zeroable};
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::clock::Clock;
 use super::math;
+use super::threads::chunks;
 use crate::cases::{Case, Tolerance};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Reference, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
@@ -191,8 +191,7 @@ const LANES: usize = 64;
 fn unit_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [low, high, step] = [0, 1, 2].map(|i: usize| reads[0][i].to_bits());
-    let pieces = writes[0][..p.n as usize].par_chunks_mut(4 * LANES).with_min_len(8);
-    pieces.enumerate().for_each(|(i, y)| {
+    chunks([(&mut writes[0][..p.n as usize], 4 * LANES)], 8, |i, [y]| {
         math::vectorised(|| {
             for (block, four) in y.chunks_mut(4).enumerate() {
                 let words = philox([(i * LANES + block) as u32, p.site, step, 0], [low, high]);
@@ -204,8 +203,7 @@ fn unit_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 
 fn normal_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
-    let pieces = writes[0][..p.n as usize].par_chunks_mut(4 * LANES).with_min_len(8);
-    pieces.enumerate().for_each(|(i, y)| normals(4 * i * LANES, y, p.site, reads[0]));
+    chunks([(&mut writes[0][..p.n as usize], 4 * LANES)], 8, |i, [y]| normals(4 * i * LANES, y, p.site, reads[0]));
 }
 
 /// What random.normal draws for the elements from `first` on: [`to_normals`] by polynomials, error below 2e-6. A number

@@ -1,8 +1,8 @@
 //! Sums over rows, columns or everything, and their backward, `shaders/reduce.wgsl`.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
+use super::threads::{chunk, chunks};
 use super::{math, scratch};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Grid, Kernel, PLAIN_SOURCE, Reference, Shader, Source, grid_1d, params};
@@ -237,15 +237,13 @@ fn whole_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, f] = params::<Params>(p).sizes();
     let x = &reads[0][..b * f];
     let mut sums = scratch::any(x.len().div_ceil(PIECE));
-    let pieces = sums.par_iter_mut().zip(x.par_chunks(PIECE));
-    pieces.for_each(|(sum, x)| *sum = math::sum_pairs([x, x], |x, _| x));
+    chunks([(&mut sums, 1)], 1, |i, [sum]| sum[0] = math::sum_pairs([chunk(x, PIECE, i); 2], |x, _| x));
     writes[0][0] = sums.iter().map(|&sum| sum as f64).sum::<f64>() as f32;
 }
 
 fn backward_rows_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, f] = params::<Params>(p).sizes();
-    let rows = writes[0][..b * f].par_chunks_mut(f).with_min_len((super::CHUNK / f).max(1));
-    rows.zip(reads[0]).for_each(|(dx, &dy)| dx.fill(dy));
+    chunks([(&mut writes[0][..b * f], f)], (super::CHUNK / f).max(1), |r, [dx]| dx.fill(reads[0][r]));
 }
 
 // ---- Cases

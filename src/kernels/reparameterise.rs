@@ -2,8 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
+use super::threads::chunks;
 use super::{CHUNK, math};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Constant, Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d};
@@ -103,8 +103,8 @@ pub fn backward(r: &mut Recorder, logvar: Tensor, noise: Tensor, dz: Tensor, dme
 
 fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let n = p[0] as usize;
-    let [mean, logvar, noise] = [0, 1, 2].map(|i| reads[i][..n].par_chunks(CHUNK));
-    writes[0][..n].par_chunks_mut(CHUNK).zip(mean).zip(logvar).zip(noise).for_each(|(((z, mean), logvar), noise)| {
+    chunks([(&mut writes[0][..n], CHUNK)], 1, |i, [z]| {
+        let [mean, logvar, noise] = [0, 1, 2].map(|t| &reads[t][i * CHUNK..][..z.len()]);
         z.copy_from_slice(mean);
         math::update_pairs(z, [logvar, noise], |mean, logvar, noise| mean + math::exp(0.5 * logvar) * noise);
     });
@@ -113,9 +113,8 @@ fn forward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let n = p[0] as usize;
     let [dmean, dlogvar] = writes else { unreachable!("reparameterise.backward writes dmean and dlogvar") };
-    let outputs = dmean[..n].par_chunks_mut(CHUNK).zip(dlogvar[..n].par_chunks_mut(CHUNK));
-    let [logvar, noise, dz] = [0, 1, 2].map(|i| reads[i][..n].par_chunks(CHUNK));
-    outputs.zip(logvar.zip(noise).zip(dz)).for_each(|((dmean, dlogvar), ((logvar, noise), dz))| {
+    chunks([(&mut dmean[..n], CHUNK), (&mut dlogvar[..n], CHUNK)], 1, |i, [dmean, dlogvar]| {
+        let [logvar, noise, dz] = [0, 1, 2].map(|t| &reads[t][i * CHUNK..][..dmean.len()]);
         Arch::new().dispatch(Backward { logvar, noise, dz, dmean, dlogvar });
     });
 }

@@ -2,8 +2,8 @@
 //! share: the picture that each is to explain, and its label.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
+use super::threads::chunks;
 use crate::cases::{Case, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d};
 use crate::program::Recorder;
@@ -72,8 +72,9 @@ pub fn forward(r: &mut Recorder, a: Tensor, times: usize) -> Tensor {
 
 fn accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, i, k] = [0, 1, 2].map(|n| p[n] as usize);
-    let rows = writes[0][..b * k * i].par_chunks_mut(i).with_min_len((super::CHUNK / i).max(1));
-    rows.enumerate().for_each(|(row, y)| y.copy_from_slice(&reads[0][row / k * i..][..i]));
+    chunks([(&mut writes[0][..b * k * i], i)], (super::CHUNK / i).max(1), |row, [y]| {
+        y.copy_from_slice(&reads[0][row / k * i..][..i]);
+    });
 }
 
 // ---- Cases

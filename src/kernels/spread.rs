@@ -2,8 +2,8 @@
 //! thing differ.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
+use super::threads::{chunk, chunks};
 use crate::cases::{Case, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d};
 use crate::program::Recorder;
@@ -80,9 +80,8 @@ pub fn forward(r: &mut Recorder, x: Tensor, draws: usize) -> (Tensor, Tensor) {
 fn accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, s, d] = [0, 1, 2].map(|n| p[n] as usize);
     let [mean, deviation] = writes else { unreachable!("spread.forward writes mean and deviation") };
-    let groups = reads[0][..b * s * d].par_chunks(s * d);
-    let outputs = mean[..b * d].par_chunks_mut(d).zip(deviation[..b * d].par_chunks_mut(d));
-    outputs.zip(groups).for_each(|((mean, deviation), group)| {
+    chunks([(&mut mean[..b * d], d), (&mut deviation[..b * d], d)], 1, |i, [mean, deviation]| {
+        let group = chunk(reads[0], s * d, i);
         let share = 1.0 / s as f32;
         mean.fill(0.0);
         group.chunks(d).for_each(|row| mean.iter_mut().zip(row).for_each(|(m, &x)| *m += x));

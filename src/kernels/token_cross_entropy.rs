@@ -2,11 +2,11 @@
 //! with numbers of classes and `ignore_index`. The gradient takes the place of the logits.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::math;
 use super::multinomial::logits_of_cases;
 use super::rows::Rows;
+use super::threads::{chunk, chunks};
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN, PLAIN_SOURCE, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
@@ -166,29 +166,27 @@ fn loss_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [rows, counted, log_sums] = writes else { unreachable!("token_cross_entropy.loss writes three tensors") };
     let [rows, counted, log_sums] = [rows, counted, log_sums].map(|of| &mut of[first..][..c]);
     counted.iter_mut().zip(&reads[1][first..]).for_each(|(c, t)| *c = f32::from(t.to_bits() != p.ignored));
-    let outputs = rows.par_iter_mut().zip(log_sums);
-    let inputs = reads[0][..c * v].par_chunks(v).zip(&reads[1][first..][..c]);
-    outputs.zip(inputs).with_min_len((super::CHUNK / v).max(1)).for_each(|((row, log_sum), (logits, target))| {
+    chunks([(rows, 1), (log_sums, 1)], (super::CHUNK / v).max(1), |i, [row, log_sum]| {
+        let logits = chunk(reads[0], v, i);
         let most = math::largest(logits);
         let sum = math::ln(math::sum_pairs([logits, logits], move |l, _| math::exp_negative(l - most)));
-        let target = target.to_bits();
+        let target = reads[1][first + i].to_bits();
         let nats = sum + (most - logits[(target as usize).min(v - 1)]);
-        *row = if target == p.ignored { 0.0 } else { nats };
-        *log_sum = most + sum;
+        row[0] = if target == p.ignored { 0.0 } else { nats };
+        log_sum[0] = most + sum;
     });
 }
 
 fn backward_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [c, v, first] = [p.c, p.v, p.first].map(|n| n as usize);
-    let inputs = reads[0][first..][..c].par_iter().zip(&reads[1][first..][..c]).enumerate();
-    let rows = writes[0][..c * v].par_chunks_mut(v).with_min_len((super::CHUNK / v).max(1));
-    rows.zip(inputs).for_each(|(dlogits, (row, (target, &log_sum)))| {
-        let target = target.to_bits();
+    chunks([(&mut writes[0][..c * v], v)], (super::CHUNK / v).max(1), |row, [dlogits]| {
+        let r = first + row;
+        let (target, log_sum) = (reads[0][r].to_bits(), reads[1][r]);
         if target == p.ignored {
             return dlogits.fill(0.0);
         }
-        let scale = scale_of(p, first + row, reads[2]);
+        let scale = scale_of(p, r, reads[2]);
         math::update(dlogits, move |l| scale * math::exp_negative(l - log_sum));
         if let Some(chosen) = dlogits.get_mut(target as usize) {
             *chosen -= scale;

@@ -2,8 +2,8 @@
 //! bilinear with `align_corners=False`.
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
+use super::threads::chunks;
 use crate::cases::{Case, GradientCase, Tolerance, uniform};
 use crate::kernel::{Cost, GradientCheck, Kernel, PLAIN_SOURCE, Reference, Shader, Source, grid_1d, params};
 use crate::program::Recorder;
@@ -245,8 +245,7 @@ fn backward_reference(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]], ta
 
 /// Calls `fill(row of the batch, its elements)` for rows of `row` elements, in parallel and vectorised.
 fn each_row(out: &mut [f32], row: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
-    let rows = out.par_chunks_mut(row).enumerate().with_min_len(super::CHUNK.div_ceil(row));
-    rows.for_each(|(r, out)| super::math::vectorised(|| fill(r, out)));
+    chunks([(out, row)], super::CHUNK.div_ceil(row), |r, [out]| super::math::vectorised(|| fill(r, out)));
 }
 
 fn nearest_accelerated(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {

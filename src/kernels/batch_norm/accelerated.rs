@@ -1,18 +1,18 @@
 //! Batch normalisation on the CPU device: chunks of rows in parallel, vectorised over channels.
 
-use rayon::prelude::*;
-
 use super::{Params, reference};
 use crate::kernel::params;
 use crate::kernels::activation::Activation;
 use crate::kernels::columns::{folded, repeat, width};
+use crate::kernels::threads::{chunk, chunks};
 use crate::kernels::{math, scratch};
 
 pub(super) fn partials(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [r, c] = p.sizes();
-    let parts = writes[0][..2 * p.chunks as usize * c].par_chunks_mut(2 * c);
-    parts.zip(reads[0][..r * c].par_chunks(p.chunk())).for_each(|(parts, x)| {
+    let x = &reads[0][..r * c];
+    chunks([(&mut writes[0][..2 * p.chunks as usize * c], 2 * c)], 1, |k, [parts]| {
+        let x = chunk(x, p.chunk(), k);
         math::vectorised(|| chunk_moments(x, c, parts));
     });
 }
@@ -94,7 +94,8 @@ fn normalise(p: &[u32], x: &[f32], mean: &[f32], scale: impl Fn(usize) -> f32, s
     let scale = repeat((0..c).map(scale), c);
     let shift = repeat(shift[..c].iter().copied(), c);
     let of_channels = [&mean[..], &scale[..], &shift[..]];
-    y[..r * c].par_chunks_mut(p.chunk()).zip(x[..r * c].par_chunks(p.chunk())).for_each(|(y, x)| {
+    chunks([(&mut y[..r * c], p.chunk())], 1, |k, [y]| {
+        let x = &x[k * p.chunk()..][..y.len()];
         math::vectorised(|| match p.activation() {
             Activation::Identity => normalise_chunk(y, x, of_channels, |v| v),
             Activation::Relu => normalise_chunk(y, x, of_channels, |v| if v <= 0.0 { 0.0 } else { v }),
@@ -124,11 +125,11 @@ fn normalise_chunk(y: &mut [f32], x: &[f32], [mean, scale, shift]: [&[f32]; 3], 
 pub(super) fn backward_partials(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [r, c] = p.sizes();
-    let [x, y, dy] = [0, 1, 2].map(|i| reads[i][..r * c].par_chunks(p.chunk()));
+    let [x, y, dy] = [0, 1, 2].map(|i| &reads[i][..r * c]);
     let moments = &reads[3][..2 * c];
     let mean = repeat(moments[..c].iter().copied(), c);
-    let parts = writes[0][..2 * p.chunks as usize * c].par_chunks_mut(2 * c);
-    parts.zip(x.zip(y).zip(dy)).for_each(|(parts, ((x, y), dy))| {
+    chunks([(&mut writes[0][..2 * p.chunks as usize * c], 2 * c)], 1, |k, [parts]| {
+        let [x, y, dy] = [x, y, dy].map(|t| chunk(t, p.chunk(), k));
         let inputs = [x, y, dy, &mean[..]];
         math::vectorised(|| {
             match p.activation() {
@@ -205,9 +206,8 @@ pub(super) fn backward_x(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]])
     let mean_g = repeat(sums[..c].iter().map(|sum| sum * share), c);
     let slope = repeat(sums[c..2 * c].iter().zip(&moments[c..2 * c]).map(|(sum, rstd)| sum * rstd * share), c);
     let of_channels = [&mean[..], &scale[..], &mean_g[..], &slope[..]];
-    let [x, y, dy] = [x, y, dy].map(|t| t[..r * c].par_chunks(p.chunk()));
-    writes[0][..r * c].par_chunks_mut(p.chunk()).zip(x.zip(y).zip(dy)).for_each(|(dx, ((x, y), dy))| {
-        let inputs = [x, y, dy];
+    chunks([(&mut writes[0][..r * c], p.chunk())], 1, |k, [dx]| {
+        let inputs = [x, y, dy].map(|t| &t[k * p.chunk()..][..dx.len()]);
         math::vectorised(|| match p.activation() {
             Activation::Identity => chunk_gradient(dx, inputs, of_channels, |dy, _| dy),
             Activation::Relu => chunk_gradient(dx, inputs, of_channels, relu_gradient),

@@ -1,10 +1,9 @@
 //! The CPU device's forms.
 
-use rayon::prelude::*;
-
 use super::{Params, squared};
 use crate::kernel::params;
 use crate::kernels::gemm::{self, Store, Target, View};
+use crate::kernels::threads::{chunk, chunks};
 use crate::kernels::{math, scratch};
 
 /// Vectors that a thread compares with all codes at a time.
@@ -20,7 +19,8 @@ pub(super) fn nearest(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     norms.iter_mut().zip(codes.chunks(d)).for_each(|(norm_of, code)| *norm_of = norm(code));
     let largest = norms.iter().fold(0.0f32, |most, &n| most.max(n));
     let norms = &norms[..];
-    writes[0][..r].par_chunks_mut(BAND).zip(z.par_chunks(BAND * d)).for_each(|(ids, z)| {
+    chunks([(&mut writes[0][..r], BAND)], 1, |i, [ids]| {
+        let z = chunk(z, BAND * d, i);
         let mut products = scratch::any(ids.len() * k);
         let c = Target::rows(&mut products, k);
         let operands = [View::rows(z, d), View::rows(codes, d).transposed()];

@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock, RwLock};
 
-use rayon::prelude::*;
-
 use super::{Activation, Params, Sizes};
 use crate::kernel::params;
 use crate::kernels::columns;
@@ -14,6 +12,7 @@ use crate::kernels::gemm::{Store, View, product_here};
 use crate::kernels::math::vectorised;
 use crate::kernels::matmul;
 use crate::kernels::scratch;
+use crate::kernels::threads::{chunk, chunks};
 
 /// Elements of the matrix of windows that a thread makes at a time: it stays in the cache until it is multiplied.
 const WINDOWS: usize = 1 << 17;
@@ -129,8 +128,8 @@ pub fn forward(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let s = p.sizes();
     let ([inputs, outputs], [large, small], width) = (s.group(), s.pictures(), s.taps() * s.group()[0]);
     let (share, runs) = (s.share(width), s.runs(0..s.taps()));
-    let y = writes[0][..s.b * small].par_chunks_mut(share * small);
-    y.zip(reads[0][..s.b * large].par_chunks(share * large)).for_each(|(y, x)| {
+    chunks([(&mut writes[0][..s.b * small], share * small)], 1, |i, [y]| {
+        let x = chunk(&reads[0][..s.b * large], share * large, i);
         let rows = y.len() / s.o;
         // A window of one place that moves place by place: the picture is its own matrix of windows.
         let is_own = s.large == s.small && s.taps() == 1 && s.stride == [1, 1] && s.padding == [0, 0];
@@ -155,8 +154,8 @@ pub fn backward_x(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let s = p.sizes();
     let ([_, outputs], [large, small], width) = (s.group(), s.pictures(), s.taps() * s.group()[0]);
     let (share, runs) = (s.share(width), s.runs(0..s.taps()));
-    let dx = writes[0][..s.b * large].par_chunks_mut(share * large);
-    dx.zip(reads[2][..s.b * small].par_chunks(share * small)).for_each(|(dx, dy)| {
+    chunks([(&mut writes[0][..s.b * large], share * large)], 1, |i, [dx]| {
+        let dy = chunk(&reads[2][..s.b * small], share * small, i);
         let rows = dy.len() / s.o;
         let mut windows = scratch::any(rows * width);
         dx.fill(0.0);
@@ -176,10 +175,9 @@ pub fn fold(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let s = p.sizes();
     let (large, columns) = (s.pictures()[0], s.places() * s.taps() * s.i);
     let runs = s.runs(0..s.taps());
-    let dx = writes[0][..s.b * large].par_chunks_mut(large);
-    dx.zip(reads[1].par_chunks(columns)).for_each(|(dx, columns)| {
+    chunks([(&mut writes[0][..s.b * large], large)], 1, |i, [dx]| {
         dx.fill(0.0);
-        vectorised(|| s.fold(&runs, columns, 0, dx));
+        vectorised(|| s.fold(&runs, chunk(reads[1], columns, i), 0, dx));
         epilogue(p, reads[0], s.i, dx);
     });
 }
@@ -217,7 +215,7 @@ pub fn backward_w(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     // Pictures whose windows are made at a time; the number of threads has no part in it, since sums depend on it.
     let share = (WINDOWS / (s.places() * width)).max(1).min(parts.pictures);
     let mut sums = scratch::zeros(count * outputs * width);
-    sums.par_chunks_mut(outputs * width).enumerate().for_each(|(index, sums)| {
+    chunks([(&mut sums, outputs * width)], 1, |index, [sums]| {
         let [group, tap, picture] = parts.part(index);
         let runs = s.runs(tap..tap + parts.taps);
         let mut windows = scratch::any(share * s.places() * width);
@@ -251,7 +249,8 @@ pub fn backward_b(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let dy = &reads[0][..s.b * s.pictures()[1]];
     let width = columns::width(s.o);
     let mut sums = scratch::zeros(dy.len().div_ceil(ROWS * s.o) * width);
-    sums.par_chunks_mut(width).zip(dy.par_chunks(ROWS * s.o)).for_each(|(sums, rows)| {
+    chunks([(&mut sums, width)], 1, |i, [sums]| {
+        let rows = chunk(dy, ROWS * s.o, i);
         vectorised(|| {
             for piece in rows.chunks(sums.len()) {
                 for (sum, dy) in sums.iter_mut().zip(piece) {

@@ -1,10 +1,9 @@
 //! Group normalisation on the CPU device: pictures in parallel, vectorised over channels.
 
-use rayon::prelude::*;
-
 use super::Params;
 use crate::kernel::params;
 use crate::kernels::columns::{folded, repeat, width};
+use crate::kernels::threads::{chunk, chunks};
 use crate::kernels::{CHUNK, math, scratch};
 
 /// Running sums over the pieces of a picture, one an element of a piece: `f` of the element and its channel's number.
@@ -26,14 +25,14 @@ fn group_sum(sums: &[f32], c: usize, channels: usize, group: usize) -> f32 {
 pub(super) fn forward(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let [b, s, c, channels] = p.sizes();
-    let (x, weight, bias) = (&reads[0][..b * s * c], &reads[1][..c], &reads[2][..c]);
+    let groups = p.g as usize;
+    let (weight, bias) = (&reads[1][..c], &reads[2][..c]);
     let shift = repeat(bias.iter().copied(), c);
     let count = (s * channels) as f32;
     let [y, moments] = writes else { unreachable!("forward writes y and the moments") };
-    let pictures = y[..b * s * c].par_chunks_mut(s * c).with_min_len(CHUNK.div_ceil(s * c));
-    let pictures =
-        pictures.zip(x.par_chunks(s * c)).zip(moments[..2 * b * p.g as usize].par_chunks_mut(2 * p.g as usize));
-    pictures.for_each(|((y, x), moments)| {
+    let outputs = [(&mut y[..b * s * c], s * c), (&mut moments[..2 * b * groups], 2 * groups)];
+    chunks(outputs, CHUNK.div_ceil(s * c), |picture, [y, moments]| {
+        let x = chunk(reads[0], s * c, picture);
         math::vectorised(|| {
             let mut sums = scratch::zeros(width(c));
             let origin = |j: usize| x[j / channels * channels];
@@ -71,14 +70,14 @@ pub(super) fn backward_x(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]])
     let p: Params = params(p);
     let [b, s, c, channels] = p.sizes();
     let groups = p.g as usize;
-    let (x, w, moments, dy) =
-        (&reads[0][..b * s * c], &reads[1][..c], &reads[2][..2 * b * groups], &reads[3][..b * s * c]);
+    let w = &reads[1][..c];
     let weight = repeat(w.iter().copied(), c);
     let count = (s * channels) as f32;
     let [dx, sums] = writes else { unreachable!("backward_x writes dx and the sums") };
-    let pictures = dx[..b * s * c].par_chunks_mut(s * c).with_min_len(CHUNK.div_ceil(s * c));
-    let pictures = pictures.zip(sums[..2 * b * c].par_chunks_mut(2 * c)).zip(moments.par_chunks(2 * groups));
-    pictures.zip(x.par_chunks(s * c)).zip(dy.par_chunks(s * c)).for_each(|((((dx, sums), moments), x), dy)| {
+    let outputs = [(&mut dx[..b * s * c], s * c), (&mut sums[..2 * b * c], 2 * c)];
+    chunks(outputs, CHUNK.div_ceil(s * c), |picture, [dx, sums]| {
+        let [x, dy] = [0, 3].map(|t| chunk(reads[t], s * c, picture));
+        let moments = chunk(reads[2], 2 * groups, picture);
         math::vectorised(|| {
             let piece = width(c);
             let mean = repeat((0..c).map(|j| moments[2 * (j / channels)]), c);

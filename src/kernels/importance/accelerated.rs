@@ -2,15 +2,15 @@
 //! numbers a picture.)
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::sizes;
+use crate::kernels::threads::{chunk, chunks};
 use crate::kernels::{CHUNK, math};
 
 pub(super) fn sample(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, k, z] = sizes(p);
-    let rows = writes[0][..b * k * z].par_chunks_mut(z).zip(reads[2].par_chunks(z)).enumerate();
-    rows.with_min_len((CHUNK / z).max(1)).for_each(|(r, (sampled, noise))| {
+    chunks([(&mut writes[0][..b * k * z], z)], (CHUNK / z).max(1), |r, [sampled]| {
+        let noise = chunk(reads[2], z, r);
         let q = r / k * z..(r / k + 1) * z;
         sampled.copy_from_slice(&reads[0][q.clone()]);
         math::update_pairs(sampled, [&reads[1][q], noise], |mean, logvar, noise| {
@@ -21,11 +21,11 @@ pub(super) fn sample(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
 
 pub(super) fn log_weights(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, k, z] = sizes(p);
-    let rows = writes[0][..b * k].par_iter_mut().with_min_len((CHUNK / z).max(1)).enumerate();
-    rows.zip(reads[2].par_chunks(z).zip(reads[3].par_chunks(z))).for_each(|((r, log_w), (noise, sampled))| {
+    chunks([(&mut writes[0][..b * k], 1)], (CHUNK / z).max(1), |r, [log_w]| {
+        let (noise, sampled) = (chunk(reads[2], z, r), chunk(reads[3], z, r));
         let logvar = &reads[1][r / k * z..][..z];
         let densities = math::sum_pairs([noise, sampled], |noise, z| noise * noise - z * z);
-        *log_w = 0.5 * (densities + math::sum_pairs([logvar, logvar], |logvar, _| logvar)) - reads[0][r];
+        log_w[0] = 0.5 * (densities + math::sum_pairs([logvar, logvar], |logvar, _| logvar)) - reads[0][r];
     });
 }
 
@@ -39,8 +39,8 @@ pub(super) fn backward(
 ) {
     let [b, k, z] = sizes(p);
     let [dmean, dlogvar] = writes else { unreachable!("both gradients are written") };
-    let outputs = dmean[..b * z].par_chunks_mut(z).zip(dlogvar[..b * z].par_chunks_mut(z)).enumerate();
-    outputs.with_min_len((CHUNK / (k * z)).max(1)).for_each(|(b, (dmean, dlogvar))| {
+    let outputs = [(&mut dmean[..b * z], z), (&mut dlogvar[..b * z], z)];
+    chunks(outputs, (CHUNK / (k * z)).max(1), |b, [dmean, dlogvar]| {
         let [dz, sampled, noise] = [0, 1, 2].map(|i| &reads[i][b * k * z..][..k * z]);
         let logvar = &reads[3][b * z..][..z];
         let (weights, shares) = (&weights[b * k..][..k], shares.map(|shares| &shares[b * k..][..k]));

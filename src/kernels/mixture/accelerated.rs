@@ -3,10 +3,10 @@
 use std::f32::consts::TAU;
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::{sizes, weight};
 use crate::kernels::scratch::{self, Scratch};
+use crate::kernels::threads::{chunk, chunks};
 use crate::kernels::{CHUNK, math};
 
 /// e^-logvar of each element.
@@ -32,8 +32,8 @@ pub(super) fn pairs(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
         *constant = logvar.iter().sum::<f32>() + z as f32 * TAU.ln();
     }
     let (means, precisions, constants) = (&means[..], &precisions[..], &constants[..]);
-    let rows = writes[0][..b * k].par_chunks_mut(k).with_min_len((CHUNK / (k * z)).max(1));
-    rows.zip(reads[0].par_chunks(z)).for_each(|(pairs, z)| {
+    chunks([(&mut writes[0][..b * k], k)], (CHUNK / (k * z)).max(1), |r, [pairs]| {
+        let z = chunk(reads[0], z, r);
         pairs.copy_from_slice(constants);
         Arch::new().dispatch(Pairs { pairs, z, means, precisions });
     });
@@ -66,12 +66,11 @@ impl WithSimd for Pairs<'_> {
 pub(super) fn density(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [b, k, _] = sizes(p);
     let [log_p, shares] = writes else { unreachable!("mixture.density writes log_p and shares") };
-    let rows = log_p[..b].par_iter_mut().zip(shares[..b * k].par_chunks_mut(k)).zip(reads[0].par_chunks(k));
-    rows.with_min_len((CHUNK / k).max(1)).for_each(|((log_p, shares), pairs)| {
-        shares.copy_from_slice(pairs);
+    chunks([(&mut log_p[..b], 1), (&mut shares[..b * k], k)], (CHUNK / k).max(1), |r, [log_p, shares]| {
+        shares.copy_from_slice(chunk(reads[0], k, r));
         let (most, sum) = exponentials(shares);
         math::update(shares, move |share| share / sum);
-        *log_p = most + sum.ln() - (k as f32).ln();
+        log_p[0] = most + sum.ln() - (k as f32).ln();
     });
 }
 
@@ -89,8 +88,8 @@ pub(super) fn backward_z(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]])
     let (means, precisions) = (&reads[1][..k * z], &precisions[..]);
     let [dz, dlogvar] = writes else { unreachable!("mixture.backward_z writes dz and q_dlogvar") };
     dlogvar[..b * z].fill(-0.5 * w);
-    let rows = dz[..b * z].par_chunks_mut(z).zip(reads[0].par_chunks(z)).zip(reads[3].par_chunks(k));
-    rows.with_min_len((CHUNK / (k * z)).max(1)).for_each(|((dz, z), shares)| {
+    chunks([(&mut dz[..b * z], z)], (CHUNK / (k * z)).max(1), |r, [dz]| {
+        let (z, shares) = (chunk(reads[0], z, r), chunk(reads[3], k, r));
         for ((mean, precision), &share) in means.chunks(z.len()).zip(precisions.chunks(z.len())).zip(shares) {
             Arch::new().dispatch(Pull { dz, z, mean, precision, weight: w * share });
         }
@@ -123,9 +122,9 @@ pub(super) fn backward_components(p: &[u32], reads: &[&[f32]], writes: &mut [&mu
     let w = weight(p, reads[4]) as f32;
     let precisions = precisions(&reads[2][..k * z]);
     let [dmean, dlogvar] = writes else { unreachable!("mixture.backward_components writes dmean and dlogvar") };
-    let outputs = dmean[..k * z].par_chunks_mut(z).zip(dlogvar[..k * z].par_chunks_mut(z)).enumerate();
+    let outputs = [(&mut dmean[..k * z], z), (&mut dlogvar[..k * z], z)];
     let precisions = &precisions[..];
-    outputs.with_min_len((CHUNK / (b * z)).max(1)).for_each(|(component, (dmean, dlogvar))| {
+    chunks(outputs, (CHUNK / (b * z)).max(1), |component, [dmean, dlogvar]| {
         dmean.fill(0.0);
         dlogvar.fill(0.0);
         let at = component * z..(component + 1) * z;

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::{Params, Sizes};
 use crate::kernel::params;
+use crate::kernels::threads::chunks;
 use crate::kernels::{CHUNK, math};
 
 impl Sizes {
@@ -30,9 +29,8 @@ pub(super) fn max(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let s = params::<Params>(p).sizes();
     let (n, row) = (s.b * s.p * s.q * s.c, s.q * s.c);
     let [y, index] = writes else { panic!("pool.max writes y and index") };
-    let index: &mut [u32] = bytemuck::cast_slice_mut(&mut index[..n]);
-    let rows = y[..n].par_chunks_mut(row).zip(index.par_chunks_mut(row)).enumerate();
-    rows.with_min_len(CHUNK.div_ceil(row)).for_each(|(r, (y, index))| {
+    chunks([(&mut y[..n], row), (&mut index[..n], row)], CHUNK.div_ceil(row), |r, [y, index]| {
+        let index: &mut [u32] = bytemuck::cast_slice_mut(index);
         let x = &reads[0][r / s.p * s.h * s.w * s.c..][..s.h * s.w * s.c];
         let rows = s.covered(0, r % s.p);
         math::vectorised(|| {
@@ -69,8 +67,7 @@ pub(super) fn backward_max(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]
 pub(super) fn average(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let s = params::<Params>(p).sizes();
     let row = s.q * s.c;
-    let rows = writes[0][..s.b * s.p * row].par_chunks_mut(row).enumerate();
-    rows.with_min_len(CHUNK.div_ceil(row)).for_each(|(r, y)| {
+    chunks([(&mut writes[0][..s.b * s.p * row], row)], CHUNK.div_ceil(row), |r, [y]| {
         let x = &reads[0][r / s.p * s.h * s.w * s.c..][..s.h * s.w * s.c];
         let rows = s.covered(0, r % s.p);
         math::vectorised(|| {
@@ -99,8 +96,7 @@ pub(super) fn backward_average(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [
 /// first element of the window in y).
 fn gather_windows(s: Sizes, dx: &mut [f32], add: impl Fn(&mut [f32], usize, usize) + Sync) {
     let row = s.w * s.c;
-    let rows = dx[..s.b * s.h * row].par_chunks_mut(row).enumerate();
-    rows.with_min_len(CHUNK.div_ceil(row)).for_each(|(r, dx)| {
+    chunks([(&mut dx[..s.b * s.h * row], row)], CHUNK.div_ceil(row), |r, [dx]| {
         let (picture, h) = (r / s.h, r % s.h);
         let rows = s.covering(0, h);
         math::vectorised(|| {

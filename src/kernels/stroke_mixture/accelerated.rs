@@ -1,9 +1,8 @@
 //! In f32, the same steps as the shader's.
 
-use rayon::prelude::*;
-
 use super::{NUMBERS, Params, RANGES};
 use crate::kernel::params;
+use crate::kernels::threads::{chunk, chunks};
 use crate::kernels::{CHUNK, bce, math};
 
 /// A component at a point in f32, as in the shader.
@@ -50,10 +49,10 @@ fn log_sums(outputs: &[f32], x: &[f32]) -> [f32; 2] {
 pub fn loss(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let [r, m] = [p[0] as usize, p[1] as usize];
     let width = NUMBERS * m + 1;
-    let rows = writes[0][..r].par_iter_mut().with_min_len((CHUNK / width).max(1));
-    rows.zip(reads[0].par_chunks(width)).zip(reads[1].par_chunks(3)).for_each(|((row, outputs), x)| {
+    chunks([(&mut writes[0][..r], 1)], (CHUNK / width).max(1), |i, [row]| {
+        let (outputs, x) = (chunk(reads[0], width, i), chunk(reads[1], 3, i));
         let [of_weights, of_point] = log_sums(outputs, x);
-        *row = of_weights - of_point + bce::loss_of(outputs[NUMBERS * m], x[2]);
+        row[0] = of_weights - of_point + bce::loss_of(outputs[NUMBERS * m], x[2]);
     });
 }
 
@@ -62,8 +61,8 @@ pub fn backward(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) {
     let p: Params = params(p);
     let (r, m, scale) = (p.r as usize, p.m as usize, p.scale);
     let width = NUMBERS * m + 1;
-    let rows = writes[0][..r * width].par_chunks_mut(width).with_min_len((CHUNK / width).max(1));
-    rows.zip(reads[0].par_chunks(width)).zip(reads[1].par_chunks(3)).for_each(|((gradients, outputs), x)| {
+    chunks([(&mut writes[0][..r * width], width)], (CHUNK / width).max(1), |i, [gradients]| {
+        let (outputs, x) = (chunk(reads[0], width, i), chunk(reads[1], 3, i));
         let [of_weights, of_point] = log_sums(outputs, x);
         for of in 0..m {
             let At { log_density, a, b, u, cosh_t, sinh_t, held } = at(outputs, of, x);

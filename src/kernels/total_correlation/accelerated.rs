@@ -3,11 +3,11 @@
 use std::f32::consts::TAU;
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::{Params, sizes};
 use crate::kernel::params;
 use crate::kernels::mixture::{exponentials, precisions};
+use crate::kernels::threads::{chunk, chunks};
 use crate::kernels::{CHUNK, clock, math, scratch};
 
 /// A row's q(z|x_j): (Z) each.
@@ -28,8 +28,8 @@ pub(super) fn marginals(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]]) 
     let [b, z] = sizes(p);
     let precisions = precisions(&reads[2][..b * z]);
     let component = |j: usize| component(reads, &precisions, z, j);
-    let rows = writes[0][..b * (z + 1)].par_chunks_mut(z + 1).zip(reads[0].par_chunks(z)).zip(reads[3].par_chunks(b));
-    rows.with_min_len((CHUNK / (b * z)).max(1)).for_each(|((log_sums, row), pairs)| {
+    chunks([(&mut writes[0][..b * (z + 1)], z + 1)], (CHUNK / (b * z)).max(1), |i, [log_sums]| {
+        let (row, pairs) = (chunk(reads[0], z, i), chunk(reads[3], b, i));
         let (marginals, together) = log_sums.split_at_mut(z);
         let (mut most, mut sums) = (scratch::any(z), scratch::zeros(z));
         most.fill(f32::NEG_INFINITY);
@@ -92,9 +92,8 @@ pub(super) fn backward_z(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]])
     let [b, z] = sizes(p);
     let scale = params::<Params>(p).scale;
     let precisions = precisions(&reads[2][..b * z]);
-    let rows = writes[0][..b * z].par_chunks_mut(z).enumerate();
-    rows.with_min_len((CHUNK / (b * z)).max(1)).for_each(|(i, dz)| {
-        let row = &reads[0][i * z..][..z];
+    chunks([(&mut writes[0][..b * z], z)], (CHUNK / (b * z)).max(1), |i, [dz]| {
+        let row = chunk(reads[0], z, i);
         let (mut pulls, mut squares) = (scratch::zeros(z), scratch::zeros(z));
         for j in 0..b {
             pull(reads, &precisions, z, [i, j], [&mut pulls, &mut squares]);
@@ -110,8 +109,8 @@ pub(super) fn backward_q(p: &[u32], reads: &[&[f32]], writes: &mut [&mut [f32]])
     let scale = params::<Params>(p).scale;
     let precisions = precisions(&reads[2][..b * z]);
     let [dmean, dlogvar] = writes else { unreachable!("total_correlation.backward_q writes dmean and dlogvar") };
-    let rows = dmean[..b * z].par_chunks_mut(z).zip(dlogvar[..b * z].par_chunks_mut(z)).enumerate();
-    rows.with_min_len((CHUNK / (b * z)).max(1)).for_each(|(j, (dmean, dlogvar))| {
+    let outputs = [(&mut dmean[..b * z], z), (&mut dlogvar[..b * z], z)];
+    chunks(outputs, (CHUNK / (b * z)).max(1), |j, [dmean, dlogvar]| {
         dmean.fill(0.0);
         dlogvar.fill(-1.0);
         for i in 0..b {

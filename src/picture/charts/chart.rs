@@ -76,17 +76,23 @@ pub fn render(width: u32, height: u32, draw: impl FnOnce(&Canvas) -> Result<(), 
     Picture { width, height, channels: 3, pixels: average_down(&large, width as usize, height as usize) }
 }
 
-/// Mean of each SCALE x SCALE block.
+/// Mean of each SCALE x SCALE block: the rows of a block are added up first, then its columns.
 fn average_down(large: &[u8], width: usize, height: usize) -> Vec<u8> {
-    let scale = SCALE as usize;
+    const SIDE: usize = SCALE as usize;
+    const AREA: u16 = (SIDE * SIDE) as u16;
+    let mut sums = vec![0u16; width * SIDE * 3];
     let mut pixels = Vec::with_capacity(width * height * 3);
-    for y in 0..height {
-        for x in 0..width {
-            for channel in 0..3 {
-                let value = |dy, dx| large[((y * scale + dy) * width * scale + x * scale + dx) * 3 + channel];
-                let sum: usize = (0..scale * scale).map(|i| usize::from(value(i / scale, i % scale))).sum();
-                pixels.push(((sum + scale * scale / 2) / (scale * scale)) as u8);
+    for rows in large.chunks_exact(width * SIDE * 3 * SIDE) {
+        sums.fill(0);
+        for row in rows.chunks_exact(width * SIDE * 3) {
+            sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += u16::from(value));
+        }
+        for block in sums.as_chunks::<{ SIDE * 3 }>().0 {
+            let mut totals = [AREA / 2; 3];
+            for column in block.as_chunks::<3>().0 {
+                totals.iter_mut().zip(column).for_each(|(total, sum)| *total += sum);
             }
+            pixels.extend(totals.map(|total| (total / AREA) as u8));
         }
     }
     pixels
