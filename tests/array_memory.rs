@@ -43,6 +43,7 @@ fn an_array_is_in_memory_once() {
         &Preparation::default(),
         &Form::default(),
         Selection::ByName,
+        [None; 2],
         &mut |_| (),
     )
     .unwrap();

@@ -140,7 +140,9 @@ fn series(data: &[u8]) {
 }
 
 fn open(choice: Choice, path: &Path, form: &Form, selection: Selection) {
-    if let Ok(dataset) = data::open(choice, Some(path), &Preparation::default(), form, selection, &mut |_| ()) {
+    if let Ok(dataset) =
+        data::open(choice, Some(path), &Preparation::default(), form, selection, [None; 2], &mut |_| ())
+    {
         is_whole(&dataset);
     }
 }

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::progress;
 use super::shared::ModelArgs;
+use super::train::{enough, open_data};
 
 /// Where each training and each test picture lies; empty where that is not known.
 pub type Files = [Vec<PathBuf>; 2];
@@ -114,7 +115,10 @@ impl DataArgs {
             false => {
                 let Asked { name, place, form, selection, record } = self.asked(args, model, parted)?;
                 let preparation = self.preparation(&name, record.as_ref(), kind.as_picture()[0]);
-                let data = super::train::open_data(&name, place.as_deref(), &preparation, &form, selection)?;
+                // Of training pictures, those that the run had; of test pictures a command has a limit of its own.
+                let train = record.as_ref().and_then(|record| enough(&record.settings)[0]);
+                let limits = [train, None];
+                let data = open_data(&name, place.as_deref(), &preparation, &form, selection, limits)?;
                 let counts = [data.train.count, data.test.count];
                 let files = match place.filter(|_| is_folder(&name)) {
                     Some(place) => folder::files(&place, selection, counts)?,

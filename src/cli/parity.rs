@@ -130,8 +130,8 @@ impl Args {
         let (data, pictures, columns) = match &self.data {
             Some(data) => {
                 let (preparation, form) = (settings.preparation(), settings.form(&settings.dataset)?);
-                let by_name = Selection::ByName;
-                let dataset = super::train::open_data(&settings.dataset, Some(data), &preparation, &form, by_name)?;
+                let (name, by_name) = (&settings.dataset, Selection::ByName);
+                let dataset = super::train::open_data(name, Some(data), &preparation, &form, by_name, [None; 2])?;
                 let columns = dataset.columns();
                 (dataset.name, dataset.train, columns)
             }

@@ -107,7 +107,8 @@ impl Args {
                 None => None,
             };
         }
-        let data = open_data(&dataset, place.as_deref(), &settings.preparation(), &form, selection)?;
+        let preparation = settings.preparation();
+        let data = open_data(&dataset, place.as_deref(), &preparation, &form, selection, enough(&settings))?;
         let data = data.normal_alone(&settings.normal)?.limited(selection, [settings.train_limit, settings.test_limit]);
         if settings.data.is_none() {
             settings.data = data::usual_place(&data.name);
@@ -380,8 +381,15 @@ pub fn open_data(
     preparation: &Preparation,
     form: &Form,
     selection: Selection,
+    limits: [Option<usize>; 2],
 ) -> Result<Dataset> {
-    data::open(name.parse()?, place, preparation, form, selection, &mut progress::shown())
+    data::open(name.parse()?, place, preparation, form, selection, limits, &mut progress::shown())
+}
+
+/// How many examples of each split are enough to draw for a run: its limits, unless they count what is left without
+/// some classes.
+pub fn enough(settings: &Settings) -> [Option<usize>; 2] {
+    if settings.normal.is_empty() { [settings.train_limit, settings.test_limit] } else { [None; 2] }
 }
 
 fn new_record(settings: &Settings, data: &Dataset, device: &Device) -> RunRecord {

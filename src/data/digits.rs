@@ -141,15 +141,17 @@ const GLYPHS: [&[&[Stroke]]; 10] = [
     ],
 ];
 
-/// The data set in MNIST's sizes: 60,000 training and 10,000 test pictures of shape (1, 28, 28).
-pub fn dataset() -> Dataset {
+/// The data set in MNIST's sizes: 60,000 training and 10,000 test pictures of shape (1, 28, 28), or the first of each as
+/// far as the `limits` go: what nobody asks for is not drawn.
+pub fn dataset(limits: [Option<usize>; 2]) -> Dataset {
+    let [train, test] = [60_000, 10_000];
     Dataset {
         name: "digits".to_string(),
         class_names: Vec::new(),
         vocabulary: None,
         spectrogram: None,
-        train: split(0, 60_000),
-        test: split(1, 10_000),
+        train: split(0, limits[0].map_or(train, |limit| limit.min(train))),
+        test: split(1, limits[1].map_or(test, |limit| limit.min(test))),
     }
 }
 

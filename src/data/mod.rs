@@ -122,8 +122,9 @@ impl Dataset {
 /// an `Array`, of `PianoRolls` or of a `Table`, of which `form` says how it is read; of `Ratings`, a `Text` and
 /// `Series` a file or a folder, of `Strokes` a folder. The files of the other sets are looked for in `data_dir` and its
 /// subfolder of the set's name; without it, in the folder of the environment variable `ELBO_DATA`, likewise; without
-/// that, in `data`. `selection` parts one's own pictures where they are not split. `report` is told what the user
-/// should know, and how far long work has come.
+/// that, in `data`. `selection` parts one's own pictures where they are not split. `limits` are how many training and
+/// test pictures are enough where they are drawn; what is read is read as a whole, and [`Dataset::limited`] limits it.
+/// `report` is told what the user should know, and how far long work has come.
 ///
 /// # Errors
 /// Files that are missing, unreadable or not what they should be, each by name, and what to do about it; a `data_dir`
@@ -135,6 +136,7 @@ pub fn open(
     preparation: &Preparation,
     form: &Form,
     selection: Selection,
+    limits: [Option<usize>; 2],
     report: &mut Report,
 ) -> Result<Dataset> {
     let variable = variable();
@@ -171,7 +173,7 @@ pub fn open(
     };
     let Some(set) = Set::of(id) else {
         return match data_dir {
-            None => Ok(digits::dataset()),
+            None => Ok(digits::dataset(limits)),
             Some(place) => {
                 let advice = place::advice(place).map_or(String::new(), |advice| format!(". It {advice}"));
                 Err(Error::file(place, format!("is not read for the digits, which this program draws{advice}")))
@@ -180,7 +182,7 @@ pub fn open(
     };
     let places = Places::new(set.name, data_dir, variable.as_deref());
     match choice {
-        Choice::Auto if !places.given => open_or_digits(set, &places, &Client::default(), report),
+        Choice::Auto if !places.given => open_or_digits(set, &places, &Client::default(), limits, report),
         _ => set.open(&places, &Client::default(), report),
     }
 }
@@ -197,7 +199,7 @@ pub fn mnist_or_digits(data_dir: Option<&Path>, report: &mut Report) -> Result<D
     match data_dir {
         _ if set.any_file_in(&places) => set.open(&places, &Client::default(), report),
         Some(folder) => Err(Error::file(folder, "holds none of MNIST's files")),
-        None => Ok(digits::dataset()),
+        None => Ok(digits::dataset([None; 2])),
     }
 }
 
@@ -230,7 +232,13 @@ fn check_memory(place: &Path, pictures: usize, shape: [usize; 3]) -> Result<()> 
 }
 
 /// `set`, or the built-in digits where no file of it is there and none can be downloaded.
-fn open_or_digits(set: &Set, places: &Places, client: &Client, report: &mut Report) -> Result<Dataset> {
+fn open_or_digits(
+    set: &Set,
+    places: &Places,
+    client: &Client,
+    limits: [Option<usize>; 2],
+    report: &mut Report,
+) -> Result<Dataset> {
     if let Err(reason) = set.make_available(places, client, report) {
         if set.any_file_in(places) {
             return Err(reason);
@@ -244,7 +252,7 @@ fn open_or_digits(set: &Set, places: &Places, client: &Client, report: &mut Repo
             set.name, set.name
         );
         report(Progress::Notice(&notice));
-        return Ok(digits::dataset());
+        return Ok(digits::dataset(limits));
     }
     set.open(places, client, report)
 }
@@ -265,8 +273,9 @@ mod tests {
         ] {
             let choices = [Choice::Auto, Choice::Named(SetName::Digits), Choice::Cifar10, Choice::Array, Choice::Table];
             for choice in choices {
-                let message =
-                    open(choice, None, &preparation, &form, Selection::ByName, &mut |_| ()).unwrap_err().to_string();
+                let message = open(choice, None, &preparation, &form, Selection::ByName, [None; 2], &mut |_| ())
+                    .unwrap_err()
+                    .to_string();
                 assert!(message.starts_with(flag) && message.contains("--dataset folder"), "{message}");
             }
         }
@@ -276,9 +285,17 @@ mod tests {
     fn own_pictures_need_their_place() {
         let choices = [(Choice::Folder, "--data DIR"), (Choice::Array, "--data FILE"), (Choice::Table, "--data FILE")];
         for (choice, word) in choices {
-            let message = open(choice, None, &Preparation::default(), &Form::default(), Selection::ByName, &mut |_| ())
-                .unwrap_err()
-                .to_string();
+            let message = open(
+                choice,
+                None,
+                &Preparation::default(),
+                &Form::default(),
+                Selection::ByName,
+                [None; 2],
+                &mut |_| (),
+            )
+            .unwrap_err()
+            .to_string();
             assert!(message.contains(word), "{message}");
         }
     }
@@ -295,11 +312,10 @@ mod tests {
     #[test]
     fn the_built_in_digits_need_no_file() {
         let skip = Preparation { corrupt: Corrupt::Skip, ..Preparation::default() };
-        let open = |place| {
-            open(Choice::Named(SetName::Digits), place, &skip, &Form::default(), Selection::ByName, &mut |_| ())
-        };
+        let (digits, form) = (Choice::Named(SetName::Digits), Form::default());
+        let open = |place| open(digits, place, &skip, &form, Selection::ByName, [None, Some(10)], &mut |_| ());
         let digits = open(None).unwrap();
-        assert_eq!((digits.name.as_str(), digits.train.count, digits.test.count), ("digits", 60_000, 10_000));
+        assert_eq!((digits.name.as_str(), digits.train.count, digits.test.count), ("digits", 60_000, 10));
         // Whoever names files wants them to be read.
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.png"), "").unwrap();
@@ -312,8 +328,9 @@ mod tests {
         let fixture = Fixture::new();
         let mut notice = String::new();
         let places = Places::new("mnist", None, Some(fixture.folder()));
-        let data = open_or_digits(&fixture.set, &places, &offline(), &mut notices(&mut notice)).unwrap();
-        assert_eq!(data.name, "digits");
+        let data =
+            open_or_digits(&fixture.set, &places, &offline(), [Some(7), None], &mut notices(&mut notice)).unwrap();
+        assert_eq!((&*data.name, data.train.count, data.test.count), ("digits", 7, 10_000));
         assert!(notice.contains("NOT mnist") && notice.contains("do not compare"), "{notice}");
         assert!(notice.lines().count() > 4, "{notice}");
     }
@@ -347,7 +364,8 @@ mod tests {
             let place = folder.path().join(place);
             for choice in [Choice::Auto, Choice::Named(SetName::Kmnist), Choice::Cifar10] {
                 let none = Preparation::default();
-                let result = open(choice, Some(&place), &none, &Form::default(), Selection::ByName, &mut silence);
+                let result =
+                    open(choice, Some(&place), &none, &Form::default(), Selection::ByName, [None; 2], &mut silence);
                 let message = result.unwrap_err().to_string();
                 for word in words {
                     assert!(message.contains(word), "no {word:?} in: {message}");
@@ -363,7 +381,7 @@ mod tests {
         fixture.write_all();
         let labels = fixture.folder().join("t10k-labels-idx1-ubyte");
         std::fs::write(&labels, b"garbage").unwrap();
-        let open = || open_or_digits(&fixture.set, &fixture.places(), &offline(), &mut |_| ());
+        let open = || open_or_digits(&fixture.set, &fixture.places(), &offline(), [None; 2], &mut |_| ());
         assert!(open().unwrap_err().to_string().contains("t10k-labels-idx1-ubyte"));
         std::fs::remove_file(&labels).unwrap();
         let message = open().unwrap_err().to_string();

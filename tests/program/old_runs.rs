@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 
 use elbo::backend::Device;
 use elbo::backend::cpu::Cpu;
+use elbo::data::Fingerprint;
 use elbo::data::digits;
-use elbo::data::{Fingerprint, Selection};
 use elbo::inference::Trained;
 use elbo::train::checkpoint::Checkpoint;
 use elbo::train::given::Given;
@@ -35,7 +35,7 @@ fn copy(name: &str) -> (tempfile::TempDir, PathBuf) {
 }
 
 fn data(settings: &Settings) -> elbo::data::Dataset {
-    digits::dataset().limited(Selection::ByName, [settings.train_limit, settings.test_limit])
+    digits::dataset([settings.train_limit, settings.test_limit])
 }
 
 #[test]

@@ -256,7 +256,8 @@ fn an_evaluation_can_be_interrupted() {
         desk,
         &format!(
             "{} --epochs 1 --out run",
-            TINY.replace("mnist --data data", "digits --train-limit 8").replace("--hidden 8", "--hidden 2000")
+            TINY.replace("mnist --data data", "digits --train-limit 8 --test-limit 8")
+                .replace("--hidden 8", "--hidden 2000")
         ),
     );
     let mut child = elbo(desk, "eval run --device cpu --dataset digits --batch-size 10000").spawn().unwrap();

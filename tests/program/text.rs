@@ -32,7 +32,7 @@ fn open(place: &Path) -> data::Dataset {
     let preparation = Preparation::default();
     let mut form = Form::default();
     form.text.longest = 9;
-    data::open(Choice::Text, Some(place), &preparation, &form, Selection::ByName, &mut |_| ()).unwrap()
+    data::open(Choice::Text, Some(place), &preparation, &form, Selection::ByName, [None; 2], &mut |_| ()).unwrap()
 }
 
 /// The second batch of three, in an order of the test's own, is found among the rows and read as given rows are.

@@ -137,8 +137,17 @@ fn evaluate(t: &mut Trajectory, failures: &mut Vec<String>) {
 }
 
 #[test]
-fn ten_steps_of_training_follow_pytorch() {
-    for (device_name, device) in crate::common::devices() {
+fn ten_steps_of_training_on_a_cpu_follow_pytorch() {
+    follow_all(|device| matches!(device, Device::Cpu(_)));
+}
+
+#[test]
+fn ten_steps_of_training_on_a_gpu_follow_pytorch() {
+    follow_all(|device| matches!(device, Device::Gpu(_)));
+}
+
+fn follow_all(is_one: fn(&Device) -> bool) {
+    for (device_name, device) in crate::common::devices().into_iter().filter(|(_, device)| is_one(device)) {
         for name in TRAJECTORIES {
             assert_none(&format!("{name} on {device_name}"), &follow(name, &device));
         }

@@ -103,20 +103,12 @@ pub fn data(folder: Option<&Path>, pictures: Option<usize>, report: &mut Report)
     let Some(pictures) = pictures else {
         return data::mnist_or_digits(folder, report);
     };
-    // Few digits are drawn faster than all.
-    let few = Dataset {
-        name: "digits".into(),
-        class_names: Vec::new(),
-        vocabulary: None,
-        spectrogram: None,
-        train: digits::split(0, pictures),
-        test: digits::split(1, (pictures / 6).max(1)),
-    };
+    let [train, test] = [pictures, (pictures / 6).max(1)];
     Ok(match folder {
-        None => few,
+        None => digits::dataset([Some(train), Some(test)]),
         Some(_) => {
             let all = data::mnist_or_digits(folder, report)?;
-            Dataset { train: all.train.truncated(pictures), test: all.test.truncated((pictures / 6).max(1)), ..all }
+            Dataset { train: all.train.truncated(train), test: all.test.truncated(test), ..all }
         }
     })
 }

@@ -88,11 +88,13 @@ fn average_down(large: &[u8], width: usize, height: usize) -> Vec<u8> {
             sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += u16::from(value));
         }
         for block in sums.as_chunks::<{ SIDE * 3 }>().0 {
-            let mut totals = [AREA / 2; 3];
-            for column in block.as_chunks::<3>().0 {
-                totals.iter_mut().zip(column).for_each(|(total, sum)| *total += sum);
+            for channel in 0..3 {
+                let mut total = AREA / 2;
+                for column in 0..SIDE {
+                    total += block[column * 3 + channel];
+                }
+                pixels.push((total / AREA) as u8);
             }
-            pixels.extend(totals.map(|total| (total / AREA) as u8));
         }
     }
     pixels
