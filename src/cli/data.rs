@@ -6,17 +6,17 @@ use elbo::data::audio::Reading;
 use elbo::data::folder;
 use elbo::data::sequences::series::{self, Series};
 use elbo::data::table::Kind;
-use elbo::data::{Background, Binarise, Choice, Corrupt, Dataset, Form, Orientation, Preparation, Selection};
+use elbo::data::{self, Background, Binarise, Choice, Corrupt, Dataset, Form, Orientation, Preparation, Selection};
 use elbo::error::{Error, Result};
 use elbo::inference::Trained;
 use elbo::keys::one_line;
 use elbo::messages::notice;
 use elbo::train::run_folder::RunRecord;
+use elbo::train::settings::Settings;
 use serde::de::DeserializeOwned;
 
 use super::progress;
 use super::shared::ModelArgs;
-use super::train::{enough, open_data};
 
 /// Where each training and each test picture lies; empty where that is not known.
 pub type Files = [Vec<PathBuf>; 2];
@@ -274,4 +274,22 @@ fn run_data(record: &RunRecord, name: &str) -> Option<PathBuf> {
     let own = |dataset: &str| record.dataset == dataset || record.dataset.split(':').next() == Some(dataset);
     let place = record.settings.data.clone().filter(|_| own(name) && name != "digits");
     place.filter(|place| place.exists())
+}
+
+/// Opens a data set by name, with notices and bars on stderr.
+pub fn open_data(
+    name: &str,
+    place: Option<&Path>,
+    preparation: &Preparation,
+    form: &Form,
+    selection: Selection,
+    limits: [Option<usize>; 2],
+) -> Result<Dataset> {
+    data::open(name.parse()?, place, preparation, form, selection, limits, &mut progress::shown())
+}
+
+/// How many examples of each split are enough to draw for a run: its limits, unless they count what is left without
+/// some classes.
+pub fn enough(settings: &Settings) -> [Option<usize>; 2] {
+    if settings.normal.is_empty() { [settings.train_limit, settings.test_limit] } else { [None; 2] }
 }

@@ -131,7 +131,7 @@ impl Args {
             Some(data) => {
                 let (preparation, form) = (settings.preparation(), settings.form(&settings.dataset)?);
                 let (name, by_name) = (&settings.dataset, Selection::ByName);
-                let dataset = super::train::open_data(name, Some(data), &preparation, &form, by_name, [None; 2])?;
+                let dataset = super::data::open_data(name, Some(data), &preparation, &form, by_name, [None; 2])?;
                 let columns = dataset.columns();
                 (dataset.name, dataset.train, columns)
             }

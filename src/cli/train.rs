@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use elbo::backend::{Device, choose};
 use elbo::data::binarise::is_binary;
-use elbo::data::{self, Binarise, Choice, Dataset, Fingerprint, Form, Preparation, Selection};
+use elbo::data::{self, Binarise, Choice, Dataset, Fingerprint, Selection};
 use elbo::error::{Error, Result};
 use elbo::messages::notice;
 use elbo::models::Term;
@@ -24,11 +24,12 @@ use elbo::train::settings::Settings;
 use elbo::train::trainer::{Ending, Event, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::data::{enough, open_data};
 use super::flags::Flags;
 use super::metrics::MetricArgs;
 use super::shared::{bound_name, describe_loss, require};
 use super::signals::Stop;
-use super::{animate, progress, tune};
+use super::{animate, tune};
 use beside::{Beside, Board, Gauge, Reporting};
 
 #[derive(clap::Args)]
@@ -372,24 +373,6 @@ fn json_line(m: &EpochMetrics, terms: &[Term], is_best: bool) -> String {
         object[name] = value.into();
     }
     object.to_string()
-}
-
-/// Opens a data set by name, with notices and bars on stderr.
-pub fn open_data(
-    name: &str,
-    place: Option<&Path>,
-    preparation: &Preparation,
-    form: &Form,
-    selection: Selection,
-    limits: [Option<usize>; 2],
-) -> Result<Dataset> {
-    data::open(name.parse()?, place, preparation, form, selection, limits, &mut progress::shown())
-}
-
-/// How many examples of each split are enough to draw for a run: its limits, unless they count what is left without
-/// some classes.
-pub fn enough(settings: &Settings) -> [Option<usize>; 2] {
-    if settings.normal.is_empty() { [settings.train_limit, settings.test_limit] } else { [None; 2] }
 }
 
 fn new_record(settings: &Settings, data: &Dataset, device: &Device) -> RunRecord {

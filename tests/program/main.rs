@@ -23,6 +23,7 @@ mod revision;
 mod sentences;
 mod sequences;
 mod series;
+mod signals;
 mod studio;
 mod text;
 mod tuning;

@@ -8,7 +8,7 @@ use elbo::data::table::Table;
 use elbo::error::{Error, Result as Outcome};
 use elbo::inference::{Trained, kl_by_dimension, kl_by_row};
 use elbo::models::parts::likelihood::Likelihood;
-use elbo::models::{Term, View};
+use elbo::models::View;
 use elbo::train::checkpoint::Checkpoint;
 use elbo::train::epochs::Epochs;
 use elbo::train::fit::{self, Asked};
@@ -19,7 +19,7 @@ use elbo::train::settings::Settings;
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 
-use crate::{bytes, catalogue, device, floats, inspect, object, pictures, told};
+use crate::{bytes, catalogue, described, device, floats, inspect, object, pictures, told};
 
 /// Test pictures that the page shows as points.
 const POINTS: usize = 2000;
@@ -393,8 +393,8 @@ impl Engine {
     /// What the page shows of a run or a model, as JSON.
     fn described(&self) -> String {
         let mut described = match &self.open {
-            Open::Training(epochs) => of_run(epochs),
-            Open::Trained(trained) => of_model(trained),
+            Open::Training(epochs) => described::of_run(epochs),
+            Open::Trained(trained) => described::of_model(trained),
             Open::Nothing => Value::Null,
         };
         let told = self.find_view("decode").as_ref().and_then(classes).unwrap_or(0);
@@ -402,68 +402,4 @@ impl Engine {
         described["classes"] = told.into();
         described.to_string()
     }
-}
-
-fn names(views: &[View]) -> Vec<&'static str> {
-    views.iter().map(|view| view.name).collect()
-}
-
-fn of_terms(terms: &[Term]) -> Vec<Value> {
-    terms.iter().map(|term| json!({ "name": term.name, "help": term.about })).collect()
-}
-
-fn of_run(epochs: &Epochs) -> Value {
-    let (settings, programs) = (&epochs.settings, &epochs.programs);
-    let lr = json!({
-        "key": "lr", "value": settings.lr, "help": "Learning rate", "min": 1e-5, "max": 0.1, "log": true,
-    });
-    let knob = |knob: &elbo::models::Knob| {
-        let key = epochs
-            .settings
-            .entry()
-            .ok()
-            .and_then(|entry| entry.keys.iter().flat_map(|group| group.iter()).find(|key| key.name == knob.name));
-        json!({
-            "key": knob.name, "value": knob.value, "help": key.map_or("", |key| key.help),
-            "min": 0.0, "max": (4.0 * knob.value).max(4.0), "log": false,
-        })
-    };
-    let knobs: Vec<Value> = std::iter::once(lr).chain(epochs.knobs().iter().map(knob)).collect();
-    json!({
-        "preset": settings.preset,
-        "model": settings.model,
-        "described": programs.model.describe(),
-        "parameters": programs.arena.parameter_count(),
-        "dispatches": programs.dispatches_a_step(),
-        "batches": epochs.batches(),
-        "batch_size": settings.batch_size,
-        "views": names(&programs.model.views()),
-        "terms": of_terms(programs.model.terms()),
-        "knobs": knobs,
-        "epoch": epochs.progress.epoch,
-        "batch": epochs.progress.batch,
-        "epochs": settings.epochs,
-        "shape": programs.pictures.layout.shape,
-    })
-}
-
-fn of_model(trained: &Trained) -> Value {
-    let (arena, _) = trained.parameters();
-    let shape = trained.card.picture().ok();
-    json!({
-        "preset": trained.card.model,
-        "model": trained.card.model,
-        "described": trained.described,
-        "parameters": arena.parameter_count(),
-        "dispatches": 0,
-        "batches": 0,
-        "batch_size": 0,
-        "views": names(&trained.views),
-        "terms": of_terms(trained.terms()),
-        "knobs": [],
-        "epoch": trained.card.epoch,
-        "batch": 0,
-        "epochs": trained.card.epoch,
-        "shape": shape,
-    })
 }

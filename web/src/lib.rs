@@ -4,6 +4,7 @@
 //! question after the other.
 
 mod catalogue;
+mod described;
 mod device;
 mod engine;
 mod inspect;
