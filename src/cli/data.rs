@@ -115,7 +115,7 @@ impl DataArgs {
             false => {
                 let Asked { name, place, form, selection, record } = self.asked(args, model, parted)?;
                 let preparation = self.preparation(&name, record.as_ref(), kind.as_picture()[0]);
-                // Of training pictures, those that the run had; of test pictures a command has a limit of its own.
+                // The training pictures of the run are enough. For test pictures a command has a limit of its own.
                 let train = record.as_ref().and_then(|record| enough(&record.settings)[0]);
                 let limits = [train, None];
                 let data = open_data(&name, place.as_deref(), &preparation, &form, selection, limits)?;
@@ -288,8 +288,8 @@ pub fn open_data(
     data::open(name.parse()?, place, preparation, form, selection, limits, &mut progress::shown())
 }
 
-/// How many examples of each split are enough to draw for a run: its limits, unless they count what is left without
-/// some classes.
+/// How many examples of each split are enough to draw for a run: its limits. A run without some classes limits what is
+/// left of them, so it needs all.
 pub fn enough(settings: &Settings) -> [Option<usize>; 2] {
     if settings.normal.is_empty() { [settings.train_limit, settings.test_limit] } else { [None; 2] }
 }

@@ -141,8 +141,8 @@ const GLYPHS: [&[&[Stroke]]; 10] = [
     ],
 ];
 
-/// The data set in MNIST's sizes: 60,000 training and 10,000 test pictures of shape (1, 28, 28), or the first of each as
-/// far as the `limits` go: what nobody asks for is not drawn.
+/// The data set in MNIST's sizes: 60,000 training and 10,000 test pictures of shape (1, 28, 28). With `limits`, only
+/// the first of each split are drawn.
 pub fn dataset(limits: [Option<usize>; 2]) -> Dataset {
     let [train, test] = [60_000, 10_000];
     Dataset {

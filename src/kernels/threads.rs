@@ -1,16 +1,16 @@
 //! Loops over chunks of tensors that the threads of the CPU device share.
 //!
-//! The way in which the work is parted is compiled once for each number of outputs, and calls the loop's body through a
-//! pointer. Rayon's iterators compile it anew for each body, and there are more than a hundred.
+//! `part` shares the work out. It is compiled once for each number of outputs and calls the loop's body through a
+//! pointer. Rayon's iterators would be compiled anew for each body, of which there are about eighty.
 
 use std::mem::take;
 
 /// Parts that each thread gets, so that one which is held up leaves some to the others.
 const PARTS_A_THREAD: usize = 4;
 
-/// Calls `body(i, [chunk i of each output])` for all chunks. An output comes with the length of its chunks, of which the
-/// last may be shorter; all outputs have as many chunks. One thread takes `least` chunks or more: give so many that they
-/// are worth the few microseconds that a thread takes to start. Who takes which changes no result.
+/// Calls `body(i, [chunk i of each output])` for all chunks. An output comes with the length of its chunks; the last
+/// chunk may be shorter. All outputs have as many chunks. No part that is handed to a thread has fewer than `least`
+/// chunks, so that it is worth the few microseconds of handing it on. Which thread takes a part changes no result.
 pub fn chunks<const N: usize>(
     outputs: [(&mut [f32], usize); N],
     least: usize,
@@ -19,7 +19,7 @@ pub fn chunks<const N: usize>(
     let counts = outputs.each_ref().map(|(output, size)| output.len().div_ceil(*size));
     let count = counts[0];
     assert!(counts.iter().all(|&other| other == count), "chunks: outputs of {counts:?} chunks");
-    let share = count.div_ceil(PARTS_A_THREAD * rayon::current_num_threads()).max(least);
+    let share = count.div_ceil(PARTS_A_THREAD * rayon::current_num_threads()).max(least).max(1);
     part(outputs, 0..count, share, &body);
 }
 
@@ -35,7 +35,7 @@ fn part<const N: usize>(
     share: usize,
     body: &(dyn Fn(usize, [&mut [f32]; N]) + Sync),
 ) {
-    if chunks.len() > share {
+    if chunks.len() / 2 >= share {
         let half = chunks.len() / 2;
         let first = outputs.each_mut().map(|(output, size)| (cut(output, half * *size), *size));
         let middle = chunks.start + half;
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn every_chunk_is_met_once_with_its_number() {
-        for (count, least) in [(0usize, 1), (1, 1), (7, 1), (100, 1), (100, 33), (1000, 7)] {
+        for (count, least) in [(0usize, 0), (0, 1), (1, 1), (7, 1), (100, 1), (100, 33), (1000, 7)] {
             // Chunks of 3 with a last one of 2, and chunks of 1.
             let (mut a, mut b) = (vec![0.0; (3 * count).saturating_sub(1)], vec![0.0; count]);
             chunks([(&mut a, 3), (&mut b, 1)], least, |i, [a, b]| {

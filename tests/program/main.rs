@@ -1,5 +1,5 @@
-//! The program as its user meets it: commands, files, signals, messages, exit codes. One program for all of these tests:
-//! each that is linked takes seconds, and while one waits here another runs.
+//! The program as its user meets it: commands, files, signals, messages, exit codes. These tests are one program,
+//! because a further one takes seconds to link, and because another test runs while one waits.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -4,8 +4,8 @@ use pulp::{Simd, WithSimd};
 
 use super::{LINE, Target, View};
 
-/// Rows of A times a panel, to the columns of C that the panel has, in tiles of M rows and V vectors. The loop must stay
-/// a function of its own (`vectorize`): inside a larger one the compiler runs out of registers.
+/// Rows of A times a panel, to the columns of C that the panel has, in tiles of M rows and V vectors. The loop must
+/// stay a function of its own (`vectorize`): inside a larger one the compiler runs out of registers.
 pub(super) struct Tiles<'a, const M: usize, const V: usize> {
     pub a: Rows<'a>,
     /// V vectors a term, as `PackB` left them.
